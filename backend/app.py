@@ -1,0 +1,39 @@
+"""Puts the app together."""
+
+from apiflask import APIFlask
+
+from backend import __version__, forms
+from backend.errors import register_errors
+from backend.experiments import Experiments
+from backend.inputs import Inputs
+from backend.launchers import make_launcher
+from backend.launchers.base import Launcher
+from backend.outputs import Outputs
+from backend.routes import register_routes
+from backend.schemas import ProblemOut
+from backend.settings import Settings
+from backend.store.queries import Store
+
+
+def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
+    """Make the app: settings -> store, launcher, folders -> experiments -> routes."""
+    app = APIFlask("backend", title="hello-flask", version=__version__, docs_path=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=forms.MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=forms.MAX_BODY_BYTES,
+        MAX_FORM_PARTS=forms.MAX_FIELDS,
+        HTTP_ERROR_SCHEMA=ProblemOut,
+        VALIDATION_ERROR_SCHEMA=ProblemOut,
+        DESCRIPTION="Submit training runs with a form, and look at what became of them.",
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    register_errors(app)
+    store = Store(settings.database_url)
+    launcher = launcher or make_launcher(settings)
+    app.extensions["store"] = store
+    app.extensions["experiments"] = Experiments(
+        store, launcher, Outputs(settings.output_dir), Inputs(settings.input_dir)
+    )
+    register_routes(app)
+    return app

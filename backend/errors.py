@@ -1,0 +1,133 @@
+"""Every error becomes application/problem+json (RFC 9457) here and nowhere else."""
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import APIFlask
+from apiflask.exceptions import HTTPError
+from flask import Response, json
+from werkzeug.exceptions import HTTPException
+
+from backend.experiments import (
+    OtherParameters,
+    OutputUnwritable,
+    SubmissionRefused,
+    UnknownDataset,
+    UnknownExperiment,
+)
+from backend.outputs import FolderTaken
+from backend.store.engine import StoreUnavailable
+
+RETRY_AFTER_SECONDS = 2
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[int, str, dict[str, Any]]  # status, detail, further members
+
+
+def problem(status: int, detail: str, **members: Any) -> Response:
+    """Make an answer of an error. `members` are added to the standard ones."""
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    content |= {"detail": detail} | members
+    response = Response(
+        json.dumps(content) + "\n", status=status, content_type="application/problem+json"
+    )
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def register_errors(app: APIFlask) -> None:
+    """Let the app answer every error as a problem."""
+    app.error_processor(_invalid_fields)
+    app.register_error_handler(HTTPException, _http_error)
+    for kind, answer in _ANSWERS.items():
+        app.register_error_handler(kind, _handler(answer))
+
+
+def _handler(answer: Callable[[Any], Answer]) -> Callable[[Exception], Response]:
+    def handle(error: Exception) -> Response:
+        status, detail, members = answer(error)
+        return problem(status, detail, **members)
+
+    return handle
+
+
+def _unknown_dataset(error: UnknownDataset) -> Answer:
+    there = ", ".join(error.names[:20]) or "none"
+    detail = f"is not a file of the input folder; there is {there}."
+    return 422, f"dataset {detail}", {"errors": [{"field": "dataset", "detail": detail}]}
+
+
+def _other_parameters(error: OtherParameters) -> Answer:
+    there = error.experiment
+    return (
+        409,
+        f"experiment_id {there.experiment_id!r} was submitted before with learning_rate "
+        f"{there.learning_rate}, epoch {there.epoch} and dataset {there.dataset or 'all'}: "
+        "send those again to get that experiment, or choose another experiment_id.",
+        {},
+    )
+
+
+def _folder_taken(_error: FolderTaken) -> Answer:
+    return (
+        409,
+        "The output folder of that experiment_id holds files of something else, which a new run "
+        "would overwrite: choose another experiment_id, or move the folder away.",
+        {},
+    )
+
+
+def _output_unwritable(error: OutputUnwritable) -> Answer:
+    status = HTTPStatus.INSUFFICIENT_STORAGE if error.full else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, f"The output folder cannot be written ({error}); nothing was started.", {}
+
+
+_ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
+    UnknownDataset: _unknown_dataset,
+    UnknownExperiment: lambda error: (404, f"There is no experiment {str(error)!r}.", {}),
+    OtherParameters: _other_parameters,
+    FolderTaken: _folder_taken,
+    OutputUnwritable: _output_unwritable,
+    SubmissionRefused: lambda error: (
+        502,
+        f"{error.diagnosis.message} {error.diagnosis.remedy}",
+        {"reason": error.diagnosis.reason},
+    ),
+    StoreUnavailable: lambda _error: (
+        503,
+        "The database does not answer; nothing was started. Send the same again.",
+        {},
+    ),
+}
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    response = problem(status, _DETAILS.get(status) or error.description or "")
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _invalid_fields(error: HTTPError) -> Response:
+    """Say what APIFlask found wrong with a body or a query string, field by field."""
+    found: dict[str, dict[str, list[str]]] = error.detail
+    errors = [
+        {"field": "" if field == "_schema" else field, "detail": " ".join(messages)}
+        for fields in found.values()
+        for field, messages in fields.items()
+    ]
+    detail = " ".join(f"{one['field']} {one['detail']}".strip() for one in errors)
+    return problem(error.status_code, detail, errors=errors)
+
+
+_DETAILS = {
+    500: "The server made a mistake; its log says more.",
+    404: "There is nothing at this address; GET /openapi.json lists what there is.",
+    413: "The request is too large: at most 64 KiB and 100 fields.",
+}

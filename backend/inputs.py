@@ -1,0 +1,24 @@
+"""The input folder, which all runs share."""
+
+from pathlib import Path
+
+DATA_SUFFIXES = (".npz", ".npy", ".csv")
+
+
+class Inputs:
+    """The data sets in the input folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self) -> list[str]:
+        """Name every data set, sorted.
+
+        Raises:
+            OSError: the input folder cannot be read.
+        """
+        return sorted(
+            path.name
+            for path in self._root.iterdir()
+            if path.suffix in DATA_SUFFIXES and path.is_file()
+        )

@@ -1,0 +1,132 @@
+"""What every launcher does: the Launcher protocol, and the words it speaks in."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from backend.identifiers import job_name
+
+Job = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt to train: everything a launcher needs to know.
+
+    `uid` tells two experiments apart that had the same id one after the other.
+    """
+
+    experiment_id: str
+    uid: str
+    model: str
+    learning_rate: float
+    epoch: int
+    dataset: str | None
+    attempt: int
+
+    @property
+    def handle(self) -> str:
+        """The name of the run's Job; the same run always has the same."""
+        return job_name(self.model, self.experiment_id, self.attempt)
+
+    def environment(self, *, input_dir: str, output_dir: str) -> dict[str, str]:
+        """Give the variables that a model image is started with.
+
+        `output_dir` is the run's own folder.
+        """
+        variables = {
+            "EXPERIMENT_ID": self.experiment_id,
+            "LEARNING_RATE": repr(self.learning_rate),
+            "EPOCH": str(self.epoch),
+            "ATTEMPT": str(self.attempt),
+            "INPUT_DIR": input_dir,
+            "OUTPUT_DIR": output_dir,
+        }
+        return variables | ({"DATASET": self.dataset} if self.dataset else {})
+
+
+class Phase(StrEnum):
+    """What a launcher says of a run. UNKNOWN changes nothing: the next look may tell."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a run fails or waits: a code for programs, a sentence for people, and what to do."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a launcher saw of one run. Times are aware, in UTC; None where not known."""
+
+    uid: str
+    phase: Phase
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    diagnosis: Diagnosis | None = None
+
+
+class LauncherError(Exception):
+    """A launcher could not do what it was asked.
+
+    Attributes:
+        diagnosis: why, and what to do.
+    """
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis.message)
+        self.diagnosis = diagnosis
+
+
+class LauncherUnavailable(LauncherError):
+    """Not now: nothing is known to have been started, and the same call may work later."""
+
+
+class LauncherRefused(LauncherError):
+    """Never: the same call will be refused again."""
+
+
+class Launcher(Protocol):
+    """Starts runs and says how they are. Every method may be called from several threads.
+
+    All but `render` raise LauncherUnavailable when the launcher cannot be reached.
+    """
+
+    def render(self, run: Run) -> Job:
+        """Make the whole request for a run, without sending it. Pure."""
+
+    def submit(self, job: Job) -> str:
+        """Start what was rendered, and return its handle.
+
+        Idempotent: a job that is there already, made for the same run, is adopted.
+
+        Raises:
+            LauncherRefused: it can never be started like this.
+        """
+
+    def observe(self) -> Mapping[str, Observation]:
+        """Say by handle how every run is, finished ones for a time; missing means gone."""
+
+    def changes(self, timeout: float) -> None:
+        """Return when something may have changed, at the latest after `timeout` seconds."""
+
+    def logs(self, handle: str) -> Iterator[str]:
+        """Give the lines that the run has printed so far, without line ends. None: no lines."""
+
+    def cancel(self, handle: str) -> None:
+        """Ask the run to end, and return at once. A run that is gone already is no error."""
+
+    def close(self) -> None:
+        """Let go of connections. Runs go on."""

@@ -1,0 +1,173 @@
+"""Why a Job waits or has failed, in words that say what to do. Pure: dicts in, Diagnosis out.
+
+The words of the container runtime and the scheduler are those of Kubernetes' documentation
+(Images, Pod Lifecycle, Jobs) and of its source (pkg/kubelet/images/types.go,
+pkg/scheduler/framework).
+"""
+
+import re
+from typing import Any
+
+from backend.launchers.base import Diagnosis
+from backend.launchers.job_manifest import CONTAINER, EXIT_UNUSABLE_INPUT
+
+MAX_QUOTE = 500  # characters of somebody else's message that go into ours
+
+_IMAGE = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "RegistryUnavailable",
+}
+_CONTAINER = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+}
+_UNSCHEDULABLE = (
+    (r"nvidia\.com/gpu", "unschedulable_gpu", "Lower JOB_GPU, or wait for a node with a free GPU."),
+    (r"Insufficient cpu", "unschedulable_cpu", "Wait for other runs to end, or lower JOB_CPU."),
+    (
+        r"Insufficient memory",
+        "unschedulable_memory",
+        "Wait for other runs to end, or lower JOB_MEMORY.",
+    ),
+    (
+        r"volume node affinity|persistentvolumeclaim|unbound",
+        "unschedulable_volume",
+        "Check `kubectl get pv,pvc`: both claims must be Bound, and the host name in "
+        "yaml/setup/0_pv_*.yaml must be that of a node that is Ready.",
+    ),
+    (
+        r"affinity|selector|taint",
+        "unschedulable_affinity",
+        "Check the node's labels and taints with `kubectl describe node`.",
+    ),
+)
+
+
+def quote(text: str | None) -> str:
+    """Give somebody else's message on one line, cut to a length that fits a sentence."""
+    line = " ".join((text or "").split())
+    return line if len(line) <= MAX_QUOTE else line[: MAX_QUOTE - 1] + "…"
+
+
+def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
+    """Say why a pod that should run does not, or None while nothing is wrong."""
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return _unschedulable(condition.get("message"))
+    waiting = (_trainer(status).get("state") or {}).get("waiting") or {}
+    reason, message = waiting.get("reason"), quote(waiting.get("message"))
+    if reason in _IMAGE:
+        image = _trainer(status).get("image") or "of the model"
+        return Diagnosis(
+            "image_not_pulled",
+            f"The image {image} cannot be pulled: {message or reason}",
+            "Check AE_MODEL_IMAGE_URL and that the image was pushed: "
+            "`curl http://REGISTRY/v2/autoencoder/tags/list` from the node. "
+            "The run starts by itself once the image is there.",
+        )
+    if reason in _CONTAINER:
+        return Diagnosis(
+            "container_not_started",
+            f"The container cannot be started: {message or reason}",
+            "Check the model image, and the pod with `kubectl describe pod`.",
+        )
+    return None
+
+
+def diagnose_failed(condition: dict[str, Any], pods: list[dict[str, Any]]) -> Diagnosis:
+    """Say why a Job has failed, from its condition `Failed` and its pods, the newest last."""
+    if condition.get("reason") == "DeadlineExceeded":
+        return Diagnosis(
+            "deadline_exceeded",
+            "The run took longer than JOB_DEADLINE_SECONDS and was ended.",
+            "Raise JOB_DEADLINE_SECONDS, or train fewer epochs.",
+        )
+    for pod in reversed(pods):
+        found = _diagnose_ended(pod)
+        if found:
+            return found
+    return Diagnosis(
+        "job_failed",
+        f"Kubernetes ended the Job: {quote(condition.get('message')) or 'it gives no reason'}",
+        "Look at it with `kubectl describe job`.",
+    )
+
+
+def diagnose_restart(pods: list[dict[str, Any]]) -> Diagnosis | None:
+    """Say why the newest pod ended while its Job goes on to a next one."""
+    return _diagnose_ended(pods[-1]) if pods else None
+
+
+def node_not_ready(node: str) -> Diagnosis:
+    """Say that the node of a running pod does not answer."""
+    return Diagnosis(
+        "node_not_ready",
+        f"The node {quote(node)} does not answer; the run may have died with it.",
+        "Check `kubectl get nodes`. The run goes on from its checkpoint on another node, or on "
+        "this one when it is back.",
+    )
+
+
+def _unschedulable(message: str | None) -> Diagnosis:
+    for pattern, reason, remedy in _UNSCHEDULABLE:
+        if re.search(pattern, message or ""):
+            return Diagnosis(reason, f"No node can take the run: {quote(message)}", remedy)
+    return Diagnosis(
+        "unschedulable",
+        f"No node can take the run: {quote(message) or 'the scheduler gives no reason'}",
+        "Look at the pod with `kubectl describe pod`.",
+    )
+
+
+def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
+    status = pod.get("status") or {}
+    if status.get("reason") in ("Evicted", "Preempting", "NodeLost", "Shutdown", "Terminated"):
+        return Diagnosis(
+            "evicted",
+            f"The node put the run out: {quote(status.get('message')) or status['reason']}",
+            "Raise JOB_MEMORY if memory ran short, or free disk space on the node.",
+        )
+    container = _trainer(status)
+    ended = (container.get("state") or {}).get("terminated") or (
+        container.get("lastState") or {}
+    ).get("terminated")
+    if not ended:
+        return None
+    code, message = ended.get("exitCode"), quote(ended.get("message"))
+    if ended.get("reason") == "OOMKilled":
+        return Diagnosis(
+            "out_of_memory",
+            "The trainer needed more memory than JOB_MEMORY allows and was killed.",
+            "Raise JOB_MEMORY, or train on less data.",
+        )
+    if code == 0:
+        return None
+    return exit_code(code, message)
+
+
+def exit_code(code: int | None, message: str) -> Diagnosis:
+    """Say what a trainer's exit code means; `message` is the end of what it printed."""
+    if code == EXIT_UNUSABLE_INPUT:
+        return Diagnosis(
+            "input_unusable",
+            f"The trainer cannot use its input: {message or 'it printed nothing'}",
+            "Mend the input or the parameters, and start a run with a new experiment_id.",
+        )
+    return Diagnosis(
+        "trainer_failed",
+        f"The trainer ended with exit code {code}: {message or 'it printed nothing'}",
+        "Look at the run's log.",
+    )
+
+
+def _trainer(status: dict[str, Any]) -> dict[str, Any]:
+    """Find the trainer's container among a pod's statuses; sidecars may stand beside it."""
+    containers: list[dict[str, Any]] = status.get("containerStatuses") or []
+    return next((one for one in containers if one.get("name") == CONTAINER), {})

@@ -1,0 +1,79 @@
+"""What a Job and its pods amount to. Pure: dicts as the API server gives them in, Observation out.
+
+A Job is finished only on its condition Complete or Failed; `completionTime` stands only on
+success (Kubernetes documentation, Jobs). Its pods say whether it runs or waits.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from backend.launchers import diagnosis
+from backend.launchers.base import Diagnosis, Observation, Phase
+from backend.launchers.job_manifest import UID
+
+
+def observation(
+    job: dict[str, Any], pods: list[dict[str, Any]], node_is_ready: Callable[[str], bool]
+) -> Observation:
+    """Turn a Job and its pods into what we say of the run.
+
+    `node_is_ready` is asked only for the node of a running pod that is not ready.
+    """
+    status = job.get("status") or {}
+    pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    uid = (job["metadata"].get("annotations") or {}).get(UID, "")
+    started_at = _started_at(pods) or parse_time(status.get("startTime"))
+    for condition in status.get("conditions") or []:
+        if condition.get("status") != "True":
+            continue
+        ended = status.get("completionTime") or condition.get("lastTransitionTime")
+        if condition.get("type") == "Complete":
+            return Observation(uid, Phase.SUCCEEDED, started_at, parse_time(ended))
+        if condition.get("type") == "Failed":
+            why = diagnosis.diagnose_failed(condition, pods)
+            return Observation(uid, Phase.FAILED, started_at, parse_time(ended), why)
+    if job["metadata"].get("deletionTimestamp"):
+        return Observation(uid, Phase.UNKNOWN)
+    live = [pod for pod in pods if _phase(pod) not in ("Succeeded", "Failed")]
+    if not live:
+        return Observation(uid, Phase.QUEUED, diagnosis=diagnosis.diagnose_restart(pods))
+    pod = live[-1]
+    match _phase(pod):
+        case "Running":
+            return Observation(uid, Phase.RUNNING, started_at, None, _trouble(pod, node_is_ready))
+        case "Pending":
+            why_waiting = diagnosis.diagnose_pending(pod)
+            return Observation(uid, Phase.QUEUED, diagnosis=why_waiting)
+        case _:
+            return Observation(uid, Phase.UNKNOWN, diagnosis=_trouble(pod, node_is_ready))
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read a time as Kubernetes writes it (RFC 3339, UTC), or None."""
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _phase(pod: dict[str, Any]) -> str:
+    return str((pod.get("status") or {}).get("phase"))
+
+
+def _trouble(pod: dict[str, Any], node_is_ready: Callable[[str], bool]) -> Diagnosis | None:
+    """Look for a dead node behind a pod that is said to run: the kubelet cannot say it any more."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    node = (pod.get("spec") or {}).get("nodeName")
+    if ready or not node or node_is_ready(node):
+        return None
+    return diagnosis.node_not_ready(node)
+
+
+def _started_at(pods: list[dict[str, Any]]) -> datetime | None:
+    """Find when the first of the pods began to train."""
+    times = []
+    for pod in pods:
+        for container in (pod.get("status") or {}).get("containerStatuses") or []:
+            state = container.get("state") or {}
+            since = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+            times += [parse_time(since)] if since else []
+    return min((time for time in times if time), default=None)

@@ -1,0 +1,252 @@
+"""Runs as Kubernetes Jobs, through the official client."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from backend.launchers import job_manifest, job_status
+from backend.launchers.base import (
+    Diagnosis,
+    Job,
+    LauncherRefused,
+    LauncherUnavailable,
+    Observation,
+    Run,
+)
+from backend.launchers.kubernetes_watch import Watcher
+from backend.settings import SERVICE_ACCOUNT, Settings, SettingsError
+
+TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server
+
+log = logging.getLogger(__name__)
+
+
+class KubernetesLauncher:
+    """Starts each run as a Job in `settings.job_namespace`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._api = client.ApiClient(_configuration())
+        self._batch = client.BatchV1Api(self._api)
+        self._core = client.CoreV1Api(self._api)
+        self._watcher: Watcher | None = None
+
+    def render(self, run: Run) -> Job:
+        """Make the whole Job, without sending it."""
+        return job_manifest.render(run, self._settings)
+
+    def submit(self, job: Job) -> str:
+        """Create the Job; one of the same name and run that is there already is adopted."""
+        name = str(job["metadata"]["name"])
+        namespace = self._settings.job_namespace
+        try:
+            self._call(self._batch.create_namespaced_job, namespace, body=job)
+        except ApiException as error:
+            if error.status != 409:
+                raise _refusal(error) from error
+            self._adopt(name, job["metadata"]["annotations"][job_manifest.UID])
+        return name
+
+    def observe(self) -> Mapping[str, Observation]:
+        """List our Jobs and their pods: two calls, however many there are."""
+        namespace, selector = self._settings.job_namespace, job_manifest.SELECTOR
+        try:
+            pods = self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
+            jobs = self._items(self._batch.list_namespaced_job, namespace, label_selector=selector)
+        except ApiException as error:
+            raise _unavailable(error) from error
+        pods_of: dict[str, list[dict[str, Any]]] = {}
+        for pod in pods:
+            pods_of.setdefault(pod["metadata"]["labels"].get("job-name", ""), []).append(pod)
+        observations = {}
+        for job in jobs:
+            name = job["metadata"]["name"]
+            observations[name] = job_status.observation(
+                job, pods_of.get(name, []), self._node_is_ready
+            )
+        return observations
+
+    def changes(self, timeout: float) -> None:
+        """Wait until the API server tells of a change among our Jobs and pods."""
+        if self._watcher is None:
+            namespace, selector = self._settings.job_namespace, job_manifest.SELECTOR
+            self._watcher = Watcher(
+                [
+                    lambda **kw: self._batch.list_namespaced_job(
+                        namespace, label_selector=selector, **kw
+                    ),
+                    lambda **kw: self._core.list_namespaced_pod(
+                        namespace, label_selector=selector, **kw
+                    ),
+                ]
+            )
+        self._watcher.wait(timeout)
+
+    def logs(self, handle: str) -> Iterator[str]:
+        """Give the log of the Job's newest pod."""
+        namespace = self._settings.job_namespace
+        try:
+            pods = self._items(
+                self._core.list_namespaced_pod, namespace, label_selector=f"job-name={handle}"
+            )
+            if not pods:
+                return
+            newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+            response = self._call(
+                self._core.read_namespaced_pod_log, newest["metadata"]["name"], namespace
+            )
+        except ApiException as error:
+            if error.status in (400, 404):  # 400: the container has not started
+                return
+            raise _unavailable(error) from error
+        yield from response.data.decode(errors="replace").splitlines()
+
+    def cancel(self, handle: str) -> None:
+        """Delete the Job; the garbage collector ends its pods."""
+        try:
+            self._call(
+                self._batch.delete_namespaced_job,
+                handle,
+                self._settings.job_namespace,
+                propagation_policy="Background",
+            )
+        except ApiException as error:
+            if error.status != 404:
+                raise _unavailable(error) from error
+
+    def close(self) -> None:
+        """End the watches and close the connections."""
+        if self._watcher:
+            self._watcher.close()
+        self._api.close()
+
+    def _adopt(self, name: str, uid: str) -> None:
+        """Accept the Job that has our name already if it was made for the same run.
+
+        Raises:
+            LauncherUnavailable: it was made for another one; it goes with its time to live, or
+                when somebody deletes it.
+        """
+        try:
+            response = self._call(
+                self._batch.read_namespaced_job, name, self._settings.job_namespace
+            )
+        except ApiException as error:
+            raise _unavailable(error) from error  # 404: deleted since; the next try creates it
+        annotations = json.loads(response.data)["metadata"].get("annotations") or {}
+        if annotations.get(job_manifest.UID) != uid:
+            raise LauncherUnavailable(
+                Diagnosis(
+                    "job_name_taken",
+                    f"An older Job {name} is still there, of a run that was forgotten since.",
+                    f"Delete it: `kubectl delete job {name}`. This run then starts by itself.",
+                )
+            )
+
+    def _node_is_ready(self, name: str) -> bool:
+        try:
+            node = json.loads(self._call(self._core.read_node, name).data)
+        except ApiException as error:
+            return bool(error.status != 404)  # gone is not ready; not allowed to look tells nothing
+        conditions = (node.get("status") or {}).get("conditions") or []
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+    def _items(
+        self, method: Callable[..., Any], *args: str, **options: str
+    ) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self._call(method, *args, **options).data)["items"]
+        return items
+
+    def _call(self, method: Callable[..., Any], *args: str, **options: Any) -> Any:
+        """Call the API server: raw JSON back, always with a time limit.
+
+        Raises:
+            LauncherUnavailable: it does not answer.
+            ApiException: it answers with an error.
+        """
+        try:
+            return method(*args, _preload_content=False, _request_timeout=TIMEOUT, **options)
+        except urllib3.exceptions.HTTPError as error:
+            raise _no_answer(error) from error
+        except ApiException as error:
+            if not error.status or error.status >= 500 or error.status == 429:
+                raise _no_answer(error) from error
+            raise
+
+
+def _configuration() -> client.Configuration:
+    configuration = client.Configuration()
+    if SERVICE_ACCOUNT.is_dir():
+        config.load_incluster_config(client_configuration=configuration)
+    else:
+        try:
+            config.load_kube_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            raise SettingsError([f"KUBECONFIG names no usable cluster: {error}"]) from error
+    # A create that timed out is resolved by looking, not by sending it again unseen.
+    configuration.retries = False
+    return configuration
+
+
+def _no_answer(error: Exception) -> LauncherUnavailable:
+    log.warning("The Kubernetes API server does not answer: %s", error)
+    return LauncherUnavailable(
+        Diagnosis(
+            "kubernetes_unreachable",
+            "The Kubernetes API server does not answer.",
+            "Nothing: the run is submitted when it answers again.",
+        )
+    )
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def _unavailable(error: ApiException) -> LauncherUnavailable:
+    """Say what stands between us and the Jobs; all of it can be mended without this process."""
+    message = _message(error)
+    if error.status == 403 and "exceeded quota" in message:
+        return LauncherUnavailable(
+            Diagnosis(
+                "quota_exceeded",
+                f"The namespace's quota is used up: {message}",
+                "Wait for other runs to end, or raise the ResourceQuota.",
+            )
+        )
+    if error.status in (401, 403):
+        return LauncherUnavailable(
+            Diagnosis(
+                "kubernetes_forbidden",
+                f"Kubernetes does not allow it: {message}",
+                "Apply yaml/setup/2_sa.yaml and 3_crb.yaml, and name that serviceAccount in "
+                "4_pod.yaml. The run then starts by itself.",
+            )
+        )
+    return LauncherUnavailable(
+        Diagnosis(
+            "kubernetes_error",
+            f"Kubernetes answered {error.status}: {message}",
+            "Check JOB_NAMESPACE and the cluster. The run starts by itself when it is mended.",
+        )
+    )
+
+
+def _refusal(error: ApiException) -> LauncherRefused | LauncherUnavailable:
+    if error.status not in (400, 422):
+        return _unavailable(error)
+    return LauncherRefused(
+        Diagnosis(
+            "job_refused",
+            f"Kubernetes refuses the Job: {_message(error)}",
+            "Check the JOB_* variables and AE_MODEL_IMAGE_URL of the server.",
+        )
+    )

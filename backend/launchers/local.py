@@ -1,0 +1,254 @@
+"""Runs as processes of this machine.
+
+Each run has a runner (`local_runner.py`), a process of a session of its own, so that a restart of
+the server neither ends nor loses it. What is known of a run lies in `OUTPUT_DIR/.local/<handle>/`:
+
+    job.json     what to start
+    lock         locked for as long as the runner lives
+    runner.json  the runner's process id
+    cancel       there when the run was asked to end
+    started.json when the trainer was started
+    exit.json    how it ended
+
+so that any process can see how every run is. An experiment id cannot begin with a dot: no run's
+folder has that name.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from backend.launchers import diagnosis, local_runner
+from backend.launchers.base import Diagnosis, Job, LauncherUnavailable, Observation, Phase, Run
+from backend.settings import Settings
+
+TRAINER = Path(__file__).parents[2] / "models" / "autoencoder" / "train.py"
+POLL_SECONDS = 0.1
+TAIL_BYTES = 2000
+
+# What a trainer may need of this process's environment. Not the rest: it holds secrets.
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_PASSED_ON_PREFIXES = ("OMP_", "MKL_", "CUDA_", "NVIDIA_")
+
+
+class LocalLauncher:
+    """Starts each run as a process, at most `settings.local_slots` at once."""
+
+    def __init__(self, settings: Settings, trainer: Path = TRAINER) -> None:
+        self._settings = settings
+        self._trainer = trainer
+        self._state = settings.output_dir / ".local"
+        self._ended: dict[str, Observation] = {}  # the end of a run never changes
+        self._closed = threading.Event()
+
+    def render(self, run: Run) -> Job:
+        """Make the command, environment and paths of a run, without starting it."""
+        folder = self._settings.output_dir / run.experiment_id
+        return {
+            "handle": run.handle,
+            "uid": run.uid,
+            "command": [sys.executable, "-u", str(self._trainer)],
+            "environment": _inherited()
+            | run.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
+            "folder": str(folder),
+            "log": str(folder / "logs" / f"{run.attempt}.log"),
+            "slots": self._settings.local_slots,
+        }
+
+    def submit(self, job: Job) -> str:
+        """Start the runner, unless it lives or has ended already."""
+        handle = str(job["handle"])
+        try:
+            with self._gate(fcntl.LOCK_EX):
+                self._start(self._state / handle, job)
+        except OSError as error:
+            raise LauncherUnavailable(
+                Diagnosis(
+                    "cannot_start",
+                    f"This machine cannot start the run: {error.strerror or error}",
+                    "Check the free space and the rights of OUTPUT_DIR. The run then starts.",
+                )
+            ) from error
+        return handle
+
+    def observe(self) -> Mapping[str, Observation]:
+        """Look at every run's files; of runs that ended longer ago than JOB_TTL_SECONDS, none."""
+        if not self._state.is_dir():
+            return {}
+        handles = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
+        with self._gate(fcntl.LOCK_SH):
+            live = {
+                handle
+                for handle in handles
+                if handle not in self._ended and _is_locked(self._state / handle / "lock")
+            }
+        observations = {}
+        for handle in handles:
+            seen = self._ended.get(handle) or self._observe_one(handle, alive=handle in live)
+            if seen is None:
+                continue
+            if seen.finished_at:
+                self._ended[handle] = seen
+                if datetime.now(UTC) - seen.finished_at > self._ttl:
+                    shutil.rmtree(self._state / handle, ignore_errors=True)
+                    del self._ended[handle]
+                    continue
+            observations[handle] = seen
+        return observations
+
+    def changes(self, timeout: float) -> None:
+        """Wait until a runner touches the file `changed`."""
+        marker = self._state / local_runner.CHANGED
+        before, waited = _modified(marker), 0.0
+        while waited < timeout and not self._closed.wait(POLL_SECONDS):
+            waited += POLL_SECONDS
+            if _modified(marker) != before:
+                return
+
+    def logs(self, handle: str) -> Iterator[str]:
+        """Give the trainer's output."""
+        job = _read(self._state / handle / "job.json")
+        if job is None:
+            return
+        try:
+            with Path(job["log"]).open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    yield line.rstrip("\n")
+        except FileNotFoundError:
+            return
+
+    def cancel(self, handle: str) -> None:
+        """Ask the runner to end the run: SIGTERM, and SIGKILL if that does not help."""
+        state = self._state / handle
+        if not state.is_dir():
+            return
+        (state / "cancel").touch()  # for a runner that cannot take the signal yet
+        with self._gate(fcntl.LOCK_SH):
+            runner = _read(state / "runner.json")
+            if runner and _is_locked(state / "lock"):
+                os.kill(runner["pid"], signal.SIGTERM)
+
+    def close(self) -> None:
+        """End a wait for changes. Runs go on."""
+        self._closed.set()
+
+    @property
+    def _ttl(self) -> timedelta:
+        return timedelta(seconds=self._settings.job_ttl_seconds)
+
+    @contextmanager
+    def _gate(self, operation: int) -> Iterator[None]:
+        """Keep those who only look at locks apart from those who take them."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        with (self._state / "gate").open("a") as gate:
+            fcntl.flock(gate, operation)
+            yield
+
+    def _start(self, state: Path, job: Job) -> None:
+        state.mkdir(exist_ok=True)
+        if (state / "exit.json").exists():
+            if (_read(state / "job.json") or {}).get("uid") == job["uid"]:
+                return
+            shutil.rmtree(state)  # of a run that was forgotten since
+            state.mkdir()
+        with (state / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # its runner lives
+            Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
+            local_runner.write_json(state / "job.json", job)
+            with (state / "runner.log").open("a") as log:
+                # The runner inherits the lock: there is no moment at which nobody holds it.
+                subprocess.Popen(  # noqa: S603  (our own program, arguments of our own making)
+                    [sys.executable, "-I", local_runner.__file__, str(state), str(lock.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[lock.fileno()],
+                    start_new_session=True,
+                )
+
+    def _observe_one(self, handle: str, *, alive: bool) -> Observation | None:
+        state = self._state / handle
+        job, runner = _read(state / "job.json"), _read(state / "runner.json")
+        if job is None or not (alive or runner):
+            return None
+        uid = job["uid"]
+        if ended := _read(state / "exit.json"):
+            return _end(uid, job, ended)
+        started = _read(state / "started.json")
+        started_at = datetime.fromisoformat(started["at"]) if started else None
+        if not alive:
+            lost = Diagnosis(
+                "process_lost",
+                "The run's process is gone: the machine was restarted, or somebody killed it.",
+                "Submit the run again with a new experiment_id.",
+            )
+            return Observation(uid, Phase.FAILED, started_at, datetime.now(UTC), lost)
+        return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
+
+
+def _inherited() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+    }
+
+
+def _end(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
+    started_at = datetime.fromisoformat(ended["started_at"]) if ended["started_at"] else None
+    finished_at = datetime.fromisoformat(ended["finished_at"])
+    if ended["cancelled"]:
+        return Observation(uid, Phase.CANCELLED, started_at, finished_at)
+    if ended["code"] == 0:
+        return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
+    why = diagnosis.exit_code(ended["code"], diagnosis.quote(_last_line(Path(job["log"]))))
+    return Observation(uid, Phase.FAILED, started_at, finished_at, why)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _is_locked(lock: Path) -> bool:
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return content

@@ -1,0 +1,147 @@
+"""Starts one trainer when a slot is free, ends it when asked, and writes down how it ended.
+
+A program of its own (`local_runner.py STATE LOCK_FD`), of the standard library alone so that it
+starts in an instant. Its parent has locked LOCK_FD for it; the lock falls when it ends, however it
+ends.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+CHANGED = "changed"  # touched in the common folder whenever a run changes
+KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
+SLOT_POLL_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1  # prctl(2)
+EXIT_CANNOT_START = 127  # as a shell says it
+
+
+class Cancelled(Exception):
+    """The run was asked to end."""
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file that a reader sees whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def run(state: Path) -> None:
+    """Run the job that lies in `state`, from waiting for a slot to `exit.json`."""
+    signal.signal(signal.SIGTERM, _cancel)
+    write_json(state / "runner.json", {"pid": os.getpid()})
+    job = json.loads((state / "job.json").read_text(encoding="utf-8"))
+    ended: dict[str, Any] = {"code": None, "cancelled": False, "started_at": None}
+    try:
+        _check_cancel(state)
+        with _wait_for_slot(state.parent, job["slots"]):
+            _check_cancel(state)
+            _train(job, state, ended)
+    except Cancelled:
+        ended["cancelled"] = True
+    write_json(state / "exit.json", ended | {"finished_at": _now()})
+    _tell(state.parent)
+
+
+def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
+    """Run the trainer, and note in `ended` what became of it."""
+    with Path(job["log"]).open("ab") as log:
+        # Between the start of the trainer and `trainer =` no signal may come.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        ended["started_at"] = _now()
+        try:
+            trainer = subprocess.Popen(  # noqa: S603  (the command that the server rendered)
+                job["command"],
+                cwd=job["folder"],
+                env=job["environment"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_prepare_trainer,
+            )
+        except OSError as error:
+            log.write(f"error: the trainer cannot be started: {error}\n".encode())
+            ended["code"] = EXIT_CANNOT_START
+            return
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            write_json(state / "started.json", {"at": ended["started_at"]})
+            _tell(state.parent)
+            code = trainer.wait()
+        except Cancelled:
+            code = _end(trainer)
+            # A trainer that was done before the signal reached it has succeeded.
+            ended["cancelled"] = code != 0
+        ended["code"] = 128 - code if code < 0 else code  # as a shell counts signals
+
+
+def _cancel(_signal: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and the end is written down
+    raise Cancelled
+
+
+def _check_cancel(state: Path) -> None:
+    if (state / "cancel").exists():
+        raise Cancelled
+
+
+def _wait_for_slot(folder: Path, slots: int) -> TextIOWrapper:
+    """Lock one of the slots; those who wait stand in line at `next`, about first come first."""
+    with (folder / "next").open("a") as line:
+        fcntl.flock(line, fcntl.LOCK_EX)
+        while True:
+            for number in range(slots):
+                slot = (folder / f"slot-{number}").open("a")
+                try:
+                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    slot.close()
+                else:
+                    return slot
+            time.sleep(SLOT_POLL_SECONDS)
+
+
+def _end(trainer: subprocess.Popen[bytes]) -> int:
+    with suppress(ProcessLookupError):
+        os.killpg(trainer.pid, signal.SIGTERM)
+    try:
+        return trainer.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(trainer.pid, signal.SIGKILL)
+        return trainer.wait()
+
+
+def _prepare_trainer() -> None:
+    """Let the kernel send SIGTERM to the trainer if this runner is killed (Linux)."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _tell(folder: Path) -> None:
+    (folder / CHANGED).touch()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+if __name__ == "__main__":
+    os.set_inheritable(int(sys.argv[2]), False)  # the trainer must not hold the lock
+    run(Path(sys.argv[1]))

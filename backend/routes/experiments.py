@@ -1,0 +1,105 @@
+"""Experiments: list, submit, look at one. `/model` and `/test` are the documents' first names."""
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, jsonify, request
+from marshmallow import RAISE
+
+from backend import forms  # noqa: F401  (teaches the parser form-data)
+from backend.experiments import Experiment, Experiments, Outcome, Parameters
+from backend.schemas import (
+    MODEL,
+    ExperimentDetailOut,
+    ExperimentIn,
+    ExperimentOut,
+    PageIn,
+    SubmissionOut,
+    experiment_out,
+    transition_out,
+)
+
+blueprint = APIBlueprint("experiments", __name__, tag="Experiments")
+
+_MESSAGES = {
+    Outcome.CREATED: (201, "Job Created"),
+    Outcome.ACCEPTED: (202, "Job Accepted: it is created as soon as that is possible"),
+    Outcome.EXISTING: (200, "Job Already Created"),
+}
+
+
+@blueprint.get("/model")
+@blueprint.get("/experiments")
+@blueprint.input(PageIn, location="query", unknown=RAISE)
+@blueprint.output(ExperimentOut(many=True), description="A page, newest first")
+@blueprint.doc(summary="List experiments", responses=[422, 503])
+def list_experiments(query_data: dict[str, Any]) -> Response:
+    """List experiments, newest first; a `Link` header leads to the next page, if there is one."""
+    limit = query_data["limit"]
+    page = _experiments().page(
+        limit=limit + 1,
+        after=query_data.get("after"),
+        status=query_data.get("status"),
+        model=query_data.get("model"),
+        text=query_data.get("q"),
+    )
+    response = jsonify([experiment_out(one) for one in page[:limit]])
+    if len(page) > limit:
+        query = query_data | {"after": page[limit - 1].id}
+        response.headers["Link"] = f'<{request.path}?{urlencode(query)}>; rel="next"'
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@blueprint.post("/test")
+@blueprint.post("/experiments")
+@blueprint.input(ExperimentIn, location="json_or_form", arg_name="fields")
+@blueprint.output(SubmissionOut, status_code=201, description="Its Job was created")
+@blueprint.doc(
+    summary="Start a training run",
+    responses={
+        200: "The same experiment was submitted before; nothing was started",
+        202: "It is written down, and is started as soon as Kubernetes answers",
+        400: "The body is not JSON",
+        409: "The experiment_id is taken",
+        413: "The body is too large",
+        415: "The content type is not known",
+        503: "The database is away; nothing was started",
+    },
+)
+def submit_experiment(fields: dict[str, Any]) -> Response:
+    """Start a run, once: the same fields again give the same experiment and start nothing."""
+    parameters = Parameters(MODEL, fields["learning_rate"], fields["epoch"], fields.get("dataset"))
+    outcome, experiment = _experiments().submit(fields["experiment_id"], parameters)
+    status, message = _MESSAGES[outcome]
+    response = jsonify({"message": message} | experiment_out(experiment))
+    response.status_code = status
+    response.headers["Location"] = f"/experiments/{quote(experiment.experiment_id, safe='')}"
+    return response
+
+
+@blueprint.get("/experiments/<experiment_id>")
+@blueprint.output(ExperimentDetailOut)
+@blueprint.doc(summary="Look at an experiment", responses=[404, 503])
+def show_experiment(experiment_id: str) -> Response:
+    """Show an experiment with its progress, last metrics, diagnosis and history."""
+    experiments = _experiments()
+    experiment = experiments.get(experiment_id)
+    metrics = experiments.last_metrics(experiment)
+    history = [transition_out(one) for one in experiments.history(experiment)]
+    progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
+    return jsonify(
+        experiment_out(experiment) | {"progress": progress, "metrics": metrics, "history": history}
+    )
+
+
+def _experiments() -> Experiments:
+    experiments: Experiments = current_app.extensions["experiments"]
+    return experiments
+
+
+def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:
+    epoch = (metrics or {}).get("epoch")
+    return min(epoch, experiment.epoch) if isinstance(epoch, int) and epoch > 0 else 0

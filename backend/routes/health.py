@@ -1,0 +1,27 @@
+"""Whether the server is well, for Kubernetes' probes."""
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, jsonify
+
+from backend.schemas import StateOut
+from backend.store.queries import Store
+
+blueprint = APIBlueprint("health", __name__, tag="Server")
+
+
+@blueprint.get("/healthz")
+@blueprint.output(StateOut)
+@blueprint.doc(summary="Liveness")
+def healthz() -> Response:
+    """Answer: the process is alive. Says nothing of the database, a restart would not mend it."""
+    return jsonify({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+@blueprint.output(StateOut)
+@blueprint.doc(summary="Readiness", responses=[503])
+def readyz() -> Response:
+    """Answer once the database answers and has the schema that this version needs."""
+    store: Store = current_app.extensions["store"]
+    store.ping()
+    return jsonify({"status": "ready"})

@@ -1,0 +1,13 @@
+"""The root: a sign of life for people."""
+
+from apiflask import APIBlueprint
+from flask import Response
+
+blueprint = APIBlueprint("hello", __name__, tag="Server")
+
+
+@blueprint.get("/")
+@blueprint.doc(summary="Say hello")
+def hello() -> Response:
+    """Answer `Hello Flask!`: the server is there."""
+    return Response("Hello Flask!", content_type="text/plain; charset=utf-8")

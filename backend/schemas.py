@@ -1,0 +1,266 @@
+"""What a request may hold and what an answer holds. The OpenAPI document is made from these."""
+
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+from apiflask import Schema
+from apiflask.fields import DateTime, Dict, Field, Float, Integer, List, Nested, String
+from apiflask.validators import Length, OneOf, Range
+from marshmallow import RAISE, ValidationError
+
+from backend.experiments import Experiment, Status, Transition
+from backend.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
+from backend.timestamps import to_text
+
+MAX_LEARNING_RATE = 10
+MAX_EPOCH = 100_000
+MAX_PAGE = 1000
+MODEL = "autoencoder"
+_WHOLE_NUMBER = re.compile(r"\s*\+?[0-9]{1,20}\s*", re.ASCII)
+
+
+class LearningRate(Float):
+    """A finite number above 0 and at most 10."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not 0 < number <= MAX_LEARNING_RATE:  # NaN compares false
+            raise ValidationError(
+                f"must be a number above 0 and at most {MAX_LEARNING_RATE}, such as 0.001; "
+                f"you sent {_shown(value)}."
+            )
+        return number
+
+
+class Epoch(Integer):
+    """A whole number from 1 to 100,000."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> int:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+            value, whole = int(value), True
+        if not (whole and 1 <= value <= MAX_EPOCH):
+            raise ValidationError(
+                f"must be a whole number from 1 to {MAX_EPOCH}, such as 20; "
+                f"you sent {_shown(value)}."
+            )
+        return int(value)
+
+
+class ExperimentId(String):
+    """A text that a folder can be named."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(f"must be a text, such as run-1; you sent {_shown(value)}.")
+        problem = experiment_id_problem(value)
+        if problem:
+            raise ValidationError(f"{problem}; you sent {_shown(value)}.")
+        return value
+
+
+class Dataset(Field[str | None]):
+    """The name of a file in the input folder; an empty one means every file there."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str | None:
+        if not isinstance(value, str):
+            raise ValidationError(f"must be a file's name; you sent {_shown(value)}.")
+        return value or None
+
+
+class ExperimentIn(Schema):
+    """What is submitted, by form-data, urlencoded form or JSON alike."""
+
+    class Meta:
+        """A field that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {  # noqa: RUF012  (marshmallow's own way to say it)
+        "unknown": "is not known: send learning_rate, epoch, experiment_id and, if you like, "
+        "dataset.",
+        "type": "The body must be an object with the fields learning_rate, epoch, experiment_id.",
+    }
+
+    learning_rate = LearningRate(
+        required=True,
+        validate=Range(min=0, min_inclusive=False, max=MAX_LEARNING_RATE),
+        error_messages={"required": "is missing: send a number such as 0.001."},
+        metadata={"description": "Learning rate of Adam.", "example": 0.001},
+    )
+    epoch = Epoch(
+        required=True,
+        validate=Range(min=1, max=MAX_EPOCH),
+        error_messages={"required": "is missing: send a whole number such as 20."},
+        metadata={"description": "How many times to go through the data.", "example": 20},
+    )
+    experiment_id = ExperimentId(
+        required=True,
+        validate=Length(min=1, max=MAX_ID_CHARACTERS),
+        error_messages={"required": "is missing: send a name for the run, such as run-1."},
+        metadata={"description": "Names the run and its output folder.", "example": "run-1"},
+    )
+    dataset = Dataset(
+        load_default=None,
+        metadata={
+            "description": "A file of the input folder; every file if it is left out.",
+            "example": "digits.npz",
+        },
+    )
+
+
+class PageIn(Schema):
+    """Which experiments to list."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {  # noqa: RUF012  (marshmallow's own way to say it)
+        "unknown": "is not known: there are status, model, q, limit and after."
+    }
+
+    status = String(validate=OneOf(list(Status)), metadata={"description": "Only these."})
+    model = String(metadata={"description": "Only experiments of this model."})
+    q = String(
+        validate=Length(min=1, max=MAX_ID_CHARACTERS),
+        metadata={"description": "Only ids that hold this text."},
+    )
+    limit = Integer(
+        load_default=100,
+        validate=Range(min=1, max=MAX_PAGE),
+        metadata={"description": "How many at the most."},
+    )
+    after = Integer(
+        validate=Range(min=1, max=2**63 - 1),
+        metadata={"description": "From the Link header of the page before."},
+    )
+
+
+class DiagnosisOut(Schema):
+    """Why a run fails or waits."""
+
+    reason = String(metadata={"description": "A code for programs.", "example": "out_of_memory"})
+    message = String(metadata={"description": "What happened."})
+    remedy = String(metadata={"description": "What to do."})
+
+
+class ExperimentOut(Schema):
+    """An experiment."""
+
+    experiment_id = String(metadata={"example": "run-1"})
+    model = String(metadata={"example": MODEL})
+    learning_rate = Float(metadata={"example": 0.001})
+    epoch = Integer(metadata={"example": 20})
+    dataset = String(allow_none=True)
+    status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
+    attempt = Integer(metadata={"example": 1})
+    job = String(metadata={"description": "The name of the Job."})
+    diagnosis = Nested(DiagnosisOut, allow_none=True)
+    created_at = DateTime()
+    updated_at = DateTime()
+    started_at = DateTime(allow_none=True)
+    finished_at = DateTime(allow_none=True)
+
+
+class SubmissionOut(ExperimentOut):
+    """What a submission is answered with."""
+
+    message = String(metadata={"example": "Job Created"})
+
+
+class TransitionOut(Schema):
+    """One change of status."""
+
+    attempt = Integer()
+    from_status = String(allow_none=True)
+    to_status = String()
+    reason = String(allow_none=True)
+    at = DateTime()
+
+
+class ProgressOut(Schema):
+    """How far a run is."""
+
+    epoch = Integer(metadata={"description": "Epochs done.", "example": 5})
+    epochs = Integer(metadata={"description": "Epochs wanted.", "example": 20})
+
+
+class ExperimentDetailOut(ExperimentOut):
+    """An experiment with what it has done so far."""
+
+    progress = Nested(ProgressOut)
+    metrics = Dict(
+        allow_none=True, metadata={"description": "The metrics of the last epoch, as written."}
+    )
+    history = List(Nested(TransitionOut))
+
+
+class FieldProblemOut(Schema):
+    """What is wrong with one field."""
+
+    field = String(metadata={"example": "epoch"})
+    detail = String()
+
+
+class ProblemOut(Schema):
+    """RFC 9457, Problem Details for HTTP APIs."""
+
+    type = String(metadata={"example": "about:blank"})
+    title = String(metadata={"example": "Unprocessable Content"})
+    status = Integer(metadata={"example": 422})
+    detail = String()
+    errors = List(Nested(FieldProblemOut))
+
+
+class StateOut(Schema):
+    """Whether the server is well."""
+
+    status = String(metadata={"example": "ok"})
+
+
+def experiment_out(experiment: Experiment) -> dict[str, Any]:
+    """Give an experiment as JSON has it."""
+    diagnosis = {name: getattr(experiment, name) for name in DiagnosisOut().fields}
+    return {
+        "experiment_id": experiment.experiment_id,
+        "model": experiment.model,
+        "learning_rate": experiment.learning_rate,
+        "epoch": experiment.epoch,
+        "dataset": experiment.dataset,
+        "status": experiment.status,
+        "attempt": experiment.attempt,
+        "job": experiment.job,
+        "diagnosis": diagnosis if experiment.reason else None,
+        "created_at": to_text(experiment.created_at),
+        "updated_at": to_text(experiment.updated_at),
+        "started_at": _time(experiment.started_at),
+        "finished_at": _time(experiment.finished_at),
+    }
+
+
+def transition_out(transition: Transition) -> dict[str, Any]:
+    """Give a transition as JSON has it."""
+    return {
+        "attempt": transition.attempt,
+        "from_status": transition.from_status,
+        "to_status": transition.to_status,
+        "reason": transition.reason,
+        "at": to_text(transition.at),
+    }
+
+
+def _time(time: datetime | None) -> str | None:
+    return to_text(time) if time else None
+
+
+def _shown(value: Any) -> str:
+    """Show a value in a message: as it was sent, but on one line and not endless."""
+    text = ascii(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

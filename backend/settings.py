@@ -1,0 +1,248 @@
+"""The environment, read once into one frozen object; every mistake in it is reported together."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")  # Kubernetes' resource.Quantity, short
+DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+LauncherName = Literal["kubernetes", "local"]
+
+
+class SettingsError(Exception):
+    """The environment cannot be used.
+
+    Attributes:
+        problems: one sentence for each variable that is wrong or missing.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the process was told by its environment. The README's table explains each variable."""
+
+    database_url: URL
+    data_dir: Path
+    input_dir: Path
+    output_dir: Path
+    bind: str
+    health_bind: str
+    launcher: LauncherName
+    local_slots: int
+    model_image: str
+    input_pvc: str
+    output_pvc: str
+    job_namespace: str
+    job_cpu: str
+    job_memory: str
+    job_gpu: int
+    job_ttl_seconds: int
+    job_deadline_seconds: int
+    job_backoff_limit: int
+    job_queue: str
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            SettingsError: with a sentence for every variable that is wrong or missing.
+        """
+        settings, _ = read(environ)
+        return settings
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """Where the SQLite database lies, or None for a database server."""
+        if self.database_url.get_backend_name() != "sqlite":
+            return None
+        return Path(self.database_url.database or "")
+
+
+def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
+    """Read the settings, and say which variables were looked for.
+
+    Raises:
+        SettingsError: with a sentence for every variable that is wrong or missing.
+    """
+    env = _Environment(environ)
+    in_pod = "KUBERNETES_SERVICE_HOST" in environ and SERVICE_ACCOUNT.is_dir()
+    data_dir = env.path("DATA_DIR", "data")
+    launcher = _launcher(env, in_pod)
+    settings = Settings(
+        database_url=_database_url(env, data_dir),
+        data_dir=data_dir,
+        input_dir=env.path("INPUT_DIR", "/input" if in_pod else "input"),
+        output_dir=env.path("OUTPUT_DIR", "/output" if in_pod else "output"),
+        bind=env.address("BIND", "127.0.0.1:31112"),
+        health_bind=env.address("HEALTH_BIND", ""),
+        launcher=launcher,
+        local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
+        model_image=_model_image(env, launcher),
+        input_pvc=env.name("INPUT_PVC", "input-pvc"),
+        output_pvc=env.name("OUTPUT_PVC", "output-pvc"),
+        job_namespace=env.name("JOB_NAMESPACE", _pod_namespace() if in_pod else "default"),
+        job_cpu=env.quantity("JOB_CPU", "500m"),
+        job_memory=env.quantity("JOB_MEMORY", "1Gi"),
+        job_gpu=env.integer("JOB_GPU", 0, lowest=0, highest=1024),
+        job_ttl_seconds=env.integer("JOB_TTL_SECONDS", 7 * 24 * 3600, lowest=60, highest=2**31 - 1),
+        job_deadline_seconds=env.integer("JOB_DEADLINE_SECONDS", 0, lowest=0, highest=2**31 - 1),
+        job_backoff_limit=env.integer("JOB_BACKOFF_LIMIT", 3, lowest=0, highest=100),
+        job_queue=env.name("JOB_QUEUE", ""),
+    )
+    if env.problems:
+        raise SettingsError(env.problems)
+    return settings, frozenset(env.looked_for)
+
+
+class _Environment:
+    """Reads variables of several kinds and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+        self.looked_for: set[str] = set()
+
+    def text(self, name: str, default: str = "") -> str:
+        self.looked_for.add(name)
+        return self._environ.get(name, "").strip() or default
+
+    def secret(self, name: str) -> str:
+        """Take a secret from NAME, or from the file that NAME_FILE names."""
+        value, file = self._environ.get(name, ""), self.text(f"{name}_FILE")
+        self.looked_for.add(name)
+        if not file:
+            return value
+        if value:
+            self.problems.append(f"{name} and {name}_FILE are both set: keep one of them.")
+        try:
+            return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            self.problems.append(f"{name}_FILE cannot be read: {file}: {reason}.")
+            return value
+
+    def path(self, name: str, default: str) -> Path:
+        return Path(self.text(name, default)).absolute()
+
+    def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
+        text = self.text(name, str(default))
+        if text.isdecimal() and lowest <= int(text) <= highest:
+            return int(text)
+        self.problems.append(
+            f"{name} must be a whole number from {lowest} to {highest}, not {text!r}."
+        )
+        return default
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        text = self.text(name, choices[0])
+        if text not in choices:
+            self.problems.append(f"{name} must be one of {', '.join(choices)}, not {text!r}.")
+        return text
+
+    def matching(self, name: str, default: str, fits: Callable[[str], object], what: str) -> str:
+        text = self.text(name, default)
+        if text and not fits(text):
+            self.problems.append(f"{name} must be {what}, not {text!r}.")
+        return text
+
+    def quantity(self, name: str, default: str) -> str:
+        what = "a Kubernetes quantity such as 500m, 2 or 1Gi"
+        return self.matching(name, default, QUANTITY.fullmatch, what)
+
+    def name(self, name: str, default: str) -> str:
+        what = "a Kubernetes name (a-z, 0-9, '-' and '.')"
+        return self.matching(name, default, DNS_NAME.fullmatch, what)
+
+    def address(self, name: str, default: str) -> str:
+        def fits(text: str) -> bool:
+            host, _, port = text.rpartition(":")
+            return bool(host) and port.isdecimal() and int(port) <= 65535
+
+        return self.matching(name, default, fits, "HOST:PORT such as 0.0.0.0:5000")
+
+
+def _launcher(env: _Environment, in_pod: bool) -> LauncherName:
+    choice = env.choice("LAUNCHER", ("auto", "kubernetes", "local"))
+    return "kubernetes" if choice == "kubernetes" or (choice == "auto" and in_pod) else "local"
+
+
+def _model_image(env: _Environment, launcher: LauncherName) -> str:
+    image = env.text("AE_MODEL_IMAGE_URL")
+    if launcher == "kubernetes" and not image:
+        env.problems.append(
+            "AE_MODEL_IMAGE_URL is missing: the image that trains, "
+            "such as localhost:5000/autoencoder:0.1.0."
+        )
+    return image
+
+
+def _database_url(env: _Environment, data_dir: Path) -> URL:
+    """Make the URL from DB_URL, or from DB_IP and the rest, or of SQLite in DATA_DIR."""
+    sqlite = URL.create("sqlite", database=str(data_dir / "experiments.sqlite3"))
+    url = env.secret("DB_URL")
+    port = env.integer("DB_PORT", 3306, lowest=1, highest=65535)
+    parts = {name: env.text(name) for name in ("DB_IP", "DB_USER", "DB_NAME")}
+    parts["DB_PASSWORD"] = env.secret("DB_PASSWORD")
+    given = [name for name, value in parts.items() if value]
+    if url and given:
+        env.problems.append(f"DB_URL and {', '.join(given)} are both set: keep one way.")
+        return sqlite
+    if url:
+        return _server_url(env, url) or sqlite
+    if not given:
+        return sqlite
+    missing = [name for name, value in parts.items() if not value]
+    env.problems += [
+        f"{name} is missing: a MySQL connection needs it beside {', '.join(given)}."
+        for name in missing
+    ]
+    return URL.create(
+        "mysql+pymysql",
+        username=parts["DB_USER"],
+        password=parts["DB_PASSWORD"],
+        host=parts["DB_IP"],
+        port=port,
+        database=parts["DB_NAME"],
+    )
+
+
+def _server_url(env: _Environment, text: str) -> URL | None:
+    """Read DB_URL. The text never goes into a message: it holds the password."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        env.problems.append("DB_URL is not a URL such as mysql://user:password@host:3306/name.")
+        return None
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database:
+        path = str(Path(url.database).absolute())
+        return URL.create("sqlite", database=path)
+    if backend in ("mysql", "mariadb"):
+        missing = [
+            part for part in ("username", "password", "host", "database") if not getattr(url, part)
+        ]
+        if missing:
+            env.problems.append(f"DB_URL names no {', no '.join(missing)}.")
+        return url.set(drivername="mysql+pymysql")  # which tells MariaDB apart by itself
+    env.problems.append(f"DB_URL must begin with mysql, mariadb or sqlite, not {backend!r}.")
+    return None
+
+
+def _pod_namespace() -> str:
+    try:
+        return (SERVICE_ACCOUNT / "namespace").read_text(encoding="ascii").strip()
+    except OSError:
+        return "default"

@@ -1,0 +1,114 @@
+"""Connections that outlive a restart of the server, and transactions that are tried again."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+CONNECT_SECONDS = 2
+ANSWER_SECONDS = 10
+POOL_SIZE = 8  # threads of one web worker
+RECYCLE_SECONDS = 1800
+TRIES = 5
+PAUSE_SECONDS = 0.02
+
+DEADLOCK = {1205, 1213}  # MySQL: lock wait timeout, deadlock; the server rolled back
+DENIED = {1044, 1045, 1049, 1142, 1698}  # access denied (database, user, command), no such database
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be used now; nothing of the transaction was kept, or it was kept whole.
+
+    Attributes:
+        denied: it answers, and refuses this user: somebody has to mend the settings.
+    """
+
+    def __init__(self, message: str, *, denied: bool = False) -> None:
+        super().__init__(message)
+        self.denied = denied
+
+
+def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
+    """Make an engine; nothing is connected before the first use, so it may be made before a fork.
+
+    `answer_seconds` is how long one statement may take on a database server.
+    """
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": 5})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_recycle=RECYCLE_SECONDS,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": answer_seconds,
+            "write_timeout": answer_seconds,
+        },
+    )
+
+
+def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run `work` in one transaction and return what it returns.
+
+    A lost connection or a deadlock is tried again, so `work` must be right when a first try was
+    committed unnoticed.
+
+    Raises:
+        StoreUnavailable: the database cannot be used now.
+    """
+    for last in [False] * (TRIES - 1) + [True]:
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except (OperationalError, InterfaceError) as error:
+            again = _error_code(error) in DEADLOCK or error.connection_invalidated
+            if last or not again:
+                raise unavailable(error) from error
+            time.sleep(PAUSE_SECONDS * random.random())  # noqa: S311  (jitter)
+        except PoolTimeout as error:
+            raise StoreUnavailable("all connections to the database are in use") from error
+    raise AssertionError("unreachable")
+
+
+def unavailable(error: DBAPIError) -> StoreUnavailable:
+    """Turn the driver's error into ours, and write it to the log."""
+    # The driver's own words, without the statement and its values.
+    log.warning("The database cannot be used: %s", error.orig)
+    return StoreUnavailable(str(error.orig), denied=_error_code(error) in DENIED)
+
+
+def _error_code(error: DBAPIError) -> int | None:
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin transactions on its own, and too late: SQLAlchemy's documentation,
+    # SQLite, "Enabling Non-Legacy SQLite Transactional Modes".
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that turns from reading to writing cannot wait for its turn; one that only
+    # reads need not.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

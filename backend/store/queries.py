@@ -1,0 +1,185 @@
+"""Every question that is put to the database, and every change.
+
+A status changes by compare-and-set alone: the update names the status and attempt that it was
+decided on, and changes nothing if they are no longer so.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, Row, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backend.store import schema
+from backend.store.engine import make_engine, transact
+from backend.store.tables import experiment, transition
+
+T = TypeVar("T")
+Values = Mapping[str, Any]
+
+
+class Store:
+    """The experiments in the database. Every method raises StoreUnavailable when it is away."""
+
+    def __init__(self, url: URL) -> None:
+        """Use the database at `url`; the first question connects."""
+        self._url = url
+        self._engine = make_engine(url)
+        self._reader = self._engine.execution_options(reading=True)
+        self._prepared = False
+
+    def prepare(self) -> None:
+        """Make sure that the schema is the one this version needs; migrate if it is not.
+
+        Every other method does it too, so a server may start before its database.
+
+        Raises:
+            StoreUnavailable: the database cannot be used now.
+            SchemaError: it holds something that must not be touched.
+        """
+        if not schema.is_current(self._reader):
+            schema.migrate(self._url)
+        self._prepared = True
+
+    def close(self) -> None:
+        """Close all connections; the next question opens new ones."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Ask the database for an answer."""
+        self._read(lambda connection: connection.execute(select(1)))
+
+    def insert(self, values: Values) -> bool:
+        """Add an experiment, and its first transition; False if its experiment_id is taken."""
+
+        def work(connection: Connection) -> None:
+            key = connection.execute(insert(experiment).values(**values)).inserted_primary_key
+            first = {"attempt": values["attempt"], "to_status": values["status"]}
+            connection.execute(
+                insert(transition).values(
+                    experiment=key[0] if key else None, at=values["created_at"], **first
+                )
+            )
+
+        try:
+            self._write(work)
+        except IntegrityError:
+            return False
+        return True
+
+    def forget(self, experiment_id: str, uid: str) -> None:
+        """Remove an experiment and its history."""
+        chosen = and_(experiment.c.experiment_id == experiment_id, experiment.c.uid == uid)
+        self._write(lambda connection: connection.execute(delete(experiment).where(chosen)))
+
+    def get(self, experiment_id: str) -> Row[Any] | None:
+        """Find one experiment by its id."""
+        query = select(experiment).where(experiment.c.experiment_id == experiment_id)
+        return self._read(lambda connection: connection.execute(query).one_or_none())
+
+    def history(self, experiment_id: str) -> Sequence[Row[Any]]:
+        """List the transitions of one experiment, oldest first."""
+        query = (
+            select(transition)
+            .join(experiment, experiment.c.id == transition.c.experiment)
+            .where(experiment.c.experiment_id == experiment_id)
+            .order_by(transition.c.id)
+        )
+        return self._read(lambda connection: connection.execute(query).all())
+
+    def page(
+        self,
+        *,
+        limit: int,
+        after: int | None = None,
+        status: str | None = None,
+        model: str | None = None,
+        text: str | None = None,
+    ) -> Sequence[Row[Any]]:
+        """List experiments, newest first, from the one that follows key `after` (keyset).
+
+        `text` is a part of the experiment_id, in upper or lower case.
+        """
+        query = select(experiment).order_by(experiment.c.id.desc()).limit(limit)
+        if after is not None:
+            query = query.where(experiment.c.id < after)
+        if status is not None:
+            query = query.where(experiment.c.status == status)
+        if model is not None:
+            query = query.where(experiment.c.model == model)
+        if text is not None:
+            query = query.where(experiment.c.experiment_id.icontains(text, autoescape=True))
+        return self._read(lambda connection: connection.execute(query).all())
+
+    def in_status(self, statuses: Sequence[str]) -> Sequence[Row[Any]]:
+        """List every experiment that is in one of the statuses, oldest first."""
+        query = (
+            select(experiment).where(experiment.c.status.in_(statuses)).order_by(experiment.c.id)
+        )
+        return self._read(lambda connection: connection.execute(query).all())
+
+    def move(
+        self,
+        row_id: int,
+        *,
+        attempt: int,
+        path: Sequence[str],
+        times: Sequence[datetime],
+        values: Values,
+    ) -> bool:
+        """Take an experiment along `path`, a list of statuses, from the first to the last.
+
+        Each step becomes a row of its history, at its own one of `times`; `values` are further
+        columns to set.
+
+        Returns:
+            False if it is not in the first status, in that attempt, any more: nothing changed.
+        """
+        expected = and_(
+            experiment.c.id == row_id,
+            experiment.c.status == path[0],
+            experiment.c.attempt == attempt,
+        )
+
+        def work(connection: Connection) -> bool:
+            changes = {**values, "status": path[-1], "updated_at": datetime.now(UTC)}
+            if connection.execute(update(experiment).where(expected).values(changes)).rowcount != 1:
+                return False
+            steps = [
+                {
+                    "experiment": row_id,
+                    "attempt": attempt,
+                    "from_status": old,
+                    "to_status": new,
+                    "reason": values.get("reason") if new == path[-1] else None,
+                    "at": at,
+                }
+                for old, new, at in zip(path[:-1], path[1:], times, strict=True)
+            ]
+            connection.execute(insert(transition), steps)
+            return True
+
+        return self._write(work)
+
+    def note(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
+        """Set further columns (a diagnosis, say) if the experiment still is in that status."""
+        expected = and_(
+            experiment.c.id == row_id,
+            experiment.c.status == status,
+            experiment.c.attempt == attempt,
+        )
+        changes = {**values, "updated_at": datetime.now(UTC)}
+        statement = update(experiment).where(expected).values(changes)
+        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return self._transact(self._reader, work)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        return self._transact(self._engine, work)
+
+    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        if not self._prepared:
+            self.prepare()
+        return transact(engine, work)

@@ -1,0 +1,98 @@
+"""The tables as the queries see them. The migrations make them; a test holds the two together."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData()
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept as naive UTC with microseconds."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Ask MySQL for microseconds, which it leaves out unless told."""
+        if dialect.name == "mysql":
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware time into naive UTC."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn naive UTC into an aware time."""
+        return value.replace(tzinfo=UTC) if value else None
+
+
+Identity = BigInteger().with_variant(Integer(), "sqlite")
+# Byte by byte: Run1 and run1 are two runs, as they are two folders. SQLite compares so anyway.
+ByteText = String(200).with_variant(
+    mysql.VARCHAR(200, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
+)
+
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("id", Identity, primary_key=True, autoincrement=True),
+    Column("experiment_id", ByteText, nullable=False),
+    Column("uid", String(32), nullable=False),
+    Column("model", String(63), nullable=False),
+    Column("learning_rate", Double, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("dataset", String(255)),
+    Column("status", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("job", String(63), nullable=False),
+    Column("reason", String(64)),
+    Column("message", Text),
+    Column("remedy", Text),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    Column("started_at", UTCDateTime),
+    Column("finished_at", UTCDateTime),
+    UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
+    Index("ix_experiment_status", "status"),  # InnoDB and SQLite end it with the primary key
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+transition = Table(
+    "transition",
+    metadata,
+    Column("id", Identity, primary_key=True, autoincrement=True),
+    Column(
+        "experiment",
+        Identity,
+        ForeignKey("experiment.id", name="fk_transition_experiment", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("attempt", Integer, nullable=False),
+    Column("from_status", String(16)),
+    Column("to_status", String(16), nullable=False),
+    Column("reason", String(64)),
+    Column("at", UTCDateTime, nullable=False),
+    Index("ix_transition_experiment", "experiment"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
