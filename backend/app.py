@@ -1,8 +1,10 @@
 """Puts the app together."""
 
+from typing import cast
+
 from apiflask import APIFlask
 
-from backend import __version__, forms
+from backend import __version__, forms, openapi
 from backend.errors import register_errors
 from backend.experiments import Experiments
 from backend.inputs import Inputs
@@ -17,11 +19,18 @@ from backend.store.queries import Store
 
 def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     """Make the app: settings -> store, launcher, folders -> experiments -> routes."""
-    app = APIFlask("backend", title="hello-flask", version=__version__, docs_path=None)
+    app = APIFlask(
+        "backend",
+        title="hello-flask",
+        version=__version__,
+        docs_path=None,
+        static_folder=cast(str, None),  # APIFlask's type is narrower than Flask's
+    )
     app.config.update(
         MAX_CONTENT_LENGTH=forms.MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=forms.MAX_BODY_BYTES,
         MAX_FORM_PARTS=forms.MAX_FIELDS,
+        OPENAPI_VERSION=openapi.VERSION,
         HTTP_ERROR_SCHEMA=ProblemOut,
         VALIDATION_ERROR_SCHEMA=ProblemOut,
         DESCRIPTION="Submit training runs with a form, and look at what became of them.",
@@ -36,4 +45,5 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
         store, launcher, Outputs(settings.output_dir), Inputs(settings.input_dir)
     )
     register_routes(app)
+    app.spec_processor(openapi.describe)
     return app

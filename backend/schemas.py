@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import DateTime, Dict, Field, Float, Integer, List, Nested, String
+from apiflask.fields import DateTime, Dict, Float, Integer, List, Nested, String
 from apiflask.validators import Length, OneOf, Range
 from marshmallow import RAISE, ValidationError
 
@@ -64,15 +64,6 @@ class ExperimentId(String):
         return value
 
 
-class Dataset(Field[str | None]):
-    """The name of a file in the input folder; an empty one means every file there."""
-
-    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str | None:
-        if not isinstance(value, str):
-            raise ValidationError(f"must be a file's name; you sent {_shown(value)}.")
-        return value or None
-
-
 class ExperimentIn(Schema):
     """What is submitted, by form-data, urlencoded form or JSON alike."""
 
@@ -105,8 +96,10 @@ class ExperimentIn(Schema):
         error_messages={"required": "is missing: send a name for the run, such as run-1."},
         metadata={"description": "Names the run and its output folder.", "example": "run-1"},
     )
-    dataset = Dataset(
+    dataset = String(
         load_default=None,
+        allow_none=True,
+        error_messages={"invalid": "must be the name of a file in the input folder."},
         metadata={
             "description": "A file of the input folder; every file if it is left out.",
             "example": "digits.npz",
@@ -213,7 +206,7 @@ class ProblemOut(Schema):
     """RFC 9457, Problem Details for HTTP APIs."""
 
     type = String(metadata={"example": "about:blank"})
-    title = String(metadata={"example": "Unprocessable Content"})
+    title = String(metadata={"example": "Unprocessable Entity"})
     status = Integer(metadata={"example": 422})
     detail = String()
     errors = List(Nested(FieldProblemOut))

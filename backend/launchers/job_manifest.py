@@ -48,7 +48,10 @@ def render(run: Run, settings: Settings) -> Job:
                         "values": [EXIT_UNUSABLE_INPUT],
                     },
                 },
-                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                {
+                    "action": "Ignore",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                },
             ]
         },
         "template": {

@@ -66,12 +66,16 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         409: "The experiment_id is taken",
         413: "The body is too large",
         415: "The content type is not known",
+        502: "Kubernetes refuses the Job for good; the experiment has failed",
         503: "The database is away; nothing was started",
+        507: "The output folder is full; nothing was started",
     },
 )
 def submit_experiment(fields: dict[str, Any]) -> Response:
     """Start a run, once: the same fields again give the same experiment and start nothing."""
-    parameters = Parameters(MODEL, fields["learning_rate"], fields["epoch"], fields.get("dataset"))
+    parameters = Parameters(
+        MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
+    )
     outcome, experiment = _experiments().submit(fields["experiment_id"], parameters)
     status, message = _MESSAGES[outcome]
     response = jsonify({"message": message} | experiment_out(experiment))

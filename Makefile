@@ -1,0 +1,52 @@
+# The index of every command. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements.lock models/autoencoder/requirements.lock
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo run test e2e lint image lock bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## set up, then one real training run through the HTTP API
+	@$(BIN)/python tools/demo.py
+
+run: $(VENV)/.run ## serve on 127.0.0.1:31112 until Ctrl-C
+	@$(BIN)/python -m backend serve
+
+test: $(VENV)/.dev ## set up, then unit, api and integration tests
+	@tools/install-test-services.sh
+	@$(BIN)/python -m pytest
+
+e2e: $(VENV)/.dev ## end-to-end tests on the cluster of your KUBECONFIG
+	@$(BIN)/python -m pytest tests/e2e
+
+lint: $(VENV)/.dev ## every static check
+	@tools/lint.sh $(BIN)
+
+image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
+	@./build.sh
+
+bench: $(VENV)/.dev ## measure, and print the figures of docs/performance.md
+	@$(BIN)/python bench/run.py
+
+lock: $(VENV)/.dev ## choose the exact versions of *.lock anew
+	@tools/lock.sh $(BIN)
+
+clean: ## remove the virtual environment and caches; never data or output
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@tools/make-venv.sh $(PYTHON) $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python $(LOCKS)
+	@echo "Installing into $(VENV) (once; PyTorch is the large part) ..."
+	@$(PIP) install $(addprefix -r ,$(LOCKS))
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	@echo "Installing the test tools into $(VENV) (once) ..."
+	@$(PIP) install -r requirements-dev.lock $(addprefix -r ,$(LOCKS))
+	@touch $@

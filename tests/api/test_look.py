@@ -1,0 +1,183 @@
+import re
+
+import pytest
+
+from backend.launchers.base import Diagnosis, Observation, Phase
+from backend.store.engine import StoreUnavailable
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def submit(client, experiment_id="first", **fields):
+    form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": experiment_id} | fields
+    assert client.post("/test", data=form).status_code == 201
+
+
+def test_hello(client):
+    response = client.get("/")
+
+    assert response.text == "Hello Flask!"
+    assert response.content_type == "text/plain; charset=utf-8"
+
+
+def test_no_experiments(client):
+    assert client.get("/model").json == []
+
+
+@pytest.mark.parametrize("path", ["/model", "/experiments"])
+def test_experiments_newest_first(client, path):
+    for name in ("one", "two", "three"):
+        submit(client, name)
+    response = client.get(path)
+
+    assert [one["experiment_id"] for one in response.json] == ["three", "two", "one"]
+    assert "Link" not in response.headers
+    assert TIME.fullmatch(response.json[0]["created_at"])
+
+
+def test_pages_follow_the_link(client):
+    for number in range(5):
+        submit(client, f"run-{number}")
+    seen, path = [], "/model?limit=2&q=run"
+    while path:
+        response = client.get(path)
+        seen += [one["experiment_id"] for one in response.json]
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+        path = link and link[1]
+
+    assert seen == ["run-4", "run-3", "run-2", "run-1", "run-0"]
+
+
+def test_filters(client, experiments):
+    submit(client, "Resnet a")
+    submit(client, "b")
+    b = experiments.get("b")
+    experiments.observe(b, Observation(b.uid, Phase.RUNNING))
+
+    def ids(query):
+        return [one["experiment_id"] for one in client.get(f"/experiments?{query}").json]
+
+    assert ids("status=running") == ["b"]
+    assert ids("q=resNET") == ["Resnet a"]
+    assert ids("q=%25") == []
+    assert ids("model=autoencoder") == ["b", "Resnet a"]
+    assert ids("model=other") == []
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", "status=done", "after=-1", "sort=name", "q="]
+)
+def test_a_query_that_cannot_be_answered(client, query):
+    response = client.get(f"/experiments?{query}")
+
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_nothing_changed_since(client):
+    submit(client)
+    etag = client.get("/model").headers["ETag"]
+
+    assert client.get("/model", headers={"If-None-Match": etag}).status_code == 304
+    submit(client, "second")
+    assert client.get("/model", headers={"If-None-Match": etag}).status_code == 200
+
+
+def test_one_experiment(client, experiments, settings):
+    submit(client)
+    first = experiments.get("first")
+    (settings.output_dir / "first" / "metrics.jsonl").write_text('{"epoch": 5, "loss": 0.5}\n')
+    experiments.observe(first, Observation(first.uid, Phase.RUNNING))
+    shown = client.get("/experiments/first").json
+
+    assert shown["status"] == "running"
+    assert shown["progress"] == {"epoch": 5, "epochs": 20}
+    assert shown["metrics"] == {"epoch": 5, "loss": 0.5}
+    assert shown["diagnosis"] is None
+    assert [one["to_status"] for one in shown["history"]] == ["submitting", "queued", "running"]
+    assert all(TIME.fullmatch(one["at"]) for one in shown["history"])
+
+
+def test_a_diagnosis(client, experiments):
+    submit(client)
+    first = experiments.get("first")
+    why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
+    experiments.observe(first, Observation(first.uid, Phase.FAILED, diagnosis=why))
+    shown = client.get("/experiments/first").json
+
+    assert shown["status"] == "failed"
+    assert shown["diagnosis"] == {
+        "reason": "out_of_memory",
+        "message": "It needed more.",
+        "remedy": "Give it more.",
+    }
+    assert shown["history"][-1]["reason"] == "out_of_memory"
+
+
+def test_korean_is_readable(client):
+    submit(client, "실험 1")
+
+    assert "실험 1" in client.get("/model").text
+
+
+@pytest.mark.parametrize("path", ["/experiments/none", "/nothing", "/experiments/a/b/c"])
+def test_nothing_there(client, path):
+    response = client.get(path)
+
+    assert response.status_code == 404
+    assert response.content_type == "application/problem+json"
+    assert response.json["detail"]
+
+
+def test_a_wrong_method(client):
+    response = client.delete("/test")
+
+    assert response.status_code == 405
+    assert response.content_type == "application/problem+json"
+    assert "POST" in response.headers["Allow"]
+
+
+def test_health(client):
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").json == {"status": "ready"}
+
+
+def test_a_database_that_is_away(client, store, settings, launcher, monkeypatch):
+    def away():
+        raise StoreUnavailable("Access denied for user 'secret'")
+
+    monkeypatch.setattr(store, "_prepared", False)
+    monkeypatch.setattr(store, "prepare", away)
+    form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
+    answers = [client.get(path) for path in ("/readyz", "/model", "/experiments/first")]
+    answers.append(client.post("/test", data=form))
+
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.content_type == "application/problem+json"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "secret" not in answer.text
+    assert client.get("/healthz").status_code == 200
+    assert not launcher.jobs
+    assert not settings.output_dir.exists()
+
+
+def test_a_mistake_of_ours_says_nothing_of_itself(client, experiments, monkeypatch):
+    def broken(**_options):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(experiments, "page", broken)
+    response = client.get("/model")
+
+    assert response.status_code == 500
+    assert response.content_type == "application/problem+json"
+    assert "a secret" not in response.text
+
+
+def test_the_openapi_document_has_every_route(client, app):
+    document = client.get("/openapi.json").json
+    for rule in app.url_map.iter_rules():
+        if not rule.endpoint.startswith(("openapi", "static")):
+            path = rule.rule.replace("<", "{").replace(">", "}")
+            assert path in document["paths"], path
+    assert "multipart/form-data" in document["paths"]["/test"]["post"]["requestBody"]["content"]

@@ -1,0 +1,50 @@
+"""A launcher that starts nothing: tests say how its runs are."""
+
+from backend.launchers.base import (
+    Diagnosis,
+    LauncherRefused,
+    LauncherUnavailable,
+    Observation,
+    Phase,
+)
+
+
+class FakeLauncher:
+    """Keeps what was submitted; `down` and `refusing` make it fail as a cluster would."""
+
+    def __init__(self):
+        self.jobs = {}
+        self.submissions = 0
+        self.down = False
+        self.refusing = False
+
+    def render(self, run):
+        return {"handle": run.handle, "uid": run.uid, "run": run}
+
+    def submit(self, job):
+        self._check()
+        self.submissions += 1
+        if self.refusing:
+            raise LauncherRefused(Diagnosis("job_refused", "It is refused.", "Mend it."))
+        self.jobs.setdefault(job["handle"], Observation(job["uid"], Phase.QUEUED))
+        return job["handle"]
+
+    def observe(self):
+        self._check()
+        return dict(self.jobs)
+
+    def changes(self, timeout):
+        pass
+
+    def logs(self, handle):
+        return iter(())
+
+    def cancel(self, handle):
+        self.jobs.pop(handle, None)
+
+    def close(self):
+        pass
+
+    def _check(self):
+        if self.down:
+            raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))

@@ -1,0 +1,217 @@
+import json
+
+import pytest
+
+from backend.experiments import (
+    LIVE,
+    OtherParameters,
+    Outcome,
+    OutputUnwritable,
+    Parameters,
+    Status,
+    SubmissionRefused,
+    UnknownDataset,
+    UnknownExperiment,
+    path,
+)
+from backend.launchers.base import Diagnosis, Observation, Phase
+from backend.outputs import FolderTaken
+from backend.store.engine import StoreUnavailable
+
+PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
+
+
+def submit(experiments, experiment_id="first", parameters=PARAMETERS):
+    return experiments.submit(experiment_id, parameters)
+
+
+def statuses(experiments, experiment):
+    return [one.to_status for one in experiments.history(experiment)]
+
+
+def test_it_works(experiments, launcher, settings):
+    outcome, experiment = submit(experiments)
+
+    assert outcome is Outcome.CREATED
+    assert experiment.status is Status.QUEUED
+    assert list(launcher.jobs) == [experiment.job]
+    run = json.loads((settings.output_dir / "first" / "run.json").read_text())
+    assert run["experiment_id"] == "first"
+    assert run["learning_rate"] == 0.001
+    assert statuses(experiments, experiment) == ["submitting", "queued"]
+
+
+def test_the_same_again_starts_nothing(experiments, launcher):
+    _, first = submit(experiments)
+    outcome, again = submit(experiments)
+
+    assert outcome is Outcome.EXISTING
+    assert again == first
+    assert launcher.submissions == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Parameters("autoencoder", 0.002, 20, None),
+        Parameters("autoencoder", 0.001, 21, None),
+    ],
+)
+def test_other_parameters_are_refused(experiments, other):
+    submit(experiments)
+
+    with pytest.raises(OtherParameters):
+        submit(experiments, parameters=other)
+
+
+def test_a_launcher_that_is_away_gets_the_run_later(experiments, launcher):
+    launcher.down = True
+    outcome, experiment = submit(experiments)
+
+    assert outcome is Outcome.ACCEPTED
+    assert experiment.status is Status.SUBMITTING
+    assert experiment.reason == "unreachable"
+
+    launcher.down = False
+    started = experiments.launch(experiment)
+
+    assert started.status is Status.QUEUED
+    assert started.reason is None
+
+
+def test_a_run_that_is_refused_for_ever_has_failed(experiments, launcher):
+    launcher.refusing = True
+
+    with pytest.raises(SubmissionRefused):
+        submit(experiments)
+
+    assert experiments.get("first").status is Status.FAILED
+    assert experiments.get("first").reason == "job_refused"
+
+
+def test_files_of_something_else_are_not_overwritten(experiments, launcher, settings):
+    (settings.output_dir / "first").mkdir(parents=True)
+    (settings.output_dir / "first" / "model.pt").touch()
+
+    with pytest.raises(FolderTaken):
+        submit(experiments)
+
+    assert not launcher.jobs
+    with pytest.raises(UnknownExperiment):
+        experiments.get("first")
+
+
+def test_an_output_folder_that_cannot_be_written_starts_nothing(experiments, launcher, settings):
+    settings.output_dir.touch()  # a file where the folder should be
+
+    with pytest.raises((OutputUnwritable, FolderTaken)):
+        submit(experiments)
+
+    assert not launcher.jobs
+    with pytest.raises(UnknownExperiment):
+        experiments.get("first")
+
+
+def test_a_dataset_must_be_there(experiments, launcher, settings):
+    (settings.input_dir / "a.npz").touch()
+    chosen = Parameters("autoencoder", 0.001, 20, "a.npz")
+
+    with pytest.raises(UnknownDataset) as error:
+        submit(experiments, parameters=Parameters("autoencoder", 0.001, 20, "../a.npz"))
+
+    assert error.value.names == ["a.npz"]
+    assert submit(experiments, parameters=chosen)[1].dataset == "a.npz"
+
+
+def test_a_database_that_goes_away_after_the_intent_loses_nothing(
+    experiments, launcher, store, monkeypatch
+):
+    def away(*_args, **_options):
+        raise StoreUnavailable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "move", away)
+        outcome, experiment = submit(experiments)
+
+    assert outcome is Outcome.ACCEPTED
+    assert list(launcher.jobs) == [experiment.job]
+    assert experiments.launch(experiment).status is Status.QUEUED
+    assert launcher.submissions == 2
+    assert list(launcher.jobs) == [experiment.job]
+
+
+def test_what_is_seen_becomes_the_truth(experiments, settings):
+    _, experiment = submit(experiments)
+    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    ended = experiments.get("first")
+
+    assert ended.status is Status.SUCCEEDED
+    assert ended.finished_at is not None
+    assert statuses(experiments, ended) == ["submitting", "queued", "running", "succeeded"]
+    run = json.loads((settings.output_dir / "first" / "run.json").read_text())
+    assert run["status"] == "succeeded"
+
+
+def test_what_has_ended_stays_as_it_is(experiments):
+    _, experiment = submit(experiments)
+    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    # A second reconciler decides on what it read before.
+    experiments.observe(experiment, Observation(experiment.uid, Phase.FAILED))
+
+    assert experiments.get("first").status is Status.SUCCEEDED
+    assert statuses(experiments, experiment) == ["submitting", "queued", "running", "succeeded"]
+
+
+def test_a_diagnosis_comes_and_goes_without_a_change_of_status(experiments):
+    _, queued = submit(experiments)
+    why = Diagnosis("image_not_pulled", "It cannot be pulled.", "Push it.")
+    experiments.observe(queued, Observation(queued.uid, Phase.QUEUED, diagnosis=why))
+    waiting = experiments.get("first")
+
+    assert (waiting.status, waiting.reason) == (Status.QUEUED, "image_not_pulled")
+
+    experiments.observe(waiting, Observation(waiting.uid, Phase.QUEUED))
+
+    assert experiments.get("first").reason is None
+    assert statuses(experiments, waiting) == ["submitting", "queued"]
+
+
+def test_a_run_that_waits_for_its_next_pod_still_runs(experiments):
+    _, experiment = submit(experiments)
+    experiments.observe(experiment, Observation(experiment.uid, Phase.RUNNING))
+    running = experiments.get("first")
+    experiments.observe(running, Observation(running.uid, Phase.QUEUED))
+
+    assert experiments.get("first").status is Status.RUNNING
+
+
+def test_another_runs_job_changes_nothing(experiments):
+    _, experiment = submit(experiments)
+    experiments.observe(experiment, Observation("another uid", Phase.FAILED))
+    experiments.observe(experiment, Observation(experiment.uid, Phase.UNKNOWN))
+
+    assert experiments.get("first").status is Status.QUEUED
+
+
+def test_every_path_is_legal():
+    for old in Status:
+        for new in Status:
+            steps = path(old, new)
+            assert not steps or (steps[0] is old and steps[-1] is new)
+            assert bool(steps) <= (old in LIVE)
+    assert path(Status.SUBMITTING, Status.RUNNING) == ["submitting", "queued", "running"]
+    assert path(Status.RUNNING, Status.QUEUED) == []
+    assert path(Status.QUEUED, Status.CANCELLED) == ["queued", "cancelled"]
+
+
+def test_pages_are_newest_first(experiments):
+    for number in range(5):
+        submit(experiments, f"run-{number}")
+    first = experiments.page(limit=3)
+    second = experiments.page(limit=3, after=first[-1].id)
+
+    assert [one.experiment_id for one in [*first, *second]] == [
+        f"run-{number}" for number in (4, 3, 2, 1, 0)
+    ]
+    assert [one.experiment_id for one in experiments.page(limit=9, text="N-3")] == ["run-3"]
+    assert experiments.page(limit=9, text="%") == []

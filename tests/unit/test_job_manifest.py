@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+
+import kubernetes_validate
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.identifiers import experiment_id_problem
+from backend.launchers.base import Run
+from backend.launchers.job_manifest import render
+from backend.settings import Settings
+
+OLDEST = "1.29"
+NEWEST = kubernetes_validate.latest_version()
+RUN = Run("first", "uid1", "autoencoder", 0.001, 20, None, 1)
+SETTINGS = Settings.from_environment(
+    {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
+)
+IDS = st.text(min_size=1, max_size=200).filter(lambda text: experiment_id_problem(text) is None)
+
+
+def container(job):
+    return job["spec"]["template"]["spec"]["containers"][0]
+
+
+def environment(job):
+    return {one["name"]: one["value"] for one in container(job)["env"]}
+
+
+def check(job):
+    for version in (OLDEST, NEWEST):
+        kubernetes_validate.validate(job, version, strict=True)
+
+
+def test_the_trainer_gets_what_the_form_said():
+    assert environment(render(RUN, SETTINGS)) == {
+        "EXPERIMENT_ID": "first",
+        "LEARNING_RATE": "0.001",
+        "EPOCH": "20",
+        "ATTEMPT": "1",
+        "INPUT_DIR": "/input",
+        "OUTPUT_DIR": "/output/first",
+    }
+
+
+def test_a_dataset_is_named_only_if_one_was_chosen():
+    job = render(replace(RUN, dataset="digits.npz"), SETTINGS)
+
+    assert environment(job)["DATASET"] == "digits.npz"
+
+
+def test_the_trainer_sees_its_own_output_folder_and_no_other():
+    mounts = container(render(RUN, SETTINGS))["volumeMounts"]
+
+    assert mounts[:2] == [
+        {"name": "input", "mountPath": "/input", "readOnly": True},
+        {"name": "output", "mountPath": "/output/first", "subPath": "first"},
+    ]
+
+
+def test_a_colon_cannot_stand_in_a_mount_path():
+    job = render(replace(RUN, experiment_id="a:b"), SETTINGS)
+
+    assert container(job)["volumeMounts"][1]["mountPath"] == "/output/run"
+    assert container(job)["volumeMounts"][1]["subPath"] == "a:b"
+    assert environment(job)["OUTPUT_DIR"] == "/output/run"
+
+
+def test_nothing_in_an_id_is_expanded():
+    job = render(replace(RUN, experiment_id="$(EPOCH)"), SETTINGS)
+
+    assert environment(job)["EXPERIMENT_ID"] == "$$(EPOCH)"
+
+
+def test_optional_settings():
+    settings = replace(SETTINGS, job_gpu=2, job_deadline_seconds=60, job_queue="team-a")
+    job = render(RUN, settings)
+
+    check(job)
+    assert container(job)["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert job["spec"]["activeDeadlineSeconds"] == 60
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+
+
+def test_the_trainer_may_do_nothing_that_it_need_not():
+    pod = render(RUN, SETTINGS)["spec"]["template"]["spec"]
+
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(render(RUN, SETTINGS))["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+@given(IDS)
+def test_whatever_the_id_the_job_is_valid(experiment_id):
+    job = render(replace(RUN, experiment_id=experiment_id), SETTINGS)
+
+    kubernetes_validate.validate(job, NEWEST, strict=True)
+    assert job["metadata"]["annotations"]["hello-flask/experiment-id"] == experiment_id
+    assert json.loads(json.dumps(job)) == job
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_the_job_is_valid_for_the_oldest_and_the_newest_kubernetes(version):
+    kubernetes_validate.validate(render(RUN, SETTINGS), version, strict=True)

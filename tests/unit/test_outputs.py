@@ -1,0 +1,70 @@
+import json
+import os
+
+import pytest
+
+from backend.outputs import FolderTaken, Outputs
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    return Outputs(tmp_path)
+
+
+def write_metrics(outputs, text):
+    folder = outputs.folder("first")
+    folder.mkdir(exist_ok=True)
+    (folder / "metrics.jsonl").write_text(text)
+
+
+def test_a_run_is_written_whole(outputs, tmp_path):
+    outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1"})
+    outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1", "status": "queued"})
+
+    assert [path.name for path in (tmp_path / "실험 1").iterdir()] == ["run.json"]
+    assert json.loads((tmp_path / "실험 1" / "run.json").read_text())["status"] == "queued"
+
+
+def test_another_runs_file_is_not_overwritten(outputs, tmp_path):
+    outputs.write_run("first", {"uid": "one"})
+
+    with pytest.raises(FolderTaken):
+        outputs.write_run("first", {"uid": "two"})
+    with pytest.raises(FolderTaken):
+        outputs.check_free("first")
+
+
+def test_an_empty_folder_is_free(outputs, tmp_path):
+    outputs.check_free("first")
+    (tmp_path / "first").mkdir()
+    outputs.check_free("first")
+    (tmp_path / "first" / ".run.json.123").touch()  # left by a process that was killed
+    outputs.check_free("first")
+
+
+def test_the_last_metrics(outputs):
+    assert outputs.last_metrics("first") is None
+    write_metrics(outputs, '{"epoch": 1}\n{"epoch": 2}\n')
+    assert outputs.last_metrics("first") == {"epoch": 2}
+
+
+@pytest.mark.parametrize("end", ['{"epoch": 3', '{"epoch": 3}', "nonsense\n", "[3]\n", "\n"])
+def test_a_line_that_is_not_whole_is_left_for_later(outputs, end):
+    write_metrics(outputs, '{"epoch": 2}\n' + end)
+
+    assert outputs.last_metrics("first") == {"epoch": 2}
+
+
+def test_a_link_that_a_trainer_planted_is_not_followed(outputs, tmp_path):
+    (tmp_path / "secret").write_text('{"password": 1}\n')
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "metrics.jsonl").symlink_to(tmp_path / "secret")
+
+    assert outputs.last_metrics("first") is None
+
+
+def test_a_pipe_that_a_trainer_planted_does_not_hold_us(outputs, tmp_path):
+    (tmp_path / "first").mkdir()
+    os.mkfifo(tmp_path / "first" / "metrics.jsonl")
+
+    assert outputs.last_metrics("first") is None

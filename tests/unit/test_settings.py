@@ -1,0 +1,99 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from backend.settings import Settings, SettingsError, read
+
+README = Path(__file__).parents[2] / "README.md"
+SERVER = {"DB_IP": "10.0.0.1", "DB_USER": "u", "DB_PASSWORD": "p@ss/word", "DB_NAME": "n"}
+
+
+def problems(environment):
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment(environment)
+    return error.value.problems
+
+
+def test_an_empty_environment_means_this_machine():
+    settings = Settings.from_environment({})
+
+    assert settings.launcher == "local"
+    assert settings.bind == "127.0.0.1:31112"
+    assert settings.sqlite_path == Path("data/experiments.sqlite3").absolute()
+    assert settings.output_dir == Path("output").absolute()
+
+
+def test_a_mysql_server_by_its_parts():
+    url = Settings.from_environment(SERVER).database_url
+
+    assert url.render_as_string(hide_password=False) == (
+        "mysql+pymysql://u:p%40ss%2Fword@10.0.0.1:3306/n"
+    )
+
+
+def test_a_database_server_by_its_url():
+    for given in ("mysql://u:p@h/n", "mariadb://u:p@h/n", "mysql+pymysql://u:p@h/n"):
+        url = Settings.from_environment({"DB_URL": given}).database_url
+        assert url.drivername == "mysql+pymysql"
+
+
+def test_every_missing_variable_is_named():
+    assert [problem.split()[0] for problem in problems({"DB_IP": "h"})] == [
+        "DB_USER",
+        "DB_NAME",
+        "DB_PASSWORD",
+    ]
+    assert problems({"LAUNCHER": "kubernetes"})[0].startswith("AE_MODEL_IMAGE_URL is missing")
+
+
+def test_every_mistake_is_reported_together():
+    found = problems({"BIND": "5000", "LOCAL_SLOTS": "0", "JOB_CPU": "lots", "LAUNCHER": "magic"})
+
+    assert [problem.split()[0] for problem in found] == [
+        "LAUNCHER",
+        "BIND",
+        "LOCAL_SLOTS",
+        "JOB_CPU",
+    ]
+
+
+def test_a_secret_from_a_file(tmp_path):
+    (tmp_path / "password").write_text("from the file\n")
+    environment = SERVER | {"DB_PASSWORD": "", "DB_PASSWORD_FILE": str(tmp_path / "password")}
+
+    assert Settings.from_environment(environment).database_url.password == "from the file"
+
+
+def test_a_secret_file_that_is_not_there():
+    environment = SERVER | {"DB_PASSWORD": "", "DB_PASSWORD_FILE": "/nowhere"}
+
+    assert problems(environment)[0].startswith("DB_PASSWORD_FILE cannot be read: /nowhere")
+
+
+def test_no_secret_is_shown():
+    settings = Settings.from_environment(SERVER)
+    both = problems({"DB_URL": "mysql://u:p@ss/word@h/n", **SERVER})
+    broken = problems({"DB_URL": "mysql:/p@ss/word"})
+
+    for text in (repr(settings), *both, *broken):
+        assert "p@ss" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://u:p@h/n", "must begin with mysql, mariadb or sqlite"),
+        ("mysql://u@h/n", "names no password"),
+        ("not a url", "is not a URL"),
+    ],
+)
+def test_a_database_url_that_cannot_be_used(url, why):
+    assert why in problems({"DB_URL": url})[0]
+
+
+def test_the_readme_explains_every_variable_and_no_other():
+    _, variables = read({})
+    table = re.findall(r"^\| `([A-Z_]+)`", README.read_text(), flags=re.MULTILINE)
+
+    assert set(table) == {name for name in variables if not name.endswith("_FILE")}

@@ -1,0 +1,13 @@
+#!/bin/sh
+# lint.sh BIN: every static check, with the tools of the virtual environment's folder BIN.
+set -eu
+PATH=$1:$PATH
+export PATH
+
+ruff check .
+ruff format --check --quiet .
+mypy backend gunicorn.conf.py tools bench
+(cd models/autoencoder && mypy .)
+yamllint --strict .
+hadolint Dockerfile models/autoencoder/Dockerfile
+shellcheck build.sh .ci/run tools/*.sh
