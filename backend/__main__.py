@@ -32,7 +32,7 @@ def web(settings: Settings) -> None:
     """Serve HTTP."""
     from gunicorn.app.wsgiapp import WSGIApplication
 
-    _check_address_free(settings.bind)
+    _check_address_free("BIND", settings.bind)
     sys.argv = ["gunicorn", "--config", str(CONFIG)]
     WSGIApplication("%(prog)s [OPTIONS]").run()
 
@@ -46,6 +46,8 @@ def reconcile(settings: Settings) -> None:
     from backend.outputs import Outputs
     from backend.reconciler import Reconciler
 
+    if settings.health_bind:
+        _check_address_free("HEALTH_BIND", settings.health_bind)
     launcher = make_launcher(settings)
     experiments = Experiments(
         Store(settings.database_url),
@@ -88,7 +90,7 @@ def serve(settings: Settings) -> None:
         process.start()
         return process
 
-    _check_address_free(settings.bind)
+    _check_address_free("BIND", settings.bind)
     processes = {name: start(name) for name in roles}
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -165,14 +167,14 @@ def _prepare(settings: Settings, *, wait: bool) -> None:
         store.close()  # no connection may cross a fork
 
 
-def _check_address_free(address: str) -> None:
+def _check_address_free(variable: str, address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         with socket.create_server((host.strip("[]"), int(port))):
             pass
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise CannotStart(f"BIND: {address} cannot be used: {reason}.") from error
+        raise CannotStart(f"{variable}: {address} cannot be used: {reason}.") from error
 
 
 def _say_what_goes_on(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from backend.experiments import (
 )
 from backend.outputs import FolderTaken
 from backend.store.engine import StoreUnavailable
+from backend.store.schema import SchemaError
 
 RETRY_AFTER_SECONDS = 2
 
@@ -97,6 +98,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
         f"{error.diagnosis.message} {error.diagnosis.remedy}",
         {"reason": error.diagnosis.reason},
     ),
+    SchemaError: lambda error: (503, str(error), {}),
     StoreUnavailable: lambda _error: (
         503,
         "The database does not answer; nothing was started. Send the same again.",
