@@ -41,21 +41,13 @@ def reconcile(settings: Settings) -> None:
     """Reconcile until SIGTERM or SIGINT."""
     from backend.experiments import Experiments
     from backend.health import serve_health
-    from backend.inputs import Inputs
     from backend.launchers import make_launcher
-    from backend.outputs import Outputs
     from backend.reconciler import Reconciler
 
     if settings.health_bind:
         _check_address_free("HEALTH_BIND", settings.health_bind)
     launcher = make_launcher(settings)
-    experiments = Experiments(
-        Store(settings.database_url),
-        launcher,
-        Outputs(settings.output_dir),
-        Inputs(settings.input_dir),
-    )
-    reconciler = Reconciler(experiments, launcher)
+    reconciler = Reconciler(Experiments.from_settings(settings, launcher), launcher)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         reconciler.stop()

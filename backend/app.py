@@ -7,18 +7,15 @@ from apiflask import APIFlask
 from backend import __version__, forms, openapi
 from backend.errors import register_errors
 from backend.experiments import Experiments
-from backend.inputs import Inputs
 from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
-from backend.outputs import Outputs
 from backend.routes import register_routes
 from backend.schemas import ProblemOut
 from backend.settings import Settings
-from backend.store.queries import Store
 
 
 def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
-    """Make the app: settings -> store, launcher, folders -> experiments -> routes."""
+    """Make the app: settings -> launcher -> experiments -> routes."""
     app = APIFlask(
         "backend",
         title="hello-flask",
@@ -38,12 +35,8 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_errors(app)
-    store = Store(settings.database_url)
     launcher = launcher or make_launcher(settings)
-    app.extensions["store"] = store
-    app.extensions["experiments"] = Experiments(
-        store, launcher, Outputs(settings.output_dir), Inputs(settings.input_dir)
-    )
+    app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
     register_routes(app)
     app.spec_processor(openapi.describe)
     return app

@@ -24,9 +24,12 @@ from backend.launchers.base import (
     Run,
 )
 from backend.outputs import FolderTaken, Outputs
+from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 from backend.timestamps import to_text
+
+MODEL = "autoencoder"  # the one that AE_MODEL_IMAGE_URL holds
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +204,24 @@ class Experiments:
         """Work on these."""
         self._store, self._launcher = store, launcher
         self._outputs, self._inputs = outputs, inputs
+
+    @classmethod
+    def from_settings(cls, settings: Settings, launcher: Launcher) -> "Experiments":
+        """Work on the database and the folders that the settings name."""
+        return cls(
+            Store(settings.database_url),
+            launcher,
+            Outputs(settings.output_dir),
+            Inputs(settings.input_dir),
+        )
+
+    def check_ready(self) -> None:
+        """Make sure that the database answers and has the schema that this version needs."""
+        self._store.ping()
+
+    def close(self) -> None:
+        """Close all connections to the database; the next question opens new ones."""
+        self._store.close()
 
     def submit(self, experiment_id: str, parameters: Parameters) -> tuple[Outcome, Experiment]:
         """Start a run, once, however often and from wherever this is called.

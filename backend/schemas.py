@@ -10,14 +10,13 @@ from apiflask.fields import DateTime, Dict, Float, Integer, List, Nested, String
 from apiflask.validators import Length, OneOf, Range
 from marshmallow import RAISE, ValidationError
 
-from backend.experiments import Experiment, Status, Transition
+from backend.experiments import MODEL, Experiment, Status, Transition
 from backend.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
 from backend.timestamps import to_text
 
 MAX_LEARNING_RATE = 10
 MAX_EPOCH = 100_000
 MAX_PAGE = 1000
-MODEL = "autoencoder"
 _WHOLE_NUMBER = re.compile(r"\s*\+?[0-9]{1,20}\s*", re.ASCII)
 
 

@@ -31,7 +31,7 @@ def app(settings, launcher):
     settings.data_dir.mkdir()
     app = make_app(settings, launcher)
     yield app
-    app.extensions["store"].close()
+    app.extensions["experiments"].close()
 
 
 @pytest.fixture
@@ -45,5 +45,5 @@ def experiments(app):
 
 
 @pytest.fixture
-def store(app):
-    return app.extensions["store"]
+def store(experiments):
+    return experiments._store

@@ -41,12 +41,12 @@ def observation(
     pod = live[-1]
     match _phase(pod):
         case "Running":
-            return Observation(uid, Phase.RUNNING, started_at, None, _trouble(pod, node_is_ready))
+            return Observation(uid, Phase.RUNNING, started_at, None, _dead_node(pod, node_is_ready))
         case "Pending":
             why_waiting = diagnosis.diagnose_pending(pod)
             return Observation(uid, Phase.QUEUED, diagnosis=why_waiting)
         case _:
-            return Observation(uid, Phase.UNKNOWN, diagnosis=_trouble(pod, node_is_ready))
+            return Observation(uid, Phase.UNKNOWN, diagnosis=_dead_node(pod, node_is_ready))
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -58,7 +58,7 @@ def _phase(pod: dict[str, Any]) -> str:
     return str((pod.get("status") or {}).get("phase"))
 
 
-def _trouble(pod: dict[str, Any], node_is_ready: Callable[[str], bool]) -> Diagnosis | None:
+def _dead_node(pod: dict[str, Any], node_is_ready: Callable[[str], bool]) -> Diagnosis | None:
     """Look for a dead node behind a pod that is said to run: the kubelet cannot say it any more."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)

@@ -8,9 +8,8 @@ from flask import Response, current_app, jsonify, request
 from marshmallow import RAISE
 
 from backend import forms  # noqa: F401  (teaches the parser form-data)
-from backend.experiments import Experiment, Experiments, Outcome, Parameters
+from backend.experiments import MODEL, Experiment, Experiments, Outcome, Parameters
 from backend.schemas import (
-    MODEL,
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,

@@ -3,8 +3,8 @@
 from apiflask import APIBlueprint
 from flask import Response, current_app, jsonify
 
+from backend.experiments import Experiments
 from backend.schemas import StateOut
-from backend.store.queries import Store
 
 blueprint = APIBlueprint("health", __name__, tag="Server")
 
@@ -22,6 +22,6 @@ def healthz() -> Response:
 @blueprint.doc(summary="Readiness", responses=[503])
 def readyz() -> Response:
     """Answer once the database answers and has the schema that this version needs."""
-    store: Store = current_app.extensions["store"]
-    store.ping()
+    experiments: Experiments = current_app.extensions["experiments"]
+    experiments.check_ready()
     return jsonify({"status": "ready"})
