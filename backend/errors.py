@@ -10,14 +10,14 @@ from apiflask.exceptions import HTTPError
 from flask import Response, json
 from werkzeug.exceptions import HTTPException
 
-from backend.experiments import (
+from backend.outputs import FolderTaken
+from backend.refusals import (
     OtherParameters,
     OutputUnwritable,
     SubmissionRefused,
     UnknownDataset,
     UnknownExperiment,
 )
-from backend.outputs import FolderTaken
 from backend.store.engine import StoreUnavailable
 from backend.store.schema import SchemaError
 
@@ -63,10 +63,10 @@ def _unknown_dataset(error: UnknownDataset) -> Answer:
 
 
 def _other_parameters(error: OtherParameters) -> Answer:
-    there = error.experiment
+    there = error.parameters
     return (
         409,
-        f"experiment_id {there.experiment_id!r} was submitted before with learning_rate "
+        f"experiment_id {error.experiment_id!r} was submitted before with learning_rate "
         f"{there.learning_rate}, epoch {there.epoch} and dataset {there.dataset or 'all'}: "
         "send those again to get that experiment, or choose another experiment_id.",
         {},

@@ -3,7 +3,6 @@
 Knows no Flask and no Kubernetes; the store, the launcher and the folders are handed in.
 """
 
-import errno
 import logging
 import uuid
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from typing import Any
 
 from backend.inputs import Inputs
 from backend.launchers.base import (
-    Diagnosis,
     Job,
     Launcher,
     LauncherRefused,
@@ -24,6 +22,13 @@ from backend.launchers.base import (
     Run,
 )
 from backend.outputs import FolderTaken, Outputs
+from backend.refusals import (
+    OtherParameters,
+    OutputUnwritable,
+    SubmissionRefused,
+    UnknownDataset,
+    UnknownExperiment,
+)
 from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
@@ -141,59 +146,6 @@ class Outcome(Enum):
     EXISTING = "the same run was submitted before"
 
 
-class UnknownExperiment(Exception):
-    """There is no experiment of that id."""
-
-
-class UnknownDataset(Exception):
-    """The input folder holds no such data set.
-
-    Attributes:
-        name: what was asked for.
-        names: what there is.
-    """
-
-    def __init__(self, name: str, names: list[str]) -> None:
-        super().__init__(name)
-        self.name, self.names = name, names
-
-
-class OtherParameters(Exception):
-    """The id is taken by an experiment with other parameters.
-
-    Attributes:
-        experiment: that one.
-    """
-
-    def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment.experiment_id)
-        self.experiment = experiment
-
-
-class SubmissionRefused(Exception):
-    """The launcher will never start the run; it stands as failed.
-
-    Attributes:
-        diagnosis: why, and what to do.
-    """
-
-    def __init__(self, diagnosis: Diagnosis) -> None:
-        super().__init__(diagnosis.message)
-        self.diagnosis = diagnosis
-
-
-class OutputUnwritable(Exception):
-    """The output folder cannot be written; nothing was started.
-
-    Attributes:
-        full: there is no space left, as opposed to no right or no folder.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror or str(error))
-        self.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 class Experiments:
     """All experiments, and everything that can be done with them.
 
@@ -250,7 +202,7 @@ class Experiments:
             if existing.uid == values["uid"]:  # nobody was quicker
                 return self._start_new(existing, job)
         if existing.parameters != parameters:
-            raise OtherParameters(existing)
+            raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
 
     def get(self, experiment_id: str) -> Experiment:

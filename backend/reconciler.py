@@ -13,12 +13,11 @@ from datetime import UTC, datetime, timedelta
 from backend.experiments import (
     Experiment,
     Experiments,
-    OutputUnwritable,
     Status,
-    SubmissionRefused,
 )
 from backend.launchers.base import Diagnosis, Launcher, LauncherUnavailable, Observation, Phase
 from backend.outputs import FolderTaken
+from backend.refusals import OutputUnwritable, SubmissionRefused
 from backend.store.engine import StoreUnavailable
 
 LOOK_SECONDS = 5.0  # at the latest, even if nothing tells of a change

@@ -4,18 +4,20 @@ import pytest
 
 from backend.experiments import (
     LIVE,
-    OtherParameters,
     Outcome,
-    OutputUnwritable,
     Parameters,
     Status,
-    SubmissionRefused,
-    UnknownDataset,
-    UnknownExperiment,
     path,
 )
 from backend.launchers.base import Diagnosis, Observation, Phase
 from backend.outputs import FolderTaken
+from backend.refusals import (
+    OtherParameters,
+    OutputUnwritable,
+    SubmissionRefused,
+    UnknownDataset,
+    UnknownExperiment,
+)
 from backend.store.engine import StoreUnavailable
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)

@@ -1,0 +1,63 @@
+"""Why an experiment cannot be had or submitted."""
+
+import errno
+from typing import TYPE_CHECKING
+
+from backend.launchers.base import Diagnosis
+
+if TYPE_CHECKING:
+    from backend.experiments import Parameters
+
+
+class UnknownExperiment(Exception):
+    """There is no experiment of that id."""
+
+
+class UnknownDataset(Exception):
+    """The input folder holds no such data set.
+
+    Attributes:
+        name: what was asked for.
+        names: what there is.
+    """
+
+    def __init__(self, name: str, names: list[str]) -> None:
+        super().__init__(name)
+        self.name, self.names = name, names
+
+
+class OtherParameters(Exception):
+    """The id is taken by an experiment with other parameters.
+
+    Attributes:
+        experiment_id: that id.
+        parameters: those of the experiment that has it.
+    """
+
+    def __init__(self, experiment_id: str, parameters: "Parameters") -> None:
+        super().__init__(experiment_id)
+        self.experiment_id, self.parameters = experiment_id, parameters
+
+
+class SubmissionRefused(Exception):
+    """The launcher will never start the run; it stands as failed.
+
+    Attributes:
+        diagnosis: why, and what to do.
+    """
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(diagnosis.message)
+        self.diagnosis = diagnosis
+
+
+class OutputUnwritable(Exception):
+    """The output folder cannot be written; nothing was started.
+
+    Attributes:
+        full: there is no space left, as opposed to no right or no folder.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error))
+        self.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
