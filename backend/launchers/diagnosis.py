@@ -149,11 +149,15 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
         )
     if code == 0:
         return None
-    return exit_code(code, message)
+    name = pod["metadata"].get("name", "")
+    return exit_code(code, message, f"`kubectl logs {name}`")
 
 
-def exit_code(code: int | None, message: str) -> Diagnosis:
-    """Say what a trainer's exit code means; `message` is the end of what it printed."""
+def exit_code(code: int | None, message: str, log: str) -> Diagnosis:
+    """Say what a trainer's exit code means.
+
+    `message` is the end of what it printed, `log` says where the rest stands.
+    """
     if code == EXIT_UNUSABLE_INPUT:
         return Diagnosis(
             "input_unusable",
@@ -163,7 +167,7 @@ def exit_code(code: int | None, message: str) -> Diagnosis:
     return Diagnosis(
         "trainer_failed",
         f"The trainer ended with exit code {code}: {message or 'it printed nothing'}",
-        "Look at the run's log.",
+        f"Read its log: {log}.",
     )
 
 

@@ -214,7 +214,8 @@ def _end(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
         return Observation(uid, Phase.CANCELLED, started_at, finished_at)
     if ended["code"] == 0:
         return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
-    why = diagnosis.exit_code(ended["code"], diagnosis.quote(_last_line(Path(job["log"]))))
+    log = Path(job["log"])
+    why = diagnosis.exit_code(ended["code"], diagnosis.quote(_last_line(log)), str(log))
     return Observation(uid, Phase.FAILED, started_at, finished_at, why)
 
 
