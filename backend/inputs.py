@@ -20,5 +20,7 @@ class Inputs:
         return sorted(
             path.name
             for path in self._root.iterdir()
-            if path.suffix in DATA_SUFFIXES and path.is_file()
+            if path.suffix.lower() in DATA_SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
         )
