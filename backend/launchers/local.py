@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,9 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH
 _PASSED_ON_PREFIXES = ("OMP_", "MKL_", "CUDA_", "NVIDIA_")
 
 
+Stamp = tuple[int, int, int]
+
+
 class LocalLauncher:
     """Starts each run as a process, at most `settings.local_slots` at once."""
 
@@ -48,7 +52,8 @@ class LocalLauncher:
         self._settings = settings
         self._trainer = trainer
         self._state = settings.output_dir / ".local"
-        self._ended: dict[str, Observation] = {}  # the end of a run never changes
+        self._ended: dict[str, tuple[Stamp, Observation]] = {}  # by handle, as of exit.json's stamp
+        self._seen_change: Stamp | None = None
         self._closed = threading.Event()
 
     def render(self, run: Run) -> Job:
@@ -71,11 +76,11 @@ class LocalLauncher:
         try:
             with self._gate(fcntl.LOCK_EX):
                 self._start(self._state / handle, job)
-        except OSError as error:
+        except (OSError, subprocess.CalledProcessError) as error:
             raise LauncherUnavailable(
                 Diagnosis(
                     "cannot_start",
-                    f"This machine cannot start the run: {error.strerror or error}",
+                    f"This machine cannot start the run: {error}",
                     "Check the free space and the rights of OUTPUT_DIR. The run then starts.",
                 )
             ) from error
@@ -87,33 +92,32 @@ class LocalLauncher:
             return {}
         handles = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
         with self._gate(fcntl.LOCK_SH):
-            live = {
-                handle
-                for handle in handles
-                if handle not in self._ended and _is_locked(self._state / handle / "lock")
-            }
-        observations = {}
+            live = {handle for handle in handles if _is_locked(self._state / handle / "lock")}
+        observations, ended = {}, {}
         for handle in handles:
-            seen = self._ended.get(handle) or self._observe_one(handle, alive=handle in live)
+            state = self._state / handle
+            stamp = None if handle in live else _stamp(state / "exit.json")
+            before, known = self._ended.get(handle, (None, None))
+            seen = known if stamp and stamp == before else _observe(state, alive=handle in live)
             if seen is None:
                 continue
-            if seen.finished_at:
-                self._ended[handle] = seen
+            if stamp and seen.finished_at:
                 if datetime.now(UTC) - seen.finished_at > self._ttl:
-                    shutil.rmtree(self._state / handle, ignore_errors=True)
-                    del self._ended[handle]
+                    shutil.rmtree(state, ignore_errors=True)
                     continue
+                ended[handle] = stamp, seen
             observations[handle] = seen
+        self._ended = ended
         return observations
 
     def changes(self, timeout: float) -> None:
-        """Wait until a runner touches the file `changed`."""
+        """Wait until a runner has written to the file `changed` since the last call."""
         marker = self._state / local_runner.CHANGED
-        before, waited = _modified(marker), 0.0
-        while waited < timeout and not self._closed.wait(POLL_SECONDS):
-            waited += POLL_SECONDS
-            if _modified(marker) != before:
-                return
+        deadline = time.monotonic() + timeout
+        while (stamp := _stamp(marker)) == self._seen_change and time.monotonic() < deadline:
+            if self._closed.wait(POLL_SECONDS):
+                break
+        self._seen_change = stamp
 
     def logs(self, handle: str) -> Iterator[str]:
         """Give the trainer's output."""
@@ -164,39 +168,29 @@ class LocalLauncher:
         with (state / "lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return  # its runner lives
+            except BlockingIOError:  # a runner lives
+                if (_read(state / "job.json") or {}).get("uid") != job["uid"]:
+                    raise _name_taken(str(job["handle"])) from None
+                return
+            for name in ("runner.json", "started.json", "cancel"):  # of a runner that was killed
+                (state / name).unlink(missing_ok=True)
             Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
             local_runner.write_json(state / "job.json", job)
             with (state / "runner.log").open("a") as log:
-                # The runner inherits the lock: there is no moment at which nobody holds it.
-                subprocess.Popen(  # noqa: S603  (our own program, arguments of our own making)
-                    [sys.executable, "-I", local_runner.__file__, str(state), str(lock.fileno())],
+                # The runner inherits the lock: there is no moment at which nobody holds it. It
+                # goes on in a child of the process that we wait for, so it is no child of ours.
+                subprocess.run(  # noqa: S603  (our own program, arguments of our own making)
+                    [
+                        *(sys.executable, "-I", "-S", local_runner.__file__),
+                        *(str(state), str(lock.fileno())),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     pass_fds=[lock.fileno()],
                     start_new_session=True,
+                    check=True,
                 )
-
-    def _observe_one(self, handle: str, *, alive: bool) -> Observation | None:
-        state = self._state / handle
-        job, runner = _read(state / "job.json"), _read(state / "runner.json")
-        if job is None or not (alive or runner):
-            return None
-        uid = job["uid"]
-        if ended := _read(state / "exit.json"):
-            return _end(uid, job, ended)
-        started = _read(state / "started.json")
-        started_at = datetime.fromisoformat(started["at"]) if started else None
-        if not alive:
-            lost = Diagnosis(
-                "process_lost",
-                "The run's process is gone: the machine was restarted, or somebody killed it.",
-                "Submit the run again with a new experiment_id.",
-            )
-            return Observation(uid, Phase.FAILED, started_at, datetime.now(UTC), lost)
-        return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
 
 
 def _inherited() -> dict[str, str]:
@@ -205,6 +199,35 @@ def _inherited() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
+
+
+def _observe(state: Path, *, alive: bool) -> Observation | None:
+    job, runner = _read(state / "job.json"), _read(state / "runner.json")
+    if job is None or not (alive or runner):
+        return None
+    uid = job["uid"]
+    if ended := _read(state / "exit.json"):
+        return _end(uid, job, ended)
+    started = _read(state / "started.json")
+    started_at = datetime.fromisoformat(started["at"]) if started else None
+    if not alive:
+        lost = Diagnosis(
+            "process_lost",
+            "The run's process is gone: the machine was restarted, or somebody killed it.",
+            "Submit the run again with a new experiment_id.",
+        )
+        return Observation(uid, Phase.FAILED, started_at, datetime.now(UTC), lost)
+    return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
+
+
+def _name_taken(handle: str) -> LauncherUnavailable:
+    return LauncherUnavailable(
+        Diagnosis(
+            "job_name_taken",
+            f"An older run {handle} is still going on, of an experiment that was forgotten since.",
+            "End its process. This run then starts by itself.",
+        )
+    )
 
 
 def _end(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
@@ -240,11 +263,13 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
-def _modified(path: Path) -> int:
+def _stamp(path: Path) -> Stamp | None:
+    """Tell two versions of a file apart; its time alone is too coarse for that."""
     try:
-        return path.stat().st_mtime_ns
+        status = path.stat()
     except FileNotFoundError:
-        return 0
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _read(path: Path) -> dict[str, Any] | None:

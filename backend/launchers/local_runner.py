@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-CHANGED = "changed"  # touched in the common folder whenever a run changes
-KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
+CHANGED = "changed"  # in the common folder; grows by a byte whenever a run changes
+KILL_SECONDS = 10  # from SIGTERM to SIGKILL
 SLOT_POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1  # prctl(2)
 EXIT_CANNOT_START = 127  # as a shell says it
@@ -83,7 +83,7 @@ def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             write_json(state / "started.json", {"at": ended["started_at"]})
             _tell(state.parent)
-            code = trainer.wait()
+            code = _wait(trainer)
         except Cancelled:
             code = _end(trainer)
             # A trainer that was done before the signal reached it has succeeded.
@@ -117,14 +117,21 @@ def _wait_for_slot(folder: Path, slots: int) -> TextIOWrapper:
             time.sleep(SLOT_POLL_SECONDS)
 
 
+def _wait(trainer: subprocess.Popen[bytes]) -> int:
+    """Wait for the trainer's end, and end what it may have left behind."""
+    # Not reaped yet, its process id still names its group and nobody else's.
+    os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOWAIT)
+    with suppress(ProcessLookupError):
+        os.killpg(trainer.pid, signal.SIGKILL)
+    return trainer.wait()
+
+
 def _end(trainer: subprocess.Popen[bytes]) -> int:
     with suppress(ProcessLookupError):
         os.killpg(trainer.pid, signal.SIGTERM)
-    try:
-        return trainer.wait(KILL_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(trainer.pid, signal.SIGKILL)
-        return trainer.wait()
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(trainer.pid, signal.SIGKILL))
+    signal.alarm(KILL_SECONDS)
+    return _wait(trainer)
 
 
 def _prepare_trainer() -> None:
@@ -135,7 +142,8 @@ def _prepare_trainer() -> None:
 
 
 def _tell(folder: Path) -> None:
-    (folder / CHANGED).touch()
+    with (folder / CHANGED).open("ab") as changed:
+        changed.write(b".")
 
 
 def _now() -> str:
@@ -144,4 +152,6 @@ def _now() -> str:
 
 if __name__ == "__main__":
     os.set_inheritable(int(sys.argv[2]), False)  # the trainer must not hold the lock
+    if os.fork():
+        os._exit(0)  # init, not the server, is the parent of what goes on
     run(Path(sys.argv[1]))
