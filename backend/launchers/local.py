@@ -206,7 +206,7 @@ def _observe(state: Path, *, alive: bool) -> Observation | None:
     if job is None or not (alive or runner):
         return None
     uid = job["uid"]
-    if ended := _read(state / "exit.json"):
+    if not alive and (ended := _read(state / "exit.json")):
         return _end(uid, job, ended)
     started = _read(state / "started.json")
     started_at = datetime.fromisoformat(started["at"]) if started else None

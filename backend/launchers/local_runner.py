@@ -41,8 +41,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def run(state: Path) -> None:
-    """Run the job that lies in `state`, from waiting for a slot to `exit.json`."""
+def run(state: Path, lock: int) -> None:
+    """Run the job that lies in `state`, from waiting for a slot to `exit.json`.
+
+    `lock` is the descriptor of the locked file; closing it unlocks it.
+    """
     signal.signal(signal.SIGTERM, _cancel)
     write_json(state / "runner.json", {"pid": os.getpid()})
     job = json.loads((state / "job.json").read_text(encoding="utf-8"))
@@ -55,6 +58,7 @@ def run(state: Path) -> None:
     except Cancelled:
         ended["cancelled"] = True
     write_json(state / "exit.json", ended | {"finished_at": _now()})
+    os.close(lock)  # before we tell: who then looks sees that it has ended
     _tell(state.parent)
 
 
@@ -151,7 +155,8 @@ def _now() -> str:
 
 
 if __name__ == "__main__":
-    os.set_inheritable(int(sys.argv[2]), False)  # the trainer must not hold the lock
+    lock_descriptor = int(sys.argv[2])
+    os.set_inheritable(lock_descriptor, False)  # the trainer must not hold the lock
     if os.fork():
         os._exit(0)  # init, not the server, is the parent of what goes on
-    run(Path(sys.argv[1]))
+    run(Path(sys.argv[1]), lock_descriptor)
