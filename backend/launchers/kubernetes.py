@@ -18,6 +18,7 @@ from backend.launchers.base import (
     Observation,
     Run,
 )
+from backend.launchers.diagnosis import quote
 from backend.launchers.kubernetes_watch import Watcher
 from backend.settings import SERVICE_ACCOUNT, Settings, SettingsError
 
@@ -97,14 +98,14 @@ class KubernetesLauncher:
             if not pods:
                 return
             newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-            response = self._call(
+            text = self._call(
                 self._core.read_namespaced_pod_log, newest["metadata"]["name"], namespace
             )
         except ApiException as error:
             if error.status in (400, 404):  # 400: the container has not started
                 return
             raise _unavailable(error) from error
-        yield from response.data.decode(errors="replace").splitlines()
+        yield from text.decode(errors="replace").splitlines()
 
     def cancel(self, handle: str) -> None:
         """Delete the Job; the garbage collector ends its pods."""
@@ -133,12 +134,10 @@ class KubernetesLauncher:
                 when somebody deletes it.
         """
         try:
-            response = self._call(
-                self._batch.read_namespaced_job, name, self._settings.job_namespace
-            )
+            job = self._object(self._batch.read_namespaced_job, name, self._settings.job_namespace)
         except ApiException as error:
             raise _unavailable(error) from error  # 404: deleted since; the next try creates it
-        annotations = json.loads(response.data)["metadata"].get("annotations") or {}
+        annotations = job["metadata"].get("annotations") or {}
         if annotations.get(job_manifest.UID) != uid:
             raise LauncherUnavailable(
                 Diagnosis(
@@ -150,7 +149,7 @@ class KubernetesLauncher:
 
     def _node_is_ready(self, name: str) -> bool:
         try:
-            node = json.loads(self._call(self._core.read_node, name).data)
+            node = self._object(self._core.read_node, name)
         except ApiException as error:
             return bool(error.status != 404)  # gone is not ready; not allowed to look tells nothing
         conditions = (node.get("status") or {}).get("conditions") or []
@@ -159,18 +158,30 @@ class KubernetesLauncher:
     def _items(
         self, method: Callable[..., Any], *args: str, **options: str
     ) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = json.loads(self._call(method, *args, **options).data)["items"]
+        items: list[dict[str, Any]] = self._object(method, *args, **options)["items"]
         return items
 
-    def _call(self, method: Callable[..., Any], *args: str, **options: Any) -> Any:
-        """Call the API server: raw JSON back, always with a time limit.
+    def _object(self, method: Callable[..., Any], *args: str, **options: str) -> dict[str, Any]:
+        content = self._call(method, *args, **options)
+        try:
+            found = json.loads(content)
+        except ValueError as error:  # a proxy's page
+            raise _no_answer(error) from error
+        if not isinstance(found, dict) or not found.keys() & {"items", "metadata"}:
+            raise _no_answer(ValueError(f"it answers {quote(repr(found))}"))
+        return found
+
+    def _call(self, method: Callable[..., Any], *args: str, **options: Any) -> bytes:
+        """Call the API server: the raw body back, always with a time limit.
 
         Raises:
             LauncherUnavailable: it does not answer.
             ApiException: it answers with an error.
         """
         try:
-            return method(*args, _preload_content=False, _request_timeout=TIMEOUT, **options)
+            response = method(*args, _preload_content=False, _request_timeout=TIMEOUT, **options)
+            body: bytes = response.data
+            return body
         except urllib3.exceptions.HTTPError as error:
             raise _no_answer(error) from error
         except ApiException as error:

@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 WATCH_SECONDS = 30
+SHORT_SECONDS = 1.0  # a watch that ends sooner was refused, whatever it says
 LONGEST_PAUSE = 10.0
 
 log = logging.getLogger(__name__)
@@ -51,12 +53,16 @@ class Watcher:
     def _run(self, listing: List) -> None:
         pause = 0.0
         while not self._closed.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  (jitter)
+            started, trouble = time.monotonic(), ""
             try:
                 self._watch(listing)
+            except (ApiException, urllib3.exceptions.HTTPError, ValueError, LookupError) as error:
+                trouble = str(error)
+            if time.monotonic() - started > SHORT_SECONDS and not trouble:
                 pause = 0.0
-            except (ApiException, urllib3.exceptions.HTTPError) as error:
+            else:
                 pause = min(LONGEST_PAUSE, 2 * pause + 0.2)
-                log.warning("A watch ended, the next one starts in %.1f s: %s", pause, error)
+                log.warning("A watch ended, the next one starts in %.1f s: %s", pause, trouble)
             self._changed.set()
 
     def _watch(self, listing: List) -> None:
