@@ -1,0 +1,158 @@
+"""The results of a finished training, each a file of the run's folder."""
+
+import csv
+import io
+import json
+import platform
+import struct
+import zlib
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dataset import Floats
+from network import reconstruction_errors
+from run import SUMMARY
+from training import Training
+
+SHOWN_SAMPLES = 10
+TILE_PIXELS = 64
+MAX_TILE_PIXELS = 256
+GAP_PIXELS = 4
+
+
+def write_results(training: Training) -> None:
+    """Write model.pt, anomaly_scores.csv, reconstructions.png and, as the last, summary.json."""
+    folder = training.folder
+    shown = training.validation[:SHOWN_SAMPLES]
+    with torch.no_grad():
+        reconstructed = training.network(shown)
+    folder.write("model.pt", model_file(training))
+    folder.write("anomaly_scores.csv", anomaly_scores(training))
+    folder.write(
+        "reconstructions.png",
+        png(
+            comparison(
+                shown.cpu().numpy(), reconstructed.cpu().numpy(), training.dataset.sample_shape
+            )
+        ),
+    )
+    folder.write(SUMMARY, summary(training))
+
+
+def model_file(training: Training) -> bytes:
+    """Return the network and its sizes, as `network.Autoencoder` says how to load them."""
+    buffer = io.BytesIO()
+    state = {name: value.cpu() for name, value in training.network.state_dict().items()}
+    torch.save(
+        {
+            "architecture": training.architecture,
+            "sample_shape": training.dataset.sample_shape,
+            "state_dict": state,
+        },
+        buffer,
+    )
+    return buffer.getvalue()
+
+
+def anomaly_scores(training: Training) -> bytes:
+    """Return a table of the validation samples, the worst reconstructed first.
+
+    `error` is the mean squared error in normalised units: 1 is the error of a network that
+    answers every sample with the mean. `sample` counts from 0 within the file.
+    """
+    errors = reconstruction_errors(training.network, training.validation).cpu().numpy()
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["file", "sample", "error"])
+    for position in np.argsort(-errors, kind="stable"):
+        file, sample = training.dataset.origin(int(training.validation_rows[position]))
+        writer.writerow([file, sample, f"{errors[position]:.9g}"])
+    return table.getvalue().encode("utf-8", "surrogateescape")
+
+
+def summary(training: Training) -> bytes:
+    """Return what was trained on what, and how well it went, as JSON."""
+    settings, progress, dataset = training.settings, training.progress, training.dataset
+    record = {
+        "experiment_id": settings.experiment_id,
+        "attempt": settings.attempt,
+        "parameters": settings.parameters,
+        "final": progress.last,
+        "best": progress.best,
+        "samples": {
+            "total": len(dataset.rows),
+            "training": len(training.training),
+            "validation": len(training.validation),
+            "shape": dataset.sample_shape,
+        },
+        "network": training.architecture,
+        "seconds": round(progress.seconds, 6),
+        "device": training.device.type,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "input_sha256": dataset.sha256,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+    return json.dumps(record, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def comparison(
+    inputs: Floats, reconstructions: Floats, sample_shape: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    """Draw samples in a row and their reconstructions below, from black (low) to white (high).
+
+    `inputs` and `reconstructions` have the shape (samples, width). Rows that stand for no image
+    are drawn as a strip from left to right.
+    """
+    low, high = inputs.min(), inputs.max()
+    span = high - low if high > low else np.float32(1)
+    grey = (np.clip((np.stack([inputs, reconstructions]) - low) / span, 0, 1) * 255).round()
+    height, width = image_shape(sample_shape)
+    images = grey.astype(np.uint8).reshape(*grey.shape[:2], height, width)
+    images = images[:, :, :: -(-height // MAX_TILE_PIXELS), :: -(-width // MAX_TILE_PIXELS)]
+    height, width = images.shape[2:]
+    if height == 1:
+        zoom = (TILE_PIXELS // 4, max(1, TILE_PIXELS // width))
+    else:
+        zoom = (max(1, TILE_PIXELS // max(height, width)),) * 2
+    tiles = images.repeat(zoom[0], axis=2).repeat(zoom[1], axis=3)
+    framed = np.pad(tiles, ((0, 0), (0, 0), (0, GAP_PIXELS), (0, GAP_PIXELS)), constant_values=255)
+    rows, columns, height, width = framed.shape
+    canvas = framed.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    return np.pad(canvas, ((GAP_PIXELS, 0), (GAP_PIXELS, 0)), constant_values=255)
+
+
+def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return height and width of the picture of one sample.
+
+    Channels of an image are drawn side by side or one below the other, as they lie in memory; a
+    row is a square image if it can be one of 4x4 or more.
+    """
+    lengths = [length for length in sample_shape if length > 1] or [1]
+    if len(lengths) > 1:
+        return int(np.prod(lengths[:-1])), lengths[-1]
+    side = round(lengths[0] ** 0.5)
+    return (side, side) if side >= 4 and side * side == lengths[0] else (1, lengths[0])
+
+
+def png(grey: npt.NDArray[np.uint8]) -> bytes:
+    """Encode a grey picture, shape (height, width), as PNG (ISO/IEC 15948)."""
+    height, width = grey.shape
+    lines = np.pad(grey, ((0, 0), (1, 0)))  # each line begins with its filter type, 0 for none
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(lines.tobytes(), 9))
+        + chunk(b"IEND", b"")
+    )

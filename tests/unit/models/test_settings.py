@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from run import Settings
+from tests.unit.models.kit import Trainer
+
+Refuse = Callable[..., str]
+
+
+def test_the_environment_becomes_settings(trainer: Trainer) -> None:
+    settings = Settings.from_environment(
+        trainer.environment | {"ATTEMPT": "2", "SEED": "7", "DATASET": "a.csv"}
+    )
+    assert settings == Settings(
+        input_dir=trainer.input,
+        output_dir=trainer.output,
+        learning_rate=0.001,
+        epochs=3,
+        dataset="a.csv",
+        seed=7,
+        experiment_id="first",
+        attempt=2,
+        checkpoint_seconds=10.0,
+    )
+
+
+def test_an_empty_dataset_means_every_file(trainer: Trainer) -> None:
+    assert Settings.from_environment(trainer.environment | {"DATASET": ""}).dataset is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("LEARNING_RATE", ["abc", "nan", "inf", "0", "-1", "10.1"]),
+        ("EPOCH", ["abc", "1.5", "0", "-3", "100001"]),
+        ("SEED", ["-1", "x", "4294967296"]),
+        ("ATTEMPT", ["0", "x"]),
+        ("CHECKPOINT_SECONDS", ["-1", "nan", "inf"]),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(refuse: Refuse, name: str, values: list[str]) -> None:
+    for value in values:
+        error = refuse(**{name: value})
+        assert error.startswith(f"error: {name} must be ")
+        assert error.endswith(f", not '{value}'\n")
+
+
+def test_all_mistakes_are_told_at_once(refuse: Refuse) -> None:
+    error = refuse(INPUT_DIR="", OUTPUT_DIR="", LEARNING_RATE="", EPOCH="x")
+    for name in ("INPUT_DIR", "OUTPUT_DIR", "LEARNING_RATE", "EPOCH"):
+        assert f"{name} " in error
+
+
+@pytest.mark.parametrize("mistake", [{"EPOCH": "0"}, {"DATASET": "missing.npz"}])
+def test_a_mistake_is_told_without_waiting_for_torch(
+    ready: Trainer, mistake: dict[str, str]
+) -> None:
+    ready.environment |= mistake
+    with ready.start("-X", "importtime") as process:
+        _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "error: " in errors
+    assert "torch" not in errors
+
+
+def test_the_run_folder_is_made(ready: Trainer, tmp_path: Path) -> None:
+    assert ready.run(OUTPUT_DIR=str(tmp_path / "new" / "folder")) == 0
+    assert (tmp_path / "new" / "folder" / "summary.json").exists()
