@@ -30,7 +30,7 @@ image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
 	@./build.sh
 
 bench: $(VENV)/.dev ## measure, and print the figures of docs/performance.md
-	@$(BIN)/python bench/run.py
+	@$(BIN)/python -m bench.run
 
 lock: $(VENV)/.dev ## choose the exact versions of *.lock anew
 	@tools/lock.sh $(BIN)

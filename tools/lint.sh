@@ -6,8 +6,7 @@ export PATH
 
 ruff check .
 ruff format --check --quiet .
-mypy backend gunicorn.conf.py tools bench
-(cd models/autoencoder && mypy .)
+mypy backend gunicorn.conf.py tools bench models/autoencoder
 yamllint --strict .
 hadolint Dockerfile models/autoencoder/Dockerfile
 shellcheck build.sh .ci/run tools/*.sh
