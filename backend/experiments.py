@@ -193,12 +193,11 @@ class Experiments:
             self._check_dataset(parameters.dataset)
             values = _new(experiment_id, parameters)
             job = self._launcher.render(_run(values))
-            try:
-                self._outputs.check_free(experiment_id)
-            except OSError as error:
-                raise OutputUnwritable(error) from error
-            self._store.insert(values)
-            existing = self.get(experiment_id)
+            if self._folder_is_free(experiment_id):
+                self._store.insert(values)
+            existing = self._find(experiment_id)
+            if existing is None:
+                raise FolderTaken
             if existing.uid == values["uid"]:  # nobody was quicker
                 return self._start_new(existing, job)
         if existing.parameters != parameters:
@@ -341,6 +340,12 @@ class Experiments:
             self._outputs.write_run(experiment_id, _record(self.get(experiment_id)))
         except (OSError, FolderTaken, UnknownExperiment) as error:
             log.warning("run.json of %r cannot be written: %r", experiment_id, error)
+
+    def _folder_is_free(self, experiment_id: str) -> bool:
+        try:
+            return self._outputs.is_free(experiment_id)
+        except OSError as error:
+            raise OutputUnwritable(error) from error
 
     def _find(self, experiment_id: str) -> Experiment | None:
         row = self._store.get(experiment_id)

@@ -29,22 +29,17 @@ class Outputs:
         """Name the run's own folder; `experiment_id` has been checked."""
         return self._root / experiment_id
 
-    def check_free(self, experiment_id: str) -> None:
-        """Make sure that a new run would overwrite nothing.
+    def is_free(self, experiment_id: str) -> bool:
+        """Tell whether a new run would overwrite nothing.
 
         Raises:
-            FolderTaken: the folder holds files.
             OSError: the output folder cannot be read.
         """
         folder = self.folder(experiment_id)
         try:
-            taken = any(not one.name.startswith(f".{RUN_FILE}.") for one in folder.iterdir())
+            return all(one.name.startswith(f".{RUN_FILE}.") for one in folder.iterdir())
         except FileNotFoundError:
-            return
-        except NotADirectoryError:
-            taken = True
-        if taken:
-            raise FolderTaken
+            return True
 
     def write_run(self, experiment_id: str, run: dict[str, Any]) -> None:
         """Write `run.json`, what is known of the run, into its folder; make the folder if needed.

@@ -14,7 +14,7 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 10
 POOL_SIZE = 8  # threads of one web worker
 RECYCLE_SECONDS = 1800
-TRIES = 5
+TRY_SECONDS = 1.0  # a lost connection shows at once; what took longer hangs, and would again
 PAUSE_SECONDS = 0.02
 
 DEADLOCK = {1205, 1213}  # MySQL: lock wait timeout, deadlock; the server rolled back
@@ -71,18 +71,18 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     Raises:
         StoreUnavailable: the database cannot be used now.
     """
-    for last in [False] * (TRIES - 1) + [True]:
+    deadline = time.monotonic() + TRY_SECONDS
+    while True:
         try:
             with engine.begin() as connection:
                 return work(connection)
         except (OperationalError, InterfaceError) as error:
             again = _error_code(error) in DEADLOCK or error.connection_invalidated
-            if last or not again:
+            if not again or time.monotonic() > deadline:
                 raise unavailable(error) from error
             time.sleep(PAUSE_SECONDS * random.random())  # noqa: S311  (jitter)
         except PoolTimeout as error:
             raise StoreUnavailable("all connections to the database are in use") from error
-    raise AssertionError("unreachable")
 
 
 def unavailable(error: DBAPIError) -> StoreUnavailable:
@@ -102,7 +102,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # SQLite, "Enabling Non-Legacy SQLite Transactional Modes".
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -48,11 +49,19 @@ def migrate(url: URL) -> None:
                 return
             _check_ours(connection)
             connection.rollback()  # Alembic begins its own transaction
+            if connection.dialect.name == "sqlite":
+                _let_readers_and_a_writer_work_together(connection)
             _upgrade(connection)
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error) from error
     finally:
         engine.dispose()
+
+
+def _let_readers_and_a_writer_work_together(connection: Connection) -> None:
+    # A property of the file, so it is set once, and only of a file that is ours.
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("PRAGMA journal_mode=WAL")
 
 
 def _upgrade(connection: Connection) -> None:

@@ -1,0 +1,107 @@
+"""What a process can be: web, reconcile, migrate; and what all of them do first."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+from backend.settings import Settings
+from backend.store.engine import StoreUnavailable
+from backend.store.queries import Store
+
+CONFIG = Path(__file__).parents[1] / "gunicorn.conf.py"
+
+log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """The process cannot start; the message says which setting to change."""
+
+
+def prepare(settings: Settings, *, wait: bool = False) -> None:
+    """Make the folders and the schema.
+
+    A database that is away keeps nobody from starting, unless `wait` says so: every question to
+    it begins with preparing it.
+
+    Raises:
+        CannotStart: a folder cannot be made, or the database refuses us.
+        SchemaError: the database holds something that must not be touched.
+    """
+    folders = [settings.output_dir, *([settings.data_dir] if settings.sqlite_path else [])]
+    if settings.launcher == "local":
+        folders.append(settings.input_dir)
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotStart(f"{folder} cannot be made: {error.strerror}.") from error
+    store = Store(settings.database_url)
+    try:
+        store.prepare()
+    except StoreUnavailable as error:
+        if error.denied:
+            raise CannotStart(
+                f"The database refuses us: {error}. Check DB_USER, DB_PASSWORD and DB_NAME."
+            ) from error
+        if wait:
+            raise CannotStart(f"The database does not answer: {error}.") from error
+        log.warning("The database does not answer yet: %s", error)
+    finally:
+        store.close()  # no connection may cross a fork
+
+
+def check_addresses(settings: Settings, *variables: str) -> None:
+    """Make sure that the addresses of these variables can be bound.
+
+    Raises:
+        CannotStart: one of them cannot.
+    """
+    for variable in variables:
+        address: str = getattr(settings, variable.lower())
+        host, _, port = address.rpartition(":")
+        try:
+            if address:
+                socket.create_server((host.strip("[]"), int(port))).close()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotStart(f"{variable}: {address} cannot be used: {reason}.") from error
+
+
+def web(settings: Settings) -> None:
+    """Serve HTTP."""
+    from gunicorn.app.wsgiapp import WSGIApplication
+
+    check_addresses(settings, "BIND")
+    sys.argv = ["gunicorn", "--config", str(CONFIG)]
+    WSGIApplication("%(prog)s [OPTIONS]").run()
+
+
+def reconcile(settings: Settings) -> None:
+    """Reconcile until SIGTERM or SIGINT."""
+    from backend.experiments import Experiments
+    from backend.health import serve_health
+    from backend.launchers import make_launcher
+    from backend.reconciler import Reconciler
+
+    check_addresses(settings, "HEALTH_BIND")
+    launcher = make_launcher(settings)
+    reconciler = Reconciler(Experiments.from_settings(settings, launcher), launcher)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        reconciler.stop()
+        launcher.close()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if settings.health_bind:
+        serve_health(settings.health_bind, lambda: reconciler.ready)
+    reconciler.run()
+
+
+def migrate(_settings: Settings) -> None:
+    """Nothing more: every role prepares the database first."""
+    log.info("The database has the schema of this version.")

@@ -1,0 +1,112 @@
+"""Web and reconcile together on one machine, each a process that is replaced when it is killed."""
+
+import ctypes
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+from backend import roles
+from backend.launchers import make_launcher
+from backend.launchers.base import Phase
+from backend.settings import Settings
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+RESTART_SECONDS = 10.0  # for what a killed process has left to let go of its address
+POLL_SECONDS = 0.5
+
+ROLES: dict[str, Callable[[Settings], None]] = {"web": roles.web, "reconcile": roles.reconcile}
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, run: Callable[[Callable[[], None]], int]) -> int:
+    """Serve until Ctrl-C or SIGTERM; trainings go on.
+
+    `run` calls a role and turns what keeps it from starting into a message and an exit code.
+
+    Returns:
+        The exit code of a role that ended on its own, 0 if it was stopped.
+    """
+    import backend.app  # noqa: F401  (imported once, shared by both)
+
+    roles.check_addresses(settings, "BIND", "HEALTH_BIND")
+    supervisor = _Supervisor(settings, run)
+    code = supervisor.supervise()
+    _say_what_goes_on(settings)
+    return code
+
+
+class _Supervisor:
+    def __init__(self, settings: Settings, run: Callable[[Callable[[], None]], int]) -> None:
+        self._settings, self._run = settings, run
+        self._stopping = False
+
+    def supervise(self) -> int:
+        processes = {name: self._start(name) for name in ROLES}
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        code = 0
+        while not self._stopping:
+            sentinels = [process.sentinel for process in processes.values()]
+            multiprocessing.connection.wait(sentinels, timeout=POLL_SECONDS)
+            for name, process in processes.items():
+                if self._stopping or process.exitcode is None:
+                    continue
+                if process.exitcode >= 0:  # it has said why
+                    self._stopping, code = True, process.exitcode
+                else:
+                    log.warning("%s was killed (%s) and starts again", name, process.exitcode)
+                    self._wait_for_addresses()
+                    processes[name] = self._start(name)
+        for process in processes.values():
+            if process.is_alive():
+                process.terminate()
+        for process in processes.values():
+            process.join()
+        return code
+
+    def _start(self, name: str) -> BaseProcess:
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=self._child, args=(ROLES[name], os.getpid()), name=name)
+        process.start()
+        return process
+
+    def _child(self, role: Callable[[Settings], None], supervisor: int) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.platform == "linux":  # nobody would restart or stop the child of a dead supervisor
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == supervisor:
+            sys.exit(self._run(lambda: role(self._settings)))
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _wait_for_addresses(self) -> None:
+        deadline = time.monotonic() + RESTART_SECONDS
+        while not self._stopping and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            try:
+                roles.check_addresses(self._settings, "BIND")
+            except roles.CannotStart:
+                continue
+            return
+
+
+def _say_what_goes_on(settings: Settings) -> None:
+    if settings.launcher != "local":
+        return
+    live = (Phase.QUEUED, Phase.RUNNING)
+    number = sum(seen.phase in live for seen in make_launcher(settings).observe().values())
+    if number:
+        print(
+            f"Stopped serving. Training goes on: {number} run(s). Start again to see them: "
+            "python -m backend serve"
+        )
