@@ -1,0 +1,43 @@
+# The backend: one image, two roles (web by default; `python -m backend reconcile`).
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+WORKDIR /build
+COPY requirements.lock ./
+# Exact versions, wheels alone: no dependency is resolved or compiled here.
+RUN python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps --only-binary :all: -r requirements.lock \
+    && pip --python /venv/bin/python check
+COPY gunicorn.conf.py ./app/
+COPY backend ./app/backend
+# Bytecode is made now, because at run time the root file system is read-only, and is never checked
+# against the source's time. Nothing of it belongs to the user who runs it.
+RUN chmod -R u=rwX,go=rX app \
+    && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib app/backend
+
+FROM ${BASE_IMAGE}
+# The public Python image comes without bytecode for the standard library, so every start would
+# compile it anew.
+RUN python -m compileall -q -x 'test|idlelib|lib2to3|tkinter|turtledemo|ensurepip' \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+    && groupadd --gid 10001 app \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --no-log-init --shell /usr/sbin/nologin app
+COPY --from=build /venv /venv
+COPY --from=build /build/app /app
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    BIND=0.0.0.0:5000 \
+    INPUT_DIR=/input \
+    OUTPUT_DIR=/output
+USER 10001:10001
+EXPOSE 5000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-c", "import http.client, os; connection = http.client.HTTPConnection('127.0.0.1', int(os.environ['BIND'].rpartition(':')[2]), timeout=4); connection.request('GET', '/healthz'); raise SystemExit(connection.getresponse().status != 200)"]
+CMD ["python", "-m", "backend", "web"]
+ARG VERSION=0
+LABEL org.opencontainers.image.title="hello-flask" \
+      org.opencontainers.image.description="A training-run backend for Kubernetes that fits in one pod" \
+      org.opencontainers.image.version="${VERSION}"

@@ -1,0 +1,24 @@
+"""The backend in a namespace of its own, by `kubectl apply -k yaml/dedicated/`."""
+
+from tests.e2e.kit import OURS, RESULTS, Deployment, objects
+
+
+def test_a_form_trains_a_model(dedicated: Deployment) -> None:
+    assert dedicated.get("/").body == b"Hello Flask!"
+    answer = dedicated.post("dedicated", epoch=2)
+    assert answer.status == 201, answer
+    dedicated.wait_until("dedicated", "succeeded")
+    assert dedicated.completions(answer.json()["job"]) == "1/1"
+    assert set(dedicated.results("dedicated")) >= RESULTS
+    assert objects("-n", "default", "jobs", "-l", OURS) == []
+
+
+def test_no_pod_of_the_namespace_runs_as_root(dedicated: Deployment) -> None:
+    pods = objects("-n", dedicated.namespace, "pods")
+    assert pods
+    for pod in pods:
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        for container in spec.get("initContainers", []) + spec["containers"]:
+            assert container["securityContext"].get("runAsUser", 10001) == 10001
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
