@@ -10,6 +10,7 @@ from backend.settings import Settings, SettingsError
 from backend.store.schema import SchemaError
 
 UNUSABLE = 2
+INTERRUPTED = 130  # as a shell says it
 
 
 def main() -> int:
@@ -45,6 +46,8 @@ def run(start: Callable[[], int | None]) -> int:
     """
     try:
         return start() or 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except SettingsError as error:
         problems = error.problems
     except (roles.CannotStart, SchemaError) as error:

@@ -22,6 +22,7 @@ RESTART_SECONDS = 10.0  # for what a killed process has left to let go of its ad
 POLL_SECONDS = 0.5
 
 ROLES: dict[str, Callable[[Settings], None]] = {"web": roles.web, "reconcile": roles.reconcile}
+ADDRESSES = {"web": "BIND", "reconcile": "HEALTH_BIND"}
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def serve(settings: Settings, run: Callable[[Callable[[], None]], int]) -> int:
     """
     import backend.app  # noqa: F401  (imported once, shared by both)
 
-    roles.check_addresses(settings, "BIND", "HEALTH_BIND")
+    roles.check_addresses(settings, *ADDRESSES.values())
     supervisor = _Supervisor(settings, run)
     code = supervisor.supervise()
     _say_what_goes_on(settings)
@@ -63,7 +64,7 @@ class _Supervisor:
                     self._stopping, code = True, process.exitcode
                 else:
                     log.warning("%s was killed (%s) and starts again", name, process.exitcode)
-                    self._wait_for_addresses()
+                    self._wait_for_address(name)
                     processes[name] = self._start(name)
         for process in processes.values():
             if process.is_alive():
@@ -89,12 +90,12 @@ class _Supervisor:
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _wait_for_addresses(self) -> None:
+    def _wait_for_address(self, name: str) -> None:
         deadline = time.monotonic() + RESTART_SECONDS
         while not self._stopping and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
             try:
-                roles.check_addresses(self._settings, "BIND")
+                roles.check_addresses(self._settings, ADDRESSES[name])
             except roles.CannotStart:
                 continue
             return

@@ -1,5 +1,6 @@
 """Connections that outlive a restart of the server, and transactions that are tried again."""
 
+import itertools
 import logging
 import random
 import time
@@ -14,6 +15,7 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 10
 POOL_SIZE = 8  # threads of one web worker
 RECYCLE_SECONDS = 1800
+TRIES = 5
 TRY_SECONDS = 1.0  # a lost connection shows at once; what took longer hangs, and would again
 PAUSE_SECONDS = 0.02
 
@@ -72,17 +74,19 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
         StoreUnavailable: the database cannot be used now.
     """
     deadline = time.monotonic() + TRY_SECONDS
-    while True:
+    for number in itertools.count(1):
         try:
             with engine.begin() as connection:
                 return work(connection)
         except (OperationalError, InterfaceError) as error:
-            again = _error_code(error) in DEADLOCK or error.connection_invalidated
-            if not again or time.monotonic() > deadline:
+            deadlock = _error_code(error) in DEADLOCK and number < TRIES
+            lost = error.connection_invalidated and time.monotonic() < deadline
+            if not (deadlock or lost):
                 raise unavailable(error) from error
             time.sleep(PAUSE_SECONDS * random.random())  # noqa: S311  (jitter)
         except PoolTimeout as error:
             raise StoreUnavailable("all connections to the database are in use") from error
+    raise AssertionError("unreachable")
 
 
 def unavailable(error: DBAPIError) -> StoreUnavailable:
