@@ -101,7 +101,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
     SchemaError: lambda error: (503, str(error), {}),
     StoreUnavailable: lambda _error: (
         503,
-        "The database does not answer; nothing was started. Send the same again.",
+        "The database does not answer. Send the same again: nothing is ever started twice.",
         {},
     ),
 }

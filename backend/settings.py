@@ -236,6 +236,8 @@ def _server_url(env: _Environment, text: str) -> URL | None:
         ]
         if missing:
             env.problems.append(f"DB_URL names no {', no '.join(missing)}.")
+        if url.query.get("ssl_disabled") in ("0", "false"):  # PyMySQL takes any text for a yes
+            url = url.difference_update_query(["ssl_disabled"])
         return url.set(drivername="mysql+pymysql")  # which tells MariaDB apart by itself
     env.problems.append(f"DB_URL must begin with mysql, mariadb or sqlite, not {backend!r}.")
     return None

@@ -30,7 +30,15 @@ from pathlib import Path
 from typing import Any
 
 from backend.launchers import diagnosis, local_runner
-from backend.launchers.base import Diagnosis, Job, LauncherUnavailable, Observation, Phase, Run
+from backend.launchers.base import (
+    Diagnosis,
+    Job,
+    LauncherRefused,
+    LauncherUnavailable,
+    Observation,
+    Phase,
+    Run,
+)
 from backend.settings import Settings
 
 TRAINER = Path(__file__).parents[2] / "models" / "autoencoder" / "train.py"
@@ -73,6 +81,14 @@ class LocalLauncher:
     def submit(self, job: Job) -> str:
         """Start the runner, unless it lives or has ended already."""
         handle = str(job["handle"])
+        if not self._trainer.is_file():
+            raise LauncherRefused(
+                Diagnosis(
+                    "trainer_missing",
+                    f"There is no trainer at {self._trainer}.",
+                    "Run the server from a complete checkout.",
+                )
+            )
         try:
             with self._gate(fcntl.LOCK_EX):
                 self._start(self._state / handle, job)

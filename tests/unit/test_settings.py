@@ -38,6 +38,13 @@ def test_a_database_server_by_its_url():
         assert url.drivername == "mysql+pymysql"
 
 
+@pytest.mark.parametrize(("text", "query"), [("true", {"ssl_disabled": "true"}), ("false", {})])
+def test_tls_can_be_turned_off(text, query):
+    url = Settings.from_environment({"DB_URL": f"mysql://u:p@h/n?ssl_disabled={text}"}).database_url
+
+    assert dict(url.query) == query
+
+
 def test_every_missing_variable_is_named():
     assert [problem.split()[0] for problem in problems({"DB_IP": "h"})] == [
         "DB_USER",

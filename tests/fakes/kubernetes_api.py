@@ -1,0 +1,306 @@
+"""A Kubernetes API server for tests: it speaks HTTP to the official client.
+
+What it keeps and does stands in `kubernetes_cluster.py`; here is the way there, and all that can go
+wrong on it.
+"""
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.fakes.kubernetes_cluster import Cluster, Refused
+
+TOKEN = "test-token"
+PATH = re.compile(
+    r"/(?:api/v1|apis/(?P<group>batch)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
+    r"/(?P<resource>jobs|pods|nodes)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
+)
+LISTING = {"labelSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"}
+DELETING = {"propagationPolicy", "gracePeriodSeconds"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with a request.
+
+    `error` is answered; without one there is no answer: the connection is cut, or hangs until the
+    server is stopped if `hang`. `stored`: what was asked for is done all the same. `half`: the
+    answer breaks off in the middle. `garbage`: a proxy answers with a page of its own.
+    """
+
+    error: Refused | None = None
+    hang: bool = False
+    stored: bool = False
+    half: bool = False
+    garbage: bool = False
+
+
+def forbidden(verb="create", resource="jobs", group="batch"):
+    """RBAC says no."""
+    return Fault(
+        Refused(
+            403,
+            "Forbidden",
+            f"{resource}{'.' if group else ''}{group} is forbidden: User "
+            f'"system:serviceaccount:default:default" cannot {verb} resource "{resource}" in API '
+            f'group "{group}" in the namespace "default"',
+        )
+    )
+
+
+def quota_exceeded():
+    """A ResourceQuota says no."""
+    return Fault(
+        Refused(
+            403,
+            "Forbidden",
+            'jobs.batch "a" is forbidden: exceeded quota: team, requested: count/jobs.batch=1, '
+            "used: count/jobs.batch=5, limited: count/jobs.batch=5",
+        )
+    )
+
+
+def invalid():
+    """Validation, or an admission webhook, says no."""
+    return Fault(
+        Refused(
+            422,
+            "Invalid",
+            'Job.batch "a" is invalid: spec.template.spec.containers[0].image: Required value',
+        )
+    )
+
+
+def broken(code=500):
+    """The server answers, and cannot work: etcd is away, say."""
+    reason = {429: "TooManyRequests", 503: "ServiceUnavailable"}.get(code, "InternalError")
+    return Fault(Refused(code, reason, "etcdserver: request timed out"))
+
+
+class FakeKubernetes(Cluster):
+    """The server. Its objects outlive `stop` and `start`, which keep the port."""
+
+    def __init__(self):
+        super().__init__()
+        self.requests = []  # (verb, resource, name, monotonic time) of each, in order
+        self.watches_end_at_once = False
+        self._faults = []  # [verb, resource, fault, how many times]
+        self._port = 0
+        self._server = None
+        self._connections = set()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_error):
+        self.stop()
+
+    def start(self):
+        """Listen."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _Handler)
+        self._server.api = self
+        self._server.stopped = threading.Event()
+        self._port = self._server.server_address[1]
+        arguments = {"poll_interval": 0.02}
+        threading.Thread(target=self._server.serve_forever, kwargs=arguments, daemon=True).start()
+
+    def stop(self):
+        """Cut all connections and refuse new ones."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.stopped.set()
+        server.shutdown()
+        server.server_close()
+        with self._changed:
+            for connection in list(self._connections):
+                connection.cut()
+            self._changed.notify_all()
+
+    def write_kubeconfig(self, path):
+        """Write what `KUBECONFIG` names, and return its path."""
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
+            "users": [{"name": "u", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path.write_text(json.dumps(config))  # JSON is YAML
+        return path
+
+    def fail(self, verb, resource, fault, times=1):
+        """Let the next requests of that kind go wrong."""
+        with self._changed:
+            self._faults.append([verb, resource, fault, times])
+
+    def mend(self):
+        """Let nothing go wrong any more."""
+        with self._changed:
+            self._faults.clear()
+
+    def count(self, verb, resource):
+        """Say how many such requests came so far."""
+        return len(self.times(verb, resource))
+
+    def times(self, verb, resource):
+        """Say when such requests came, in seconds."""
+        return [request[3] for request in self.requests if request[:2] == (verb, resource)]
+
+    def take_fault(self, verb, resource):
+        for one in self._faults:
+            if one[:2] == [verb, resource] and one[3] > 0:
+                one[3] -= 1
+                return one[2]
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as Go does
+
+    def setup(self):
+        super().setup()
+        self.server.api._connections.add(self)
+
+    def finish(self):
+        self.server.api._connections.discard(self)
+        super().finish()
+
+    def handle(self):
+        try:
+            super().handle()
+        except OSError:
+            self.close_connection = True  # the client, or `stop`, has cut it
+
+    def cut(self):
+        """End the connection from another thread."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self):
+        self._answer("get")
+
+    def do_POST(self):
+        self._answer("create")
+
+    def do_DELETE(self):
+        self._answer("delete")
+
+    def log_message(self, *_arguments):
+        pass
+
+    def _answer(self, verb):
+        api, url = self.server.api, urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.loads(content) if content else None
+        query = dict(parse_qsl(url.query))
+        found = PATH.fullmatch(url.path)
+        if not found:
+            self._send(404, Refused(404, "NotFound", "the server could not find it").status)
+            return
+        resource, namespace, name = found["resource"], found["namespace"], found["name"]
+        if found["part"]:
+            resource += f"/{found['part']}"
+        if verb == "get" and name is None:
+            verb = "watch" if query.get("watch") in ("true", "True", "1") else "list"
+        with api._changed:
+            named = name or (body or {}).get("metadata", {}).get("name")
+            api.requests.append((verb, resource, named, time.monotonic()))
+            fault = api.take_fault(verb, resource)
+            if fault and not fault.stored and not fault.half:
+                answer = None
+            else:
+                answer = self._carry_out(verb, resource, namespace, name, query, body)
+        if fault:
+            self._go_wrong(fault, answer)
+        elif verb == "watch":
+            self._stream(resource, namespace, query)
+        else:
+            self._send(*answer)
+
+    def _carry_out(self, verb, resource, namespace, name, query, body):
+        """Do what is asked: (status, content)."""
+        api = self.server.api
+        known = {"list": LISTING, "watch": LISTING, "delete": DELETING}.get(verb, set())
+        try:
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise Refused(401, "Unauthorized", "Unauthorized")
+            if unknown := query.keys() - known:
+                raise Refused(400, "BadRequest", f"this server does not know {unknown}")
+            match verb, resource:
+                case "create", "jobs":
+                    return 201, api.create(resource, namespace, body)
+                case "list", "jobs" | "pods":
+                    limit = int(query.get("limit") or 0)
+                    selector = query.get("labelSelector", "")
+                    return 200, api.listing(resource, namespace, selector, limit)
+                case "get", "jobs" | "pods" | "nodes":
+                    return 200, api.read(resource, namespace, name)
+                case "get", "pods/log":
+                    return 200, api.log(namespace, name)
+                case "delete", "jobs":
+                    options = (body or {}) | query
+                    propagation = options.get("propagationPolicy", "Orphan")
+                    return 200, api.delete(resource, namespace, name, propagation)
+                case "watch", "jobs" | "pods":
+                    return 200, None
+                case _:
+                    raise Refused(405, "MethodNotAllowed", "not supported on this resource")
+        except Refused as error:
+            return error.code, error.status
+
+    def _go_wrong(self, fault, answer):
+        if fault.error:
+            self._send(fault.error.code, fault.error.status)
+            return
+        if fault.garbage:
+            self._send(200, "<html>Welcome</html>")
+            return
+        self.close_connection = True
+        if fault.half:
+            content = json.dumps(answer[1]).encode()
+            self.send_response(answer[0])
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+        if fault.hang:
+            self.server.stopped.wait()
+
+    def _send(self, code, content):
+        text = isinstance(content, str)
+        data = content.encode() if text else json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain" if text else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self, resource, namespace, query):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        events = self.server.api.events(
+            resource,
+            namespace,
+            query.get("labelSelector", ""),
+            int(query["resourceVersion"]),
+            0 if self.server.api.watches_end_at_once else float(query["timeoutSeconds"]),
+            self.server.stopped,
+        )
+        for event in events:
+            if event is None:
+                self.close_connection = True
+                return
+            line = json.dumps(event).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")

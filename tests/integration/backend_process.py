@@ -1,0 +1,177 @@
+"""The program as a user starts it: `python -m backend ROLE`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from tests.integration.twins import TRAINER, kill_local_runs
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
+
+ROOT = Path(__file__).parents[2]
+OURS = ("DB_", "LOCAL_", "JOB_", "BIND", "LAUNCHER", "DATA_DIR", "INPUT_", "OUTPUT_", "HEALTH_")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back by HTTP."""
+
+    status: int
+    content: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.content)
+
+
+class House:
+    """The program's folder, with a trainer that obeys the test in the place of the model."""
+
+    def __init__(self, folder, environ):
+        self._environ = environ
+        self._output_dir = Path(environ["OUTPUT_DIR"])
+        self._folder = folder
+        self._processes = []
+        (folder / "models" / "autoencoder").mkdir(parents=True)
+        (folder / "models" / "autoencoder" / "train.py").symlink_to(TRAINER)
+        for name in ("backend", "gunicorn.conf.py"):
+            (folder / name).symlink_to(ROOT / name)
+
+    def start(self, role, **variables):
+        """Start a role with further variables; `BIND` is a free address unless given."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        environ = inherited | self._environ | {"BIND": free_address()} | variables
+        number = len(self._processes)
+        self._processes.append(Backend(role, environ, self._folder, number))
+        return self._processes[-1]
+
+    def close(self):
+        for process in self._processes:
+            process.kill_all()
+        kill_local_runs(self._output_dir)
+
+
+class Backend:
+    """One started program, in a process group of its own as a terminal makes it."""
+
+    def __init__(self, role, environ, folder, number):
+        self.environ = environ
+        self.address = environ["BIND"]
+        self._stdout, self._stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "backend", role],
+                cwd=folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @property
+    def stdout(self):
+        return self._stdout.read_text()
+
+    @property
+    def stderr(self):
+        return self._stderr.read_text()
+
+    @property
+    def is_alive(self):
+        return self._process.poll() is None
+
+    def ready(self):
+        """Wait until it serves."""
+        eventually(lambda: self.answers("/readyz"))
+        return self
+
+    def answers(self, path):
+        """Tell whether a GET is answered, and well."""
+        assert self.is_alive, self.stderr
+        try:
+            return self.ask(path).status == 200
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def ask(self, path, form=None):
+        """GET, or POST a form."""
+        data = urlencode(form).encode() if form else None
+        try:
+            with urllib.request.urlopen(
+                f"http://{self.address}{quote(path)}", data, timeout=DEADLINE_SECONDS
+            ) as response:
+                return Answer(response.status, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read())
+
+    def press_ctrl_c(self):
+        """Send SIGINT to every process of the foreground, as a terminal does."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def terminate(self):
+        """Send SIGTERM, as a supervisor does, to the first process alone."""
+        self._process.terminate()
+
+    def exit_code(self):
+        """Wait for its end."""
+        return self._process.wait(DEADLINE_SECONDS)
+
+    def web_processes(self):
+        """Name the first process of the web role under `serve`, and its workers."""
+        assert self.is_alive, self.stderr
+        found = [child for child in children_of(self._process.pid) if children_of(child)]
+        web = found[0] if found else None
+        return web, children_of(web)
+
+    def reconciler(self):
+        """Name the process of the reconcile role under `serve`."""
+        (pid,) = [child for child in children_of(self._process.pid) if not children_of(child)]
+        return pid
+
+    def group(self):
+        """Name every process that is left of it (Linux)."""
+        stats = [_stat(process) for process in Path("/proc").glob("[0-9]*")]
+        # After the name in brackets: state, parent, process group.
+        return [one for one in stats if one and int(one[2]) == self._process.pid and one[0] != "Z"]
+
+    def kill(self):
+        """Kill its first process alone."""
+        self._process.kill()
+        self._process.wait()
+
+    def kill_all(self):
+        """Kill what is left of it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def free_address():
+    """Name an address of this machine at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def children_of(pid):
+    """Name the child processes of a process (Linux)."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _stat(process):
+    with suppress(OSError):
+        return (process / "stat").read_text().rpartition(")")[2].split()
+    return None

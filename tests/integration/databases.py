@@ -1,0 +1,209 @@
+"""The databases that the tests run on: SQLite, a MariaDB of their own, and the kit's MySQL."""
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+from sqlalchemy import NullPool, create_engine, inspect, make_url, text
+
+from backend.store.schema import VERSION_TABLE
+from tests.integration.waiting import eventually
+
+OURS = ("transition", "experiment", VERSION_TABLE)  # in an order in which they can be dropped
+ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
+
+
+class Database:
+    """One database, and an ordinary user's rights on it alone.
+
+    Attributes:
+        url: what DB_URL says.
+    """
+
+    def __init__(self, url):
+        self.url = url
+        self.engine = create_engine(url, poolclass=NullPool)  # the test's own, not the program's
+
+    def execute(self, sql, **values):
+        """Run a statement as the ordinary user; give the rows, if there are any."""
+        with self.engine.begin() as connection:
+            result = connection.execute(text(sql), values)
+            return result.all() if result.returns_rows else []
+
+    def tables(self):
+        """Name all tables."""
+        with self.engine.connect() as connection:
+            return sorted(inspect(connection).get_table_names())
+
+    def dump(self):
+        """Give every table's definition and rows."""
+        if self.engine.dialect.name == "sqlite":
+            definitions = self.execute("SELECT name, sql FROM sqlite_master")
+        else:
+            definitions = [self.execute(f"SHOW CREATE TABLE {one}")[0] for one in self.tables()]
+        rows = {one: self.execute(f"SELECT * FROM {one}") for one in self.tables()}
+        return definitions, rows
+
+    def clean(self):
+        """Drop our tables."""
+        for table in OURS:
+            self.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+class Server:
+    """A database server that the tests may do anything to."""
+
+    database: Database
+
+    @contextmanager
+    def emptied(self):
+        """Give its database, empty, and leave it so."""
+        self.database.clean()
+        yield self.database
+        self.database.clean()
+
+    def root(self, sql):
+        """Run a statement with all rights."""
+        raise NotImplementedError
+
+    def down(self):
+        """Kill it."""
+        raise NotImplementedError
+
+    def up(self):
+        """Start it again, at the same port, with its data."""
+        raise NotImplementedError
+
+    def restart(self):
+        """Stop and start it."""
+        self.down()
+        self.up()
+
+
+class MariaDB(Server):
+    """A MariaDB server in a temporary folder."""
+
+    def __init__(self):
+        # Not in pytest's own folder, which nobody but its owner may enter.
+        self._folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
+        self._socket = self._folder / "socket"
+        self._user = "mysql" if os.geteuid() == 0 else None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._process = None
+        if self._user:
+            shutil.chown(self._folder, self._user)
+        self._run("mariadb-install-db", "--auth-root-authentication-method=normal")
+        self.up()
+        self.root("CREATE DATABASE runs")
+        self.root("CREATE USER ordinary IDENTIFIED BY 'secret-word'")
+        self.root("GRANT ALL ON runs.* TO ordinary")
+        self.database = Database(
+            f"mysql+pymysql://ordinary:secret-word@127.0.0.1:{self._port}/runs"
+        )
+
+    def root(self, sql):
+        with pymysql.connect(user="root", unix_socket=str(self._socket)) as connection:
+            connection.cursor().execute(sql)
+
+    def down(self):
+        self._process.kill()
+        self._process.wait()
+        self._socket.unlink(missing_ok=True)
+
+    def up(self):
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *self._command("mariadbd"),
+                    f"--port={self._port}",
+                    "--bind-address=127.0.0.1",
+                    f"--socket={self._socket}",
+                    f"--pid-file={self._folder / 'pid'}",
+                    # durable enough for a test: what was committed outlives a kill of the server
+                    "--innodb-flush-log-at-trx-commit=2",
+                    "--innodb-buffer-pool-size=16M",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        eventually(self._answers)
+
+    @contextmanager
+    def hanging(self):
+        """Let it accept connections, and say nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        """Stop it and remove its data."""
+        self.database.engine.dispose()
+        self.down()
+        shutil.rmtree(self._folder)
+
+    def _answers(self):
+        assert self._process.poll() is None, (self._folder / "log").read_text()
+        return self._socket.exists()
+
+    def _command(self, program):
+        user = [f"--user={self._user}"] if self._user else []
+        datadir = f"--datadir={self._folder / 'data'}"
+        return [shutil.which(program, path=ROOT_PATH), "--no-defaults", datadir, *user]
+
+    def _run(self, program, *options):
+        command = [*self._command(program), *options, "--skip-test-db"]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+class KitMySQL(Server):
+    """The MySQL of the kit that the variable LAB names."""
+
+    def __init__(self, kit):
+        self._program = Path(kit) / "mysql"
+        # Its port must stay: other connections count on it.
+        self._environ = {k: v for k, v in os.environ.items() if not k.startswith("LAB_MYSQL_")}
+        self.database = Database(self._call("url").strip())
+
+    @contextmanager
+    def emptied(self):
+        with self._program.open() as program:
+            fcntl.flock(program, fcntl.LOCK_EX)  # others may test with the same kit
+            with super().emptied() as database:
+                yield database
+
+    def root(self, sql):
+        self._call("root-sql", sql)
+
+    def down(self):
+        self._call("kill")
+
+    def up(self):
+        self._call("restart")  # keeps the port, as `up` does not
+
+    def _call(self, *arguments):
+        # The server that it starts must not hold our end of a pipe.
+        with tempfile.TemporaryFile() as output:
+            subprocess.run(
+                [self._program, *arguments],
+                env=self._environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=True,
+            )
+            output.seek(0)
+            return output.read().decode()
+
+
+def port_of(database):
+    """Say where the server listens."""
+    return make_url(database.url).port

@@ -1,0 +1,248 @@
+"""What every launcher promises: the same tests for processes and for Kubernetes."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from backend.launchers.base import LauncherUnavailable, Phase
+from tests.integration.twins import A_RUN, KubernetesTwin, LocalTwin
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
+
+LONGER_THAN_ANY_TEST = 2 * DEADLINE_SECONDS
+
+
+@pytest.fixture(params=["local", "kubernetes"])
+def twin(request, environ):
+    if request.param == "local":
+        twin = LocalTwin(environ)
+    else:
+        twin = KubernetesTwin(environ, request.getfixturevalue("kubernetes"))
+    yield twin
+    twin.close()
+
+
+@pytest.fixture
+def launcher(twin):
+    return twin.launcher()
+
+
+@pytest.fixture
+def background():
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def phase_of(launcher, run):
+    seen = launcher.observe().get(run.handle)
+    return seen and seen.phase
+
+
+def test_it_works_from_submission_to_success(twin, launcher):
+    assert launcher.submit(launcher.render(A_RUN)) == A_RUN.handle
+    assert phase_of(launcher, A_RUN) is Phase.QUEUED
+
+    twin.start(A_RUN)
+    running = eventually(
+        lambda: (seen := launcher.observe()[A_RUN.handle]).phase is Phase.RUNNING and seen
+    )
+    assert running.uid == A_RUN.uid
+    assert running.started_at.utcoffset().total_seconds() == 0
+    assert (running.finished_at, running.diagnosis) == (None, None)
+
+    twin.end(A_RUN, 0)
+    ended = launcher.observe()[A_RUN.handle]
+    assert (ended.phase, ended.uid, ended.diagnosis) == (Phase.SUCCEEDED, A_RUN.uid, None)
+    assert ended.started_at <= ended.finished_at <= datetime.now(UTC)
+
+
+def test_a_job_is_rendered_alike_each_time_and_as_plain_json(twin, launcher):
+    job = launcher.render(A_RUN)
+
+    assert job == twin.launcher().render(A_RUN) == json.loads(json.dumps(job))
+    assert launcher.observe() == {}
+
+
+def test_submitting_twice_starts_one_run(twin, launcher):
+    job = launcher.render(A_RUN)
+
+    assert launcher.submit(job) == launcher.submit(job) == A_RUN.handle
+    twin.start(A_RUN)
+    assert launcher.submit(job) == A_RUN.handle
+    twin.end(A_RUN, 0)
+    assert launcher.submit(job) == A_RUN.handle
+
+    assert twin.starts(A_RUN) == 1
+    assert phase_of(launcher, A_RUN) is Phase.SUCCEEDED
+
+
+def test_submitting_from_everywhere_at_once_starts_one_run(twin, launcher, background):
+    job, other = launcher.render(A_RUN), twin.launcher()
+
+    tries = [background.submit(one.submit, job) for one in [launcher, other] * 8]
+
+    assert {one.result(DEADLINE_SECONDS) for one in tries} == {A_RUN.handle}
+    twin.start(A_RUN)
+    twin.end(A_RUN, 0)
+    assert twin.starts(A_RUN) == 1
+
+
+def test_the_run_of_another_process_is_adopted_and_seen(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+
+    assert launcher.submit(launcher.render(A_RUN)) == A_RUN.handle
+
+    assert twin.starts(A_RUN) == 1
+    eventually(lambda: phase_of(launcher, A_RUN) is Phase.RUNNING)
+
+
+def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(twin, launcher):
+    twin.submitted(uid="an older experiment of that id")
+    twin.start(A_RUN)
+
+    with pytest.raises(LauncherUnavailable) as refusal:
+        launcher.submit(launcher.render(A_RUN))
+
+    assert refusal.value.diagnosis.reason == "job_name_taken"
+    assert launcher.observe()[A_RUN.handle].uid == "an older experiment of that id"
+
+
+def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(twin, launcher):
+    older = twin.submitted(uid="an older experiment of that id")
+    twin.start(older)
+    twin.end(older, 0)
+    assert launcher.observe()[older.handle].uid == older.uid
+    twin.remove(older)
+
+    launcher.submit(launcher.render(A_RUN))
+
+    eventually(lambda: launcher.observe().get(A_RUN.handle))
+    assert launcher.observe()[A_RUN.handle].uid == A_RUN.uid
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(2, "input_unusable"), (1, "trainer_failed"), (139, "trainer_failed")]
+)
+def test_a_failure_is_diagnosed_with_the_trainers_last_words(twin, launcher, code, reason):
+    twin.submitted()
+    twin.start(A_RUN)
+    twin.end(A_RUN, code, "error: digits.npz holds no numbers")
+
+    seen = launcher.observe()[A_RUN.handle]
+
+    assert (seen.phase, seen.diagnosis.reason) == (Phase.FAILED, reason)
+    assert "error: digits.npz holds no numbers" in seen.diagnosis.message
+    assert seen.diagnosis.remedy
+    assert seen.finished_at
+
+
+def test_what_was_removed_is_missing(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    twin.end(A_RUN, 0)
+
+    twin.remove(A_RUN)
+
+    assert launcher.observe() == {}
+
+
+def test_each_of_several_runs_is_seen(twin, launcher):
+    first, second = twin.submitted(), twin.submitted(experiment_id="b", uid="uid-2", attempt=3)
+
+    seen = launcher.observe()
+
+    assert {handle: one.uid for handle, one in seen.items()} == {
+        first.handle: first.uid,
+        second.handle: second.uid,
+    }
+
+
+def test_a_change_ends_the_wait_for_it(twin, launcher, background):
+    twin.submitted()
+    launcher.changes(0)
+    for change in (twin.start, lambda run: twin.end(run, 0)):
+        waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
+        change(A_RUN)
+        waiting.result(DEADLINE_SECONDS)
+
+
+def test_a_change_since_the_last_wait_is_not_missed(twin, launcher, background):
+    twin.submitted()
+    launcher.changes(0)
+    eventually(lambda: launcher.changes(0.2) or phase_of(launcher, A_RUN))
+
+    twin.start(A_RUN)
+    twin.end(A_RUN, 0)
+
+    background.submit(launcher.changes, LONGER_THAN_ANY_TEST).result(DEADLINE_SECONDS)
+    eventually(lambda: phase_of(launcher, A_RUN) is Phase.SUCCEEDED)
+
+
+def test_without_a_change_the_wait_has_an_end(launcher):
+    launcher.changes(0.1)
+
+
+def test_closing_ends_a_wait(twin, background):
+    launcher = twin.launcher()
+    waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
+
+    launcher.close()
+
+    waiting.result(DEADLINE_SECONDS)
+
+
+def test_closing_leaves_runs_alone(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    eventually(lambda: phase_of(launcher, A_RUN) is Phase.RUNNING)
+
+    launcher.close()
+
+    assert phase_of(twin.launcher(), A_RUN) is Phase.RUNNING
+
+
+def test_the_log_is_read_while_it_grows_and_after_the_end(twin, launcher):
+    twin.submitted()
+    assert list(launcher.logs(A_RUN.handle)) == []
+
+    twin.start(A_RUN)
+    twin.say(A_RUN, "에포크 1 of 20")
+    assert list(launcher.logs(A_RUN.handle)) == ["에포크 1 of 20"]
+
+    twin.end(A_RUN, 0)
+    assert list(launcher.logs(A_RUN.handle)) == ["에포크 1 of 20"]
+
+
+def test_there_is_no_log_of_an_unknown_run(launcher):
+    assert list(launcher.logs("autoencoder-never-was-1")) == []
+
+
+def test_cancelling_ends_the_run_and_may_be_repeated(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+
+    launcher.cancel(A_RUN.handle)
+    launcher.cancel(A_RUN.handle)
+
+    eventually(lambda: phase_of(launcher, A_RUN) in (None, Phase.CANCELLED))
+    launcher.cancel(A_RUN.handle)
+    assert twin.starts(A_RUN) in (0, 1)
+
+
+def test_cancelling_what_is_not_there_is_no_error(twin, launcher):
+    launcher.cancel("autoencoder-never-was-1")
+
+    assert launcher.observe() == {}
+
+
+def test_what_has_ended_is_not_cancelled_any_more(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    twin.end(A_RUN, 0)
+    assert phase_of(launcher, A_RUN) is Phase.SUCCEEDED
+
+    launcher.cancel(A_RUN.handle)
+
+    assert phase_of(twin.launcher(), A_RUN) in (None, Phase.SUCCEEDED)

@@ -1,0 +1,202 @@
+"""The schema: made from nothing, once, whoever is killed meanwhile, and nothing foreign touched."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, event, make_url
+
+from backend.store import schema
+from backend.store.engine import StoreUnavailable, make_engine
+from backend.store.queries import Store
+from backend.store.schema import HEAD, MIGRATIONS, VERSION_TABLE, SchemaError, migrate
+from backend.store.tables import metadata
+
+READING = ("SELECT", "SHOW", "PRAGMA", "DESCRIBE", "BEGIN", "EXPLAIN")
+
+# A clean process from which children are forked: they start at once, and share nothing with us.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["backend.store.queries", "alembic.command"])
+
+
+def changes_something(statement):
+    return not statement.lstrip().upper().startswith(READING)
+
+
+def on_each_change(moment, act):
+    """Call `act` before or after each statement that is no mere question."""
+
+    @event.listens_for(Engine, f"{moment}_cursor_execute")
+    def look(_connection, _cursor, statement, *_rest):
+        if changes_something(statement):
+            act()
+
+
+def migrate_until_killed(url, moment, number):
+    """Migrate, and die by SIGKILL before or after the change of that number."""
+    left = itertools.count(number, -1)
+    next(left)
+    on_each_change(moment, lambda: next(left) == 0 and os.kill(os.getpid(), signal.SIGKILL))
+    migrate(make_url(url))
+
+
+def meet(barrier):
+    global everybody_is_there
+    everybody_is_there = barrier.wait
+
+
+def prepare_together(url):
+    """Prepare the database at the same moment as others; say how many changes that took."""
+    changes = []
+    on_each_change("after", lambda: changes.append(1))
+    everybody_is_there()
+    store = Store(make_url(url))
+    store.prepare()
+    store.close()
+    return len(changes)
+
+
+def check_complete(database):
+    """Make sure that the tables are those of tables.py and that nothing is left to migrate."""
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+        )
+        assert compare_metadata(context, metadata) == []
+    assert database.execute(f"SELECT version_num FROM {VERSION_TABLE}") == [(HEAD,)]
+
+
+def test_it_works_from_empty(database, store):
+    store.prepare()
+
+    check_complete(database)
+    assert database.tables() == sorted(["experiment", "transition", VERSION_TABLE])
+
+
+def test_head_is_the_newest_migration():
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_a_prepared_database_is_left_alone(database, open_store):
+    open_store(database).prepare()
+    before = database.dump()
+
+    open_store(database).prepare()
+
+    assert database.dump() == before
+
+
+def test_of_several_processes_one_migrates(database):
+    number = 4
+    barrier = processes.Barrier(number)
+    with ProcessPoolExecutor(number, processes, meet, (barrier,)) as pool:
+        changes = list(pool.map(prepare_together, [database.url] * number))
+
+    check_complete(database)
+    assert sum(count > 0 for count in changes) == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_migration_is_completed(database, moment):
+    for number in itertools.count(1):
+        child = processes.Process(target=migrate_until_killed, args=(database.url, moment, number))
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            break  # fewer changes than that
+        assert child.exitcode == -signal.SIGKILL
+
+        migrate(make_url(database.url))
+
+        check_complete(database)
+        database.clean()
+    assert number > len(metadata.tables) + 2  # two indexes
+
+
+@pytest.mark.parametrize("names", [("experiment",), ("transition",), ("experiment", "transition")])
+def test_tables_of_somebody_else_are_refused_by_name_and_left_alone(database, store, names):
+    for name in names:
+        database.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, theirs VARCHAR(9))")
+        database.execute(f"INSERT INTO {name} VALUES (1, 'precious')")
+    before = database.dump()
+
+    with pytest.raises(SchemaError) as refusal:
+        store.prepare()
+
+    assert all(repr(name) in str(refusal.value) for name in names)
+    assert database.dump() == before
+    assert database.tables() == sorted(names)
+
+
+def test_other_tables_of_somebody_else_do_no_harm(database, store):
+    database.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)")
+    try:
+        store.prepare()
+        assert set(database.tables()) == {"theirs", "experiment", "transition", VERSION_TABLE}
+    finally:
+        database.execute("DROP TABLE theirs")
+
+
+def test_a_newer_schema_is_refused(database, open_store):
+    open_store(database).prepare()
+    database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    before = database.dump()
+
+    with pytest.raises(SchemaError, match="9999"):
+        open_store(database).prepare()
+
+    assert database.dump() == before
+
+
+def test_the_user_has_rights_on_one_database_only(server):
+    grants = [row[0] for row in server.database.execute("SHOW GRANTS")]
+
+    assert any("ALL PRIVILEGES ON" in grant for grant in grants)
+    assert not any(" ON *.*" in grant and "USAGE" not in grant for grant in grants)
+
+
+def test_one_who_waits_too_long_for_the_migration_of_another_gives_up(
+    server, open_store, monkeypatch
+):
+    monkeypatch.setattr(schema, "LOCK_SECONDS", 0)
+    store, other = open_store(server.database), make_engine(make_url(server.database.url))
+
+    with (
+        other.connect() as connection,
+        schema._lock(connection),
+        pytest.raises(StoreUnavailable, match="migrating"),
+    ):
+        store.prepare()
+    other.dispose()
+
+    store.prepare()
+    check_complete(server.database)
+
+
+def test_a_connection_that_is_lost_while_migrating_is_an_outage(server, open_store):
+    store = open_store(server.database)
+    victims = itertools.count()
+
+    def kill_own_connection(connection, _cursor, statement, *_rest):
+        if statement.lstrip().startswith("CREATE TABLE") and next(victims) == 1:
+            server.root(f"KILL {connection.connection.dbapi_connection.thread_id()}")
+
+    event.listen(Engine, "before_cursor_execute", kill_own_connection)
+    try:
+        with pytest.raises(StoreUnavailable):
+            store.prepare()
+    finally:
+        event.remove(Engine, "before_cursor_execute", kill_own_connection)
+
+    store.prepare()
+    check_complete(server.database)

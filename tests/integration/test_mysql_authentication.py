@@ -1,0 +1,81 @@
+"""C9: every user of MySQL can connect, the first time, with TLS and without."""
+
+import pytest
+from sqlalchemy import text
+
+from backend.settings import Settings
+from backend.store.engine import StoreUnavailable
+from backend.store.queries import Store
+from tests.integration.databases import port_of
+
+WITH_TLS, WITHOUT_TLS = "", "?ssl_disabled=true"
+
+
+@pytest.fixture(params=["caching_sha2_password", "sha256_password"])
+def new_user(request, mysql):
+    """Give the name of a user who has never connected: the server has nothing in its cache."""
+    if not mysql.database.execute(
+        "SELECT 1 FROM information_schema.plugins"
+        " WHERE plugin_name = :plugin AND plugin_status = 'ACTIVE'",
+        plugin=request.param,
+    ):
+        pytest.skip(f"this MySQL has no {request.param} any more")
+    mysql.root("DROP USER IF EXISTS newcomer")
+    mysql.root(f"CREATE USER newcomer IDENTIFIED WITH {request.param} BY 'pass:w@rd/%'")
+    mysql.root("GRANT ALL ON testdb.* TO newcomer")
+    yield "newcomer"
+    mysql.root("DROP USER newcomer")
+
+
+def connect(environ):
+    """Use the database as a process with these variables does; say how the connection is made."""
+    store = Store(Settings.from_environment(environ).database_url)
+    try:
+        store.prepare()
+        with store._engine.connect() as connection:
+            cipher = connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1]
+            user = connection.execute(text("SELECT CURRENT_USER()")).scalar()
+    finally:
+        store.close()
+    return user, bool(cipher)
+
+
+@pytest.mark.parametrize(("query", "tls"), [(WITH_TLS, True), (WITHOUT_TLS, False)])
+def test_a_first_connection_by_db_url(mysql, environ, new_user, query, tls):
+    port = port_of(mysql.database)
+    url = f"mysql://{new_user}:pass%3Aw%40rd%2F%25@127.0.0.1:{port}/testdb{query}"
+
+    assert connect(environ | {"DB_URL": url}) == ("newcomer@%", tls)
+
+
+def test_a_first_connection_by_parts(mysql, environ, new_user):
+    parts = {
+        "DB_IP": "127.0.0.1",
+        "DB_PORT": str(port_of(mysql.database)),
+        "DB_USER": new_user,
+        "DB_PASSWORD": "pass:w@rd/%",
+        "DB_NAME": "testdb",
+    }
+
+    assert connect(environ | parts) == ("newcomer@%", True)
+
+
+def test_a_connection_without_tls_after_the_server_forgot_the_password(mysql, environ, new_user):
+    port = port_of(mysql.database)
+    url = f"mysql://{new_user}:pass%3Aw%40rd%2F%25@127.0.0.1:{port}/testdb{WITHOUT_TLS}"
+    connect(environ | {"DB_URL": url})
+
+    mysql.root("FLUSH PRIVILEGES")
+
+    assert connect(environ | {"DB_URL": url}) == ("newcomer@%", False)
+
+
+@pytest.mark.parametrize("query", [WITH_TLS, WITHOUT_TLS])
+def test_a_wrong_password_is_told_from_an_outage(mysql, environ, new_user, query):
+    url = f"mysql://{new_user}:hunter2@127.0.0.1:{port_of(mysql.database)}/testdb{query}"
+
+    with pytest.raises(StoreUnavailable) as refusal:
+        connect(environ | {"DB_URL": url})
+
+    assert refusal.value.denied
+    assert "hunter2" not in str(refusal.value)

@@ -1,0 +1,322 @@
+"""A database that goes away: what can be tried again is, and nothing is done by half."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import event, select, update
+
+from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
+from backend.store.tables import experiment
+from tests.integration.databases import Database
+from tests.integration.test_store import a_run, inserted, move
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
+
+FORM = {"experiment_id": "a", "learning_rate": "0.001", "epoch": "20"}
+
+
+@pytest.fixture
+def store(server, open_store):
+    return open_store(server.database)
+
+
+@pytest.fixture
+def everybody():
+    """Call something from as many threads at once as a web worker has."""
+    with ThreadPoolExecutor(POOL_SIZE) as pool:
+
+        def call(work):
+            together = threading.Barrier(POOL_SIZE)
+
+            def one(number):
+                together.wait()
+                return work(number)
+
+            return list(pool.map(one, range(POOL_SIZE), timeout=DEADLINE_SECONDS))
+
+        yield call
+
+
+def connections_of(server):
+    """Give the ids of the ordinary user's connections, without the one that asks."""
+    listed = server.database.execute(
+        "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()"
+    )
+    return {row[0] for row in listed}
+
+
+def fill_pool(store, everybody):
+    """Let every thread open a connection, and give them back to the pool."""
+    together = threading.Barrier(POOL_SIZE)
+    everybody(lambda _number: store._read(lambda connection: together.wait()))
+
+
+@pytest.fixture
+def kill_when(store):
+    """Let the server kill the connection that is in the middle of something, once.
+
+    Gives a list of what the program then saw: True for a lost connection.
+    """
+    listeners = []
+
+    def arrange(server, moment, chosen):
+        victims, errors = [], []
+
+        def see(context):
+            errors.append(context.is_disconnect)
+
+        def kill(connection, *details):
+            if not victims and chosen(*details):
+                victims.append(connection)
+                raw = connection.connection.dbapi_connection
+                if moment == "commit":
+                    raw.commit()  # it is kept, only the answer gets lost
+                server.root(f"KILL {raw.thread_id()}")
+
+        listeners.extend([(moment, kill), ("handle_error", see)])
+        for listener in listeners:
+            event.listen(store._engine, *listener)
+        return errors
+
+    yield arrange
+    for listener in listeners:
+        event.remove(store._engine, *listener)
+
+
+def test_a_restart_between_two_requests_is_not_noticed(server, store, everybody):
+    row = inserted(store, experiment_id="a")
+    fill_pool(store, everybody)
+
+    server.restart()
+
+    everybody(lambda number: inserted(store, experiment_id=f"after {number}"))
+    assert move(store, row, ["submitting", "queued"])
+    assert len(store.page(limit=99)) == 1 + POOL_SIZE
+
+
+def test_connections_that_were_killed_are_replaced(server, store, everybody):
+    store.prepare()
+    fill_pool(store, everybody)
+    killed = connections_of(server)
+    for one in killed:
+        server.root(f"KILL {one}")
+    eventually(lambda: not killed & connections_of(server))
+
+    everybody(lambda number: inserted(store, experiment_id=f"after {number}"))
+
+    assert len(killed) >= POOL_SIZE
+    assert len(store.page(limit=99)) == POOL_SIZE
+
+
+def test_connections_that_were_idle_too_long_are_replaced(server, open_store, everybody):
+    server.root("SET GLOBAL wait_timeout = 1")
+    try:
+        store = open_store(server.database)
+        store.prepare()
+        fill_pool(store, everybody)
+        idle = connections_of(server)
+    finally:
+        server.root("SET GLOBAL wait_timeout = DEFAULT")
+    eventually(lambda: not idle & connections_of(server))
+
+    everybody(lambda number: inserted(store, experiment_id=f"after {number}"))
+
+    assert idle
+    assert len(store.page(limit=99)) == POOL_SIZE
+
+
+@pytest.mark.parametrize("table", ["experiment", "transition"])
+def test_a_connection_that_is_lost_in_a_transaction_loses_nothing(server, store, kill_when, table):
+    store.prepare()
+    errors = kill_when(
+        server,
+        "after_cursor_execute",
+        lambda _cursor, statement, *_rest: statement.startswith(f"INSERT INTO {table} "),
+    )
+
+    inserted(store, experiment_id="a")
+
+    assert errors == [True]
+    assert len(store.page(limit=9)) == len(store.history("a")) == 1
+
+
+def test_a_commit_whose_answer_is_lost_happens_once(server, store, kill_when):
+    row = inserted(store, experiment_id="a")
+    errors = kill_when(server, "commit", lambda: True)
+
+    store.note(row.id, attempt=1, status="submitting", values={"reason": "x"})
+    store.insert(a_run("b"))
+
+    assert errors == [True]
+    assert [one.reason for one in store.page(limit=9)] == [None, "x"]
+    assert len(store.history("b")) == 1
+
+
+def test_a_deadlock_is_tried_again(server, store):
+    store.prepare()
+    first, second = (inserted(store, experiment_id=name).id for name in "ab")
+    engine = make_engine(store._url)
+    together, tries = threading.Barrier(2), []
+
+    def lock(mine, other):
+        def work(connection):
+            connection.execute(
+                select(experiment.c.id).where(experiment.c.id == mine).with_for_update()
+            )
+            tries.append(mine)
+            if len(tries) <= 2:
+                together.wait()
+            connection.execute(
+                update(experiment).where(experiment.c.id == other).values(epoch=mine)
+            )
+            return mine
+
+        return transact(engine, work)
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(lock, first, second), pool.submit(lock, second, first)]
+        assert [call.result(DEADLINE_SECONDS) for call in calls] == [first, second]
+    engine.dispose()
+
+    assert len(tries) == 3  # one of the two was the victim
+    assert {store.get("a").epoch, store.get("b").epoch} == {second, first}
+
+
+def test_a_lock_that_is_held_too_long_is_waited_for_again(server, open_store):
+    server.root("SET GLOBAL innodb_lock_wait_timeout = 1")
+    try:
+        store = open_store(server.database)
+        row = inserted(store, experiment_id="a")
+    finally:
+        server.root("SET GLOBAL innodb_lock_wait_timeout = DEFAULT")
+    waited = threading.Event()
+    event.listen(store._engine, "handle_error", lambda _context: waited.set())
+
+    with ThreadPoolExecutor(1) as pool, server.database.engine.connect() as other:
+        other.execute(select(experiment.c.id).where(experiment.c.id == row.id).with_for_update())
+        change = pool.submit(move, store, row, ["submitting", "queued"])
+        assert waited.wait(DEADLINE_SECONDS)
+        other.rollback()
+        assert change.result(DEADLINE_SECONDS)
+
+    assert store.get("a").status == "queued"
+
+
+def test_a_database_that_is_away_is_reported_and_used_again_once_it_is_back(
+    server, store, everybody
+):
+    row = inserted(store, experiment_id="a")
+    fill_pool(store, everybody)
+    server.down()
+    try:
+        for call in (
+            store.ping,
+            lambda: store.get("a"),
+            lambda: store.insert(a_run("b")),
+            lambda: move(store, row, ["submitting", "queued"]),
+        ):
+            with pytest.raises(StoreUnavailable) as outage:
+                call()
+            assert not outage.value.denied
+    finally:
+        server.up()
+
+    assert store.get("a") == row
+    assert move(store, row, ["submitting", "queued"])
+    assert store.insert(a_run("b"))
+
+
+def test_while_the_database_is_away_nothing_is_started_or_left_behind(
+    server, make_app, kubernetes, settings
+):
+    client = make_app(server.database).test_client()
+    assert client.post("/test", data=FORM | {"experiment_id": "before"}).status_code == 201
+    server.down()
+    try:
+        before = sorted(settings.output_dir.rglob("*"))
+        answers = [client.post("/test", data=FORM), client.get("/model"), client.get("/readyz")]
+        for answer in answers:
+            assert answer.status_code == 503
+            assert answer.content_type == "application/problem+json"
+            assert int(answer.headers["Retry-After"]) > 0
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/").text == "Hello Flask!"
+        assert sorted(settings.output_dir.rglob("*")) == before
+        assert len(kubernetes.jobs()) == 1
+    finally:
+        server.up()
+
+    assert client.get("/readyz").status_code == 200
+    assert client.post("/test", data=FORM).status_code == 201
+    assert len(kubernetes.jobs()) == 2
+
+
+def test_an_app_that_starts_before_its_database_works_once_that_is_there(server, make_app):
+    server.down()
+    try:
+        client = make_app(server.database).test_client()
+        assert client.get("/readyz").status_code == 503
+        assert client.post("/test", data=FORM).status_code == 503
+    finally:
+        server.up()
+
+    assert client.get("/readyz").status_code == 200
+    assert client.post("/test", data=FORM).status_code == 201
+
+
+def test_a_wrong_password_is_not_shown(server, make_app, caplog):
+    wrong = server.database.engine.url.set(password="hunter2").render_as_string(hide_password=False)
+    answer = make_app(Database(wrong)).test_client().post("/test", data=FORM)
+
+    assert answer.status_code == 503
+    assert "hunter2" not in answer.text + caplog.text
+
+
+def test_a_server_that_hangs_is_not_asked_again_and_again(mariadb, open_store):
+    store = open_store(mariadb.database)
+    store._engine = engine = make_engine(store._url, answer_seconds=1)
+    store.prepare()
+    attempts = []
+    event.listen(engine, "do_connect", lambda *_details: attempts.append(1))
+
+    with mariadb.hanging(), pytest.raises(StoreUnavailable):
+        store.insert(a_run("a"))
+
+    assert len(attempts) <= 2
+    assert store.insert(a_run("a"))
+
+
+def test_a_server_process_starts_before_its_database(server, backend):
+    server.down()
+    try:
+        process = backend("web", DB_URL=server.database.url)
+        eventually(lambda: process.answers("/healthz"))
+        assert process.ask("/readyz").status == 503
+    finally:
+        server.up()
+
+    assert process.ready().ask("/model").json == []
+
+
+def test_migrating_a_database_that_is_away_fails(server, backend):
+    server.down()
+    try:
+        process = backend("migrate", DB_URL=server.database.url)
+        assert process.exit_code() == 2
+    finally:
+        server.up()
+
+    assert "error: The database does not answer" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("role", ["serve", "web", "reconcile", "migrate"])
+def test_a_database_that_refuses_the_user_stops_the_start(server, backend, role):
+    wrong = server.database.engine.url.set(password="hunter2").render_as_string(hide_password=False)
+
+    process = backend(role, DB_URL=wrong)
+
+    assert process.exit_code() == 2
+    assert "Access denied" in process.stderr
+    assert "DB_PASSWORD" in process.stderr
+    assert "hunter2" not in process.stderr + process.stdout

@@ -1,0 +1,201 @@
+"""What is written is read back the same, and nobody overwrites another's change."""
+
+import itertools
+import unicodedata
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
+SEOUL = timezone(timedelta(hours=9))
+
+# Each group: texts that a collation could take for one another.
+LOOK_ALIKE = {
+    "case": ["Run1", "run1", "RUN1"],
+    "normal form": [unicodedata.normalize(form, "é 실험") for form in ("NFC", "NFD")],
+    "accents": ["cafe", "café", "cafe\u0301", "caf\u00e8"],
+    "trailing": ["run", "run\u00a0", "run\u200b", "run\u0301"],
+    "korean": ["실험 1", "실험 2", "\u1109\u1175\u11af험 1"],
+    "emoji": ["🚀", "🔥", "🚀🔥", "🧑‍🚀", "🧑"],
+    "ligature": ["straße", "strasse", "ﬁt", "fit"],
+    "wide": ["１", "1", "①"],
+}
+
+# Databases outlive an example; each one uses an experiment_id of its own.
+on_the_same_database = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def a_run(experiment_id=None, **values):
+    """Give the columns of a new experiment."""
+    return {
+        "experiment_id": experiment_id or uuid.uuid4().hex,
+        "uid": uuid.uuid4().hex,
+        "model": "autoencoder",
+        "learning_rate": 0.001,
+        "epoch": 20,
+        "dataset": None,
+        "status": "submitting",
+        "attempt": 1,
+        "job": "autoencoder-1",
+        "created_at": NOW,
+        "updated_at": NOW,
+    } | values
+
+
+def inserted(store, **values):
+    """Insert an experiment and give its row."""
+    values = a_run(**values)
+    assert store.insert(values)
+    return store.get(values["experiment_id"])
+
+
+def move(store, row, path, **values):
+    return store.move(
+        row.id, attempt=row.attempt, path=path, times=[NOW] * (len(path) - 1), values=values
+    )
+
+
+@pytest.mark.parametrize("alike", LOOK_ALIKE.values(), ids=LOOK_ALIKE)
+def test_ids_are_told_apart_byte_by_byte(store, alike):
+    rows = {one: inserted(store, experiment_id=one) for one in alike}
+
+    assert len({row.id for row in rows.values()}) == len(alike)
+    for experiment_id in alike:
+        assert store.get(experiment_id) == rows[experiment_id]
+        assert [row.experiment_id for row in store.page(limit=9) if row == rows[experiment_id]]
+
+
+def test_an_id_is_taken_once(store):
+    row = inserted(store, experiment_id="실험 1")
+
+    assert not store.insert(a_run("실험 1", epoch=99))
+    assert store.get("실험 1") == row
+    assert len(store.history("실험 1")) == 1
+
+
+@pytest.mark.parametrize("experiment_id", ["가" * 85, "🚀" * 60, "x" * 200])
+def test_the_longest_ids_are_kept_whole(store, experiment_id):
+    assert inserted(store, experiment_id=experiment_id).experiment_id == experiment_id
+
+
+@on_the_same_database
+@given(st.floats(min_value=0, max_value=10, exclude_min=True))
+def test_a_learning_rate_comes_back_exactly(store, learning_rate):
+    assert inserted(store, learning_rate=learning_rate).learning_rate == learning_rate
+
+
+@on_the_same_database
+@given(
+    st.datetimes(
+        min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.timezones()
+    )
+)
+def test_a_time_comes_back_exactly_in_utc(store, time):
+    row = inserted(store, created_at=time, started_at=time)
+
+    assert row.created_at == row.started_at == time.astimezone(UTC)
+    assert row.created_at.utcoffset() == timedelta(0)
+
+
+def test_times_do_not_depend_on_the_servers_time_zone(server, open_store):
+    before = inserted(open_store(server.database), experiment_id="before")
+    server.root("SET GLOBAL time_zone = '-11:30'")
+    try:
+        store = open_store(server.database)  # its connections have the new one
+        after = inserted(store, experiment_id="after", created_at=NOW.astimezone(SEOUL))
+        assert store.get("before") == before
+    finally:
+        server.root("SET GLOBAL time_zone = 'SYSTEM'")
+
+    assert open_store(server.database).get("after").created_at == after.created_at == NOW
+
+
+def test_texts_of_other_people_come_back_whole(store):
+    message = "이미지를 가져올 수 없음 🚫 `\\'\"%s%(x)s:x\n" * 200
+    row = inserted(store)
+
+    assert store.note(row.id, attempt=1, status="submitting", values={"message": message})
+    assert store.get(row.experiment_id).message == message
+
+
+def test_pages_follow_each_other_without_gap_or_repetition(store):
+    ids = [inserted(store, experiment_id=f"run {number}").experiment_id for number in range(57)]
+    pages, after = [], None
+    while page := store.page(limit=10, after=after):
+        pages.append([row.experiment_id for row in page])
+        after = page[-1].id
+        inserted(store)  # what is new comes before all that follows
+
+    assert [len(page) for page in pages] == [10, 10, 10, 10, 10, 7]
+    assert list(itertools.chain(*pages)) == ids[::-1]
+
+
+def test_a_page_can_be_narrowed(store):
+    row = inserted(store, experiment_id="50%_A\\b", model="other")
+    inserted(store, experiment_id="500_a-b", status="queued")
+
+    assert store.page(limit=9, text="0%_a\\B") == [row]
+    assert store.page(limit=9, status="submitting") == [row]
+    assert store.page(limit=9, model="other") == [row]
+    assert store.page(limit=9, model="other", status="queued") == []
+
+
+def test_a_move_writes_each_step_into_the_history(store):
+    row = inserted(store, experiment_id="a")
+
+    assert move(store, row, ["submitting", "queued", "failed"], reason="evicted", finished_at=NOW)
+
+    moved = store.get("a")
+    assert (moved.status, moved.reason, moved.finished_at) == ("failed", "evicted", NOW)
+    assert moved.updated_at > row.updated_at
+    steps = [(one.from_status, one.to_status, one.reason) for one in store.history("a")]
+    assert steps == [
+        (None, "submitting", None),
+        ("submitting", "queued", None),
+        ("queued", "failed", "evicted"),
+    ]
+
+
+@pytest.mark.parametrize("stale", [{"status": "running"}, {"attempt": 2}])
+def test_what_was_decided_on_an_old_status_or_attempt_changes_nothing(store, stale):
+    row = inserted(store, experiment_id="a")
+    wrong = {"status": "submitting", "attempt": 1} | stale
+
+    moved = store.move(
+        row.id, attempt=wrong["attempt"], path=[wrong["status"], "failed"], times=[NOW], values={}
+    )
+    noted = store.note(row.id, **wrong, values={"reason": "x"})
+
+    assert (moved, noted) == (False, False)
+    assert store.get("a") == row
+    assert len(store.history("a")) == 1
+
+
+def test_of_two_changes_at_the_same_time_the_second_loses(database, open_store):
+    here, there = open_store(database), open_store(database)
+    row = inserted(here, experiment_id="a")
+
+    assert move(there, row, ["submitting", "queued"])
+    assert not move(here, row, ["submitting", "failed"], reason="x")
+
+    assert here.get("a").status == "queued"
+    assert [one.to_status for one in there.history("a")] == ["submitting", "queued"]
+
+
+def test_a_forgotten_experiment_takes_its_history_along(database, store):
+    row = inserted(store, experiment_id="a")
+    inserted(store, experiment_id="b")
+
+    store.forget("a", "the uid of another one")
+    assert store.get("a") == row
+    store.forget("a", row.uid)
+
+    assert store.get("a") is None
+    assert database.execute("SELECT COUNT(*) FROM transition") == [(1,)]
