@@ -10,10 +10,14 @@ from apiflask.exceptions import HTTPError
 from flask import Response, json
 from werkzeug.exceptions import HTTPException
 
+from backend.launchers.base import LauncherUnavailable
 from backend.outputs import FolderTaken
 from backend.refusals import (
+    HasEnded,
+    NotRetriable,
     OtherParameters,
     OutputUnwritable,
+    StillLive,
     SubmissionRefused,
     UnknownDataset,
     UnknownExperiment,
@@ -91,6 +95,23 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
     UnknownDataset: _unknown_dataset,
     UnknownExperiment: lambda error: (404, f"There is no experiment {str(error)!r}.", {}),
     OtherParameters: _other_parameters,
+    HasEnded: lambda error: (409, f"{error.experiment_id!r} has {error.status} already.", {}),
+    StillLive: lambda error: (
+        409,
+        f"{error.experiment_id!r} is {error.status}: cancel it first, or wait for its end.",
+        {},
+    ),
+    NotRetriable: lambda error: (
+        409,
+        f"{error.experiment_id!r} is {error.status}: only what failed or was cancelled can be "
+        "tried again.",
+        {},
+    ),
+    LauncherUnavailable: lambda error: (
+        503,
+        f"{error.diagnosis.message} Nothing was changed. Send the same again.",
+        {"reason": error.diagnosis.reason},
+    ),
     FolderTaken: _folder_taken,
     OutputUnwritable: _output_unwritable,
     SubmissionRefused: lambda error: (

@@ -4,27 +4,31 @@ Knows no Flask and no Kubernetes; the store, the launcher and the folders are ha
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any
 
 from backend.inputs import Inputs
 from backend.launchers.base import (
+    Diagnosis,
     Job,
     Launcher,
     LauncherRefused,
     LauncherUnavailable,
     Observation,
     Phase,
-    Run,
 )
+from backend.lifecycle import LIVE, Status, path
 from backend.outputs import FolderTaken, Outputs
+from backend.records import Experiment, Parameters, Transition, new_values, run_of
 from backend.refusals import (
+    HasEnded,
+    NotRetriable,
     OtherParameters,
     OutputUnwritable,
+    StillLive,
     SubmissionRefused,
     UnknownDataset,
     UnknownExperiment,
@@ -32,110 +36,12 @@ from backend.refusals import (
 from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
-from backend.timestamps import to_text
 
 MODEL = "autoencoder"  # the one that AE_MODEL_IMAGE_URL holds
 
-log = logging.getLogger(__name__)
-
-
-class Status(StrEnum):
-    """Where an experiment stands."""
-
-    SUBMITTING = "submitting"
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-LIVE = (Status.SUBMITTING, Status.QUEUED, Status.RUNNING)
-_STEPS = (Status.SUBMITTING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED)
-
 NO_DIAGNOSIS = {"reason": None, "message": None, "remedy": None}
 
-
-def path(old: Status, new: Status) -> list[Status]:
-    """List the statuses from `old` to `new`, both included; empty if there is no way.
-
-    submitting -> queued -> running -> succeeded, and from each of the first three to failed or
-    cancelled. What has ended stays as it is.
-    """
-    if old not in LIVE:
-        return []
-    if new not in _STEPS:
-        return [old, new]
-    first, last = _STEPS.index(old), _STEPS.index(new)
-    return list(_STEPS[first : last + 1]) if first < last else []
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What a person chose. Two submissions of one id are the same if these are equal."""
-
-    model: str
-    learning_rate: float
-    epoch: int
-    dataset: str | None
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment as the database knows it. Times are aware, in UTC."""
-
-    id: int
-    experiment_id: str
-    uid: str
-    model: str
-    learning_rate: float
-    epoch: int
-    dataset: str | None
-    status: Status
-    attempt: int
-    job: str
-    reason: str | None
-    message: str | None
-    remedy: str | None
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-    @classmethod
-    def from_row(cls, row: Any) -> "Experiment":
-        """Read a row of the table."""
-        values = dict(row._mapping)
-        return cls(**values | {"status": Status(values["status"])})
-
-    @property
-    def parameters(self) -> Parameters:
-        """Give what a person chose."""
-        return Parameters(self.model, self.learning_rate, self.epoch, self.dataset)
-
-    @property
-    def run(self) -> Run:
-        """Give what a launcher needs to know of the current attempt."""
-        return Run(
-            experiment_id=self.experiment_id,
-            uid=self.uid,
-            model=self.model,
-            learning_rate=self.learning_rate,
-            epoch=self.epoch,
-            dataset=self.dataset,
-            attempt=self.attempt,
-        )
-
-
-@dataclass(frozen=True)
-class Transition:
-    """One change of an experiment's status."""
-
-    attempt: int
-    from_status: str | None
-    to_status: str
-    reason: str | None
-    at: datetime
+log = logging.getLogger(__name__)
 
 
 class Outcome(Enum):
@@ -191,8 +97,8 @@ class Experiments:
         existing = self._find(experiment_id)
         if existing is None:
             self._check_dataset(parameters.dataset)
-            values = _new(experiment_id, parameters)
-            job = self._launcher.render(_run(values))
+            values = new_values(experiment_id, parameters)
+            job = self._launcher.render(run_of(values))
             if self._folder_is_free(experiment_id):
                 self._store.insert(values)
             existing = self._find(experiment_id)
@@ -243,6 +149,10 @@ class Experiments:
         """List every experiment that has not ended, oldest first."""
         return [Experiment.from_row(row) for row in self._store.in_status(LIVE)]
 
+    def of_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
+        """List the experiments whose current attempt has one of these Jobs."""
+        return [Experiment.from_row(row) for row in self._store.by_job(jobs)] if jobs else []
+
     def launch(self, experiment: Experiment) -> Experiment:
         """Start the run of a `submitting` experiment; harmless if it was started already.
 
@@ -255,6 +165,74 @@ class Experiments:
         """
         return self._launch(experiment, self._launcher.render(experiment.run))
 
+    def cancel(self, experiment_id: str) -> Experiment:
+        """Ask a run to end; one that was cancelled before is no error.
+
+        The wish is committed first. Whether the run was cancelled or had come to its end is
+        decided by what is then seen of it, so `cancelled` follows within about a second.
+
+        Raises:
+            UnknownExperiment: there is none of that id.
+            HasEnded: it has succeeded or failed.
+        """
+        experiment = self.get(experiment_id)
+        now = datetime.now(UTC)
+        while not self._note(experiment, {"cancel_requested_at": now}):
+            experiment = self.get(experiment_id)  # it moved on meanwhile
+            if experiment.status is Status.CANCELLED:
+                return experiment
+            if experiment.status not in LIVE:
+                raise HasEnded(experiment_id, experiment.status)
+        experiment = replace(experiment, cancel_requested_at=now)
+        try:
+            self._launcher.cancel(experiment.job)
+        except LauncherUnavailable as error:  # the reconciler asks again
+            log.warning("%r cannot be cancelled yet: %s", experiment_id, error)
+        return experiment
+
+    def retry(self, experiment_id: str) -> Experiment:
+        """Start a failed or cancelled run once more, as the next attempt, from its checkpoint.
+
+        Raises:
+            UnknownExperiment: there is none of that id.
+            NotRetriable: it is still going on, or has succeeded.
+            OutputUnwritable, FolderTaken: its folder cannot be used.
+            SubmissionRefused: the launcher will never start it.
+        """
+        experiment = self.get(experiment_id)
+        if experiment.status not in (Status.FAILED, Status.CANCELLED):
+            raise NotRetriable(experiment_id, experiment.status)
+        following = replace(experiment.run, attempt=experiment.attempt + 1)
+        if not self._store.retry(
+            experiment.id,
+            attempt=experiment.attempt,
+            status=experiment.status,
+            job=following.handle,
+        ):
+            raise NotRetriable(experiment_id, self.get(experiment_id).status)
+        return self.launch(self.get(experiment_id))
+
+    def delete(self, experiment_id: str, *, outputs: bool) -> None:
+        """Forget a run that has ended, and its folder too if `outputs` says so.
+
+        Raises:
+            UnknownExperiment: there is none of that id.
+            StillLive: it has not ended.
+            LauncherUnavailable: its Job cannot be removed now; nothing was forgotten.
+            OutputUnwritable: its folder cannot be removed; the experiment is still there.
+        """
+        experiment = self.get(experiment_id)
+        if experiment.status in LIVE:
+            raise StillLive(experiment_id, experiment.status)
+        for attempt in range(1, experiment.attempt + 1):
+            self._launcher.cancel(replace(experiment.run, attempt=attempt).handle)
+        if outputs:
+            try:
+                self._outputs.remove(experiment_id)
+            except OSError as error:
+                raise OutputUnwritable(error) from error
+        self._store.forget(experiment_id, experiment.uid)
+
     def observe(self, experiment: Experiment, seen: Observation) -> None:
         """Bring a live experiment in line with what the launcher saw of its run."""
         if seen.phase is Phase.UNKNOWN or seen.uid != experiment.uid:
@@ -265,12 +243,27 @@ class Experiments:
         if steps:
             self._move(experiment, steps, diagnosis, seen)
         elif diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
-            self._store.note(
-                experiment.id,
-                attempt=experiment.attempt,
-                status=experiment.status,
-                values=diagnosis,
-            )
+            self._note(experiment, diagnosis)
+
+    def observe_gone(self, experiment: Experiment) -> None:
+        """Bring a live experiment to its end whose run the launcher does not know any more.
+
+        Its time to live may have taken it after it was done: then its summary is there.
+        """
+        if self._outputs.is_finished(experiment.experiment_id):
+            phase, why = Phase.SUCCEEDED, None
+        elif experiment.cancel_requested_at:
+            phase, why = Phase.CANCELLED, None
+        else:
+            phase, why = Phase.FAILED, _deleted(experiment)
+        self.observe(experiment, Observation(experiment.uid, phase, None, datetime.now(UTC), why))
+
+    def _note(self, experiment: Experiment, values: dict[str, Any]) -> bool:
+        if experiment.status not in LIVE:
+            return False
+        return self._store.note(
+            experiment.id, attempt=experiment.attempt, status=experiment.status, values=values
+        )
 
     def _start_new(self, experiment: Experiment, job: Job) -> tuple[Outcome, Experiment]:
         try:
@@ -287,19 +280,14 @@ class Experiments:
 
     def _launch(self, experiment: Experiment, job: Job) -> Experiment:
         try:
-            self._outputs.write_run(experiment.experiment_id, _record(experiment))
+            self._outputs.write_run(experiment.experiment_id, experiment.record())
         except OSError as error:
             raise OutputUnwritable(error) from error
         try:
             self._launcher.submit(job)
         except LauncherUnavailable as error:
             values = asdict(error.diagnosis)
-            self._store.note(
-                experiment.id,
-                attempt=experiment.attempt,
-                status=experiment.status,
-                values=values,
-            )
+            self._note(experiment, values)
             return replace(experiment, **values)
         except LauncherRefused as error:
             failed = Observation(
@@ -308,7 +296,10 @@ class Experiments:
             self.observe(experiment, failed)
             raise SubmissionRefused(error.diagnosis) from error
         self.observe(experiment, Observation(experiment.uid, Phase.QUEUED))
-        return self.get(experiment.experiment_id)
+        now = self.get(experiment.experiment_id)
+        if now.status is Status.CANCELLED:  # while we were starting it
+            self._launcher.cancel(experiment.job)
+        return now
 
     def _move(
         self,
@@ -337,7 +328,7 @@ class Experiments:
     def _record_end(self, experiment_id: str) -> None:
         """Write the end into run.json too: the folder outlives the database."""
         try:
-            self._outputs.write_run(experiment_id, _record(self.get(experiment_id)))
+            self._outputs.write_run(experiment_id, self.get(experiment_id).record())
         except (OSError, FolderTaken, UnknownExperiment) as error:
             log.warning("run.json of %r cannot be written: %r", experiment_id, error)
 
@@ -362,28 +353,9 @@ class Experiments:
             raise UnknownDataset(dataset, names)
 
 
-def _new(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    values = asdict(parameters) | {
-        "experiment_id": experiment_id,
-        "uid": uuid.uuid4().hex,
-        "status": Status.SUBMITTING,
-        "attempt": 1,
-        "created_at": now,
-        "updated_at": now,
-    }
-    return values | {"job": _run(values).handle}
-
-
-def _run(values: dict[str, Any]) -> Run:
-    names = ("experiment_id", "uid", "model", "learning_rate", "epoch", "dataset", "attempt")
-    return Run(**{name: values[name] for name in names})
-
-
-def _record(experiment: Experiment) -> dict[str, Any]:
-    """Give what run.json says: all but the database's own key."""
-    return {
-        name: to_text(value) if isinstance(value, datetime) else value
-        for name, value in asdict(experiment).items()
-        if name != "id"
-    }
+def _deleted(experiment: Experiment) -> Diagnosis:
+    return Diagnosis(
+        "job_deleted",
+        f"The Job {experiment.job} is gone, and was not seen to end: somebody deleted it.",
+        "Retry: it goes on from its checkpoint.",
+    )

@@ -23,8 +23,9 @@ def _describe_operation(operation: dict[str, Any]) -> None:
             "multipart/form-data": body["application/json"]
         } | body
     responses = operation["responses"]
-    for status in {"200", "202"} & responses.keys() if "201" in responses else ():
-        responses[status]["content"] = responses["201"]["content"]
+    main = responses.get("201") or responses.get("202")
+    for status in {"200", "202"} & responses.keys() if main else ():
+        responses[status]["content"] = main["content"]
     for status, response in responses.items():
         content = response.get("content", {})
         if status[0] in "45" and "application/json" in content:

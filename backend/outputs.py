@@ -6,12 +6,14 @@ which is not trusted: links are not followed.
 
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+SUMMARY_FILE = "summary.json"
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 
 
@@ -65,6 +67,21 @@ class Outputs:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+    def is_finished(self, experiment_id: str) -> bool:
+        """Tell whether a trainer has brought the run to its end: it writes `summary.json` last."""
+        return self._read_json(self.folder(experiment_id) / SUMMARY_FILE) is not None
+
+    def remove(self, experiment_id: str) -> None:
+        """Remove the run's folder with everything in it; links in it are not followed.
+
+        Raises:
+            OSError: something in it cannot be removed.
+        """
+        try:
+            shutil.rmtree(self.folder(experiment_id))
+        except FileNotFoundError:
+            return
 
     def last_metrics(self, experiment_id: str) -> dict[str, Any] | None:
         """Give the last whole line of `metrics.jsonl`, or None if there is none yet."""

@@ -7,21 +7,20 @@ a missed change, a restart or a second reconciler does no harm.
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from backend.experiments import (
-    Experiment,
-    Experiments,
-    Status,
-)
-from backend.launchers.base import Diagnosis, Launcher, LauncherUnavailable, Observation, Phase
+from backend.experiments import Experiments
+from backend.launchers.base import Launcher, LauncherUnavailable, Observation, Phase
+from backend.lifecycle import Status
 from backend.outputs import FolderTaken
+from backend.records import Experiment
 from backend.refusals import OutputUnwritable, SubmissionRefused
 from backend.store.engine import StoreUnavailable
 
 LOOK_SECONDS = 5.0  # at the latest, even if nothing tells of a change
 LONGEST_PAUSE = 5.0  # between tries while the database or the launcher is away
+GOING_ON = (Phase.QUEUED, Phase.RUNNING)
 READY_SECONDS = 60.0  # without one good pass, and the reconciler is not ready
 # How long a web worker may take to start what it has just written down, before we do it.
 SUBMIT_GRACE = timedelta(seconds=5)
@@ -70,32 +69,41 @@ class Reconciler:
         """
         # First the database, then the launcher: what is queued by then has a Job to be seen.
         live = self._experiments.live()
-        if not live:
-            return
         observed = self._launcher.observe()
         for experiment in live:
             self._reconcile_one(experiment, observed)
+        self._end_what_nobody_wants(live, observed)
 
     def _reconcile_one(self, experiment: Experiment, observed: Mapping[str, Observation]) -> None:
         seen = observed.get(experiment.job)
         if seen is not None and seen.uid == experiment.uid:
+            if experiment.cancel_requested_at and seen.phase in GOING_ON:
+                self._launcher.cancel(experiment.job)
             self._experiments.observe(experiment, seen)
-        elif experiment.status is not Status.SUBMITTING:
-            self._experiments.observe(experiment, _gone(experiment))
-        elif datetime.now(UTC) - experiment.created_at > SUBMIT_GRACE:
+        elif experiment.cancel_requested_at or experiment.status is not Status.SUBMITTING:
+            self._experiments.observe_gone(experiment)
+        elif datetime.now(UTC) - experiment.updated_at > SUBMIT_GRACE:
             self._launch(experiment)
+
+    def _end_what_nobody_wants(
+        self, live: Sequence[Experiment], observed: Mapping[str, Observation]
+    ) -> None:
+        """Cancel runs that go on though their experiment has ended.
+
+        Such a run was being started while it was cancelled, by a process that died in between.
+        """
+        wanted = {experiment.job for experiment in live}
+        doubtful = [
+            job for job, seen in observed.items() if job not in wanted and seen.phase in GOING_ON
+        ]
+        for experiment in self._experiments.of_jobs(doubtful):
+            if experiment.status is Status.CANCELLED and (
+                observed[experiment.job].uid == experiment.uid
+            ):
+                self._launcher.cancel(experiment.job)
 
     def _launch(self, experiment: Experiment) -> None:
         try:
             self._experiments.launch(experiment)
         except (OutputUnwritable, FolderTaken, SubmissionRefused) as error:
             log.warning("%r cannot be submitted: %r", experiment.experiment_id, error)
-
-
-def _gone(experiment: Experiment) -> Observation:
-    diagnosis = Diagnosis(
-        "job_deleted",
-        f"The Job {experiment.job} is gone, and was not seen to end: somebody deleted it.",
-        "Submit the run again with a new experiment_id.",
-    )
-    return Observation(experiment.uid, Phase.FAILED, None, datetime.now(UTC), diagnosis)

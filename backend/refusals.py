@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from backend.launchers.base import Diagnosis
 
 if TYPE_CHECKING:
-    from backend.experiments import Parameters
+    from backend.records import Parameters
 
 
 class UnknownExperiment(Exception):
@@ -61,3 +61,28 @@ class OutputUnwritable(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
         self.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class WrongStatus(Exception):
+    """What was asked for cannot be done to a run in its status.
+
+    Attributes:
+        experiment_id: which run.
+        status: where it stands.
+    """
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id)
+        self.experiment_id, self.status = experiment_id, status
+
+
+class HasEnded(WrongStatus):
+    """A run that has ended cannot be cancelled."""
+
+
+class StillLive(WrongStatus):
+    """A run that has not ended cannot be forgotten."""
+
+
+class NotRetriable(WrongStatus):
+    """A run that goes on or has succeeded cannot be tried again."""

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import DateTime, Dict, Float, Integer, List, Nested, String
+from apiflask.fields import Boolean, DateTime, Dict, Float, Integer, List, Nested, String
 from apiflask.validators import Length, OneOf, Range
 from marshmallow import RAISE, ValidationError
 
-from backend.experiments import MODEL, Experiment, Status, Transition
+from backend.experiments import MODEL
 from backend.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
+from backend.lifecycle import Status
+from backend.records import Experiment, Transition
 from backend.timestamps import to_text
 
 MAX_LEARNING_RATE = 10
@@ -135,6 +137,19 @@ class PageIn(Schema):
     )
 
 
+class DeleteIn(Schema):
+    """What to forget."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {"unknown": "is not known: there is outputs."}  # noqa: RUF012  (as above)
+
+    outputs = Boolean(load_default=False, metadata={"description": "Remove the output folder too."})
+
+
 class DiagnosisOut(Schema):
     """Why a run fails or waits."""
 
@@ -159,6 +174,7 @@ class ExperimentOut(Schema):
     updated_at = DateTime()
     started_at = DateTime(allow_none=True)
     finished_at = DateTime(allow_none=True)
+    cancel_requested_at = DateTime(allow_none=True)
 
 
 class SubmissionOut(ExperimentOut):
@@ -234,6 +250,7 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
         "updated_at": to_text(experiment.updated_at),
         "started_at": _time(experiment.started_at),
         "finished_at": _time(experiment.finished_at),
+        "cancel_requested_at": _time(experiment.cancel_requested_at),
     }
 
 

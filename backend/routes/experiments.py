@@ -8,8 +8,11 @@ from flask import Response, current_app, jsonify, request
 from marshmallow import RAISE
 
 from backend import forms  # noqa: F401  (teaches the parser form-data)
-from backend.experiments import MODEL, Experiment, Experiments, Outcome, Parameters
+from backend.experiments import MODEL, Experiments, Outcome
+from backend.lifecycle import Status
+from backend.records import Experiment, Parameters
 from backend.schemas import (
+    DeleteIn,
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,
@@ -96,6 +99,45 @@ def show_experiment(experiment_id: str) -> Response:
     return jsonify(
         experiment_out(experiment) | {"progress": progress, "metrics": metrics, "history": history}
     )
+
+
+@blueprint.post("/experiments/<experiment_id>/cancel")
+@blueprint.output(ExperimentOut, status_code=202, description="It is being cancelled")
+@blueprint.doc(
+    summary="Cancel a run",
+    responses={
+        200: "It was cancelled before",
+        404: "There is no such experiment",
+        409: "It has ended",
+        503: "The database is away",
+    },
+)
+def cancel_experiment(experiment_id: str) -> Response:
+    """Ask a run to end. `status` becomes `cancelled`, or `succeeded` if it was quicker."""
+    experiment = _experiments().cancel(experiment_id)
+    response = jsonify(experiment_out(experiment))
+    response.status_code = 200 if experiment.status is Status.CANCELLED else 202
+    return response
+
+
+@blueprint.post("/experiments/<experiment_id>/retry")
+@blueprint.output(ExperimentOut, status_code=202, description="Its next attempt begins")
+@blueprint.doc(summary="Try a run again", responses=[404, 409, 502, 503, 507])
+def retry_experiment(experiment_id: str) -> Response:
+    """Start a failed or cancelled run once more; it goes on from its checkpoint."""
+    response = jsonify(experiment_out(_experiments().retry(experiment_id)))
+    response.status_code = 202
+    return response
+
+
+@blueprint.delete("/experiments/<experiment_id>")
+@blueprint.input(DeleteIn, location="query", unknown=RAISE)
+@blueprint.output({}, status_code=204, description="It is forgotten")
+@blueprint.doc(summary="Forget a run that has ended", responses=[404, 409, 503])
+def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[str, int]:
+    """Forget a run; its output folder stays unless `outputs=true`."""
+    _experiments().delete(experiment_id, outputs=query_data["outputs"])
+    return "", 204
 
 
 def _experiments() -> Experiments:

@@ -173,6 +173,45 @@ class Store:
         statement = update(experiment).where(expected).values(changes)
         return self._write(lambda connection: connection.execute(statement).rowcount == 1)
 
+    def retry(self, row_id: int, *, attempt: int, status: str, job: str) -> bool:
+        """Begin the next attempt of an experiment that has ended, whose Job is to be `job`.
+
+        Returns:
+            False if it is not in that status, in that attempt, any more: nothing changed.
+        """
+        expected = and_(
+            experiment.c.id == row_id,
+            experiment.c.status == status,
+            experiment.c.attempt == attempt,
+        )
+        now = datetime.now(UTC)
+        cleared = dict.fromkeys(
+            ("reason", "message", "remedy", "started_at", "finished_at", "cancel_requested_at")
+        )
+        changes = {"status": "submitting", "attempt": attempt + 1, "job": job, "updated_at": now}
+        step = {
+            "experiment": row_id,
+            "attempt": attempt + 1,
+            "from_status": status,
+            "to_status": "submitting",
+            "reason": "retry",
+            "at": now,
+        }
+
+        def work(connection: Connection) -> bool:
+            statement = update(experiment).where(expected).values(cleared | changes)
+            if connection.execute(statement).rowcount != 1:
+                return False
+            connection.execute(insert(transition), [step])
+            return True
+
+        return self._write(work)
+
+    def by_job(self, jobs: Sequence[str]) -> Sequence[Row[Any]]:
+        """List the experiments whose current attempt has one of these Jobs."""
+        query = select(experiment).where(experiment.c.job.in_(jobs))
+        return self._read(lambda connection: connection.execute(query).all())
+
     def _read(self, work: Callable[[Connection], T]) -> T:
         return self._transact(self._reader, work)
 

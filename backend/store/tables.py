@@ -71,7 +71,9 @@ experiment = Table(
     Column("updated_at", UTCDateTime, nullable=False),
     Column("started_at", UTCDateTime),
     Column("finished_at", UTCDateTime),
+    Column("cancel_requested_at", UTCDateTime),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
+    Index("ix_experiment_job", "job"),
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite end it with the primary key
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",

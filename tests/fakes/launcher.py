@@ -40,6 +40,7 @@ class FakeLauncher:
         return iter(())
 
     def cancel(self, handle):
+        self._check()
         self.jobs.pop(handle, None)
 
     def close(self):

@@ -2,15 +2,11 @@ import json
 
 import pytest
 
-from backend.experiments import (
-    LIVE,
-    Outcome,
-    Parameters,
-    Status,
-    path,
-)
+from backend.experiments import Outcome
 from backend.launchers.base import Diagnosis, Observation, Phase
+from backend.lifecycle import LIVE, Status, path
 from backend.outputs import FolderTaken
+from backend.records import Parameters
 from backend.refusals import (
     OtherParameters,
     OutputUnwritable,

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from backend.store.migrations.indexes import create_index_once
+from backend.store.migrations.once import create_index_once
 
 revision = "0004"
 down_revision = "0003"

@@ -1,0 +1,99 @@
+"""What is known of an experiment, as the database has it."""
+
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from backend.launchers.base import Run
+from backend.lifecycle import Status
+from backend.timestamps import to_text
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a person chose. Two submissions of one id are the same if these are equal."""
+
+    model: str
+    learning_rate: float
+    epoch: int
+    dataset: str | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment as the database knows it. Times are aware, in UTC."""
+
+    id: int
+    experiment_id: str
+    uid: str
+    model: str
+    learning_rate: float
+    epoch: int
+    dataset: str | None
+    status: Status
+    attempt: int
+    job: str
+    reason: str | None
+    message: str | None
+    remedy: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Any) -> "Experiment":
+        """Read a row of the table."""
+        values = dict(row._mapping)
+        return cls(**values | {"status": Status(values["status"])})
+
+    @property
+    def parameters(self) -> Parameters:
+        """Give what a person chose."""
+        return Parameters(self.model, self.learning_rate, self.epoch, self.dataset)
+
+    @property
+    def run(self) -> Run:
+        """Give what a launcher needs to know of the current attempt."""
+        return run_of(asdict(self))
+
+    def record(self) -> dict[str, Any]:
+        """Give what run.json says: all but the database's own key."""
+        return {
+            name: to_text(value) if isinstance(value, datetime) else value
+            for name, value in asdict(self).items()
+            if name != "id"
+        }
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One change of an experiment's status."""
+
+    attempt: int
+    from_status: str | None
+    to_status: str
+    reason: str | None
+    at: datetime
+
+
+def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
+    """Give the columns of an experiment that is to be submitted."""
+    now = datetime.now(UTC)
+    values = asdict(parameters) | {
+        "experiment_id": experiment_id,
+        "uid": uuid.uuid4().hex,
+        "status": Status.SUBMITTING,
+        "attempt": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return values | {"job": run_of(values).handle}
+
+
+def run_of(values: dict[str, Any]) -> Run:
+    """Give what a launcher needs to know, from columns of an experiment."""
+    names = ("experiment_id", "uid", "model", "learning_rate", "epoch", "dataset", "attempt")
+    return Run(**{name: values[name] for name in names})

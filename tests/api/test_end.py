@@ -1,0 +1,175 @@
+"""Cancel, retry, delete."""
+
+import pytest
+
+from backend.launchers.base import Observation, Phase
+from backend.lifecycle import Status
+
+FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
+LIVE = (Phase.QUEUED, Phase.RUNNING)
+ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
+
+
+@pytest.fixture
+def see(client, experiments):
+    """Submit a run, and bring it to a status."""
+
+    def submit_and_see(*phases):
+        client.post("/test", data=FORM)
+        for phase in phases:
+            experiment = experiments.get("first")
+            experiments.observe(experiment, Observation(experiment.uid, phase))
+        return experiments.get("first")
+
+    return submit_and_see
+
+
+def check_conflict(response, *words):
+    assert response.status_code == 409
+    assert response.content_type == "application/problem+json"
+    for word in words:
+        assert word in response.json["detail"]
+
+
+@pytest.mark.parametrize("phase", LIVE)
+def test_cancel(client, launcher, see, phase):
+    experiment = see(phase)
+    response = client.post("/experiments/first/cancel")
+
+    assert response.status_code == 202
+    assert response.json["status"] == experiment.status
+    assert response.json["cancel_requested_at"]
+    assert not launcher.jobs
+
+
+def test_cancel_twice(client, experiments, see):
+    see()
+    client.post("/experiments/first/cancel")
+    assert client.post("/experiments/first/cancel").status_code == 202
+    experiments.observe_gone(experiments.get("first"))
+    response = client.post("/experiments/first/cancel")
+
+    assert response.status_code == 200
+    assert response.json["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("phase", [Phase.SUCCEEDED, Phase.FAILED])
+def test_what_has_ended_cannot_be_cancelled(client, see, phase):
+    see(phase)
+
+    check_conflict(client.post("/experiments/first/cancel"), "'first'", str(phase))
+
+
+def test_cancel_while_the_launcher_is_away(client, launcher, see):
+    see()
+    launcher.down = True
+    response = client.post("/experiments/first/cancel")
+
+    assert response.status_code == 202
+    assert response.json["cancel_requested_at"]
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.CANCELLED])
+def test_retry(client, launcher, see, phase):
+    first = see(phase)
+    response = client.post("/experiments/first/retry")
+
+    assert response.status_code == 202
+    assert response.json["status"] == "queued"
+    assert response.json["attempt"] == 2
+    assert response.json["job"] != first.job
+    assert response.json["finished_at"] is None
+    assert {first.job, response.json["job"]} <= launcher.jobs.keys()
+    history = client.get("/experiments/first").json["history"]
+    assert [(one["attempt"], one["to_status"]) for one in history] == [
+        (1, "submitting"),
+        (1, "queued"),
+        (1, str(phase)),
+        (2, "submitting"),
+        (2, "queued"),
+    ]
+
+
+@pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED])
+def test_what_goes_on_or_has_succeeded_cannot_be_retried(client, see, phase):
+    see(phase)
+
+    check_conflict(client.post("/experiments/first/retry"), str(phase))
+
+
+def test_a_submission_of_a_retried_run_is_still_the_same_run(client, see):
+    see(Phase.FAILED)
+    client.post("/experiments/first/retry")
+    response = client.post("/test", data=FORM)
+
+    assert response.status_code == 200
+    assert response.json["attempt"] == 2
+
+
+@pytest.mark.parametrize("phase", ENDS)
+@pytest.mark.parametrize("outputs", ["false", "true"])
+def test_delete(client, launcher, settings, see, phase, outputs):
+    see(phase)
+    response = client.delete(f"/experiments/first?outputs={outputs}")
+
+    assert response.status_code == 204
+    assert response.data == b""
+    assert client.get("/experiments/first").status_code == 404
+    assert not launcher.jobs
+    assert (settings.output_dir / "first").exists() == (outputs == "false")
+
+
+@pytest.mark.parametrize(("outputs", "status"), [("false", 409), ("true", 201)])
+def test_a_deleted_id_is_free_when_its_folder_is_gone(client, see, outputs, status):
+    see(Phase.FAILED)
+    client.delete(f"/experiments/first?outputs={outputs}")
+
+    assert client.post("/test", data=FORM).status_code == status
+
+
+@pytest.mark.parametrize("phase", LIVE)
+def test_what_goes_on_cannot_be_deleted(client, see, phase):
+    see(phase)
+
+    check_conflict(client.delete("/experiments/first"), "cancel it first")
+
+
+def test_delete_while_the_launcher_is_away_changes_nothing(client, launcher, settings, see):
+    see(Phase.FAILED)
+    launcher.down = True
+    response = client.delete("/experiments/first?outputs=true")
+
+    assert response.status_code == 503
+    assert client.get("/experiments/first").status_code == 200
+    assert (settings.output_dir / "first").exists()
+
+
+def test_a_link_in_a_folder_is_removed_not_followed(client, settings, tmp_path, see):
+    see(Phase.FAILED)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (settings.output_dir / "first" / "link").symlink_to(tmp_path / "elsewhere")
+    client.delete("/experiments/first?outputs=true")
+
+    assert (tmp_path / "elsewhere" / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/experiments/none/cancel"),
+        ("post", "/experiments/none/retry"),
+        ("delete", "/experiments/none"),
+    ],
+)
+def test_nothing_there(client, method, path):
+    assert getattr(client, method)(path).status_code == 404
+
+
+def test_a_run_that_was_done_before_the_cancel_has_succeeded(client, experiments, settings, see):
+    see(Phase.RUNNING)
+    client.post("/experiments/first/cancel")
+    (settings.output_dir / "first" / "summary.json").write_text("{}")
+    experiments.observe_gone(experiments.get("first"))
+
+    assert experiments.get("first").status is Status.SUCCEEDED
