@@ -4,7 +4,7 @@ Knows no Flask and no Kubernetes; the store, the launcher and the folders are ha
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -58,10 +58,19 @@ class Experiments:
     Every method raises StoreUnavailable when the database is away.
     """
 
-    def __init__(self, store: Store, launcher: Launcher, outputs: Outputs, inputs: Inputs) -> None:
-        """Work on these."""
+    def __init__(
+        self,
+        store: Store,
+        launcher: Launcher,
+        outputs: Outputs,
+        inputs: Inputs,
+        *,
+        log_max_bytes: int,
+    ) -> None:
+        """Work on these; of a longer log than `log_max_bytes`, head and tail are kept."""
         self._store, self._launcher = store, launcher
         self._outputs, self._inputs = outputs, inputs
+        self._log_max_bytes = log_max_bytes
 
     @classmethod
     def from_settings(cls, settings: Settings, launcher: Launcher) -> "Experiments":
@@ -71,6 +80,7 @@ class Experiments:
             launcher,
             Outputs(settings.output_dir),
             Inputs(settings.input_dir),
+            log_max_bytes=settings.log_max_bytes,
         )
 
     def check_ready(self) -> None:
@@ -131,6 +141,17 @@ class Experiments:
     def last_metrics(self, experiment: Experiment) -> dict[str, Any] | None:
         """Give the metrics of the last epoch that its trainer has written down, if any."""
         return self._outputs.last_metrics(experiment.experiment_id)
+
+    def log(self, experiment: Experiment, attempt: int) -> Iterator[bytes]:
+        """Give what an attempt has printed so far, in pieces.
+
+        Raises:
+            LauncherUnavailable: it is not kept yet, and the launcher cannot be asked.
+        """
+        if self._outputs.has_log(experiment.experiment_id, attempt):
+            return self._outputs.read_log(experiment.experiment_id, attempt)
+        lines = self._launcher.logs(replace(experiment.run, attempt=attempt).handle)
+        return iter([line.encode(errors="replace") + b"\n" for line in lines])
 
     def page(
         self,
@@ -241,6 +262,8 @@ class Experiments:
         diagnosis = asdict(seen.diagnosis) if seen.diagnosis else NO_DIAGNOSIS
         steps = path(experiment.status, status)
         if steps:
+            if status not in LIVE:
+                self._keep_log(experiment)
             self._move(experiment, steps, diagnosis, seen)
         elif diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
             self._note(experiment, diagnosis)
@@ -324,6 +347,17 @@ class Experiments:
         )
         if moved and steps[-1] not in LIVE:
             self._record_end(experiment.experiment_id)
+
+    def _keep_log(self, experiment: Experiment) -> None:
+        """Bring the log into the run's folder before the Job's time to live takes it."""
+        experiment_id, attempt = experiment.experiment_id, experiment.attempt
+        if self._outputs.has_log(experiment_id, attempt):
+            return
+        try:
+            lines = self._launcher.logs(experiment.job)
+            self._outputs.write_log(experiment_id, attempt, lines, self._log_max_bytes)
+        except (LauncherUnavailable, OSError) as error:
+            log.warning("The log of %r cannot be kept: %s", experiment_id, error)
 
     def _record_end(self, experiment_id: str) -> None:
         """Write the end into run.json too: the folder outlives the database."""

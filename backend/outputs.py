@@ -8,12 +8,17 @@ import json
 import os
 import shutil
 import stat
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
+LOG_FOLDER = "logs"
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 
 
@@ -57,16 +62,37 @@ class Outputs:
         there = self._read_json(folder / RUN_FILE)
         if there is not None and there.get("uid") != run["uid"]:
             raise FolderTaken
-        temporary = folder / f".{RUN_FILE}.{os.getpid()}"
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(run, file, ensure_ascii=False, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / RUN_FILE)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with _opened(folder) as directory:
+            text = json.dumps(run, ensure_ascii=False, indent=2)
+            _write(directory, RUN_FILE, [text.encode()])
+
+    def has_log(self, experiment_id: str, attempt: int) -> bool:
+        """Tell whether the log of an attempt lies in the run's folder."""
+        return self._log(experiment_id, attempt).is_file()
+
+    def write_log(
+        self, experiment_id: str, attempt: int, lines: Iterable[str], max_bytes: int
+    ) -> None:
+        """Keep the log of an attempt; of a longer one than `max_bytes`, its head and its tail.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        log = self._log(experiment_id, attempt)
+        with _opened(log.parent.parent) as folder:
+            with suppress(FileExistsError):
+                os.mkdir(LOG_FOLDER, dir_fd=folder)
+            with _opened(LOG_FOLDER, within=folder) as directory:
+                _write(directory, log.name, bounded(lines, max_bytes))
+
+    def read_log(self, experiment_id: str, attempt: int) -> Iterator[bytes]:
+        """Give the log of an attempt in pieces; nothing if there is none."""
+        descriptor = _open_regular(self._log(experiment_id, attempt))
+        if descriptor is None:
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            while piece := file.read(TAIL_BYTES):
+                yield piece
 
     def is_finished(self, experiment_id: str) -> bool:
         """Tell whether a trainer has brought the run to its end: it writes `summary.json` last."""
@@ -95,6 +121,9 @@ class Outputs:
                 return metrics
         return None
 
+    def _log(self, experiment_id: str, attempt: int) -> Path:
+        return self.folder(experiment_id) / LOG_FOLDER / f"{attempt}.log"
+
     def _read_json(self, path: Path) -> dict[str, Any] | None:
         content = _read_tail(path)
         try:
@@ -104,16 +133,73 @@ class Outputs:
         return parsed if isinstance(parsed, dict) else None
 
 
-def _read_tail(path: Path) -> bytes:
-    """Read the end of a regular file, or nothing if there is no such file."""
+def bounded(lines: Iterable[str], max_bytes: int) -> Iterator[bytes]:
+    """Give lines, ended and encoded; if they are too many, the first and the last half of it."""
+    head_left, tail, tail_size, left_out = max_bytes // 2, deque[bytes](), 0, 0
+    for line in lines:
+        content = line.encode(errors="replace") + b"\n"
+        if len(content) <= head_left and not tail:
+            head_left -= len(content)
+            yield content
+            continue
+        tail.append(content)
+        tail_size += len(content)
+        while tail_size > max_bytes // 2:
+            dropped = len(tail.popleft())
+            tail_size -= dropped
+            left_out += dropped
+    if left_out:
+        yield f"... {left_out} bytes are left out (LOG_MAX_BYTES) ...\n".encode()
+    yield from tail
+
+
+@contextmanager
+def _opened(folder: Path | str, *, within: int | None = None) -> Iterator[int]:
+    """Open a folder that is no link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    descriptor = os.open(folder, flags, dir_fd=within)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write(directory: int, name: str, content: Iterable[bytes]) -> None:
+    """Put a file in place in one step, through no link that a trainer may have planted."""
+    temporary = f".{name}.{threading.get_native_id()}"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o644, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def _open_regular(path: Path) -> int | None:
+    """Open a regular file for reading, or None if there is no such file."""
     try:
         # O_NONBLOCK: a FIFO that a trainer planted must not hold us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _read_tail(path: Path) -> bytes:
+    """Read the end of a regular file, or nothing if there is no such file."""
+    descriptor = _open_regular(path)
+    if descriptor is None:
         return b""
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return b""
-        file.seek(max(0, status.st_size - TAIL_BYTES))
+        file.seek(max(0, os.fstat(descriptor).st_size - TAIL_BYTES))
         return file.read(TAIL_BYTES)

@@ -137,6 +137,22 @@ class PageIn(Schema):
     )
 
 
+class LogIn(Schema):
+    """Which log."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {"unknown": "is not known: there is attempt."}  # noqa: RUF012  (as above)
+
+    attempt = Integer(
+        validate=Range(min=1),
+        metadata={"description": "Which attempt's; the current one's if it is left out."},
+    )
+
+
 class DeleteIn(Schema):
     """What to forget."""
 

@@ -41,6 +41,7 @@ class Settings:
     health_bind: str
     launcher: LauncherName
     local_slots: int
+    log_max_bytes: int
     model_image: str
     input_pvc: str
     output_pvc: str
@@ -90,6 +91,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         health_bind=env.address("HEALTH_BIND", ""),
         launcher=launcher,
         local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
+        log_max_bytes=env.integer("LOG_MAX_BYTES", 10_000_000, lowest=1000, highest=2**40),
         model_image=_model_image(env, launcher),
         input_pvc=env.name("INPUT_PVC", "hello-flask-input"),
         output_pvc=env.name("OUTPUT_PVC", "hello-flask-output"),

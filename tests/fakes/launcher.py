@@ -37,7 +37,8 @@ class FakeLauncher:
         pass
 
     def logs(self, handle):
-        return iter(())
+        self._check()
+        return iter(["epoch 1/20", "epoch 2/20"] if handle in self.jobs else [])
 
     def cancel(self, handle):
         self._check()
