@@ -132,7 +132,8 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
         return Diagnosis(
             "evicted",
             f"The node put the run out: {quote(status.get('message')) or status['reason']}",
-            "Raise JOB_MEMORY if memory ran short, or free disk space on the node.",
+            "Raise JOB_MEMORY if memory ran short, or free disk space on the node; then retry: it "
+            "goes on from its checkpoint.",
         )
     container = _trainer(status)
     ended = (container.get("state") or {}).get("terminated") or (
@@ -162,7 +163,7 @@ def exit_code(code: int | None, message: str, log: str) -> Diagnosis:
         return Diagnosis(
             "input_unusable",
             f"The trainer cannot use its input: {message or 'it printed nothing'}",
-            "Mend the input or the parameters, and start a run with a new experiment_id.",
+            "Mend the input and retry, or start a run with other parameters.",
         )
     return Diagnosis(
         "trainer_failed",

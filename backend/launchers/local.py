@@ -230,7 +230,7 @@ def _observe(state: Path, *, alive: bool) -> Observation | None:
         lost = Diagnosis(
             "process_lost",
             "The run's process is gone: the machine was restarted, or somebody killed it.",
-            "Submit the run again with a new experiment_id.",
+            "Retry: it goes on from its checkpoint.",
         )
         return Observation(uid, Phase.FAILED, started_at, datetime.now(UTC), lost)
     return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
