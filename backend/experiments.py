@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
+from itertools import chain, islice
 from typing import Any
 
 from backend.inputs import Inputs
@@ -205,6 +206,7 @@ class Experiments:
             if experiment.status not in LIVE:
                 raise HasEnded(experiment_id, experiment.status)
         experiment = replace(experiment, cancel_requested_at=now)
+        self._keep_log(experiment)
         try:
             self._launcher.cancel(experiment.job)
         except LauncherUnavailable as error:  # the reconciler asks again
@@ -349,13 +351,16 @@ class Experiments:
             self._record_end(experiment.experiment_id)
 
     def _keep_log(self, experiment: Experiment) -> None:
-        """Bring the log into the run's folder before the Job's time to live takes it."""
-        experiment_id, attempt = experiment.experiment_id, experiment.attempt
-        if self._outputs.has_log(experiment_id, attempt):
+        """Bring the log so far into the run's folder, before its Job is gone with it."""
+        if self._launcher.keeps_logs:
             return
+        experiment_id, attempt = experiment.experiment_id, experiment.attempt
         try:
             lines = self._launcher.logs(experiment.job)
-            self._outputs.write_log(experiment_id, attempt, lines, self._log_max_bytes)
+            first = list(islice(lines, 1))
+            if first:  # of a Job that is gone, what was kept before is all there is
+                whole = chain(first, lines)
+                self._outputs.write_log(experiment_id, attempt, whole, self._log_max_bytes)
         except (LauncherUnavailable, OSError) as error:
             log.warning("The log of %r cannot be kept: %s", experiment_id, error)
 

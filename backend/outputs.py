@@ -177,7 +177,7 @@ def _write(directory: int, name: str, content: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
+    except BaseException:
         os.unlink(temporary, dir_fd=directory)
         raise
 

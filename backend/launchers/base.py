@@ -102,7 +102,12 @@ class Launcher(Protocol):
     """Starts runs and says how they are. Every method may be called from several threads.
 
     All but `render` raise LauncherUnavailable when the launcher cannot be reached.
+
+    Attributes:
+        keeps_logs: whether a run's log lies in its output folder by itself.
     """
+
+    keeps_logs: bool
 
     def render(self, run: Run) -> Job:
         """Make the whole request for a run, without sending it. Pure."""

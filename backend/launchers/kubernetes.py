@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 class KubernetesLauncher:
     """Starts each run as a Job in `settings.job_namespace`."""
 
+    keeps_logs = False
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._api = client.ApiClient(_configuration())
@@ -89,23 +91,15 @@ class KubernetesLauncher:
         self._watcher.wait(timeout)
 
     def logs(self, handle: str) -> Iterator[str]:
-        """Give the log of the Job's newest pod."""
-        namespace = self._settings.job_namespace
+        """Give the logs of the Job's pods, the oldest first."""
+        namespace, selector = self._settings.job_namespace, f"job-name={handle}"
         try:
-            pods = self._items(
-                self._core.list_namespaced_pod, namespace, label_selector=f"job-name={handle}"
-            )
-            if not pods:
-                return
-            newest = max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-            text = self._call(
-                self._core.read_namespaced_pod_log, newest["metadata"]["name"], namespace
-            )
+            pods = self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
+            pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+            for pod in pods:
+                yield from self._log_of(pod["metadata"]["name"])
         except ApiException as error:
-            if error.status in (400, 404):  # 400: the container has not started
-                return
             raise _unavailable(error) from error
-        yield from text.decode(errors="replace").splitlines()
 
     def cancel(self, handle: str) -> None:
         """Delete the Job; the garbage collector ends its pods."""
@@ -125,6 +119,15 @@ class KubernetesLauncher:
         if self._watcher:
             self._watcher.close()
         self._api.close()
+
+    def _log_of(self, pod: str) -> list[str]:
+        try:
+            text = self._call(self._core.read_namespaced_pod_log, pod, self._settings.job_namespace)
+        except ApiException as error:
+            if error.status in (400, 404):  # 400: the container has not started
+                return []
+            raise
+        return text.decode(errors="replace").splitlines()
 
     def _adopt(self, name: str, uid: str) -> None:
         """Accept the Job that has our name already if it was made for the same run.

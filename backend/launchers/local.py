@@ -56,6 +56,8 @@ Stamp = tuple[int, int, int]
 class LocalLauncher:
     """Starts each run as a process, at most `settings.local_slots` at once."""
 
+    keeps_logs = True
+
     def __init__(self, settings: Settings, trainer: Path = TRAINER) -> None:
         self._settings = settings
         self._trainer = trainer

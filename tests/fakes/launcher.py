@@ -12,6 +12,8 @@ from backend.launchers.base import (
 class FakeLauncher:
     """Keeps what was submitted; `down` and `refusing` make it fail as a cluster would."""
 
+    keeps_logs = False
+
     def __init__(self):
         self.jobs = {}
         self.submissions = 0
