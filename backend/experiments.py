@@ -219,21 +219,25 @@ class Experiments:
         Raises:
             UnknownExperiment: there is none of that id.
             NotRetriable: it is still going on, or has succeeded.
-            OutputUnwritable, FolderTaken: its folder cannot be used.
             SubmissionRefused: the launcher will never start it.
         """
         experiment = self.get(experiment_id)
         if experiment.status not in (Status.FAILED, Status.CANCELLED):
             raise NotRetriable(experiment_id, experiment.status)
-        following = replace(experiment.run, attempt=experiment.attempt + 1)
+        following_run = replace(experiment.run, attempt=experiment.attempt + 1)
         if not self._store.retry(
             experiment.id,
             attempt=experiment.attempt,
             status=experiment.status,
-            job=following.handle,
+            job=following_run.handle,
         ):
             raise NotRetriable(experiment_id, self.get(experiment_id).status)
-        return self.launch(self.get(experiment_id))
+        submitting = self.get(experiment_id)
+        try:
+            return self.launch(submitting)
+        except OutputUnwritable as error:  # the reconciler tries again
+            log.warning("%r cannot be started yet: %s", experiment_id, error)
+            return submitting
 
     def delete(self, experiment_id: str, *, outputs: bool) -> None:
         """Forget a run that has ended, and its folder too if `outputs` says so.

@@ -173,3 +173,18 @@ def test_a_run_that_was_done_before_the_cancel_has_succeeded(client, experiments
     experiments.observe_gone(experiments.get("first"))
 
     assert experiments.get("first").status is Status.SUCCEEDED
+
+
+def test_a_retry_that_cannot_write_its_folder_yet_is_not_lost(client, experiments, settings, see):
+    see(Phase.FAILED)
+    folder = settings.output_dir / "first"
+    aside = folder.rename(settings.output_dir / "aside")
+    folder.touch()  # a file where the folder should be
+    response = client.post("/experiments/first/retry")
+
+    assert response.status_code == 202
+    assert response.json["status"] == "submitting"
+
+    folder.unlink()
+    aside.rename(folder)
+    assert experiments.launch(experiments.get("first")).status is Status.QUEUED
