@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from backend import reconciler as module
-from backend.launchers.base import LauncherUnavailable, Observation, Phase
+from backend.launchers.base import Diagnosis, LauncherUnavailable, Observation, Phase
 from backend.lifecycle import Status
 from backend.reconciler import Reconciler
 from backend.records import Parameters
@@ -143,3 +143,20 @@ def test_a_run_that_ended_unseen_has_succeeded_if_its_summary_is_there(
     reconciler.reconcile()
 
     assert experiments.get("first").status is Status.SUCCEEDED
+
+
+def test_a_cancel_that_fails_does_not_hold_the_others_up(
+    reconciler, experiments, launcher, monkeypatch
+):
+    def refuse(_handle):
+        raise LauncherUnavailable(Diagnosis("kubernetes_forbidden", "It is forbidden.", "Mend it."))
+
+    monkeypatch.setattr(launcher, "cancel", refuse)
+    experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    _, second = experiments.submit("second", PARAMETERS)
+    launcher.jobs[second.job] = Observation(second.uid, Phase.RUNNING)
+    reconciler.reconcile()
+
+    assert experiments.get("second").status is Status.RUNNING
+    assert experiments.get("first").status is Status.QUEUED
