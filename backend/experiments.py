@@ -31,7 +31,6 @@ from backend.refusals import (
     OutputUnwritable,
     StillLive,
     SubmissionRefused,
-    UnknownDataset,
     UnknownExperiment,
 )
 from backend.settings import Settings
@@ -107,7 +106,7 @@ class Experiments:
         """
         existing = self._find(experiment_id)
         if existing is None:
-            self._check_dataset(parameters.dataset)
+            self._inputs.check(parameters.dataset)
             values = new_values(experiment_id, parameters)
             job = self._launcher.render(run_of(values))
             if self._folder_is_free(experiment_id):
@@ -384,16 +383,6 @@ class Experiments:
     def _find(self, experiment_id: str) -> Experiment | None:
         row = self._store.get(experiment_id)
         return Experiment.from_row(row) if row else None
-
-    def _check_dataset(self, dataset: str | None) -> None:
-        if dataset is None:
-            return
-        try:
-            names = self._inputs.names()
-        except OSError:
-            names = []
-        if dataset not in names:
-            raise UnknownDataset(dataset, names)
 
 
 def _deleted(experiment: Experiment) -> Diagnosis:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from backend.refusals import UnknownDataset
+
 DATA_SUFFIXES = (".npz", ".npy", ".csv")
 
 
@@ -12,15 +14,22 @@ class Inputs:
         self._root = root
 
     def names(self) -> list[str]:
-        """Name every data set, sorted.
+        """Name every data set, sorted; none if the folder cannot be read."""
+        try:
+            return sorted(path.name for path in self._root.iterdir() if _is_data(path))
+        except OSError:
+            return []
+
+    def check(self, name: str | None) -> None:
+        """Make sure that there is a data set of that name; None stands for all of them.
 
         Raises:
-            OSError: the input folder cannot be read.
+            UnknownDataset: there is none.
         """
-        return sorted(
-            path.name
-            for path in self._root.iterdir()
-            if path.suffix.lower() in DATA_SUFFIXES
-            and not path.name.startswith(".")
-            and path.is_file()
-        )
+        if name is not None and name not in (names := self.names()):
+            raise UnknownDataset(name, names)
+
+
+def _is_data(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() in DATA_SUFFIXES and not hidden and path.is_file()
