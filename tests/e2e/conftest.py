@@ -121,7 +121,7 @@ class Stage:
     def remove_backend(self) -> None:
         """Remove both ways' backends and what they started."""
         self.current = None
-        gone = ("--ignore-not-found", "--timeout=120s")
+        gone = ("--ignore-not-found", "--timeout=170s")
         files = [f"--filename={self.yaml}/{name}" for name in ("4_pod.yaml", "5_svc.yaml", *SETUP)]
         kubectl("delete", "-n", "default", "jobs,pods", "-l", OURS, *gone)
         kubectl("delete", "-n", "default", "secret", "hello-flask-db", *gone)
@@ -131,7 +131,7 @@ class Stage:
         kubectl("delete", *files[2:], *gone)
 
     def remove_database(self) -> None:
-        kubectl("delete", "-f", f"{self.yaml}/db/", "--ignore-not-found", "--timeout=120s")
+        kubectl("delete", "-f", f"{self.yaml}/db/", "--ignore-not-found", "--timeout=170s")
 
 
 @pytest.fixture(scope="session")

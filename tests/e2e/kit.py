@@ -42,7 +42,7 @@ def run(
     )
 
 
-def kubectl(*arguments: str, stdin: bytes | None = None, timeout: float = 180) -> str:
+def kubectl(*arguments: str, stdin: bytes | None = None, timeout: float = 400) -> str:
     """Run kubectl and give what it prints; an AssertionError tells what it complained of."""
     result = run("kubectl", *arguments, stdin=stdin, timeout=timeout)
     assert result.returncode == 0, f"kubectl {' '.join(arguments)}:\n{result.stderr.decode()}"
@@ -192,7 +192,7 @@ class Deployment:
     def wait_ready(self) -> None:
         """Wait until both containers are ready and the NodePort answers."""
         pod = ("-n", self.namespace, "wait", "--for=condition=Ready", "pod/hello-flask")
-        result = run("kubectl", *pod, "--timeout=120s", timeout=150)
+        result = run("kubectl", *pod, "--timeout=240s", timeout=270)
         assert result.returncode == 0, f"{result.stderr.decode()}\n{self.explain()}"
 
         def check() -> bool:

@@ -25,7 +25,7 @@ def database_down() -> Iterator[None]:
     kubectl("scale", *DATABASE, "--replicas=0")
     try:
         kubectl(
-            "-n", "default", "wait", "--for=delete", "pod/hello-flask-mysql-0", "--timeout=120s"
+            "-n", "default", "wait", "--for=delete", "pod/hello-flask-mysql-0", "--timeout=170s"
         )
         yield
     finally:
@@ -79,7 +79,7 @@ def test_the_database_goes_away_and_comes_back_with_its_data(backend: Deployment
 def test_a_training_outlives_the_backend(backend: Deployment, stage: Stage) -> None:
     assert backend.post("outlives", epoch=200).status == 201
     backend.wait_until("outlives", "running")
-    kubectl("delete", "-f", f"{stage.yaml}/4_pod.yaml", "--timeout=60s")
+    kubectl("delete", "-f", f"{stage.yaml}/4_pod.yaml", "--timeout=170s")
     kubectl("apply", "-f", f"{stage.yaml}/4_pod.yaml")
     backend.wait_ready()
     experiment = backend.wait_until("outlives", "succeeded")
