@@ -121,7 +121,7 @@ class LocalLauncher:
                 continue
             if stamp and seen.finished_at:
                 if datetime.now(UTC) - seen.finished_at > self._ttl:
-                    shutil.rmtree(state, ignore_errors=True)
+                    self._forget(state, stamp)
                     continue
                 ended[handle] = stamp, seen
             observations[handle] = seen
@@ -167,6 +167,12 @@ class LocalLauncher:
     @property
     def _ttl(self) -> timedelta:
         return timedelta(seconds=self._settings.job_ttl_seconds)
+
+    def _forget(self, state: Path, stamp: Stamp) -> None:
+        """Remove what is known of a run that ended, unless a new one of its name began since."""
+        with self._gate(fcntl.LOCK_EX):
+            if _stamp(state / "exit.json") == stamp:
+                shutil.rmtree(state, ignore_errors=True)
 
     @contextmanager
     def _gate(self, operation: int) -> Iterator[None]:

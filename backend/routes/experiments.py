@@ -70,7 +70,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         413: "The body is too large",
         415: "The content type is not known",
         502: "Kubernetes refuses the Job for good; the experiment has failed",
-        503: "The database is away; nothing was started",
+        503: "The database is away; send the same again, nothing is started twice",
         507: "The output folder is full; nothing was started",
     },
 )

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Database:
             self.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-class Server:
+class Server(ABC):
     """A database server that the tests may do anything to."""
 
     database: Database
@@ -69,17 +70,17 @@ class Server:
         yield self.database
         self.database.clean()
 
+    @abstractmethod
     def root(self, sql):
         """Run a statement with all rights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def down(self):
         """Kill it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def up(self):
         """Start it again, at the same port, with its data."""
-        raise NotImplementedError
 
     def restart(self):
         """Stop and start it."""
