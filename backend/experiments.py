@@ -4,11 +4,10 @@ Knows no Flask and no Kubernetes; the store, the launcher and the folders are ha
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
-from itertools import chain, islice
 from typing import Any
 
 from backend.inputs import Inputs
@@ -22,6 +21,7 @@ from backend.launchers.base import (
     Phase,
 )
 from backend.lifecycle import LIVE, Status, path
+from backend.logs import Logs
 from backend.outputs import FolderTaken, Outputs
 from backend.records import Experiment, Parameters, Transition, new_values, run_of
 from backend.refusals import (
@@ -56,6 +56,9 @@ class Experiments:
     """All experiments, and everything that can be done with them.
 
     Every method raises StoreUnavailable when the database is away.
+
+    Attributes:
+        logs: what the runs have printed.
     """
 
     def __init__(
@@ -64,24 +67,20 @@ class Experiments:
         launcher: Launcher,
         outputs: Outputs,
         inputs: Inputs,
-        *,
-        log_max_bytes: int,
+        logs: Logs,
     ) -> None:
-        """Work on these; of a longer log than `log_max_bytes`, head and tail are kept."""
+        """Work on these."""
         self._store, self._launcher = store, launcher
         self._outputs, self._inputs = outputs, inputs
-        self._log_max_bytes = log_max_bytes
+        self.logs = logs
 
     @classmethod
     def from_settings(cls, settings: Settings, launcher: Launcher) -> "Experiments":
         """Work on the database and the folders that the settings name."""
-        return cls(
-            Store(settings.database_url),
-            launcher,
-            Outputs(settings.output_dir),
-            Inputs(settings.input_dir),
-            log_max_bytes=settings.log_max_bytes,
-        )
+        outputs = Outputs(settings.output_dir)
+        logs = Logs(launcher, outputs, max_bytes=settings.log_max_bytes)
+        store, inputs = Store(settings.database_url), Inputs(settings.input_dir)
+        return cls(store, launcher, outputs, inputs, logs)
 
     def check_ready(self) -> None:
         """Make sure that the database answers and has the schema that this version needs."""
@@ -142,17 +141,6 @@ class Experiments:
         """Give the metrics of the last epoch that its trainer has written down, if any."""
         return self._outputs.last_metrics(experiment.experiment_id)
 
-    def log(self, experiment: Experiment, attempt: int) -> Iterator[bytes]:
-        """Give what an attempt has printed so far, in pieces.
-
-        Raises:
-            LauncherUnavailable: it is not kept yet, and the launcher cannot be asked.
-        """
-        if self._outputs.has_log(experiment.experiment_id, attempt):
-            return self._outputs.read_log(experiment.experiment_id, attempt)
-        lines = self._launcher.logs(replace(experiment.run, attempt=attempt).handle)
-        return iter([line.encode(errors="replace") + b"\n" for line in lines])
-
     def page(
         self,
         *,
@@ -205,7 +193,7 @@ class Experiments:
             if experiment.status not in LIVE:
                 raise HasEnded(experiment_id, experiment.status)
         experiment = replace(experiment, cancel_requested_at=now)
-        self._keep_log(experiment)
+        self.logs.keep(experiment)
         try:
             self._launcher.cancel(experiment.job)
         except LauncherUnavailable as error:  # the reconciler asks again
@@ -268,7 +256,7 @@ class Experiments:
         steps = path(experiment.status, status)
         if steps:
             if status not in LIVE:
-                self._keep_log(experiment)
+                self.logs.keep(experiment)
             self._move(experiment, steps, diagnosis, seen)
         elif diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
             self._note(experiment, diagnosis)
@@ -352,20 +340,6 @@ class Experiments:
         )
         if moved and steps[-1] not in LIVE:
             self._record_end(experiment.experiment_id)
-
-    def _keep_log(self, experiment: Experiment) -> None:
-        """Bring the log so far into the run's folder, before its Job is gone with it."""
-        if self._launcher.keeps_logs:
-            return
-        experiment_id, attempt = experiment.experiment_id, experiment.attempt
-        try:
-            lines = self._launcher.logs(experiment.job)
-            first = list(islice(lines, 1))
-            if first:  # of a Job that is gone, what was kept before is all there is
-                whole = chain(first, lines)
-                self._outputs.write_log(experiment_id, attempt, whole, self._log_max_bytes)
-        except (LauncherUnavailable, OSError) as error:
-            log.warning("The log of %r cannot be kept: %s", experiment_id, error)
 
     def _record_end(self, experiment_id: str) -> None:
         """Write the end into run.json too: the folder outlives the database."""

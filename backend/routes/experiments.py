@@ -116,7 +116,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """Read what a run has printed, while its pod lives and after."""
     experiments = _experiments()
     experiment = experiments.get(experiment_id)
-    pieces = experiments.log(experiment, query_data.get("attempt", experiment.attempt))
+    pieces = experiments.logs.read(experiment, query_data.get("attempt", experiment.attempt))
     return Response(pieces, content_type="text/plain; charset=utf-8")
 
 
