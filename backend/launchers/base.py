@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from backend.identifiers import job_name
+from backend.identifiers import experiment_id_problem, job_name
 
 Job = dict[str, Any]
 
@@ -30,6 +30,22 @@ class Run:
     def handle(self) -> str:
         """The name of the run's Job; the same run always has the same."""
         return job_name(self.model, self.experiment_id, self.attempt)
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> "Run | None":
+        """Read what `dataclasses.asdict` gave of a run, or None if it is none.
+
+        It comes from where others can write, so nothing of it is taken on trust.
+        """
+        names = {"experiment_id": str, "uid": str, "model": str, "learning_rate": float}
+        names |= {"epoch": int, "attempt": int}
+        if not isinstance(fields, dict) or fields.keys() != names.keys() | {"dataset"}:
+            return None
+        if not all(type(fields[name]) is kind for name, kind in names.items()):
+            return None
+        if not isinstance(fields["dataset"], str | None) or fields["attempt"] < 1:
+            return None
+        return None if experiment_id_problem(fields["experiment_id"]) else cls(**fields)
 
     def environment(self, *, input_dir: str, output_dir: str) -> dict[str, str]:
         """Give the variables that a model image is started with.
@@ -69,13 +85,18 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a launcher saw of one run. Times are aware, in UTC; None where not known."""
+    """What a launcher saw of one run. Times are aware, in UTC; None where not known.
+
+    Attributes:
+        run: what was submitted, as the launcher itself remembers it.
+    """
 
     uid: str
     phase: Phase
     started_at: datetime | None = None
     finished_at: datetime | None = None
     diagnosis: Diagnosis | None = None
+    run: Run | None = None
 
 
 class LauncherError(Exception):

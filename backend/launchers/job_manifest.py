@@ -4,6 +4,8 @@ Rules from Kubernetes' documentation: Jobs, Pod Security Standards (restricted),
 Define Dependent Environment Variables ($$).
 """
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from backend.launchers.base import Job, Run
@@ -13,6 +15,7 @@ MANAGED_BY = "hello-flask"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/component=training"
 EXPERIMENT_ID = "hello-flask/experiment-id"
 UID = "hello-flask/uid"
+RUN = "hello-flask/run"  # the whole Run as JSON: a Job alone can make its experiment known again
 CONTAINER = "train"
 USER = 10001  # owns the shared folders; the backend's image runs as the same user
 EXIT_UNUSABLE_INPUT = 2  # the trainer's word for: starting it again cannot help
@@ -70,7 +73,7 @@ def render(run: Run, settings: Settings) -> Job:
             "name": run.handle,
             "namespace": settings.job_namespace,
             "labels": labels | queue,
-            "annotations": annotations,
+            "annotations": annotations | {RUN: json.dumps(asdict(run), ensure_ascii=False)},
         },
         "spec": spec,
     }

@@ -4,13 +4,15 @@ A Job is finished only on its condition Complete or Failed; `completionTime` sta
 success (Kubernetes documentation, Jobs). Its pods say whether it runs or waits.
 """
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from backend.launchers import diagnosis
-from backend.launchers.base import Diagnosis, Observation, Phase
-from backend.launchers.job_manifest import UID
+from backend.launchers.base import Diagnosis, Observation, Phase, Run
+from backend.launchers.job_manifest import RUN, UID
 
 
 def observation(
@@ -20,6 +22,23 @@ def observation(
 
     `node_is_ready` is asked only for the node of a running pod that is not ready.
     """
+    return replace(_observation(job, pods, node_is_ready), run=run_of(job))
+
+
+def run_of(job: dict[str, Any]) -> Run | None:
+    """Read the run that a Job was made for from its annotations, or None if they do not say."""
+    annotations = job["metadata"].get("annotations") or {}
+    try:
+        run = Run.from_fields(json.loads(annotations.get(RUN, "")))
+    except ValueError:
+        return None
+    named = run and (run.handle, run.uid) == (job["metadata"]["name"], annotations.get(UID))
+    return run if named else None
+
+
+def _observation(
+    job: dict[str, Any], pods: list[dict[str, Any]], node_is_ready: Callable[[str], bool]
+) -> Observation:
     status = job.get("status") or {}
     pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
     uid = (job["metadata"].get("annotations") or {}).get(UID, "")

@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ class LocalLauncher:
         return {
             "handle": run.handle,
             "uid": run.uid,
+            "run": asdict(run),
             "command": [sys.executable, "-u", str(self._trainer)],
             "environment": _inherited()
             | run.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
@@ -229,6 +231,11 @@ def _observe(state: Path, *, alive: bool) -> Observation | None:
     job, runner = _read(state / "job.json"), _read(state / "runner.json")
     if job is None or not (alive or runner):
         return None
+    seen = _observe_job(state, job, alive=alive)
+    return replace(seen, run=Run.from_fields(job.get("run")))
+
+
+def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
     uid = job["uid"]
     if not alive and (ended := _read(state / "exit.json")):
         return _end(uid, job, ended)

@@ -28,7 +28,7 @@ class FakeLauncher:
         self.submissions += 1
         if self.refusing:
             raise LauncherRefused(Diagnosis("job_refused", "It is refused.", "Mend it."))
-        self.jobs.setdefault(job["handle"], Observation(job["uid"], Phase.QUEUED))
+        self.jobs.setdefault(job["handle"], _queued(job["run"]))
         return job["handle"]
 
     def observe(self):
@@ -52,3 +52,7 @@ class FakeLauncher:
     def _check(self):
         if self.down:
             raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+
+
+def _queued(run):
+    return Observation(run.uid, Phase.QUEUED, run=run)

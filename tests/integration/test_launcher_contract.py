@@ -47,7 +47,7 @@ def test_it_works_from_submission_to_success(twin, launcher):
     running = eventually(
         lambda: (seen := launcher.observe()[A_RUN.handle]).phase is Phase.RUNNING and seen
     )
-    assert running.uid == A_RUN.uid
+    assert (running.uid, running.run) == (A_RUN.uid, A_RUN)
     assert running.started_at.utcoffset().total_seconds() == 0
     assert (running.finished_at, running.diagnosis) == (None, None)
 

@@ -1,9 +1,13 @@
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
 
-from backend.launchers.base import Phase
+from backend.launchers.base import Phase, Run
+from backend.launchers.job_manifest import render
 from backend.launchers.job_status import observation
+from backend.settings import Settings
 
 STARTED = "2026-01-01T00:00:05Z"
 ENDED = "2026-01-01T00:01:00Z"
@@ -172,3 +176,33 @@ def test_the_trainers_last_words_reach_the_user_on_one_line():
     seen = see(failed, pod("Failed", state=ended(2, message="error: NaN in\n  digits.npz\n")))
 
     assert "error: NaN in digits.npz" in seen.diagnosis.message
+
+
+RUN = Run("첫 번째", "uid-1", "autoencoder", 0.001, 20, "digits.npz", 2)
+SETTINGS = Settings.from_environment({"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "i:1"})
+
+
+def test_a_job_tells_the_run_that_it_was_made_for():
+    assert see(render(RUN, SETTINGS)).run == RUN
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        None,
+        {"experiment_id": "../../etc"},
+        {"experiment_id": "another"},
+        {"uid": "another"},
+        {"learning_rate": "0.001"},
+        {"epoch": True},
+        {"attempt": 0},
+        {"dataset": 1},
+        {"more": 1},
+    ],
+)
+def test_a_job_that_somebody_has_edited_tells_no_run(change):
+    edited = render(RUN, SETTINGS)
+    text = "no JSON" if change is None else json.dumps(asdict(RUN) | change)
+    edited["metadata"]["annotations"]["hello-flask/run"] = text
+
+    assert see(edited).run is None
