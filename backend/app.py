@@ -9,6 +9,8 @@ from backend.errors import register_errors
 from backend.experiments import Experiments
 from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
+from backend.outputs import Outputs
+from backend.results import Results
 from backend.routes import register_routes
 from backend.schemas import ProblemOut
 from backend.settings import Settings
@@ -37,6 +39,7 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     register_errors(app)
     launcher = launcher or make_launcher(settings)
     app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
+    app.extensions["results"] = Results(Outputs(settings.output_dir))
     register_routes(app)
     app.spec_processor(openapi.describe)
     return app

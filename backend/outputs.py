@@ -7,13 +7,14 @@ which is not trusted: links are not followed.
 import json
 import os
 import shutil
-import stat
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from backend.beneath import open_file, opened_folder
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
@@ -35,6 +36,14 @@ class Outputs:
     def folder(self, experiment_id: str) -> Path:
         """Name the run's own folder; `experiment_id` has been checked."""
         return self._root / experiment_id
+
+    def open(self, experiment_id: str, *parts: str) -> BinaryIO | None:
+        """Open a regular file in the run's folder, named by the parts of its path, for reading.
+
+        Returns:
+            The file, unbuffered, or None if there is none: what lies behind a link is none.
+        """
+        return open_file(self._root, (experiment_id, *parts))
 
     def is_free(self, experiment_id: str) -> bool:
         """Tell whether a new run would overwrite nothing.
@@ -59,10 +68,10 @@ class Outputs:
         """
         folder = self.folder(experiment_id)
         folder.mkdir(parents=True, exist_ok=True)
-        there = self._read_json(folder / RUN_FILE)
+        there = self._read_json(experiment_id, RUN_FILE)
         if there is not None and there.get("uid") != run["uid"]:
             raise FolderTaken
-        with _opened(folder) as directory:
+        with opened_folder(folder) as directory:
             text = json.dumps(run, ensure_ascii=False, indent=2)
             _write(directory, RUN_FILE, [text.encode()])
 
@@ -79,24 +88,24 @@ class Outputs:
             OSError: it cannot be written.
         """
         log = self._log(experiment_id, attempt)
-        with _opened(log.parent.parent) as folder:
+        with opened_folder(log.parent.parent) as folder:
             with suppress(FileExistsError):
                 os.mkdir(LOG_FOLDER, dir_fd=folder)
-            with _opened(LOG_FOLDER, within=folder) as directory:
+            with opened_folder(LOG_FOLDER, within=folder) as directory:
                 _write(directory, log.name, bounded(lines, max_bytes))
 
     def read_log(self, experiment_id: str, attempt: int) -> Iterator[bytes]:
         """Give the log of an attempt in pieces; nothing if there is none."""
-        descriptor = _open_regular(self._log(experiment_id, attempt))
-        if descriptor is None:
+        file = self.open(experiment_id, LOG_FOLDER, self._log(experiment_id, attempt).name)
+        if file is None:
             return
-        with os.fdopen(descriptor, "rb") as file:
+        with file:
             while piece := file.read(TAIL_BYTES):
                 yield piece
 
     def is_finished(self, experiment_id: str) -> bool:
         """Tell whether a trainer has brought the run to its end: it writes `summary.json` last."""
-        return self._read_json(self.folder(experiment_id) / SUMMARY_FILE) is not None
+        return self._read_json(experiment_id, SUMMARY_FILE) is not None
 
     def remove(self, experiment_id: str) -> None:
         """Remove the run's folder with everything in it; links in it are not followed.
@@ -111,11 +120,11 @@ class Outputs:
 
     def last_metrics(self, experiment_id: str) -> dict[str, Any] | None:
         """Give the last whole line of `metrics.jsonl`, or None if there is none yet."""
-        tail = _read_tail(self.folder(experiment_id) / METRICS_FILE)
+        tail = self._read_tail(experiment_id, METRICS_FILE)
         for line in reversed(tail.split(b"\n")[:-1]):  # what follows the last line end is half
             try:
                 metrics = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(metrics, dict):
                 return metrics
@@ -124,13 +133,21 @@ class Outputs:
     def _log(self, experiment_id: str, attempt: int) -> Path:
         return self.folder(experiment_id) / LOG_FOLDER / f"{attempt}.log"
 
-    def _read_json(self, path: Path) -> dict[str, Any] | None:
-        content = _read_tail(path)
+    def _read_json(self, experiment_id: str, name: str) -> dict[str, Any] | None:
         try:
-            parsed = json.loads(content)
-        except ValueError:
+            parsed = json.loads(self._read_tail(experiment_id, name))
+        except (ValueError, RecursionError):
             return None
         return parsed if isinstance(parsed, dict) else None
+
+    def _read_tail(self, experiment_id: str, name: str) -> bytes:
+        """Read the end of a file, or nothing if there is no such file."""
+        file = self.open(experiment_id, name)
+        if file is None:
+            return b""
+        with file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read(TAIL_BYTES)
 
 
 def bounded(lines: Iterable[str], max_bytes: int) -> Iterator[bytes]:
@@ -153,17 +170,6 @@ def bounded(lines: Iterable[str], max_bytes: int) -> Iterator[bytes]:
     yield from tail
 
 
-@contextmanager
-def _opened(folder: Path | str, *, within: int | None = None) -> Iterator[int]:
-    """Open a folder that is no link."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    descriptor = os.open(folder, flags, dir_fd=within)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _write(directory: int, name: str, content: Iterable[bytes]) -> None:
     """Put a file in place in one step, through no link that a trainer may have planted."""
     temporary = f".{name}.{threading.get_native_id()}"
@@ -180,26 +186,3 @@ def _write(directory: int, name: str, content: Iterable[bytes]) -> None:
     except BaseException:
         os.unlink(temporary, dir_fd=directory)
         raise
-
-
-def _open_regular(path: Path) -> int | None:
-    """Open a regular file for reading, or None if there is no such file."""
-    try:
-        # O_NONBLOCK: a FIFO that a trainer planted must not hold us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _read_tail(path: Path) -> bytes:
-    """Read the end of a regular file, or nothing if there is no such file."""
-    descriptor = _open_regular(path)
-    if descriptor is None:
-        return b""
-    with os.fdopen(descriptor, "rb") as file:
-        file.seek(max(0, os.fstat(descriptor).st_size - TAIL_BYTES))
-        return file.read(TAIL_BYTES)

@@ -2,10 +2,10 @@
 
 from apiflask import APIFlask
 
-from backend.routes import experiments, health, hello
+from backend.routes import experiments, health, hello, results
 
 
 def register_routes(app: APIFlask) -> None:
     """Let the app answer at every address."""
-    for module in (hello, experiments, health):
+    for module in (hello, experiments, results, health):
         app.register_blueprint(module.blueprint)

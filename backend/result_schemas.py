@@ -1,0 +1,58 @@
+"""What a request for a run's results may hold and what the answer holds; see schemas.py."""
+
+from apiflask import Schema
+from apiflask.fields import Dict, Float, Integer, List, String
+from apiflask.validators import OneOf, Range
+from marshmallow import RAISE
+
+from backend.lifecycle import Status
+from backend.results import MAX_EPOCH
+
+MAX_POINTS = 100_000  # of one answer
+
+
+class CurveIn(Schema):
+    """Which part of a curve, and how fine."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {  # noqa: RUF012  (marshmallow's own way to say it)
+        "unknown": "is not known: there are since_epoch and max_points."
+    }
+
+    since_epoch = Integer(
+        load_default=-1,
+        validate=Range(min=-1, max=MAX_EPOCH),
+        metadata={"description": "Only later epochs; all of them unless given."},
+    )
+    max_points = Integer(
+        load_default=MAX_POINTS,
+        validate=Range(min=2, max=MAX_POINTS),
+        metadata={
+            "description": "At most so many epochs: first and last, and those in which a metric "
+            "is lowest or highest in its part of the curve. Never fewer than two for each metric "
+            "and two."
+        },
+    )
+
+
+class CurveOut(Schema):
+    """A run's metrics by epoch, column by column."""
+
+    experiment_id = String(metadata={"example": "run-1"})
+    attempt = Integer(metadata={"example": 1})
+    status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
+    points = Integer(metadata={"description": "Epochs of the whole curve.", "example": 2})
+    epoch = List(Integer(), metadata={"description": "Ascending.", "example": [1, 2]})
+    metrics = Dict(
+        keys=String(),
+        values=List(Float(allow_none=True)),
+        metadata={
+            "description": "By name, a value for each epoch; null where none was written, and "
+            "for NaN and infinity.",
+            "example": {"loss": [0.5, 0.25], "val_loss": [0.5, None]},
+        },
+    )

@@ -1,0 +1,314 @@
+"""The curves of the runs, from their `metrics.jsonl`. Only what is new is read.
+
+A trainer may write anything: what is no JSON object is passed over, and a curve takes bounded
+memory however long its file is.
+"""
+
+import json
+import math
+import os
+import threading
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+import orjson
+
+from backend.outputs import METRICS_FILE, Outputs
+
+MAX_CURVE = 1_000_000  # numbers kept of one curve, 8 bytes each; a longer one is thinned
+MAX_CACHE = 4_000_000  # numbers kept of all curves, in one process
+MAX_SERIES = 32
+MAX_NAME = 100  # characters
+MAX_LINE = 64 * 1024  # bytes
+MAX_EPOCH = 2**53 - 1  # what JavaScript counts to
+PIECE_BYTES = 1024 * 1024
+READ_BYTES = 256 * PIECE_BYTES  # of one file in one go; the next call reads on
+BLOCK = 64  # rows whose extremes are remembered
+MARK_BYTES = 256  # the end of what was read: it tells a rewritten file from a longer one
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run's metrics by epoch.
+
+    Attributes:
+        epochs: ascending.
+        series: by metric, a value for each of `epochs`; None if it was not written or not finite.
+        points: how many epochs the whole curve has.
+    """
+
+    epochs: list[int]
+    series: dict[str, list[float | None]]
+    points: int
+
+
+class Results:
+    """The curves of all runs; those asked for last stay in memory. Threads may share it."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        """Read from these folders."""
+        self._outputs = outputs
+        self._lock = threading.Lock()
+        self._readings: OrderedDict[str, _Reading] = OrderedDict()
+
+    def version(self, experiment_id: str) -> str:
+        """Give a text that is another one as soon as the curve may be."""
+        file = self._outputs.open(experiment_id, METRICS_FILE)
+        if file is None:
+            return ""
+        with file:
+            there = os.fstat(file.fileno())
+        return f"{there.st_ino:x}-{there.st_size:x}-{there.st_mtime_ns:x}"
+
+    def curve(
+        self, experiment_id: str, *, since_epoch: int = -1, max_points: int | None = None
+    ) -> Curve:
+        """Give a run's curve as far as it is written in whole lines; empty if there is none yet.
+
+        Args:
+            experiment_id: which run.
+            since_epoch: only later epochs.
+            max_points: at most so many epochs, or twice the number of metrics and two if that is
+                more: first and last, and those of every metric's extremes, so no spike is lost.
+        """
+        file = self._outputs.open(experiment_id, METRICS_FILE)
+        if file is None:
+            return Curve([], {}, 0)
+        with self._lock:
+            reading = self._readings.setdefault(experiment_id, _Reading())
+            self._readings.move_to_end(experiment_id)
+        with file, reading.lock:
+            reading.read(file)
+            curve = reading.table.curve(since_epoch, max_points)
+        with self._lock:
+            self._forget_the_oldest()
+        return curve
+
+    def _forget_the_oldest(self) -> None:
+        size = sum(reading.table.size for reading in self._readings.values())
+        while size > MAX_CACHE and len(self._readings) > 1:
+            size -= self._readings.popitem(last=False)[1].table.size
+
+
+class Table:
+    """The columns of a curve, of ascending epochs; what was not written is NaN."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._epochs = array("q")
+        self._series: dict[str, array[float]] = {}
+        self._blocks: list[list[int]] = []  # of each full block, the rows of its extremes
+        self._thinned = 0  # epochs that are not kept
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return len(self._epochs) * (1 + len(self._series))
+
+    def extend(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows.
+
+        One whose epoch was there before replaces it and all that followed: a retry begins at its
+        checkpoint. One without a usable epoch counts on from the row before.
+        """
+        last = self._epochs[-1] if self._epochs else 0
+        epochs, begin = array("q"), 0
+        for number, row in enumerate(rows):
+            epoch = row.get("epoch")
+            if type(epoch) is not int or not 0 <= epoch <= MAX_EPOCH:
+                epoch = min(last + 1, MAX_EPOCH)
+            if epoch <= last and (epochs or self._epochs):
+                self._append(epochs, rows[begin:number])
+                self._cut(epoch)
+                epochs, begin = array("q"), number
+            epochs.append(epoch)
+            last = epoch
+        self._append(epochs, rows[begin:])
+
+    def curve(self, since_epoch: int = -1, max_points: int | None = None) -> Curve:
+        """Give the epochs after `since_epoch`, or some of them; see Results.curve."""
+        begin = bisect_right(self._epochs, since_epoch)
+        rows: Sequence[int] = range(begin, len(self._epochs))
+        if max_points is not None and len(rows) > max_points:
+            if len(rows) > BLOCK * _spans(max_points, len(self._series)):
+                rows = self._extremes_of_blocks(begin)
+            columns = [[values[row] for row in rows] for values in self._series.values()]
+            kept = extremes([self._epochs[row] for row in rows], columns, max_points)
+            rows = [rows[number] for number in kept]
+        return Curve(
+            [self._epochs[row] for row in rows],
+            {
+                name: [None if (value := values[row]) != value else value for row in rows]
+                for name, values in self._series.items()
+            },
+            len(self._epochs) + self._thinned,
+        )
+
+    def _extremes_of_blocks(self, begin: int) -> list[int]:
+        """Give the rows from `begin` on that can be an extreme of a span wider than a block."""
+        end = len(self._epochs)
+        for start in range(len(self._blocks) * BLOCK, end - BLOCK + 1, BLOCK):
+            self._blocks.append(sorted(extreme_rows(self._series.values(), start, start + BLOCK)))
+        first = -(-begin // BLOCK)
+        rows = {begin, end - 1, *range(begin, min(first * BLOCK, end))}
+        rows.update(range(max(begin, len(self._blocks) * BLOCK), end), *self._blocks[first:])
+        return sorted(rows)
+
+    def _append(self, epochs: "array[int]", rows: Sequence[Mapping[str, Any]]) -> None:
+        before = len(self._epochs)
+        self._epochs.extend(epochs)
+        for name in set().union(*rows) - {"epoch"}:
+            if name not in self._series and self._takes(name, rows):
+                self._series[name] = array("d", [math.nan]) * before
+        for name, values in self._series.items():
+            values.extend(_numbers([row.get(name, math.nan) for row in rows]))
+        if self.size > MAX_CURVE:
+            self._thin()
+
+    def _takes(self, name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+        if len(self._series) == MAX_SERIES or len(name) > MAX_NAME or not name.isprintable():
+            return False
+        return any(type(row.get(name)) in (float, int) for row in rows)
+
+    def _cut(self, epoch: int) -> None:
+        """Drop this epoch and all later ones."""
+        rest = bisect_left(self._epochs, epoch)
+        del self._epochs[rest:]
+        for values in self._series.values():
+            del values[rest:]
+        del self._blocks[rest // BLOCK :]
+
+    def _thin(self) -> None:
+        half = MAX_CURVE // 2 // (1 + len(self._series))
+        kept = extremes(self._epochs, list(self._series.values()), half)
+        self._thinned += len(self._epochs) - len(kept)
+        self._blocks.clear()
+        self._epochs = array("q", [self._epochs[row] for row in kept])
+        for name, values in self._series.items():
+            self._series[name] = array("d", [values[row] for row in kept])
+
+
+def extremes(
+    epochs: Sequence[int], series: Sequence[Sequence[float]], max_points: int
+) -> list[int]:
+    """Choose rows of a curve: the first, the last, and every metric's extremes.
+
+    The epochs are divided into equal spans; of each, the rows are kept in which a metric is lowest
+    and highest. NaN is no value.
+
+    Returns:
+        The numbers of the rows, ascending: at most `max_points`, or 2 * len(series) + 2 if that
+        is more.
+    """
+    last = len(epochs) - 1
+    kept = {0, last}
+    spans = _spans(max_points, len(series))
+    width = epochs[last] - epochs[0] + 1
+    edges = [
+        bisect_left(epochs, epochs[0] + width * number // spans) for number in range(spans + 1)
+    ]
+    for begin, end in pairwise(edges):
+        kept |= extreme_rows(series, begin, end)
+    return sorted(kept)
+
+
+def _spans(max_points: int, series: int) -> int:
+    """Say into how many spans a curve is divided, for at most two rows each and metric."""
+    return max(1, (max_points - 2) // max(1, 2 * series))
+
+
+def extreme_rows(series: Iterable[Sequence[float]], begin: int, end: int) -> set[int]:
+    """Choose, of the rows from `begin` to before `end`, those in which a metric is extreme."""
+    rows = set()
+    for column in series:
+        part = values = column[begin:end]
+        if math.isnan(sum(part)):
+            values = [value for value in part if value == value]
+        if values:
+            rows |= {begin + part.index(min(values)), begin + part.index(max(values))}
+    return rows
+
+
+@dataclass
+class _Reading:
+    """How far a file was read, and what was found."""
+
+    table: Table = field(default_factory=Table)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inode: int = 0
+    offset: int = 0  # bytes
+    mark: bytes = b""  # what stands before the offset
+    in_long_line: bool = False
+
+    def read(self, file: BinaryIO) -> None:
+        """Read what is new; all of it, if the file is not the one it was."""
+        if not self._goes_on(file):
+            self.table, self.offset, self.mark, self.in_long_line = Table(), 0, b"", False
+            self.inode = os.fstat(file.fileno()).st_ino
+        file.seek(self.offset)
+        for lines in self._whole_lines(file):
+            self.table.extend(list(_rows(lines)))
+
+    def _goes_on(self, file: BinaryIO) -> bool:
+        # A retry truncates the file to its checkpoint, and may have written more than was there.
+        if os.fstat(file.fileno()).st_ino != self.inode:
+            return False
+        begin = self.offset - len(self.mark)
+        return os.pread(file.fileno(), len(self.mark), begin) == self.mark
+
+    def _whole_lines(self, file: BinaryIO) -> Iterator[list[bytes]]:
+        rest, left = b"", READ_BYTES
+        while left > 0 and (piece := file.read(PIECE_BYTES)):
+            left -= len(piece)
+            text = rest + piece
+            *lines, rest = text.split(b"\n")
+            used = text[: len(text) - len(rest)]
+            if self.in_long_line and lines:
+                del lines[0]
+                self.in_long_line = False
+            if len(rest) > MAX_LINE:
+                used, rest, self.in_long_line = text, b"", True
+            self.offset += len(used)
+            self.mark = (self.mark + used[-MARK_BYTES:])[-MARK_BYTES:]
+            yield lines
+
+
+def _rows(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            row = orjson.loads(line)
+        except ValueError:
+            row = _python_json(line)
+        if isinstance(row, dict):
+            yield row
+
+
+def _python_json(line: bytes) -> Any:
+    """Read what Python's own writer writes and orjson refuses: NaN and Infinity."""
+    try:
+        return json.loads(line) if len(line) <= MAX_LINE else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    """Give finite numbers as they are, and NaN for anything else."""
+    try:
+        if all(map(math.isfinite, values)):
+            return values
+    except (TypeError, OverflowError):
+        pass
+    return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float:
+    """Give a finite number, else NaN."""
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except (TypeError, OverflowError):  # no number, or a whole one that no float can hold
+        return math.nan
