@@ -19,7 +19,7 @@ from backend.refusals import OutputUnwritable, SubmissionRefused
 from backend.store.engine import StoreUnavailable
 
 LOOK_SECONDS = 5.0  # at the latest, even if nothing tells of a change
-LONGEST_PAUSE = 5.0  # between tries while the database or the launcher is away
+LONGEST_PAUSE = 2.0  # between tries while the database or the launcher is away
 GOING_ON = (Phase.QUEUED, Phase.RUNNING)
 READY_SECONDS = 60.0  # without one good pass, and the reconciler is not ready
 # How long a web worker may take to start what it has just written down, before we do it.

@@ -3,16 +3,20 @@
 import itertools
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-CONNECT_SECONDS = 2
-ANSWER_SECONDS = 10
+from backend.store.connection import CONNECT_SECONDS, ServerConnection
+
+ANSWER_SECONDS = 10  # a long list, a lock that somebody holds
+POOL_SECONDS = 2
 POOL_SIZE = 8  # threads of one web worker
 RECYCLE_SECONDS = 1800
 TRIES = 5
@@ -31,11 +35,45 @@ class StoreUnavailable(Exception):
 
     Attributes:
         denied: it answers, and refuses this user: somebody has to mend the settings.
+        away: it does not answer, as opposed to not now: the next call would wait in vain too.
     """
 
-    def __init__(self, message: str, *, denied: bool = False) -> None:
+    def __init__(self, message: str, *, denied: bool = False, away: bool = False) -> None:
         super().__init__(message)
-        self.denied = denied
+        self.denied, self.away = denied, away
+
+
+class CircuitBreaker:
+    """Keeps threads from piling up in front of a database that is away.
+
+    Once it did not answer, one call at a time tries whether it is back; all others are told at once
+    that it is not. The first answer lets everybody through again, so nothing is lost by waiting.
+    """
+
+    def __init__(self) -> None:
+        self._trial = threading.Lock()
+        self._away = False
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Go around one call of the database.
+
+        Raises:
+            StoreUnavailable: another call is trying already.
+        """
+        trying = self._away
+        if trying and not self._trial.acquire(blocking=False):
+            raise StoreUnavailable("it did not answer a moment ago", away=True)
+        try:
+            yield
+        except StoreUnavailable as error:
+            self._away = self._away or error.away
+            raise
+        else:
+            self._away = False
+        finally:
+            if trying:
+                self._trial.release()
 
 
 def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
@@ -48,13 +86,13 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
         pool_size=POOL_SIZE,
         max_overflow=0,
-        pool_timeout=CONNECT_SECONDS,
+        pool_timeout=POOL_SECONDS,
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": CONNECT_SECONDS,
@@ -62,6 +100,8 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
             "write_timeout": answer_seconds,
         },
     )
+    event.listen(engine, "do_connect", _connect)
+    return engine
 
 
 def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -93,12 +133,18 @@ def unavailable(error: DBAPIError) -> StoreUnavailable:
     """Turn the driver's error into ours, and write it to the log."""
     # The driver's own words, without the statement and its values.
     log.warning("The database cannot be used: %s", error.orig)
-    return StoreUnavailable(str(error.orig), denied=_error_code(error) in DENIED)
+    code = _error_code(error)
+    away = code is not None and code not in DEADLOCK  # SQLite, a file, is locked but never away
+    return StoreUnavailable(str(error.orig), denied=code in DENIED, away=away)
 
 
 def _error_code(error: DBAPIError) -> int | None:
     arguments = getattr(error.orig, "args", ())
     return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> ServerConnection:
+    return ServerConnection(*arguments, **options)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

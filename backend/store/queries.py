@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, Row, and_, delete, insert, selec
 from sqlalchemy.exc import IntegrityError
 
 from backend.store import schema
-from backend.store.engine import make_engine, transact
+from backend.store.engine import CircuitBreaker, make_engine, transact
 from backend.store.tables import experiment, transition
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class Store:
         self._url = url
         self._engine = make_engine(url)
         self._reader = self._engine.execution_options(reading=True)
+        self._breaker = CircuitBreaker()
         self._prepared = False
 
     def prepare(self) -> None:
@@ -219,6 +220,7 @@ class Store:
         return self._transact(self._engine, work)
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        if not self._prepared:
-            self.prepare()
-        return transact(engine, work)
+        with self._breaker.call():
+            if not self._prepared:
+                self.prepare()
+            return transact(engine, work)

@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pymysql
@@ -82,10 +83,34 @@ class Server(ABC):
     def up(self):
         """Start it again, at the same port, with its data."""
 
+    @abstractmethod
+    def pid(self):
+        """Name its process."""
+
     def restart(self):
         """Stop and start it."""
         self.down()
         self.up()
+
+    @contextmanager
+    def away(self):
+        """Let it be dead."""
+        self.down()
+        try:
+            yield
+        finally:
+            self.up()
+
+    @contextmanager
+    def hanging(self):
+        """Let it accept connections, and say nothing."""
+        pid = self.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            eventually(lambda: _is_stopped(pid))
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 class MariaDB(Server):
@@ -137,14 +162,8 @@ class MariaDB(Server):
             )
         eventually(self._answers)
 
-    @contextmanager
-    def hanging(self):
-        """Let it accept connections, and say nothing."""
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
+    def pid(self):
+        return self._process.pid
 
     def close(self):
         """Stop it and remove its data."""
@@ -191,6 +210,9 @@ class KitMySQL(Server):
     def up(self):
         self._call("restart")  # keeps the port, as `up` does not
 
+    def pid(self):
+        return int(re.search(r"pid=(\d+)", self._call("status"))[1])
+
     def _call(self, *arguments):
         # The server that it starts must not hold our end of a pipe.
         with tempfile.TemporaryFile() as output:
@@ -203,6 +225,29 @@ class KitMySQL(Server):
             )
             output.seek(0)
             return output.read().decode()
+
+
+def _is_stopped(pid):
+    """Tell whether none of a process's threads is still on its way to its stop (Linux)."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+@contextmanager
+def deaf_address():
+    """Give the port of a host that drops every packet: nobody takes a connection out of its queue.
+
+    A kernel whose queue is full answers no SYN (Linux, tcp_abort_on_overflow=0).
+    """
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(address)
+        yield address[1]
 
 
 def port_of(database):

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, select, update
 
+from backend.store.connection import ServerConnection
 from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
 from backend.store.tables import experiment
-from tests.integration.databases import Database
+from tests.integration.databases import Database, deaf_address
 from tests.integration.test_store import a_run, inserted, move
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
@@ -272,18 +273,105 @@ def test_a_wrong_password_is_not_shown(server, make_app, caplog):
     assert "hunter2" not in answer.text + caplog.text
 
 
-def test_a_server_that_hangs_is_not_asked_again_and_again(mariadb, open_store):
-    store = open_store(mariadb.database)
-    store._engine = engine = make_engine(store._url, answer_seconds=1)
+@pytest.fixture
+def connects(monkeypatch):
+    """Count the attempts to connect; what else is in the list is called at each."""
+    attempts, real = [], ServerConnection.connect
+
+    def connect(self, sock=None):
+        for held in [one for one in attempts if callable(one)]:
+            held()
+        attempts.append(1)
+        real(self, sock)
+
+    monkeypatch.setattr(ServerConnection, "connect", connect)
+    return attempts
+
+
+def test_a_server_that_hangs_is_given_up_at_its_ping(server, store, connects):
+    inserted(store, experiment_id="a")
+    connects.clear()
+
+    with server.hanging(), pytest.raises(StoreUnavailable) as outage:
+        store.get("a")
+
+    # Had the ping waited for ANSWER_SECONDS, no time would have been left to connect anew.
+    assert outage.value.away
+    assert len(connects) == 1
+    assert store.get("a")
+
+
+def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server, open_store):
+    store = open_store(server.database)
+    store._reader = make_engine(store._url, answer_seconds=1)
     store.prepare()
-    attempts = []
-    event.listen(engine, "do_connect", lambda *_details: attempts.append(1))
+    asked = []
 
-    with mariadb.hanging(), pytest.raises(StoreUnavailable):
-        store.insert(a_run("a"))
+    def ask(connection):
+        asked.append(1)
+        with server.hanging():
+            connection.execute(select(experiment))
 
-    assert len(attempts) <= 2
-    assert store.insert(a_run("a"))
+    with pytest.raises(StoreUnavailable):
+        store._read(ask)
+
+    assert len(asked) == 1
+    assert store.page(limit=9) == []
+    store._reader.dispose()
+
+
+def test_a_host_that_drops_packets_is_given_up(open_store):
+    with deaf_address() as port:
+        store = open_store(Database(f"mysql+pymysql://user:secret@127.0.0.1:{port}/runs"))
+        with pytest.raises(StoreUnavailable, match="timed out") as outage:
+            store.ping()
+
+    assert outage.value.away
+
+
+def test_while_one_call_tries_whether_a_database_is_back_the_others_do_not_wait(
+    server, store, everybody, connects
+):
+    row = inserted(store, experiment_id="a")
+    trying, told = threading.Event(), threading.Semaphore(0)
+
+    def hold():  # the trial is not over before all others have been told
+        trying.set()
+        for _ in range(POOL_SIZE - 1):
+            assert told.acquire(timeout=DEADLINE_SECONDS)
+
+    def ask(number):
+        assert number == 0 or trying.wait(DEADLINE_SECONDS)
+        with pytest.raises(StoreUnavailable):
+            store.get("a")
+        told.release()
+
+    with server.away():
+        with pytest.raises(StoreUnavailable):
+            store.get("a")
+        connects[:] = [hold]
+        everybody(ask)
+
+    assert connects == [hold, 1]
+    connects.clear()
+    assert store.get("a") == row
+    assert everybody(lambda _number: store.get("a")) == [row] * POOL_SIZE
+
+
+def test_a_server_whose_database_hangs_answers_a_hundred_clients(server, backend):
+    web = backend("web", DB_URL=server.database.url).ready()
+    forms = [FORM | {"experiment_id": f"while away {number}"} for number in range(50)]
+
+    def ask(number):
+        """Ask for what needs no database, and for what does."""
+        answers = [web.ask("/"), web.ask("/healthz"), web.ask("/model")]
+        return [one.status for one in [*answers, web.ask("/test", forms[number % 50])]]
+
+    with ThreadPoolExecutor(100) as clients:
+        with server.hanging():
+            answers = list(clients.map(ask, range(100), timeout=DEADLINE_SECONDS))
+        assert answers == [[200, 200, 503, 503]] * 100
+        assert web.ready().ask("/model").json == []
 
 
 def test_a_server_process_starts_before_its_database(server, backend):
