@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements.lock models/autoencoder/requirements.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo run test e2e lint image lock bench clean
+.PHONY: help demo run test e2e chaos lint image lock bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: $(VENV)/.dev ## set up, then unit, api and integration tests
 
 e2e: $(VENV)/.dev ## end-to-end tests on the cluster of your KUBECONFIG
 	@$(BIN)/python -m pytest tests/e2e
+
+chaos: $(VENV)/.dev ## break everything while clients work (HOUSE=lab: on LAB's services; SEED, RUNS)
+	@$(BIN)/python -m tests.chaos $(if $(HOUSE),--house $(HOUSE)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(RUNS),--runs $(RUNS))
 
 lint: $(VENV)/.dev ## every static check
 	@tools/lint.sh $(BIN)

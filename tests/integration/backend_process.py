@@ -35,13 +35,14 @@ class Answer:
 class House:
     """The program's folder, with a trainer that obeys the test in the place of the model."""
 
-    def __init__(self, folder, environ):
-        self._environ = environ
+    def __init__(self, folder, environ, trainer=TRAINER, user=None):
+        self._environ, self._user = environ, user
         self._output_dir = Path(environ["OUTPUT_DIR"])
         self._folder = folder
         self._processes = []
-        (folder / "models" / "autoencoder").mkdir(parents=True)
-        (folder / "models" / "autoencoder" / "train.py").symlink_to(TRAINER)
+        self.trainer = folder / "models" / "autoencoder" / "train.py"
+        self.trainer.parent.mkdir(parents=True)
+        self.trainer.symlink_to(trainer)
         for name in ("backend", "gunicorn.conf.py"):
             (folder / name).symlink_to(ROOT / name)
 
@@ -50,7 +51,7 @@ class House:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         environ = inherited | self._environ | {"BIND": free_address()} | variables
         number = len(self._processes)
-        self._processes.append(Backend(role, environ, self._folder, number))
+        self._processes.append(Backend(role, environ, self._folder, number, self._user))
         return self._processes[-1]
 
     def close(self):
@@ -62,7 +63,7 @@ class House:
 class Backend:
     """One started program, in a process group of its own as a terminal makes it."""
 
-    def __init__(self, role, environ, folder, number):
+    def __init__(self, role, environ, folder, number, user=None):
         self.environ = environ
         self.address = environ["BIND"]
         self._stdout, self._stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
@@ -75,6 +76,8 @@ class Backend:
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
+                user=user,
+                group=user,
             )
 
     @property
@@ -84,6 +87,10 @@ class Backend:
     @property
     def stderr(self):
         return self._stderr.read_text()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     @property
     def is_alive(self):

@@ -1,0 +1,102 @@
+"""A trainer that trains nothing, keeps the contract of a model image, and writes its own ledger.
+
+The end of EXPERIMENT_ID says what becomes of it: `-ok`; `-once` fails halfway in attempt 1;
+`-always` fails halfway in every attempt. OUTPUT_DIR/ledger.jsonl gets a line for every start and
+every exit, synced to disk before anything follows from it, so that it tells what happened whatever
+the program says. Standard library alone: the image is this one file.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+EPOCH_SECONDS = 0.01
+TERMINATED, FAILED = 143, 1
+
+FOLDER = Path(os.environ["OUTPUT_DIR"])
+ATTEMPT = int(os.environ["ATTEMPT"])
+EPOCHS = int(os.environ["EPOCH"])
+BEHAVIOUR = os.environ["EXPERIMENT_ID"].rpartition("-")[2]
+LEDGER, METRICS, CHECKPOINT = FOLDER / "ledger.jsonl", FOLDER / "metrics.jsonl", "checkpoint.json"
+
+
+class Terminated(Exception):
+    """SIGTERM came."""
+
+
+def terminate(_signal, _frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+def append(path, record):
+    """Append a line in one write, and sync it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(descriptor, json.dumps(record).encode() + b"\n")
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def replace(name, content):
+    """Write a file that a reader sees whole or not at all."""
+    temporary = FOLDER / f".{name}.new"
+    temporary.write_text(json.dumps(content))
+    temporary.replace(FOLDER / name)
+
+
+def resume():
+    """Give the epochs that are done, and cut off what was written after the last checkpoint."""
+    try:
+        checkpoint = json.loads((FOLDER / CHECKPOINT).read_text())
+    except FileNotFoundError:
+        checkpoint = {"epoch": 0, "bytes": 0}
+    if METRICS.exists():
+        os.truncate(METRICS, checkpoint["bytes"])
+    return checkpoint["epoch"]
+
+
+def train(done):
+    """Train from epoch `done` to the end, or to where the plan says that it fails."""
+    fails = BEHAVIOUR == "always" or (BEHAVIOUR == "once" and ATTEMPT == 1)
+    for epoch in range(done + 1, EPOCHS + 1):
+        if fails and epoch > EPOCHS // 2:
+            return FAILED
+        time.sleep(EPOCH_SECONDS)
+        append(METRICS, {"epoch": epoch, "loss": 1 / epoch})
+        replace(CHECKPOINT, {"epoch": epoch, "bytes": METRICS.stat().st_size})
+    replace("summary.json", {"epochs": EPOCHS, "attempt": ATTEMPT})
+    return 0
+
+
+def main():
+    start = uuid.uuid4().hex
+    # Held for as long as this process lives: who cannot have it is not alone.
+    with (FOLDER / "ledger.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            alone = False
+        append(LEDGER, {"event": "start", "start": start, "attempt": ATTEMPT, "alone": alone})
+        try:
+            signal.signal(signal.SIGTERM, terminate)
+            code = train(resume())
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        except Terminated:
+            code = TERMINATED
+        last_line = f"trainer {start} ends with {code}"
+        print(last_line, flush=True)
+        append(
+            LEDGER,
+            {"event": "exit", "start": start, "attempt": ATTEMPT, "code": code, "says": last_line},
+        )
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

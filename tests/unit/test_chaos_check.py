@@ -1,0 +1,181 @@
+"""The judge of `make chaos`: it is silent on a sound run, and finds each planted violation."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.check import CHECKS, check
+from tests.chaos.evidence import Evidence, Folder, Found, Hit, Request
+from tests.chaos.plan import RunPlan, make_plan
+
+NAME, JOB = "chaos 0001-once", "autoencoder-chaos-0001-once-12345678-2"
+RUN = RunPlan(NAME, epoch=3, copies=1, patient=True, retries=1, delete="no")
+FORM = {"created_at": "then", "learning_rate": 0.01, "epoch": 3}
+STEPS = [
+    (1, None, "submitting"),
+    (1, "submitting", "queued"),
+    (1, "queued", "running"),
+    (1, "running", "failed"),
+    (2, "failed", "submitting"),
+    (2, "submitting", "queued"),
+    (2, "queued", "running"),
+    (2, "running", "succeeded"),
+]
+LEDGER = [
+    {"event": "start", "start": "a", "attempt": 1, "alone": True},
+    {"event": "exit", "start": "a", "attempt": 1, "code": 1, "says": "a ends"},
+    {"event": "start", "start": "b", "attempt": 2, "alone": True},
+    {"event": "exit", "start": "b", "attempt": 2, "code": 0, "says": "b ends"},
+]
+
+
+def history(steps):
+    names = ("attempt", "from_status", "to_status")
+    return [dict(zip(names, step, strict=True)) for step in steps]
+
+
+SHOWN = FORM | {
+    "status": "succeeded",
+    "attempt": 2,
+    "job": JOB,
+    "diagnosis": None,
+    "history": history(STEPS),
+}
+FOLDER = Folder(
+    run_file=FORM | {"status": "succeeded", "attempt": 2},
+    finished=True,
+    metrics=[1, 2, 3],
+    ledger=LEDGER,
+)
+FOUND = Found(SHOWN, {1: "hello\na ends\n", 2: "b ends\n"}, FOLDER)
+SOUND = Evidence(
+    runs=[RUN],
+    requests=[
+        Request(NAME, "submit", None),
+        Request(NAME, "submit", 201, FORM),
+        Request(NAME, "repeat", 200, FORM),
+        Request(NAME, "show", 200, {"attempt": 1, "status": "failed"}),
+        Request(NAME, "retry", 202, {}),
+        Request(NAME, "show", 200, {"attempt": 2, "status": "succeeded"}),
+    ],
+    hits=[],
+    found={NAME: FOUND},
+    stuck=[],
+    jobs={JOB[:-1] + "1": 1, JOB: 1},
+    listed=[NAME],
+    folders=[NAME],
+)
+
+
+def violated(evidence):
+    return {name for name, found in check(evidence).items() if found}
+
+
+def asked(*requests):
+    return replace(SOUND, requests=[*SOUND.requests, *requests])
+
+
+def with_found(found):
+    return replace(SOUND, found={NAME: found})
+
+
+def shown(**changes):
+    return with_found(replace(FOUND, shown=SHOWN | changes))
+
+
+def folder(**changes):
+    return with_found(replace(FOUND, folder=replace(FOLDER, **changes)))
+
+
+def ledger(number, **changes):
+    lines = [dict(line) for line in LEDGER]
+    lines[number] |= changes
+    return folder(ledger=lines)
+
+
+def test_a_sound_run_violates_nothing():
+    assert violated(SOUND) == set()
+
+
+PLANTED = [
+    ("answers are documented, repeats agree", asked(Request(NAME, "show", 500))),
+    ("answers are documented, repeats agree", asked(Request(NAME, "submit", 201, FORM))),
+    (
+        "answers are documented, repeats agree",
+        asked(Request(NAME, "repeat", 200, FORM | {"created_at": "later"})),
+    ),
+    ("nothing lost, nothing half", with_found(Found(None))),
+    ("nothing lost, nothing half", replace(with_found(Found(None, {}, FOLDER)), requests=[])),
+    ("nothing lost, nothing half", with_found(replace(FOUND, folder=None))),
+    ("nothing lost, nothing half", replace(SOUND, listed=[NAME, NAME])),
+    ("nothing lost, nothing half", replace(SOUND, listed=[])),
+    ("nothing lost, nothing half", replace(SOUND, folders=[NAME, "nobody's"])),
+    ("nothing lost, nothing half", asked(Request(NAME, "delete", 204))),
+    ("nothing stuck", replace(SOUND, stuck=[NAME])),
+    ("one Job an attempt", replace(SOUND, jobs=SOUND.jobs | {JOB: 2})),
+    ("one Job an attempt", replace(SOUND, jobs={JOB: 1})),
+    ("one Job an attempt", replace(SOUND, jobs=SOUND.jobs | {"another": 1})),
+    ("never two trainers of one run", ledger(2, alone=False)),
+    ("never two trainers of one run", ledger(0, attempt=2)),
+    ("never two trainers of one run", folder(ledger=[*LEDGER, LEDGER[2] | {"attempt": 3}])),
+    ("attempts agree with retries", asked(Request(NAME, "retry", 202, {}))),
+    ("status agrees with the trainer", ledger(3, code=1)),
+    ("status agrees with the trainer", folder(finished=False)),
+    ("status agrees with the trainer", shown(status="failed", diagnosis={"reason": "lost"})),
+    ("status agrees with the trainer", shown(status="cancelled")),
+    ("status agrees with the trainer", folder(run_file=FOLDER.run_file | {"status": "running"})),
+    ("history is a legal path", shown(history=history(STEPS[:-1]))),
+    ("history is a legal path", shown(history=history(STEPS[:5] + STEPS[6:]))),
+    ("history is a legal path", shown(history=history(STEPS[4:] + STEPS[:4]))),
+    ("history is a legal path", shown(history=history([*STEPS, (2, "succeeded", "failed")]))),
+    (
+        "history is a legal path",
+        asked(Request(NAME, "show", 200, {"attempt": 2, "status": "running"})),
+    ),
+    ("metrics whole", folder(metrics=[1, 3])),
+    ("metrics whole", folder(metrics=[1, 2, 2, 3])),
+    ("metrics whole", folder(metrics=[1, 2])),
+    ("logs kept", with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}))),
+]
+
+
+@pytest.mark.parametrize(("name", "evidence"), PLANTED)
+def test_a_planted_violation_is_found(name, evidence):
+    assert name in violated(evidence)
+
+
+def test_every_check_is_planted_against():
+    assert {name for name, _ in PLANTED} == set(CHECKS)
+
+
+@pytest.mark.parametrize("kind", ["runner", "trainer", "pod", "job"])
+def test_a_fault_excuses_the_failure_that_it_made_and_no_other(kind):
+    lines = [line for line in LEDGER if line["event"] == "start"]
+    failed = {"status": "failed", "diagnosis": {"reason": "lost"}}
+    steps = [*STEPS[:-1], (2, "running", "failed")]
+    struck = replace(
+        with_found(
+            Found(
+                SHOWN | failed | {"history": history(steps)},
+                {1: "", 2: ""},
+                Folder(FOLDER.run_file | {"status": "failed"}, False, [1, 2], lines),
+            )
+        ),
+        requests=SOUND.requests[:-1],
+    )
+
+    assert violated(struck) == {"status agrees with the trainer"}
+    assert violated(replace(struck, hits=[Hit(NAME, 2, kind)])) == set()
+    assert violated(replace(struck, hits=[Hit(NAME, 1, kind)])) != set()
+
+
+def test_the_same_seed_gives_the_same_plan_with_every_fault_in_it():
+    faults = {"one": 1, "other": 9}
+    plan = make_plan(7, 40, faults)
+
+    assert plan == make_plan(7, 40, faults)
+    assert plan != make_plan(8, 40, faults)
+    assert {fault.kind for fault in plan.faults} == set(faults)
+    assert [fault.at for fault in plan.faults] == sorted(fault.at for fault in plan.faults)
+    settled = [step.run for steps in plan.clients for step in steps if step.what == "settle"]
+    assert sorted(run.experiment_id for run in settled) == [one.experiment_id for one in plan.runs]
