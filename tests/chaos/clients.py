@@ -15,7 +15,7 @@ from tests.chaos.evidence import Evidence, Found, Hit, Request, read_folder
 from tests.chaos.plan import Plan, RunPlan, Step
 
 ANSWER_SECONDS = 20
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.2
 PATIENCE_SECONDS = 120  # of a client that sends again, or waits for a run's end, amid faults
 TERMINAL = ("succeeded", "failed", "cancelled")
 OTHER_LEARNING_RATE = "0.02"

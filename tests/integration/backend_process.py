@@ -35,8 +35,8 @@ class Answer:
 class House:
     """The program's folder, with a trainer that obeys the test in the place of the model."""
 
-    def __init__(self, folder, environ, trainer=TRAINER, user=None):
-        self._environ, self._user = environ, user
+    def __init__(self, folder, environ, trainer=TRAINER, umask=-1):
+        self._environ, self._umask = environ, umask
         self._output_dir = Path(environ["OUTPUT_DIR"])
         self._folder = folder
         self._processes = []
@@ -51,7 +51,7 @@ class House:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         environ = inherited | self._environ | {"BIND": free_address()} | variables
         number = len(self._processes)
-        self._processes.append(Backend(role, environ, self._folder, number, self._user))
+        self._processes.append(Backend(role, environ, self._folder, number, self._umask))
         return self._processes[-1]
 
     def close(self):
@@ -63,7 +63,7 @@ class House:
 class Backend:
     """One started program, in a process group of its own as a terminal makes it."""
 
-    def __init__(self, role, environ, folder, number, user=None):
+    def __init__(self, role, environ, folder, number, umask=-1):
         self.environ = environ
         self.address = environ["BIND"]
         self._stdout, self._stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
@@ -76,8 +76,7 @@ class Backend:
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
-                user=user,
-                group=user,
+                umask=umask,
             )
 
     @property

@@ -1,0 +1,221 @@
+"""Two of each role on this machine, with the kit's MySQL and its Kubernetes, whose pods train.
+
+The kit is the folder that LAB names. Everything in the cluster lies in a namespace of its own.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import yaml
+
+from tests.chaos.breaking import House, Pause
+from tests.chaos.evidence import Hit
+from tests.chaos.job_watch import JobWatch
+from tests.e2e.kit import OURS, kubectl, objects
+from tests.integration import backend_process
+from tests.integration.backend_process import Backend, free_address
+from tests.integration.databases import KitMySQL
+
+NAMESPACE = "hello-flask-chaos"
+OPEN = 0o777  # the pods train as another user than ours
+OF_EACH = 2
+FAULTS = {
+    "kill_web": 2,
+    "kill_reconciler": 3,
+    "kill_database": 2,
+    "stop_database": 2,
+    "stop_api_server": 2,
+    "delete_pod": 3,
+    "delete_job": 1,
+}
+
+
+class LabHouse(House):
+    """The program's processes are ours; the database, the API server and the pods are real."""
+
+    faults = FAULTS
+    quiet_seconds = 150.0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "output")
+        self._lab = os.environ["LAB"]
+        self._left = ExitStack()
+        folder.chmod(0o755)
+        for name in ("input", "output", "data"):
+            (folder / name).mkdir()
+        self.outputs.chmod(OPEN)
+        self._folder = folder
+        self._kubeconfig = self._kit("cluster", "kubeconfig")
+        os.environ["KUBECONFIG"] = self._kubeconfig  # for kubectl and the program
+        self._mysql = KitMySQL(self._lab)
+        self._environ = {
+            "DB_URL": self._mysql.database.url,
+            "DATA_DIR": str(folder / "data"),
+            "INPUT_DIR": str(folder / "input"),
+            "OUTPUT_DIR": str(self.outputs),
+            "LAUNCHER": "kubernetes",
+            "JOB_NAMESPACE": NAMESPACE,
+            "JOB_CPU": "20m",
+            "JOB_MEMORY": "64Mi",
+            "JOB_BACKOFF_LIMIT": "1",
+        }
+        self._webs: list[Backend] = []
+        self._reconcilers: list[Backend] = []
+
+    def start(self) -> None:
+        self._left.enter_context(self._mysql.emptied())
+        self._left.callback(self._remove_namespace)
+        self._remove_namespace()
+        self._environ["AE_MODEL_IMAGE_URL"] = self._build()
+        kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(self._objects()).encode())
+        self._house = backend_process.House(self._folder / "house", self._environ, umask=0)
+        self._left.callback(self._house.close)
+        self._watch = JobWatch(self._kubeconfig, NAMESPACE)
+        self._left.callback(self._watch.close)
+        self.addresses = [free_address() for _ in range(OF_EACH)]
+        self._webs = [self._house.start("web", BIND=one).ready() for one in self.addresses]
+        self._reconcilers = [self._house.start("reconcile") for _ in range(OF_EACH)]
+
+    def heal(self) -> None:
+        for one in self._webs:
+            one.ready()
+
+    def close(self) -> None:
+        self._left.close()
+
+    def jobs(self) -> dict[str, int]:
+        return self._watch.counts()
+
+    def kill_web(self, draw: random.Random, _pause: Pause) -> bool:
+        """One web role with its workers; its supervisor starts it again."""
+        number = draw.randrange(OF_EACH)
+        self._webs[number].kill_all()
+        self._webs[number] = self._house.start("web", BIND=self.addresses[number])
+        return True
+
+    def kill_reconciler(self, draw: random.Random, _pause: Pause) -> bool:
+        """One reconciler; its supervisor starts it again."""
+        number = draw.randrange(OF_EACH)
+        self._reconcilers[number].kill_all()
+        self._reconcilers[number] = self._house.start("reconcile")
+        return True
+
+    def kill_database(self, _draw: random.Random, pause: Pause) -> bool:
+        """MySQL dies, and comes back a moment later."""
+        self._mysql.down()
+        pause()
+        self._mysql.up()
+        return True
+
+    def stop_database(self, _draw: random.Random, pause: Pause) -> bool:
+        """MySQL hangs for a moment."""
+        found = re.search(r"pid=(\d+)", self._kit("mysql", "status"))
+        assert found
+        pid = int(found[1])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            pause()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return True
+
+    def stop_api_server(self, _draw: random.Random, pause: Pause) -> bool:
+        """The API server is away for a moment."""
+        self._kit("cluster", "stop-apiserver")
+        try:
+            pause()
+        finally:
+            self._kit("cluster", "start-apiserver")
+        return True
+
+    def delete_pod(self, draw: random.Random, _pause: Pause) -> bool:
+        """Somebody deletes a pod that has not ended."""
+        live = {
+            pod["metadata"]["name"]: pod
+            for pod in objects("-n", NAMESPACE, "pods", "-l", OURS)
+            if pod["status"]["phase"] not in ("Succeeded", "Failed")
+        }
+        return self._delete("pod", live, draw)
+
+    def delete_job(self, draw: random.Random, _pause: Pause) -> bool:
+        """Somebody deletes a Job that has not ended."""
+        live = {
+            job["metadata"]["name"]: job
+            for job in objects("-n", NAMESPACE, "jobs", "-l", OURS)
+            if not job["status"].get("conditions")
+        }
+        return self._delete("job", live, draw)
+
+    def _delete(self, kind: str, live: dict[str, dict], draw: random.Random) -> bool:
+        if not live:
+            return False
+        name = draw.choice(sorted(live))
+        annotations = live[name]["metadata"]["annotations"]
+        job = name if kind == "job" else live[name]["metadata"]["labels"]["job-name"]
+        attempt = int(job.rpartition("-")[2])
+        self.hits.append(Hit(annotations["hello-flask/experiment-id"], attempt, kind))
+        kubectl("-n", NAMESPACE, "delete", kind, name, "--wait=false", "--ignore-not-found")
+        return True
+
+    def _build(self) -> str:
+        """Build the trainer's image, and push it; nodes keep a tag that they have pulled."""
+        image = f"localhost:5000/hello-flask-chaos:{time.time_ns() // 1_000_000_000}"
+        self._kit("images", "build", "-t", image, str(Path(__file__).parent))
+        self._kit("images", "push", image)
+        return image
+
+    def _objects(self) -> list[dict]:
+        """Give the namespace, and the two volumes with their claims."""
+        made: list[dict] = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        ]
+        for name in ("input", "output"):
+            claim = f"hello-flask-{name}"
+            common = {
+                "accessModes": ["ReadWriteMany"],
+                "storageClassName": "",
+                "volumeName": f"{NAMESPACE}-{name}",
+                "resources": {"requests": {"storage": "1Gi"}},
+            }
+            volume = {
+                "accessModes": ["ReadWriteMany"],
+                "storageClassName": "",
+                "capacity": {"storage": "1Gi"},
+                "hostPath": {"path": str(self._folder / name), "type": "Directory"},
+                "claimRef": {"namespace": NAMESPACE, "name": claim},
+            }
+            made += [
+                {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolume",
+                    "metadata": {"name": f"{NAMESPACE}-{name}"},
+                    "spec": volume,
+                },
+                {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "metadata": {"name": claim, "namespace": NAMESPACE},
+                    "spec": common,
+                },
+            ]
+        return made
+
+    def _remove_namespace(self) -> None:
+        gone = ("--ignore-not-found", "--timeout=170s")
+        kubectl("delete", "namespace", NAMESPACE, *gone)
+        kubectl("delete", "pv", f"{NAMESPACE}-input", f"{NAMESPACE}-output", *gone)
+
+    def _kit(self, program: str, *arguments: str) -> str:
+        # A server that it starts keeps what it inherits: give it no pipe of ours.
+        log = self._folder / f"{program}.log"
+        with log.open("w") as output:
+            command = [f"{self._lab}/{program}", *arguments]
+            done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode == 0, f"{command}: {log.read_text()}"
+        return log.read_text().strip()
