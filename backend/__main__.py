@@ -1,4 +1,4 @@
-"""The command line: `python -m backend [serve|web|reconcile|migrate]`."""
+"""The command line: `python -m backend [serve|web|reconcile|migrate|rebuild]`."""
 
 import argparse
 import logging
@@ -17,22 +17,30 @@ def main() -> int:
     """Run the role that the command line names.
 
     Returns:
-        0, or 2 if the environment or the database keeps the process from starting.
+        0, 1 if `rebuild --check` has found differences, or 2 if the environment or the database
+        keeps the process from starting.
     """
     single = {"web": roles.web, "reconcile": roles.reconcile, "migrate": roles.migrate}
     parser = argparse.ArgumentParser(prog="python -m backend", description=__doc__)
-    parser.add_argument("role", nargs="?", choices=["serve", *single], default="serve")
-    role = parser.parse_args().role
+    roles_known = ["serve", *single, "rebuild"]
+    parser.add_argument("role", nargs="?", choices=roles_known, default="serve")
+    parser.add_argument("--check", action="store_true", help="rebuild: only say what differs")
+    arguments = parser.parse_args()
+    role, check = arguments.role, arguments.check
+    if check and role != "rebuild":
+        parser.error("--check goes with rebuild alone: python -m backend rebuild --check")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
 
     def start() -> int | None:
         settings = Settings.from_environment()
-        roles.prepare(settings, wait=role == "migrate")
+        roles.prepare(settings, wait=role in ("migrate", "rebuild"))
         if role == "serve":
             from backend.serve import serve
 
             return serve(settings, run)
+        if role == "rebuild":
+            return roles.rebuild(settings, check=check)
         return single[role](settings)
 
     return run(start)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from backend.archive import Archive
 from backend.inputs import Inputs
 from backend.launchers.base import (
     Diagnosis,
@@ -59,6 +60,7 @@ class Experiments:
 
     Attributes:
         logs: what the runs have printed.
+        archive: what outlives the database.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Experiments:
         self._store, self._launcher = store, launcher
         self._outputs, self._inputs = outputs, inputs
         self.logs = logs
+        self.archive = Archive(store, outputs)
 
     @classmethod
     def from_settings(cls, settings: Settings, launcher: Launcher) -> "Experiments":
@@ -132,10 +135,7 @@ class Experiments:
 
     def history(self, experiment: Experiment) -> list[Transition]:
         """List its changes of status, oldest first."""
-        return [
-            Transition(row.attempt, row.from_status, row.to_status, row.reason, row.at)
-            for row in self._store.history(experiment.experiment_id)
-        ]
+        return self.archive.history(experiment.experiment_id)
 
     def last_metrics(self, experiment: Experiment) -> dict[str, Any] | None:
         """Give the metrics of the last epoch that its trainer has written down, if any."""
@@ -169,10 +169,18 @@ class Experiments:
             The experiment as it then is: queued, or submitting with a diagnosis.
 
         Raises:
+            UnknownExperiment: it was forgotten meanwhile.
             OutputUnwritable, FolderTaken: its folder cannot be used.
             SubmissionRefused: the launcher will never start it; it is marked failed.
         """
-        return self._launch(experiment, self._launcher.render(experiment.run))
+        now = self.get(experiment.experiment_id)
+        if (now.uid, now.attempt, now.status) != (
+            experiment.uid,
+            experiment.attempt,
+            Status.SUBMITTING,
+        ):
+            return now  # somebody else was quicker
+        return self._launch(now, self._launcher.render(now.run))
 
     def cancel(self, experiment_id: str) -> Experiment:
         """Ask a run to end; one that was cancelled before is no error.
@@ -193,6 +201,7 @@ class Experiments:
             if experiment.status not in LIVE:
                 raise HasEnded(experiment_id, experiment.status)
         experiment = replace(experiment, cancel_requested_at=now)
+        self.archive.keep(experiment)
         self.logs.keep(experiment)
         try:
             self._launcher.cancel(experiment.job)
@@ -233,33 +242,26 @@ class Experiments:
             UnknownExperiment: there is none of that id.
             StillLive: it has not ended.
             LauncherUnavailable: its Job cannot be removed now; nothing was forgotten.
-            OutputUnwritable: its folder cannot be removed; the experiment is still there.
+            OutputUnwritable: its folder cannot be removed or written; it is still there.
         """
         experiment = self.get(experiment_id)
         if experiment.status in LIVE:
             raise StillLive(experiment_id, experiment.status)
         for attempt in range(1, experiment.attempt + 1):
-            self._launcher.cancel(replace(experiment.run, attempt=attempt).handle)
-        if outputs:
-            try:
+            self._launcher.forget(replace(experiment.run, attempt=attempt).handle)
+        try:
+            if outputs:
                 self._outputs.remove(experiment_id)
-            except OSError as error:
-                raise OutputUnwritable(error) from error
+            else:
+                self.archive.forget(experiment)
+        except OSError as error:
+            raise OutputUnwritable(error) from error
         self._store.forget(experiment_id, experiment.uid)
 
     def observe(self, experiment: Experiment, seen: Observation) -> None:
         """Bring a live experiment in line with what the launcher saw of its run."""
-        if seen.phase is Phase.UNKNOWN or seen.uid != experiment.uid:
-            return
-        status = Status(seen.phase)
-        diagnosis = asdict(seen.diagnosis) if seen.diagnosis else NO_DIAGNOSIS
-        steps = path(experiment.status, status)
-        if steps:
-            if status not in LIVE:
-                self.logs.keep(experiment)
-            self._move(experiment, steps, diagnosis, seen)
-        elif diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
-            self._note(experiment, diagnosis)
+        if self._follow(experiment, seen):
+            self.archive.keep(experiment)
 
     def observe_gone(self, experiment: Experiment) -> None:
         """Bring a live experiment to its end whose run the launcher does not know any more.
@@ -273,6 +275,21 @@ class Experiments:
         else:
             phase, why = Phase.FAILED, _deleted(experiment)
         self.observe(experiment, Observation(experiment.uid, phase, None, datetime.now(UTC), why))
+
+    def _follow(self, experiment: Experiment, seen: Observation) -> bool:
+        """Write down what was seen; True if the status has changed."""
+        if seen.phase is Phase.UNKNOWN or seen.uid != experiment.uid:
+            return False
+        status = Status(seen.phase)
+        diagnosis = asdict(seen.diagnosis) if seen.diagnosis else NO_DIAGNOSIS
+        steps = path(experiment.status, status)
+        if steps:
+            if status not in LIVE:
+                self.logs.keep(experiment)
+            return self._move(experiment, steps, diagnosis, seen)
+        if diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
+            self._note(experiment, diagnosis)
+        return False
 
     def _note(self, experiment: Experiment, values: dict[str, Any]) -> bool:
         if experiment.status not in LIVE:
@@ -296,7 +313,7 @@ class Experiments:
 
     def _launch(self, experiment: Experiment, job: Job) -> Experiment:
         try:
-            self._outputs.write_run(experiment.experiment_id, experiment.record())
+            self.archive.begin(experiment)
         except OSError as error:
             raise OutputUnwritable(error) from error
         try:
@@ -311,8 +328,10 @@ class Experiments:
             )
             self.observe(experiment, failed)
             raise SubmissionRefused(error.diagnosis) from error
-        self.observe(experiment, Observation(experiment.uid, Phase.QUEUED))
-        now = self.get(experiment.experiment_id)
+        self._follow(experiment, Observation(experiment.uid, Phase.QUEUED))
+        now = self.archive.keep(experiment)
+        if now is None:
+            raise UnknownExperiment(experiment.experiment_id)
         if now.status is Status.CANCELLED:  # while we were starting it
             self._launcher.cancel(experiment.job)
         return now
@@ -323,7 +342,7 @@ class Experiments:
         steps: list[Status],
         diagnosis: dict[str, Any],
         seen: Observation,
-    ) -> None:
+    ) -> bool:
         values = dict(diagnosis)
         if seen.started_at:
             values["started_at"] = seen.started_at
@@ -331,22 +350,13 @@ class Experiments:
             values["finished_at"] = seen.finished_at or datetime.now(UTC)
         times = {Status.RUNNING: seen.started_at, steps[-1]: values.get("finished_at")}
         now = datetime.now(UTC)
-        moved = self._store.move(
+        return self._store.move(
             experiment.id,
             attempt=experiment.attempt,
             path=steps,
             times=[times.get(step) or now for step in steps[1:]],
             values=values,
         )
-        if moved and steps[-1] not in LIVE:
-            self._record_end(experiment.experiment_id)
-
-    def _record_end(self, experiment_id: str) -> None:
-        """Write the end into run.json too: the folder outlives the database."""
-        try:
-            self._outputs.write_run(experiment_id, self.get(experiment_id).record())
-        except (OSError, FolderTaken, UnknownExperiment) as error:
-            log.warning("run.json of %r cannot be written: %r", experiment_id, error)
 
     def _folder_is_free(self, experiment_id: str) -> bool:
         try:

@@ -17,10 +17,12 @@ from typing import Any, BinaryIO
 from backend.beneath import open_file, opened_folder
 
 RUN_FILE = "run.json"
+FORGOTTEN_FILE = "forgotten.json"  # stays in the folder of a run that was forgotten
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
+MAX_JSON_BYTES = 2**20  # of run.json, far more than a thousand attempts
 
 
 class FolderTaken(Exception):
@@ -57,23 +59,79 @@ class Outputs:
         except FileNotFoundError:
             return True
 
-    def write_run(self, experiment_id: str, run: dict[str, Any]) -> None:
+    def write_run(
+        self, experiment_id: str, run: dict[str, Any], *, make_folder: bool = True
+    ) -> None:
         """Write `run.json`, what is known of the run, into its folder; make the folder if needed.
 
         `run` has at least `uid`. A reader sees the old file or the new one, never half of it.
 
         Raises:
             FolderTaken: another run's `run.json` is there.
-            OSError: the folder cannot be written (no space, no right).
+            OSError: the folder cannot be written (no space, no right), or is not there and is not
+                to be made.
         """
         folder = self.folder(experiment_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        there = self._read_json(experiment_id, RUN_FILE)
+        if make_folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        there = self.read_run(experiment_id)
         if there is not None and there.get("uid") != run["uid"]:
             raise FolderTaken
         with opened_folder(folder) as directory:
             text = json.dumps(run, ensure_ascii=False, indent=2)
             _write(directory, RUN_FILE, [text.encode()])
+
+    def read_run(self, experiment_id: str) -> dict[str, Any] | None:
+        """Read `run.json`, or give None if there is none or it is no JSON object."""
+        return self._read_json(experiment_id, RUN_FILE)
+
+    def write_forgotten(self, experiment_id: str, forgotten: dict[str, Any]) -> None:
+        """Leave word in the run's folder, if there is one, that the run was forgotten.
+
+        It is no part of `run.json`: nobody who is just writing that can undo it. `forgotten` has
+        at least `uid`.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        with suppress(FileNotFoundError), opened_folder(self.folder(experiment_id)) as directory:
+            _write(directory, FORGOTTEN_FILE, [json.dumps(forgotten, indent=2).encode()])
+
+    def is_forgotten(self, experiment_id: str, uid: str) -> bool:
+        """Tell whether the run of that uid was forgotten, and not started again since."""
+        return (self._read_json(experiment_id, FORGOTTEN_FILE) or {}).get("uid") == uid
+
+    def remember(self, experiment_id: str) -> None:
+        """Take back that the run was forgotten.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        with opened_folder(self.folder(experiment_id)) as directory, suppress(FileNotFoundError):
+            os.unlink(FORGOTTEN_FILE, dir_fd=directory)
+
+    def names(self) -> Iterator[str]:
+        """Name everything in the output folder that could be a run's folder, links included.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and (entry.is_dir() or entry.is_symlink()):
+                    yield entry.name
+
+    def has_begun(self, experiment_id: str, attempt: int) -> bool:
+        """Tell whether the attempt has left a trace: then it was started once."""
+        if self.has_log(experiment_id, attempt) or self.is_finished(experiment_id):
+            return True
+        try:
+            names = {one.name for one in self.folder(experiment_id).iterdir()}
+        except OSError:
+            return False
+        ours = {RUN_FILE, FORGOTTEN_FILE, LOG_FOLDER}
+        traces = {name for name in names - ours if not name.startswith(f".{RUN_FILE}.")}
+        return attempt == 1 and bool(traces)
 
     def has_log(self, experiment_id: str, attempt: int) -> bool:
         """Tell whether the log of an attempt lies in the run's folder."""
@@ -134,8 +192,14 @@ class Outputs:
         return self.folder(experiment_id) / LOG_FOLDER / f"{attempt}.log"
 
     def _read_json(self, experiment_id: str, name: str) -> dict[str, Any] | None:
+        """Read a small file, or give None if it is not there or is no JSON object."""
+        file = self.open(experiment_id, name)
+        if file is None:
+            return None
+        with file:
+            content = file.read(MAX_JSON_BYTES + 1)
         try:
-            parsed = json.loads(self._read_tail(experiment_id, name))
+            parsed = json.loads(content) if len(content) <= MAX_JSON_BYTES else None
         except (ValueError, RecursionError):
             return None
         return parsed if isinstance(parsed, dict) else None

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from backend.adoption import Adoption
 from backend.experiments import Experiments
 from backend.launchers.base import Launcher, LauncherUnavailable, Observation, Phase
 from backend.lifecycle import Status
 from backend.outputs import FolderTaken
 from backend.records import Experiment
-from backend.refusals import OutputUnwritable, SubmissionRefused
+from backend.refusals import OutputUnwritable, SubmissionRefused, UnknownExperiment
 from backend.store.engine import StoreUnavailable
 
 LOOK_SECONDS = 5.0  # at the latest, even if nothing tells of a change
@@ -34,6 +35,7 @@ class Reconciler:
     def __init__(self, experiments: Experiments, launcher: Launcher) -> None:
         """Work on these."""
         self._experiments, self._launcher = experiments, launcher
+        self._adoption = Adoption(experiments.archive)
         self._stopped = threading.Event()
         self._last_good_pass = time.monotonic()
 
@@ -73,6 +75,7 @@ class Reconciler:
         for experiment in live:
             self._reconcile_one(experiment, observed)
         self._end_what_nobody_wants(live, observed)
+        self._adoption.adopt({experiment.job for experiment in live}, observed)
 
     def _reconcile_one(self, experiment: Experiment, observed: Mapping[str, Observation]) -> None:
         seen = observed.get(experiment.job)
@@ -111,5 +114,5 @@ class Reconciler:
     def _launch(self, experiment: Experiment) -> None:
         try:
             self._experiments.launch(experiment)
-        except (OutputUnwritable, FolderTaken, SubmissionRefused) as error:
+        except (OutputUnwritable, FolderTaken, SubmissionRefused, UnknownExperiment) as error:
             log.warning("%r cannot be submitted: %r", experiment.experiment_id, error)

@@ -7,7 +7,6 @@ from typing import Any
 
 from backend.launchers.base import Run
 from backend.lifecycle import Status
-from backend.timestamps import to_text
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,6 @@ class Experiment:
     def run(self) -> Run:
         """Give what a launcher needs to know of the current attempt."""
         return run_of(asdict(self))
-
-    def record(self) -> dict[str, Any]:
-        """Give what run.json says: all but the database's own key."""
-        return {
-            name: to_text(value) if isinstance(value, datetime) else value
-            for name, value in asdict(self).items()
-            if name != "id"
-        }
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a process can be: web, reconcile, migrate; and what all of them do first."""
+"""What a process can be: web, reconcile, migrate, rebuild; and what all of them do first."""
 
 import logging
 import os
@@ -105,3 +105,36 @@ def reconcile(settings: Settings) -> None:
 def migrate(_settings: Settings) -> None:
     """Nothing more: every role prepares the database first."""
     log.info("The database has the schema of this version.")
+
+
+def rebuild(settings: Settings, *, check: bool) -> int:
+    """Make a database that was lost right again; with `check`, only say what differs.
+
+    Returns:
+        1 if something differs, else 0.
+
+    Raises:
+        CannotStart: the database, the Jobs or the output folder cannot be read.
+    """
+    from backend import rebuild as work
+    from backend.experiments import Experiments
+    from backend.launchers import make_launcher
+    from backend.launchers.base import LauncherUnavailable
+
+    launcher = make_launcher(settings)
+    experiments = Experiments.from_settings(settings, launcher)
+    try:
+        if not check:
+            print(work.rebuild(experiments.archive, launcher))
+            return 0
+        count = 0
+        for difference in work.differences(experiments.archive, launcher):
+            print(difference)
+            count += 1
+        print(f"{count} difference(s) between the database, the folders and the Jobs")
+        return 1 if count else 0
+    except (StoreUnavailable, LauncherUnavailable, OSError) as error:
+        raise CannotStart(f"{error}. What was done stays: run it again.") from error
+    finally:
+        experiments.close()
+        launcher.close()

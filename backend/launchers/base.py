@@ -88,7 +88,8 @@ class Observation:
     """What a launcher saw of one run. Times are aware, in UTC; None where not known.
 
     Attributes:
-        run: what was submitted, as the launcher itself remembers it.
+        run: what was submitted, as the launcher itself remembers it; None too of a run that it is
+            just removing.
     """
 
     uid: str
@@ -153,6 +154,9 @@ class Launcher(Protocol):
 
     def cancel(self, handle: str) -> None:
         """Ask the run to end, and return at once. A run that is gone already is no error."""
+
+    def forget(self, handle: str) -> None:
+        """Leave nothing of a run that has ended; one that goes on is asked to end."""
 
     def close(self) -> None:
         """Let go of connections. Runs go on."""

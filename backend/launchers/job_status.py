@@ -26,7 +26,12 @@ def observation(
 
 
 def run_of(job: dict[str, Any]) -> Run | None:
-    """Read the run that a Job was made for from its annotations, or None if they do not say."""
+    """Read the run that a Job was made for from its annotations, or None if they do not say.
+
+    None too if the Job is being deleted: nobody is to take it for a run of theirs any more.
+    """
+    if job["metadata"].get("deletionTimestamp"):
+        return None
     annotations = job["metadata"].get("annotations") or {}
     try:
         run = Run.from_fields(json.loads(annotations.get(RUN, "")))

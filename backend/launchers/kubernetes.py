@@ -114,6 +114,10 @@ class KubernetesLauncher:
             if error.status != 404:
                 raise _unavailable(error) from error
 
+    def forget(self, handle: str) -> None:
+        """Delete the Job, whether it has ended or not."""
+        self.cancel(handle)
+
     def close(self) -> None:
         """End the watches and close the connections."""
         if self._watcher:

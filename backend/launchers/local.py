@@ -162,6 +162,17 @@ class LocalLauncher:
             if runner and _is_locked(state / "lock"):
                 os.kill(runner["pid"], signal.SIGTERM)
 
+    def forget(self, handle: str) -> None:
+        """Remove what is known of a run that has ended; its results stay."""
+        state = self._state / handle
+        if not state.is_dir():
+            return
+        with self._gate(fcntl.LOCK_EX):
+            if not _is_locked(state / "lock"):
+                shutil.rmtree(state, ignore_errors=True)
+                return
+        self.cancel(handle)
+
     def close(self) -> None:
         """End a wait for changes. Runs go on."""
         self._closed.set()

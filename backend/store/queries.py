@@ -69,6 +69,43 @@ class Store:
             return False
         return True
 
+    def restore(
+        self, runs: Sequence[tuple[Values, Sequence[Values]]], is_wanted: Callable[[Values], bool]
+    ) -> list[str]:
+        """Add experiments as they once were, each with its history; what is there stays.
+
+        `is_wanted` is asked of each one when nobody else can add it or forget it any more; what
+        is not wanted then is not added.
+
+        Returns:
+            The experiment_ids that were added.
+        """
+
+        def work(connection: Connection) -> list[str]:
+            ids = [values["experiment_id"] for values, _ in runs]
+            query = select(experiment.c.experiment_id).where(experiment.c.experiment_id.in_(ids))
+            there, added = set(connection.scalars(query)), []
+            for values, steps in runs:
+                if values["experiment_id"] in there:
+                    continue
+                key = connection.execute(insert(experiment).values(**values)).inserted_primary_key
+                row_id = key[0] if key else None
+                if not is_wanted(values):
+                    connection.execute(delete(experiment).where(experiment.c.id == row_id))
+                    continue
+                connection.execute(
+                    insert(transition), [{**step, "experiment": row_id} for step in steps]
+                )
+                added.append(values["experiment_id"])
+            return added
+
+        for _ in runs:
+            try:
+                return self._write(work)
+            except IntegrityError:  # somebody has just added one of them: now it is there
+                continue
+        return self._write(work) if runs else []
+
     def forget(self, experiment_id: str, uid: str) -> None:
         """Remove an experiment and its history."""
         chosen = and_(experiment.c.experiment_id == experiment_id, experiment.c.uid == uid)
@@ -78,6 +115,11 @@ class Store:
         """Find one experiment by its id."""
         query = select(experiment).where(experiment.c.experiment_id == experiment_id)
         return self._read(lambda connection: connection.execute(query).one_or_none())
+
+    def of_ids(self, experiment_ids: Sequence[str]) -> Sequence[Row[Any]]:
+        """Find experiments by their ids, in no order."""
+        query = select(experiment).where(experiment.c.experiment_id.in_(experiment_ids))
+        return self._read(lambda connection: connection.execute(query).all())
 
     def history(self, experiment_id: str) -> Sequence[Row[Any]]:
         """List the transitions of one experiment, oldest first."""
@@ -174,8 +216,19 @@ class Store:
         statement = update(experiment).where(expected).values(changes)
         return self._write(lambda connection: connection.execute(statement).rowcount == 1)
 
-    def retry(self, row_id: int, *, attempt: int, status: str, job: str) -> bool:
+    def retry(
+        self,
+        row_id: int,
+        *,
+        attempt: int,
+        status: str,
+        job: str,
+        following: int | None = None,
+        reason: str = "retry",
+    ) -> bool:
         """Begin the next attempt of an experiment that has ended, whose Job is to be `job`.
+
+        `following` is that attempt, if it is not the next one.
 
         Returns:
             False if it is not in that status, in that attempt, any more: nothing changed.
@@ -186,16 +239,17 @@ class Store:
             experiment.c.attempt == attempt,
         )
         now = datetime.now(UTC)
+        following = following or attempt + 1
         cleared = dict.fromkeys(
             ("reason", "message", "remedy", "started_at", "finished_at", "cancel_requested_at")
         )
-        changes = {"status": "submitting", "attempt": attempt + 1, "job": job, "updated_at": now}
+        changes = {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
         step = {
             "experiment": row_id,
-            "attempt": attempt + 1,
+            "attempt": following,
             "from_status": status,
             "to_status": "submitting",
-            "reason": "retry",
+            "reason": reason,
             "at": now,
         }
 

@@ -46,6 +46,9 @@ class FakeLauncher:
         self._check()
         self.jobs.pop(handle, None)
 
+    def forget(self, handle):
+        self.cancel(handle)
+
     def close(self):
         pass
 

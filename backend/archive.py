@@ -1,0 +1,189 @@
+"""Keeps run.json of every run in line with the database, and makes the database right from it.
+
+The database can be lost, and a run's folder stays: its run.json holds the whole record and history.
+It is written before a Job is made, and after each change of status.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from backend import run_file
+from backend.launchers.base import Run
+from backend.outputs import FolderTaken, Outputs
+from backend.records import Experiment, Transition
+from backend.run_file import RunFile, Unusable
+from backend.store.queries import Store, Values
+from backend.timestamps import to_text
+
+log = logging.getLogger(__name__)
+
+
+class Forgotten(Exception):
+    """Somebody wanted the run forgotten."""
+
+
+class Archive:
+    """The run.json of every run, and the rows that belong to them.
+
+    Every method that asks the database raises StoreUnavailable when it is away.
+    """
+
+    def __init__(self, store: Store, outputs: Outputs) -> None:
+        """Work on these."""
+        self._store, self._outputs = store, outputs
+
+    def begin(self, experiment: Experiment) -> None:
+        """Write run.json of a run that is about to be started; make its folder if needed.
+
+        Raises:
+            FolderTaken: the folder is another run's.
+            OSError: it cannot be written.
+        """
+        record = run_file.render(experiment, self.history(experiment.experiment_id))
+        self._outputs.write_run(experiment.experiment_id, record)
+        self._outputs.remember(experiment.experiment_id)
+
+    def keep(self, experiment: Experiment) -> Experiment | None:
+        """Bring run.json in line with the database, as far as it can be written.
+
+        Returns:
+            The experiment as it now is, or None if it is there no more.
+        """
+        written = None
+        # Of several that write, the last one sees what the others have changed.
+        while (now := self._find(experiment)) and now != written:
+            record = run_file.render(now, self.history(now.experiment_id))
+            try:
+                self._outputs.write_run(now.experiment_id, record, make_folder=False)
+            except (OSError, FolderTaken) as error:
+                log.warning("run.json of %r cannot be written: %r", now.experiment_id, error)
+                return now
+            written = now
+        return now
+
+    def forget(self, experiment: Experiment) -> None:
+        """Leave word in the run's folder that it was forgotten, so that it does not come back.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        word = {"uid": experiment.uid, "forgotten_at": to_text(datetime.now(UTC))}
+        self._outputs.write_forgotten(experiment.experiment_id, word)
+
+    def history(self, experiment_id: str) -> list[Transition]:
+        """List an experiment's changes of status, oldest first."""
+        return [
+            Transition(row.attempt, row.from_status, row.to_status, row.reason, row.at)
+            for row in self._store.history(experiment_id)
+        ]
+
+    def names(self) -> Iterator[str]:
+        """Name every folder that may be a run's.
+
+        Raises:
+            OSError: the output folder cannot be read.
+        """
+        return self._outputs.names()
+
+    def read(self, name: str) -> RunFile:
+        """Read the run.json in the folder of that name.
+
+        Raises:
+            Unusable: there is none, or no experiment can be made from it.
+            Forgotten: the run was forgotten.
+        """
+        content = self._outputs.read_run(name)
+        if content is None:
+            raise Unusable("it holds no run.json that can be read")
+        found = run_file.parse(content, name)
+        if self._outputs.is_forgotten(name, found.run.uid):
+            raise Forgotten
+        return found
+
+    def experiments(self, experiment_ids: Sequence[str]) -> dict[str, Experiment]:
+        """Find by their ids the experiments that the database knows."""
+        rows = self._store.of_ids(experiment_ids)
+        return {row.experiment_id: Experiment.from_row(row) for row in rows}
+
+    def page(self, after: int | None, limit: int) -> list[Experiment]:
+        """List experiments, newest first, from the one that follows key `after`."""
+        return [Experiment.from_row(row) for row in self._store.page(limit=limit, after=after)]
+
+    def restore(self, files: Sequence[RunFile], runs: Collection[Run]) -> list[str]:
+        """Add the experiments of these files to the database; what is there stays as it is.
+
+        A run that was to be submitted when its file was written is `queued` if its Job is among
+        `runs` or it has left a trace: it must not be started again by a guess. If its Job is
+        gone, the reconciler says what became of it.
+
+        Returns:
+            The experiment_ids that were added.
+        """
+        now = datetime.now(UTC)
+        there = set(runs)
+        begun = [
+            one.begun(now)
+            if one.run in there or self._outputs.has_begun(one.run.experiment_id, one.run.attempt)
+            else one
+            for one in files
+        ]
+        rows = [(one.values, [asdict(step) for step in one.history]) for one in begun]
+        return self._store.restore(rows, self._is_wanted)
+
+    def adopt(self, run: Run, since: datetime) -> bool:
+        """Make a run known of which its Job is there, and the database knows nothing.
+
+        What run.json says of it counts; if there is none, one is written, as of `since`.
+
+        Returns:
+            False if there is an experiment of that id by now.
+
+        Raises:
+            Forgotten: the run was forgotten.
+            FolderTaken: its folder is another run's.
+            Unusable: it cannot be a run of ours.
+            OSError: its run.json cannot be written.
+        """
+        name = run.experiment_id
+        if self._outputs.is_forgotten(name, run.uid):
+            raise Forgotten
+        try:
+            found = self.read(name)
+        except Unusable:
+            content = run_file.adopted(run, since)
+            found = run_file.parse(content, name)
+            self._outputs.write_run(name, content)
+        if found.run.uid != run.uid:
+            raise FolderTaken
+        return bool(self.restore([found], [run]))
+
+    def adopt_attempt(self, experiment: Experiment, run: Run) -> bool:
+        """Bring an experiment that has ended to a later attempt, whose Job is there.
+
+        Returns:
+            False if it has changed meanwhile.
+        """
+        moved = self._store.retry(
+            experiment.id,
+            attempt=experiment.attempt,
+            status=experiment.status,
+            job=run.handle,
+            following=run.attempt,
+            reason="adopted",
+        )
+        if moved:
+            self.keep(experiment)
+        return moved
+
+    def _is_wanted(self, values: Values) -> bool:
+        """Tell whether the folder still holds that run, and nobody wants it forgotten."""
+        name, uid = values["experiment_id"], values["uid"]
+        content: dict[str, Any] = self._outputs.read_run(name) or {}
+        return content.get("uid") == uid and not self._outputs.is_forgotten(name, uid)
+
+    def _find(self, experiment: Experiment) -> Experiment | None:
+        row = self._store.get(experiment.experiment_id)
+        return Experiment.from_row(row) if row and row.uid == experiment.uid else None
