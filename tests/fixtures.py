@@ -1,11 +1,20 @@
 """What unit and API tests work on: the real app and store on SQLite, and a launcher that starts
 nothing."""
 
+from datetime import timedelta
+
 import pytest
 
+from backend import reconciler as reconciler_module
 from backend.app import make_app
+from backend.launchers.base import Observation
+from backend.reconciler import Reconciler
+from backend.records import Parameters
 from backend.settings import Settings
+from backend.store.tables import experiment as table
 from tests.fakes.launcher import FakeLauncher
+
+PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 
 @pytest.fixture
@@ -47,3 +56,43 @@ def experiments(app):
 @pytest.fixture
 def store(experiments):
     return experiments._store
+
+
+@pytest.fixture
+def archive(experiments):
+    return experiments.archive
+
+
+@pytest.fixture
+def reconciler(experiments, launcher, monkeypatch):
+    monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(0))
+    return Reconciler(experiments, launcher)
+
+
+@pytest.fixture
+def lose(store):
+    """Lose every row, or one."""
+
+    def lose(experiment_id=None):
+        statement = table.delete()
+        if experiment_id:
+            statement = statement.where(table.c.experiment_id == experiment_id)
+        store._write(lambda connection: connection.execute(statement))
+
+    return lose
+
+
+@pytest.fixture
+def made(experiments, launcher):
+    """Bring a run to a status."""
+
+    def make(experiment_id, *phases):
+        experiments.submit(experiment_id, PARAMETERS)
+        for phase in phases:
+            one = experiments.get(experiment_id)
+            seen = Observation(one.uid, phase, run=one.run)
+            launcher.jobs[one.job] = seen
+            experiments.observe(one, seen)
+        return experiments.get(experiment_id)
+
+    return make

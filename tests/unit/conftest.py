@@ -1,1 +1,12 @@
-from tests.fixtures import app, client, experiments, launcher, settings, store  # noqa: F401
+from tests.fixtures import (  # noqa: F401  # noqa: F401
+    app,
+    archive,
+    client,
+    experiments,
+    launcher,
+    lose,
+    made,
+    reconciler,
+    settings,
+    store,
+)

@@ -1,0 +1,140 @@
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import pytest
+
+from backend import run_file
+from backend.launchers.base import Run
+from backend.lifecycle import Status
+from backend.records import Experiment, Transition, new_values, run_of
+from backend.run_file import Unusable, parse, render
+from tests.unit.test_experiments import PARAMETERS
+
+NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
+LATER = datetime(2024, 2, 29, 13, tzinfo=UTC)
+HISTORY = [
+    Transition(1, None, Status.SUBMITTING, None, NOW),
+    Transition(1, Status.SUBMITTING, Status.FAILED, "trainer_failed", LATER),
+]
+
+
+def an_experiment(experiment_id="실험 1"):
+    empty = dict.fromkeys(("message", "remedy", "started_at", "cancel_requested_at"))
+    ended = {"status": Status.FAILED, "finished_at": LATER, "reason": "trainer_failed"}
+    return Experiment(id=7, **new_values(experiment_id, PARAMETERS) | empty | ended)
+
+
+def content(**changes):
+    """Give what lies in the folder, as JSON brings it back."""
+    return json.loads(json.dumps(render(an_experiment(), HISTORY))) | changes
+
+
+def test_it_works():
+    experiment = an_experiment()
+    file = parse(json.loads(json.dumps(render(experiment, HISTORY))), "실험 1")
+
+    assert {"id": 7, **file.values} == asdict(experiment)
+    assert file.history == tuple(HISTORY)
+    assert (file.run, file.parameters) == (experiment.run, PARAMETERS)
+
+
+def test_a_run_of_which_only_its_job_is_known():
+    values = new_values("first", PARAMETERS)
+    file = parse(run_file.adopted(run_of(values), NOW), "first")
+
+    assert file.values["status"] is Status.QUEUED
+    assert file.values["created_at"] == NOW
+    assert [(one.to_status, one.reason) for one in file.history] == [
+        ("submitting", "adopted"),
+        ("queued", "adopted"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({"status": "submitting", "finished_at": None}, ["submitting"]),
+        ({}, ["submitting", "failed"]),
+        ({"started_at": "2024-02-29T12:30:00Z"}, ["submitting", "running", "failed"]),
+    ],
+)
+def test_a_record_without_history_is_understood(changes, steps):
+    old = content(**changes)
+    del old["history"]
+    file = parse(old, "실험 1")
+
+    assert [one.to_status for one in file.history] == steps
+    assert file.history[-1].at == (file.values["finished_at"] or file.values["created_at"])
+
+
+def test_what_has_begun_is_not_submitted_again():
+    submitting = parse(content(status="submitting", finished_at=None), "실험 1")
+    begun = submitting.begun(LATER)
+
+    assert begun.values["status"] is Status.QUEUED
+    assert begun.history[-1].reason == "rebuilt"
+    assert parse(content(), "실험 1").begun(LATER).values["status"] is Status.FAILED
+
+
+STEP = {"attempt": 1, "from_status": None, "to_status": "submitting", "reason": None}
+AT = {"at": "2024-02-29T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"experiment_id": "another"},
+        {"experiment_id": "../실험 1"},
+        {"experiment_id": None},
+        {"uid": "../../etc"},
+        {"uid": "0" * 33},
+        {"model": "Auto Encoder"},
+        {"model": "a" * 60},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": -1.0},
+        {"learning_rate": "0.001"},
+        {"epoch": 0},
+        {"epoch": 2**40},
+        {"epoch": True},
+        {"attempt": 0},
+        {"attempt": 2**40},
+        {"dataset": "../secret.npz"},
+        {"dataset": "\ud800"},
+        {"dataset": 1},
+        {"status": "done"},
+        {"status": None},
+        {"created_at": None},
+        {"created_at": "2024-02-29T12:00:00"},
+        {"created_at": "0001-01-01T00:00:00Z"},
+        {"updated_at": "9999-12-31T23:59:59-14:00"},
+        {"updated_at": 5},
+        {"reason": "a sentence"},
+        {"reason": "x" * 65},
+        {"reason": 1},
+        {"message": "x" * 70_000},
+        {"message": "\ud800"},
+        {"remedy": 1},
+        {"history": 1},
+        {"history": {"a": 1}},
+        {"history": [STEP]},
+        {"history": [STEP | AT | {"to_status": "gone"}]},
+        {"history": [STEP | AT | {"attempt": "1"}]},
+        {"history": [STEP | AT | {"reason": "\n"}]},
+    ],
+)
+def test_what_a_trainer_wrote_over_it_is_not_believed(changes):
+    with pytest.raises(Unusable):
+        parse(content(**changes), "실험 1")
+
+
+def test_a_folder_of_another_name_is_another_runs():
+    with pytest.raises(Unusable, match="실험 1"):
+        parse(content(), "elsewhere")
+
+
+def test_the_name_of_the_job_is_made_anew():
+    file = parse(content(job="kube-system-pod"), "실험 1")
+
+    assert file.values["job"] == Run(**{**asdict(file.run)}).handle
