@@ -47,7 +47,10 @@ class House:
             (folder / name).symlink_to(ROOT / name)
 
     def start(self, role, **variables):
-        """Start a role with further variables; `BIND` is a free address unless given."""
+        """Start a role (and its options) with further variables.
+
+        `BIND` is a free address unless given.
+        """
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         environ = inherited | self._environ | {"BIND": free_address()} | variables
         number = len(self._processes)
@@ -69,7 +72,7 @@ class Backend:
         self._stdout, self._stderr = folder / f"{number}.stdout", folder / f"{number}.stderr"
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "backend", role],
+                [sys.executable, "-m", "backend", *role.split()],
                 cwd=folder,
                 env=environ,
                 stdin=subprocess.DEVNULL,

@@ -246,3 +246,27 @@ def test_what_has_ended_is_not_cancelled_any_more(twin, launcher):
     launcher.cancel(A_RUN.handle)
 
     assert phase_of(twin.launcher(), A_RUN) in (None, Phase.SUCCEEDED)
+
+
+def test_what_is_forgotten_is_missing(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    twin.end(A_RUN, 0)
+
+    launcher.forget(A_RUN.handle)
+    launcher.forget(A_RUN.handle)
+
+    assert launcher.observe() == twin.launcher().observe() == {}
+
+
+def test_forgetting_a_run_that_goes_on_ends_it(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+
+    launcher.forget(A_RUN.handle)
+
+    eventually(lambda: phase_of(launcher, A_RUN) in (None, Phase.CANCELLED))
+
+
+def test_forgetting_what_is_not_there_is_no_error(launcher):
+    launcher.forget("autoencoder-never-was-1")

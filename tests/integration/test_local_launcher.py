@@ -234,6 +234,19 @@ def test_an_ended_run_is_forgotten_after_its_time_to_live_and_its_results_stay(t
     assert (twin.folder(A_RUN) / "logs" / "1.log").exists()
 
 
+def test_of_a_lost_run_that_is_forgotten_nothing_is_left(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    os.kill(pid_of_runner(twin, A_RUN), signal.SIGKILL)
+    reaches(launcher, A_RUN, Phase.FAILED)
+
+    launcher.forget(A_RUN.handle)
+
+    assert launcher.observe() == {}
+    assert not (twin.state / A_RUN.handle).exists()
+    assert (twin.folder(A_RUN) / "logs" / "1.log").exists()
+
+
 def test_a_run_that_cannot_be_started_now_may_be_later(settings):
     launcher = LocalLauncher(settings, trainer=TRAINER)
     obstacle = settings.output_dir / ".local"

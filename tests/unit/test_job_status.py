@@ -95,6 +95,16 @@ def test_a_job_that_is_being_deleted_changes_nothing():
     assert see(deleted, pod("Running", state=RUNNING)).phase is Phase.UNKNOWN
 
 
+def test_a_job_that_is_being_deleted_is_nobodys_run_any_more():
+    run = Run("a", "u", "autoencoder", 0.1, 1, None, 1)
+    rendered = render(run, Settings.from_environment({}))
+    assert see(rendered).run == run
+
+    rendered["metadata"]["deletionTimestamp"] = ENDED
+    rendered["status"] = {"conditions": [condition("Complete")]}
+    assert see(rendered).run is None
+
+
 def test_a_dead_node_is_told_from_a_slow_pod():
     lost = pod("Running", state=RUNNING)
 
