@@ -39,7 +39,8 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     register_errors(app)
     launcher = launcher or make_launcher(settings)
     app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
-    app.extensions["results"] = Results(Outputs(settings.output_dir))
+    outputs = Outputs(settings.output_dir)
+    app.extensions |= {"outputs": outputs, "results": Results(outputs)}
     register_routes(app)
     app.spec_processor(openapi.describe)
     return app

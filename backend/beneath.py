@@ -6,10 +6,16 @@ nothing that is exchanged between a check and the opening can lead elsewhere.
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+
+MAX_DEPTH = 16  # folders in one another, each of which is held open
+MAX_TIME = 253_402_300_799  # seconds: the end of the year 9999
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO that somebody planted must not hold us.
@@ -63,3 +69,78 @@ def _open_regular(name: str, folder: int) -> BinaryIO | None:
         return os.fdopen(descriptor, "rb", buffering=0)
     os.close(descriptor)
     return None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A regular file beneath a folder.
+
+    Attributes:
+        path: from that folder, parts joined by `/`.
+        size: bytes.
+        modified: aware, UTC.
+    """
+
+    path: str
+    size: int
+    modified: datetime
+
+
+def is_public(part: str) -> bool:
+    """Tell whether others may see what has this name.
+
+    Names with a leading dot are temporaries and locks. A backslash is a way out of the folder where
+    an archive is unpacked on Windows; control characters and what is no UTF-8 fit in no address.
+    """
+    odd = {"Cc", "Cs"} & {unicodedata.category(character) for character in part}
+    return is_name(part) and not part.startswith(".") and "\\" not in part and not odd
+
+
+def list_files(root: Path, *parts: str, limit: int) -> tuple[list[Entry], bool]:
+    """List the public regular files beneath a folder, sorted by path; links are no files.
+
+    Returns:
+        The files, and whether that is all: a folder of more than `limit` entries, or of more than
+        MAX_DEPTH folders in one another, is listed in part.
+    """
+    left = _Left(limit)
+    found: list[Entry] = []
+    with ExitStack() as stack, suppress(OSError):  # nothing there yet
+        folder = stack.enter_context(opened_folder(root))
+        for part in parts:
+            folder = stack.enter_context(opened_folder(part, within=folder))
+        found.extend(_files(folder, "", 0, left))
+    return sorted(found, key=lambda entry: entry.path), left.enough
+
+
+def entry_of(path: str, file: os.stat_result) -> Entry:
+    """Describe a file. Who wrote it can have set any time: an impossible one is cut."""
+    seconds = min(max(file.st_mtime, 0), MAX_TIME)
+    return Entry(path, file.st_size, datetime.fromtimestamp(seconds, UTC))
+
+
+@dataclass
+class _Left:
+    entries: int
+    enough: bool = True
+
+
+def _files(folder: int, prefix: str, depth: int, left: _Left) -> Iterator[Entry]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if left.entries == 0:
+                left.enough = False
+                return
+            left.entries -= 1
+            if not is_public(entry.name):
+                continue
+            path = f"{prefix}{entry.name}"
+            with suppress(OSError):  # it may be gone, or have become a link
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    yield entry_of(path, found)
+                elif stat.S_ISDIR(found.st_mode) and depth == MAX_DEPTH:
+                    left.enough = False
+                elif stat.S_ISDIR(found.st_mode):
+                    with opened_folder(entry.name, within=folder) as inner:
+                        yield from _files(inner, f"{path}/", depth + 1, left)

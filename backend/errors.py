@@ -11,7 +11,7 @@ from flask import Response, json
 from werkzeug.exceptions import HTTPException
 
 from backend.launchers.base import LauncherUnavailable
-from backend.outputs import FolderTaken
+from backend.outputs import MAX_FILES, FolderTaken
 from backend.refusals import (
     HasEnded,
     NotRetriable,
@@ -19,8 +19,10 @@ from backend.refusals import (
     OutputUnwritable,
     StillLive,
     SubmissionRefused,
+    TooManyFiles,
     UnknownDataset,
     UnknownExperiment,
+    UnknownFile,
 )
 from backend.store.engine import StoreUnavailable
 from backend.store.schema import SchemaError
@@ -94,6 +96,16 @@ def _output_unwritable(error: OutputUnwritable) -> Answer:
 _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
     UnknownDataset: _unknown_dataset,
     UnknownExperiment: lambda error: (404, f"There is no experiment {str(error)!r}.", {}),
+    UnknownFile: lambda error: (
+        404,
+        f"There is no file {str(error)!r} here; the address above it lists what there is.",
+        {},
+    ),
+    TooManyFiles: lambda _error: (
+        409,
+        f"The folder holds more than {MAX_FILES} files: download those you need one by one.",
+        {},
+    ),
     OtherParameters: _other_parameters,
     HasEnded: lambda error: (409, f"{error.experiment_id!r} has {error.status} already.", {}),
     StillLive: lambda error: (

@@ -9,6 +9,11 @@ _TEXTS = {
     "/experiments/{experiment_id}/logs": "epoch 1/20  loss 0.679  val_loss 0.481\n",
 }
 
+_BINARIES = {
+    "/experiments/{experiment_id}/files/{path}": "application/octet-stream",
+    "/experiments/{experiment_id}/files.zip": "application/zip",
+}
+
 
 def describe(document: Any) -> Any:
     """Name the content types that are truly taken and given."""
@@ -19,6 +24,10 @@ def describe(document: Any) -> Any:
     for path, example in _TEXTS.items():
         answer = document["paths"][path]["get"]["responses"]["200"]
         answer["content"] = {"text/plain": {"schema": {"type": "string"}, "example": example}}
+    for path, content_type in _BINARIES.items():
+        responses = document["paths"][path]["get"]["responses"]
+        for status in {"200", "206"} & responses.keys():
+            responses[status]["content"] = {content_type: {"schema": {}}}
     return document
 
 

@@ -4,6 +4,7 @@ The only place that joins a path with an id. What lies in a run's folder was wri
 which is not trusted: links are not followed.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,13 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from backend.beneath import open_file, opened_folder
+from backend.beneath import Entry, is_public, list_files, open_file, opened_folder
 
 RUN_FILE = "run.json"
 FORGOTTEN_FILE = "forgotten.json"  # stays in the folder of a run that was forgotten
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
+MAX_FILES = 10_000  # of one run's folder are listed
+PIECE_BYTES = 1024 * 1024
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 MAX_JSON_BYTES = 2**20  # of run.json, far more than a thousand attempts
 
@@ -46,6 +49,30 @@ class Outputs:
             The file, unbuffered, or None if there is none: what lies behind a link is none.
         """
         return open_file(self._root, (experiment_id, *parts))
+
+    def files(self, experiment_id: str) -> tuple[list[Entry], bool]:
+        """List the files in the run's folder, and say whether these are all of them.
+
+        Temporaries, locks and links are not listed; see beneath.list_files.
+        """
+        return list_files(self._root, experiment_id, limit=MAX_FILES)
+
+    def open_listed(self, experiment_id: str, path: str) -> BinaryIO | None:
+        """Open a file by its path as `files` lists it; None if there is none."""
+        parts = path.split("/")
+        return self.open(experiment_id, *parts) if all(map(is_public, parts)) else None
+
+    def sha256(self, experiment_id: str, entry: Entry) -> str | None:
+        """Give the digest of a listed file, in hexadecimal; None if it is gone."""
+        file = self.open_listed(experiment_id, entry.path)
+        if file is None:
+            return None
+        digest, left = hashlib.sha256(), entry.size
+        with file:
+            while left and (piece := file.read(min(PIECE_BYTES, left))):
+                left -= len(piece)  # what a trainer adds meanwhile is not waited for
+                digest.update(piece)
+        return digest.hexdigest()
 
     def is_free(self, experiment_id: str) -> bool:
         """Tell whether a new run would overwrite nothing.

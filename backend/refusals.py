@@ -13,6 +13,14 @@ class UnknownExperiment(Exception):
     """There is no experiment of that id."""
 
 
+class UnknownFile(Exception):
+    """There is no such file, or none that others may see."""
+
+
+class TooManyFiles(Exception):
+    """A run's folder holds more files than can be put into one archive."""
+
+
 class UnknownDataset(Exception):
     """The input folder holds no such data set.
 

@@ -1,13 +1,18 @@
 """What a request for a run's results may hold and what the answer holds; see schemas.py."""
 
+from typing import Any
+
 from apiflask import Schema
-from apiflask.fields import Dict, Float, Integer, List, String
+from apiflask.fields import Boolean, DateTime, Dict, Float, Integer, List, Nested, String
 from apiflask.validators import OneOf, Range
 from marshmallow import RAISE
 
+from backend.beneath import Entry
 from backend.lifecycle import Status
 from backend.results import MAX_EPOCH
+from backend.timestamps import to_text
 
+MAX_DIGEST_BYTES = 2**30  # of one listing are read for it
 MAX_POINTS = 100_000  # of one answer
 
 
@@ -56,3 +61,46 @@ class CurveOut(Schema):
             "example": {"loss": [0.5, 0.25], "val_loss": [0.5, None]},
         },
     )
+
+
+class FilesIn(Schema):
+    """What to say of each file."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {"unknown": "is not known: there is sha256."}  # noqa: RUF012  (as above)
+
+    sha256 = Boolean(
+        load_default=False,
+        metadata={"description": "Read the files for their digests, the first GiB of them."},
+    )
+
+
+class FileOut(Schema):
+    """A file."""
+
+    path = String(metadata={"example": "logs/1.log"})
+    size = Integer(metadata={"description": "Bytes.", "example": 1234})
+    modified = DateTime()
+    sha256 = String(
+        allow_none=True,
+        metadata={"description": "If it was asked for; null beyond the first GiB."},
+    )
+
+
+class FilesOut(Schema):
+    """The files in a run's folder."""
+
+    experiment_id = String(metadata={"example": "run-1"})
+    files = List(Nested(FileOut), metadata={"description": "Sorted by path."})
+    complete = Boolean(
+        metadata={"description": "False if there are more than the 10,000 that are looked at."}
+    )
+
+
+def file_out(entry: Entry) -> dict[str, Any]:
+    """Give a file as JSON has it."""
+    return {"path": entry.path, "size": entry.size, "modified": to_text(entry.modified)}

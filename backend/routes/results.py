@@ -1,4 +1,4 @@
-"""Results: the curve of a run."""
+"""Results: the curve of a run, and the files in its folder."""
 
 from typing import Any
 
@@ -8,8 +8,18 @@ from flask import Response, current_app, request
 from marshmallow import RAISE
 
 from backend.experiments import Experiments
-from backend.result_schemas import CurveIn, CurveOut
+from backend.outputs import Outputs
+from backend.refusals import TooManyFiles, UnknownFile
+from backend.result_schemas import (
+    MAX_DIGEST_BYTES,
+    CurveIn,
+    CurveOut,
+    FilesIn,
+    FilesOut,
+    file_out,
+)
 from backend.results import Results
+from backend.routes.downloads import send, send_zip
 
 blueprint = APIBlueprint("results", __name__, tag="Results")
 
@@ -31,9 +41,8 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     A line that is not finished comes with the next call. With an `ETag`, a poll that finds nothing
     new costs next to nothing.
     """
-    experiments: Experiments = current_app.extensions["experiments"]
     results: Results = current_app.extensions["results"]
-    experiment = experiments.get(experiment_id)
+    experiment = _experiments().get(experiment_id)
     response = Response(content_type="application/json")
     version = results.version(experiment_id)
     response.set_etag(f"{version}-{experiment.attempt}-{experiment.status}")
@@ -51,3 +60,75 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
         }
     )
     return response
+
+
+@blueprint.get("/experiments/<experiment_id>/files")
+@blueprint.input(FilesIn, location="query", unknown=RAISE)
+@blueprint.output(FilesOut, description="The files so far")
+@blueprint.doc(summary="List a run's files", responses=[404, 503])
+def list_files(experiment_id: str, query_data: dict[str, Any]) -> Response:
+    """List every file in a run's folder, and in the folders in it.
+
+    Temporaries and locks (a leading `.`) and links are left out.
+    """
+    outputs = _outputs_of(experiment_id)
+    entries, complete = outputs.files(experiment_id)
+    files, left = [file_out(entry) for entry in entries], MAX_DIGEST_BYTES
+    for entry, file in zip(entries, files, strict=True) if query_data["sha256"] else ():
+        left -= entry.size
+        file["sha256"] = outputs.sha256(experiment_id, entry) if left >= 0 else None
+    content = {"experiment_id": experiment_id, "files": files, "complete": complete}
+    return Response(orjson.dumps(content), content_type="application/json")
+
+
+@blueprint.get("/experiments/<experiment_id>/files/<path:path>")
+@blueprint.doc(
+    summary="Download a file",
+    responses={
+        200: "The file; PNG and JPEG are shown by a browser, anything else is saved",
+        206: "A part of it (Range)",
+        304: "It is as it was (If-None-Match, If-Modified-Since)",
+        404: "There is no such experiment, or no such file",
+        416: "It is shorter than that (Range)",
+        503: "The database is away",
+    },
+)
+def download_file(experiment_id: str, path: str) -> Response:
+    """Download one file of a run's folder, as far as it is written."""
+    file = _outputs_of(experiment_id).open_listed(experiment_id, path)
+    if file is None:
+        raise UnknownFile(path)
+    return send(file, path.rpartition("/")[2])
+
+
+@blueprint.get("/experiments/<experiment_id>/files.zip")
+@blueprint.doc(
+    summary="Download a run's folder",
+    responses={
+        200: "Every file that the list has",
+        404: "There is no such experiment",
+        409: "There are more files than the list can have",
+        503: "The database is away",
+    },
+)
+def download_files(experiment_id: str) -> Response:
+    """Download all files of a run's folder in one archive, which is made while it is sent."""
+    outputs = _outputs_of(experiment_id)
+    entries, complete = outputs.files(experiment_id)
+    if not complete:
+        raise TooManyFiles
+    opened = ((entry, outputs.open_listed(experiment_id, entry.path)) for entry in entries)
+    there = ((entry, file) for entry, file in opened if file is not None)
+    return send_zip(there, f"{experiment_id}.zip")
+
+
+def _outputs_of(experiment_id: str) -> Outputs:
+    """Give the folders, once it is sure that there is such an experiment."""
+    _experiments().get(experiment_id)
+    outputs: Outputs = current_app.extensions["outputs"]
+    return outputs
+
+
+def _experiments() -> Experiments:
+    experiments: Experiments = current_app.extensions["experiments"]
+    return experiments

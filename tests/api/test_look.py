@@ -178,6 +178,6 @@ def test_the_openapi_document_has_every_route(client, app):
     document = client.get("/openapi.json").json
     for rule in app.url_map.iter_rules():
         if not rule.endpoint.startswith(("openapi", "static")):
-            path = rule.rule.replace("<", "{").replace(">", "}")
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             assert path in document["paths"], path
     assert "multipart/form-data" in document["paths"]["/test"]["post"]["requestBody"]["content"]
