@@ -5,6 +5,7 @@ from typing import cast
 from apiflask import APIFlask
 
 from backend import __version__, forms, openapi
+from backend.access import register_access
 from backend.errors import register_errors
 from backend.experiments import Experiments
 from backend.launchers import make_launcher
@@ -37,6 +38,7 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_errors(app)
+    register_access(app, settings)
     launcher = launcher or make_launcher(settings)
     app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
     outputs = Outputs(settings.output_dir)

@@ -26,6 +26,7 @@ from backend.refusals import (
 )
 from backend.store.engine import StoreUnavailable
 from backend.store.schema import SchemaError
+from backend.tokens import TokensError
 
 RETRY_AFTER_SECONDS = 2
 
@@ -130,6 +131,11 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
         502,
         f"{error.diagnosis.message} {error.diagnosis.remedy}",
         {"reason": error.diagnosis.reason},
+    ),
+    TokensError: lambda _error: (
+        503,
+        "The server's file of tokens cannot be used: nobody is let in. Its log says why.",
+        {},
     ),
     SchemaError: lambda error: (503, str(error), {}),
     StoreUnavailable: lambda _error: (

@@ -93,11 +93,14 @@ class Experiments:
         """Close all connections to the database; the next question opens new ones."""
         self._store.close()
 
-    def submit(self, experiment_id: str, parameters: Parameters) -> tuple[Outcome, Experiment]:
+    def submit(
+        self, experiment_id: str, parameters: Parameters, *, by: str | None = None
+    ) -> tuple[Outcome, Experiment]:
         """Start a run, once, however often and from wherever this is called.
 
         The intent is committed before anything is started, and the Job's name is made from the
         id: whatever breaks in between, the reconciler finds the intent and starts the same Job.
+        `by` names who wants it, here and below: it stands in the history.
 
         Raises:
             OtherParameters: the id is taken.
@@ -112,7 +115,7 @@ class Experiments:
             values = new_values(experiment_id, parameters)
             job = self._launcher.render(run_of(values))
             if self._folder_is_free(experiment_id):
-                self._store.insert(values)
+                self._store.insert(values, actor=by)
             existing = self._find(experiment_id)
             if existing is None:
                 raise FolderTaken
@@ -182,7 +185,7 @@ class Experiments:
             return now  # somebody else was quicker
         return self._launch(now, self._launcher.render(now.run))
 
-    def cancel(self, experiment_id: str) -> Experiment:
+    def cancel(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Ask a run to end; one that was cancelled before is no error.
 
         The wish is committed first. Whether the run was cancelled or had come to its end is
@@ -194,13 +197,14 @@ class Experiments:
         """
         experiment = self.get(experiment_id)
         now = datetime.now(UTC)
-        while not self._note(experiment, {"cancel_requested_at": now}):
+        wish = {"cancel_requested_at": now, "cancel_requested_by": by}
+        while not self._note(experiment, wish):
             experiment = self.get(experiment_id)  # it moved on meanwhile
             if experiment.status is Status.CANCELLED:
                 return experiment
             if experiment.status not in LIVE:
                 raise HasEnded(experiment_id, experiment.status)
-        experiment = replace(experiment, cancel_requested_at=now)
+        experiment = replace(experiment, cancel_requested_at=now, cancel_requested_by=by)
         self.archive.keep(experiment)
         self.logs.keep(experiment)
         try:
@@ -209,7 +213,7 @@ class Experiments:
             log.warning("%r cannot be cancelled yet: %s", experiment_id, error)
         return experiment
 
-    def retry(self, experiment_id: str) -> Experiment:
+    def retry(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Start a failed or cancelled run once more, as the next attempt, from its checkpoint.
 
         Raises:
@@ -226,6 +230,7 @@ class Experiments:
             attempt=experiment.attempt,
             status=experiment.status,
             job=following_run.handle,
+            actor=by,
         ):
             raise NotRetriable(experiment_id, self.get(experiment_id).status)
         submitting = self.get(experiment_id)
@@ -235,7 +240,7 @@ class Experiments:
             log.warning("%r cannot be started yet: %s", experiment_id, error)
             return submitting
 
-    def delete(self, experiment_id: str, *, outputs: bool) -> None:
+    def delete(self, experiment_id: str, *, outputs: bool, by: str | None = None) -> None:
         """Forget a run that has ended, and its folder too if `outputs` says so.
 
         Raises:
@@ -257,6 +262,7 @@ class Experiments:
         except OSError as error:
             raise OutputUnwritable(error) from error
         self._store.forget(experiment_id, experiment.uid)
+        log.info("%r is forgotten, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
 
     def observe(self, experiment: Experiment, seen: Observation) -> None:
         """Bring a live experiment in line with what the launcher saw of its run."""

@@ -41,6 +41,7 @@ class Experiment:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    cancel_requested_by: str | None
 
     @classmethod
     def from_row(cls, row: Any) -> "Experiment":
@@ -61,13 +62,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Transition:
-    """One change of an experiment's status."""
+    """One change of an experiment's status. `actor` names the token of who made it, if any."""
 
     attempt: int
     from_status: str | None
     to_status: str
     reason: str | None
     at: datetime
+    actor: str | None = None
 
 
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:

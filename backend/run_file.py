@@ -19,6 +19,7 @@ MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _UID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ACTOR = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _REASON = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 _RUN_FIELDS = tuple(field.name for field in fields(Run))
 _TIMES = ("created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at")
@@ -94,6 +95,7 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         values = asdict(run) | {"job": run.handle, "status": Status(content["status"])}
         values |= {name: _time(content.get(name)) for name in _TIMES}
         values |= {"reason": _reason(content.get("reason"))}
+        values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
         values |= {name: _text(content.get(name)) for name in ("message", "remedy")}
         if not (values["created_at"] and values["updated_at"]):
             raise ValueError("it has no created_at or no updated_at")
@@ -138,7 +140,8 @@ def _step(fields: Any) -> Transition:
     if type(attempt) is not int or not 1 <= attempt <= MAX_INTEGER or at is None:
         raise ValueError("a step of its history has no attempt or no time")
     old, new = None if old is None else Status(old), Status(fields["to_status"])
-    return Transition(attempt, old, new, _reason(fields["reason"]), at)
+    actor = _actor(fields.get("actor"))
+    return Transition(attempt, old, new, _reason(fields["reason"]), at, actor)
 
 
 def _time(text: Any) -> datetime | None:
@@ -149,6 +152,12 @@ def _reason(text: Any) -> str | None:
     if text is not None and not _REASON.fullmatch(text):
         raise ValueError("a reason is no code")
     return str(text) if text is not None else None
+
+
+def _actor(name: Any) -> str | None:
+    if name is not None and not _ACTOR.fullmatch(name):
+        raise ValueError("who made a change is no name")
+    return str(name) if name is not None else None
 
 
 def _text(text: Any) -> str | None:

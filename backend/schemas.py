@@ -207,6 +207,10 @@ class TransitionOut(Schema):
     to_status = String()
     reason = String(allow_none=True)
     at = DateTime()
+    by = String(
+        allow_none=True,
+        metadata={"description": "The name of the token of who made it.", "example": "alice"},
+    )
 
 
 class ProgressOut(Schema):
@@ -278,6 +282,7 @@ def transition_out(transition: Transition) -> dict[str, Any]:
         "to_status": transition.to_status,
         "reason": transition.reason,
         "at": to_text(transition.at),
+        "by": transition.actor,
     }
 
 

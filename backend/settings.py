@@ -3,16 +3,19 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from backend.tokens import TokenFile, TokensError, parse
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")  # Kubernetes' resource.Quantity, short
 DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+HOST_NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")  # with a dot first: all below it
 
 LauncherName = Literal["kubernetes", "local"]
 
@@ -39,6 +42,9 @@ class Settings:
     output_dir: Path
     bind: str
     health_bind: str
+    allowed_hosts: frozenset[str]
+    api_token: str = field(repr=False)
+    api_token_file: Path | None
     launcher: LauncherName
     local_slots: int
     log_max_bytes: int
@@ -82,6 +88,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
     in_pod = "KUBERNETES_SERVICE_HOST" in environ and SERVICE_ACCOUNT.is_dir()
     data_dir = env.path("DATA_DIR", "data")
     launcher = _launcher(env, in_pod)
+    api_token, api_token_file = _api_tokens(env)
     settings = Settings(
         database_url=_database_url(env, data_dir),
         data_dir=data_dir,
@@ -89,6 +96,9 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         output_dir=env.path("OUTPUT_DIR", "/output" if in_pod else "output"),
         bind=env.address("BIND", "127.0.0.1:31112"),
         health_bind=env.address("HEALTH_BIND", ""),
+        allowed_hosts=env.hosts("ALLOWED_HOSTS"),
+        api_token=api_token,
+        api_token_file=api_token_file,
         launcher=launcher,
         local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
         log_max_bytes=env.integer("LOG_MAX_BYTES", 10_000_000, lowest=1000, highest=2**40),
@@ -121,10 +131,13 @@ class _Environment:
         self.looked_for.add(name)
         return self._environ.get(name, "").strip() or default
 
+    def raw(self, name: str) -> str:
+        self.looked_for.add(name)
+        return self._environ.get(name, "")
+
     def secret(self, name: str) -> str:
         """Take a secret from NAME, or from the file that NAME_FILE names."""
-        value, file = self._environ.get(name, ""), self.text(f"{name}_FILE")
-        self.looked_for.add(name)
+        value, file = self.raw(name), self.text(f"{name}_FILE")
         if not file:
             return value
         if value:
@@ -168,6 +181,13 @@ class _Environment:
         what = "a Kubernetes name (a-z, 0-9, '-' and '.')"
         return self.matching(name, default, DNS_NAME.fullmatch, what)
 
+    def hosts(self, name: str) -> frozenset[str]:
+        what = "host names with commas between them, such as train.example.com,.lab.example"
+        names = self.text(name).lower().replace(",", " ").split()
+        if not all(HOST_NAME.fullmatch(one) for one in names):
+            self.problems.append(f"{name} must be {what}, not {' '.join(names)!r}.")
+        return frozenset(names)
+
     def address(self, name: str, default: str) -> str:
         def fits(text: str) -> bool:
             host, _, port = text.rpartition(":")
@@ -189,6 +209,21 @@ def _model_image(env: _Environment, launcher: LauncherName) -> str:
             "such as localhost:5000/autoencoder:0.1.0."
         )
     return image
+
+
+def _api_tokens(env: _Environment) -> tuple[str, Path | None]:
+    """Check the tokens, or the file of them, which is read again later: it may change."""
+    token, file = env.raw("API_TOKEN"), env.text("API_TOKEN_FILE")
+    if token and file:
+        env.problems.append("API_TOKEN and API_TOKEN_FILE are both set: keep one of them.")
+    try:
+        if file:
+            TokenFile(Path(file)).current()
+        elif token:
+            parse(token)
+    except TokensError as error:
+        env.problems.append(f"{error}." if file else f"API_TOKEN cannot be used: {error}.")
+    return token, Path(file).absolute() if file else None
 
 
 def _database_url(env: _Environment, data_dir: Path) -> URL:

@@ -8,6 +8,7 @@ from flask import Response, current_app, jsonify, request
 from marshmallow import RAISE
 
 from backend import forms  # noqa: F401  (teaches the parser form-data)
+from backend.access import actor
 from backend.experiments import MODEL, Experiments, Outcome
 from backend.lifecycle import Status
 from backend.records import Experiment, Parameters
@@ -79,7 +80,7 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
     parameters = Parameters(
         MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
     )
-    outcome, experiment = _experiments().submit(fields["experiment_id"], parameters)
+    outcome, experiment = _experiments().submit(fields["experiment_id"], parameters, by=actor())
     status, message = _MESSAGES[outcome]
     response = jsonify({"message": message} | experiment_out(experiment))
     response.status_code = status
@@ -133,7 +134,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
 )
 def cancel_experiment(experiment_id: str) -> Response:
     """Ask a run to end. `status` becomes `cancelled`, or `succeeded` if it was quicker."""
-    experiment = _experiments().cancel(experiment_id)
+    experiment = _experiments().cancel(experiment_id, by=actor())
     response = jsonify(experiment_out(experiment))
     response.status_code = 200 if experiment.status is Status.CANCELLED else 202
     return response
@@ -144,7 +145,7 @@ def cancel_experiment(experiment_id: str) -> Response:
 @blueprint.doc(summary="Try a run again", responses=[404, 409, 502, 503, 507])
 def retry_experiment(experiment_id: str) -> Response:
     """Start a failed or cancelled run once more; it goes on from its checkpoint."""
-    response = jsonify(experiment_out(_experiments().retry(experiment_id)))
+    response = jsonify(experiment_out(_experiments().retry(experiment_id, by=actor())))
     response.status_code = 202
     return response
 
@@ -155,7 +156,7 @@ def retry_experiment(experiment_id: str) -> Response:
 @blueprint.doc(summary="Forget a run that has ended", responses=[404, 409, 503])
 def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[str, int]:
     """Forget a run; its output folder stays unless `outputs=true`."""
-    _experiments().delete(experiment_id, outputs=query_data["outputs"])
+    _experiments().delete(experiment_id, outputs=query_data["outputs"], by=actor())
     return "", 204
 
 

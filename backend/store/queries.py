@@ -51,12 +51,17 @@ class Store:
         """Ask the database for an answer."""
         self._read(lambda connection: connection.execute(select(1)))
 
-    def insert(self, values: Values) -> bool:
-        """Add an experiment, and its first transition; False if its experiment_id is taken."""
+    def insert(self, values: Values, *, actor: str | None = None) -> bool:
+        """Add an experiment, and its first transition, which `actor` made.
+
+        Returns:
+            False if its experiment_id is taken.
+        """
 
         def work(connection: Connection) -> None:
             key = connection.execute(insert(experiment).values(**values)).inserted_primary_key
             first = {"attempt": values["attempt"], "to_status": values["status"]}
+            first["actor"] = actor
             connection.execute(
                 insert(transition).values(
                     experiment=key[0] if key else None, at=values["created_at"], **first
@@ -174,7 +179,7 @@ class Store:
         """Take an experiment along `path`, a list of statuses, from the first to the last.
 
         Each step becomes a row of its history, at its own one of `times`; `values` are further
-        columns to set.
+        columns to set. Whoever asked for its end is the one who cancelled it.
 
         Returns:
             False if it is not in the first status, in that attempt, any more: nothing changed.
@@ -189,6 +194,8 @@ class Store:
             changes = {**values, "status": path[-1], "updated_at": datetime.now(UTC)}
             if connection.execute(update(experiment).where(expected).values(changes)).rowcount != 1:
                 return False
+            asked = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
+            actor = connection.execute(asked).scalar() if path[-1] == "cancelled" else None
             steps = [
                 {
                     "experiment": row_id,
@@ -197,6 +204,7 @@ class Store:
                     "to_status": new,
                     "reason": values.get("reason") if new == path[-1] else None,
                     "at": at,
+                    "actor": actor if new == path[-1] else None,
                 }
                 for old, new, at in zip(path[:-1], path[1:], times, strict=True)
             ]
@@ -225,6 +233,7 @@ class Store:
         job: str,
         following: int | None = None,
         reason: str = "retry",
+        actor: str | None = None,
     ) -> bool:
         """Begin the next attempt of an experiment that has ended, whose Job is to be `job`.
 
@@ -241,7 +250,10 @@ class Store:
         now = datetime.now(UTC)
         following = following or attempt + 1
         cleared = dict.fromkeys(
-            ("reason", "message", "remedy", "started_at", "finished_at", "cancel_requested_at")
+            (
+                *("reason", "message", "remedy", "started_at", "finished_at"),
+                *("cancel_requested_at", "cancel_requested_by"),
+            )
         )
         changes = {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
         step = {
@@ -251,6 +263,7 @@ class Store:
             "to_status": "submitting",
             "reason": reason,
             "at": now,
+            "actor": actor,
         }
 
         def work(connection: Connection) -> bool:

@@ -72,6 +72,7 @@ experiment = Table(
     Column("started_at", UTCDateTime),
     Column("finished_at", UTCDateTime),
     Column("cancel_requested_at", UTCDateTime),
+    Column("cancel_requested_by", String(64)),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite end it with the primary key
@@ -94,6 +95,7 @@ transition = Table(
     Column("to_status", String(16), nullable=False),
     Column("reason", String(64)),
     Column("at", UTCDateTime, nullable=False),
+    Column("actor", String(64)),
     Index("ix_transition_experiment", "experiment"),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",

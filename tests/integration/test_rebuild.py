@@ -189,7 +189,8 @@ def write_folders(output_dir, number):
         name = f"run-{uuid.uuid4().hex}"
         values = new_values(name, PARAMETERS) | {"created_at": at, "updated_at": at}
         ended = {"status": Status.FAILED, "finished_at": at, "reason": "trainer_failed"}
-        empty = dict.fromkeys(("message", "remedy", "started_at", "cancel_requested_at"))
+        names = ("message", "remedy", "started_at", "cancel_requested_at", "cancel_requested_by")
+        empty = dict.fromkeys(names)
         history = [
             Transition(1, None, Status.SUBMITTING, None, at),
             Transition(1, Status.SUBMITTING, Status.FAILED, "trainer_failed", at),

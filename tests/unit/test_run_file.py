@@ -14,7 +14,7 @@ from tests.unit.test_experiments import PARAMETERS
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = datetime(2024, 2, 29, 13, tzinfo=UTC)
 HISTORY = [
-    Transition(1, None, Status.SUBMITTING, None, NOW),
+    Transition(1, None, Status.SUBMITTING, None, NOW, "alice"),
     Transition(1, Status.SUBMITTING, Status.FAILED, "trainer_failed", LATER),
 ]
 
@@ -22,6 +22,7 @@ HISTORY = [
 def an_experiment(experiment_id="실험 1"):
     empty = dict.fromkeys(("message", "remedy", "started_at", "cancel_requested_at"))
     ended = {"status": Status.FAILED, "finished_at": LATER, "reason": "trainer_failed"}
+    ended |= {"cancel_requested_by": "bob"}
     return Experiment(id=7, **new_values(experiment_id, PARAMETERS) | empty | ended)
 
 

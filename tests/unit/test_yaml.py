@@ -175,7 +175,7 @@ def test_the_backend_may_do_what_it_needs_and_no_more(applied: list[Document]) -
 
 
 def environment(container: Document) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
 
 
 def test_both_roles_run_one_image_with_the_same_settings(applied: list[Document]) -> None:
@@ -414,3 +414,17 @@ def test_the_database_is_the_one_that_the_backend_is_told_of(applied: list[Docum
     assert backend["DB_NAME"] == database["MYSQL_DATABASE"]
     (port,) = one("Service", "hello-flask-mysql", applied)["spec"]["ports"]
     assert backend["DB_PORT"] == str(port["port"]) == str(port["nodePort"])
+
+
+def test_tokens_are_given_by_taking_a_comment_sign_away(applied: list[Document]) -> None:
+    text = re.sub(
+        r"# (- name: API_TOKEN_FILE\n +)# (  value:)", r"\1\2", (YAML / "4_pod.yaml").read_text()
+    )
+    pod = yaml.safe_load(text)["spec"]
+    given = environment(pod["containers"][0])["API_TOKEN_FILE"]
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "api-tokens"]
+    assert given == f"{mount['mountPath']}/tokens"
+    assert "subPath" not in mount
+    assert "API_TOKEN_FILE" not in environment(
+        one("Pod", "hello-flask", applied)["spec"]["containers"][0]
+    )
