@@ -11,6 +11,7 @@ from tests.chaos.evidence import Hit
 from tests.chaos.plan import Plan
 
 PAUSE_STEPS, PAUSE_SECONDS = 3, 3.0  # for how long something hangs
+TRIES, TRY_SECONDS = 20, 0.5  # until there is something of that kind to strike
 
 Pause = Callable[[], None]
 
@@ -63,8 +64,12 @@ class Breaker:
         for number, fault in enumerate(self._plan.faults):
             self._clients.wait_for(fault.at)
             draw = random.Random(f"{self._plan.seed} {number}")
-            if getattr(self._house, fault.kind)(draw, self._pause):
-                self.broken[fault.kind] += 1
+            strike = getattr(self._house, fault.kind)
+            for _ in range(TRIES):
+                if strike(draw, self._pause):
+                    self.broken[fault.kind] += 1
+                    break
+                self._clients.wait_for(self._clients.done + 1, TRY_SECONDS)
 
     def _pause(self) -> None:
         self._clients.wait_for(self._clients.done + PAUSE_STEPS, PAUSE_SECONDS)

@@ -166,7 +166,8 @@ class Clients:
             shown = _until(lambda: self._at_rest(name), time.monotonic() + PATIENCE_SECONDS)
             if not shown or shown.status == 404:
                 return
-            if shown.body["status"] == "succeeded" or not retries_left:
+            status = shown.body["status"]
+            if status == "succeeded" or not retries_left or (status == "cancelled" and run.spared):
                 break
             self._until_answered(lambda: self._api.retry(name))
         if run.delete != "no" and shown.body["status"] in TERMINAL:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 CLIENTS = 4
 SETTLE_AFTER = 6  # submissions of the same client, so that runs live at the same time
-RUNS_PER_FAULT = 5
+RUNS_PER_FAULT = 4
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class RunPlan:
         copies: how many send the same form at the same moment.
         patient: whether an unanswered form is sent again.
         retries: how often it is tried again at most, if it fails or was cancelled.
+        spared: whether it is not tried again once it was cancelled.
         delete: `no`, `row` (its folder stays) or `outputs`.
     """
 
@@ -25,6 +26,7 @@ class RunPlan:
     copies: int
     patient: bool
     retries: int
+    spared: bool
     delete: str
 
     @property
@@ -86,6 +88,7 @@ def _run(draw: random.Random, number: int) -> RunPlan:
         copies=draw.choices((1, 2), (3, 1))[0],
         patient=draw.random() < 0.8,
         retries=draw.choices((0, 1, 2), (1, 2, 2))[0],
+        spared=draw.random() < 0.5,
         delete=draw.choices(("no", "row", "outputs"), (8, 1, 1))[0],
     )
 

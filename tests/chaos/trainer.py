@@ -16,7 +16,7 @@ import time
 import uuid
 from pathlib import Path
 
-EPOCH_SECONDS = 0.01
+EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0.01"))
 STOP_SECONDS = (0.0, 0.2, 2.0)  # for a last checkpoint; one of them, by chance
 TERMINATED, FAILED = 143, 1
 

@@ -9,7 +9,7 @@ from tests.chaos.evidence import Evidence, Folder, Found, Hit, Request
 from tests.chaos.plan import RunPlan, make_plan
 
 NAME, JOB = "chaos 0001-once", "autoencoder-chaos-0001-once-12345678-2"
-RUN = RunPlan(NAME, epoch=3, copies=1, patient=True, retries=1, delete="no")
+RUN = RunPlan(NAME, epoch=3, copies=1, patient=True, retries=1, spared=False, delete="no")
 FORM = {"created_at": "then", "learning_rate": 0.01, "epoch": 3}
 STEPS = [
     (1, None, "submitting"),
