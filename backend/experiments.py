@@ -270,22 +270,26 @@ class Experiments:
             self.archive.keep(experiment)
 
     def observe_gone(self, experiment: Experiment) -> None:
-        """Bring a live experiment to its end whose run the launcher does not know any more.
+        """Bring a live experiment to its end whose run the launcher does not know any more."""
+        why = _deleted(experiment)
+        self.observe(
+            experiment, Observation(experiment.uid, Phase.LOST, None, datetime.now(UTC), why)
+        )
 
-        Its time to live may have taken it after it was done: then its summary is there.
-        """
+    def _conclude(self, experiment: Experiment, seen: Observation) -> Observation:
+        """Say how a run ended that nobody saw end: once it was done, its summary is there."""
         if self._outputs.is_finished(experiment.experiment_id):
-            phase, why = Phase.SUCCEEDED, None
-        elif experiment.cancel_requested_at:
-            phase, why = Phase.CANCELLED, None
-        else:
-            phase, why = Phase.FAILED, _deleted(experiment)
-        self.observe(experiment, Observation(experiment.uid, phase, None, datetime.now(UTC), why))
+            return replace(seen, phase=Phase.SUCCEEDED, diagnosis=None)
+        if experiment.cancel_requested_at:
+            return replace(seen, phase=Phase.CANCELLED, diagnosis=None)
+        return replace(seen, phase=Phase.FAILED)
 
     def _follow(self, experiment: Experiment, seen: Observation) -> bool:
         """Write down what was seen; True if the status has changed."""
         if seen.phase is Phase.UNKNOWN or seen.uid != experiment.uid:
             return False
+        if seen.phase is Phase.LOST:
+            seen = self._conclude(experiment, seen)
         status = Status(seen.phase)
         diagnosis = asdict(seen.diagnosis) if seen.diagnosis else NO_DIAGNOSIS
         steps = path(experiment.status, status)

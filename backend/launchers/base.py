@@ -64,7 +64,11 @@ class Run:
 
 
 class Phase(StrEnum):
-    """What a launcher says of a run. UNKNOWN changes nothing: the next look may tell."""
+    """What a launcher says of a run.
+
+    UNKNOWN changes nothing: the next look may tell. LOST has ended, and nobody saw how: what its
+    trainer left in the output folder tells.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -72,6 +76,7 @@ class Phase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
+    LOST = "lost"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ the server neither ends nor loses it. What is known of a run lies in `OUTPUT_DIR
 
     job.json     what to start
     lock         locked for as long as the runner lives
+    training     locked for as long as the trainer lives, even if its runner was killed
     runner.json  the runner's process id
     cancel       there when the run was asked to end
-    started.json when the trainer was started
+    started.json when the trainer was started, and its process id
     exit.json    how it ended
 
 so that any process can see how every run is. An experiment id cannot begin with a dot: no run's
@@ -24,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,7 +113,7 @@ class LocalLauncher:
             return {}
         handles = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
         with self._gate(fcntl.LOCK_SH):
-            live = {handle for handle in handles if _is_locked(self._state / handle / "lock")}
+            live = {handle for handle in handles if _is_alive(self._state / handle)}
         observations, ended = {}, {}
         for handle in handles:
             state = self._state / handle
@@ -152,7 +153,10 @@ class LocalLauncher:
             return
 
     def cancel(self, handle: str) -> None:
-        """Ask the runner to end the run: SIGTERM, and SIGKILL if that does not help."""
+        """Ask the runner to end the run: SIGTERM, and SIGKILL if that does not help.
+
+        A trainer whose runner was killed had its SIGTERM then: it is killed.
+        """
         state = self._state / handle
         if not state.is_dir():
             return
@@ -161,6 +165,9 @@ class LocalLauncher:
             runner = _read(state / "runner.json")
             if runner and _is_locked(state / "lock"):
                 os.kill(runner["pid"], signal.SIGTERM)
+            elif (trainer := _read(state / "started.json")) and _is_alive(state):
+                with suppress(ProcessLookupError):
+                    os.killpg(trainer["pid"], signal.SIGKILL)
 
     def forget(self, handle: str) -> None:
         """Remove what is known of a run that has ended; its results stay."""
@@ -208,6 +215,8 @@ class LocalLauncher:
             except BlockingIOError:  # a runner lives
                 if (_read(state / "job.json") or {}).get("uid") != job["uid"]:
                     raise _name_taken(str(job["handle"])) from None
+                return
+            if _is_locked(state / local_runner.TRAINING):  # of a runner that was killed
                 return
             for name in ("runner.json", "started.json", "cancel"):  # of a runner that was killed
                 (state / name).unlink(missing_ok=True)
@@ -258,7 +267,7 @@ def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
             "The run's process is gone: the machine was restarted, or somebody killed it.",
             "Retry: it goes on from its checkpoint.",
         )
-        return Observation(uid, Phase.FAILED, started_at, datetime.now(UTC), lost)
+        return Observation(uid, Phase.LOST, started_at, datetime.now(UTC), lost)
     return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
 
 
@@ -292,6 +301,13 @@ def _last_line(log: Path) -> str:
     except OSError:
         return ""
     return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _is_alive(state: Path) -> bool:
+    """Tell whether the runner lives, or the trainer of one that was killed."""
+    if _is_locked(state / "lock"):
+        return True
+    return not (state / "exit.json").exists() and _is_locked(state / local_runner.TRAINING)
 
 
 def _is_locked(lock: Path) -> bool:

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 CHANGED = "changed"  # in the common folder; grows by a byte whenever a run changes
+TRAINING = "training"  # in the run's state; locked by the trainer for as long as it lives
 KILL_SECONDS = 10  # from SIGTERM to SIGKILL
 SLOT_POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -64,7 +65,8 @@ def run(state: Path, lock: int) -> None:
 
 def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
     """Run the trainer, and note in `ended` what became of it."""
-    with Path(job["log"]).open("ab") as log:
+    with Path(job["log"]).open("ab") as log, (state / TRAINING).open("a") as training:
+        fcntl.flock(training, fcntl.LOCK_EX)
         # Between the start of the trainer and `trainer =` no signal may come.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         ended["started_at"] = _now()
@@ -77,6 +79,7 @@ def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=[training.fileno()],
                 preexec_fn=_prepare_trainer,
             )
         except OSError as error:
@@ -85,7 +88,7 @@ def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
             return
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            write_json(state / "started.json", {"at": ended["started_at"]})
+            write_json(state / "started.json", {"at": ended["started_at"], "pid": trainer.pid})
             _tell(state.parent)
             code = _wait(trainer)
         except Cancelled:

@@ -110,17 +110,34 @@ def test_a_killed_runner_takes_its_trainer_along_and_is_reported(twin, launcher)
 
     os.kill(pid_of_runner(twin, A_RUN), signal.SIGKILL)
 
-    seen = reaches(launcher, A_RUN, Phase.FAILED)
+    seen = reaches(launcher, A_RUN, Phase.LOST)
     assert seen.diagnosis.reason == "process_lost"
-    eventually((twin.folder(A_RUN) / "stopped").exists)  # it got SIGTERM and could save its work
+    assert (twin.folder(A_RUN) / "stopped").exists()  # it got SIGTERM and could save its work
+
+
+def test_a_run_is_not_lost_while_its_trainer_lives_though_its_runner_was_killed(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    twin.tell(A_RUN, "ignore SIGTERM")
+    twin.say(A_RUN, "deaf")
+    runner = pid_of_runner(twin, A_RUN)
+
+    os.kill(runner, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{runner}").exists())
+
+    assert phase_of(launcher, A_RUN) is Phase.RUNNING
+    twin.submitted()  # by somebody who does not know that it was started
+    assert phase_of(launcher, A_RUN) is Phase.RUNNING
+    launcher.cancel(A_RUN.handle)
+    reaches(launcher, A_RUN, Phase.LOST)
+    assert twin.starts(A_RUN) == 1
 
 
 def test_a_lost_run_that_is_submitted_again_begins_anew(twin, launcher):
     twin.submitted()
     twin.start(A_RUN)
     os.kill(pid_of_runner(twin, A_RUN), signal.SIGKILL)
-    eventually((twin.folder(A_RUN) / "stopped").exists)
-    reaches(launcher, A_RUN, Phase.FAILED)
+    reaches(launcher, A_RUN, Phase.LOST)
 
     with (twin.state / "slot-0").open("a") as slot:
         fcntl.flock(slot, fcntl.LOCK_EX)

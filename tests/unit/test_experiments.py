@@ -191,6 +191,31 @@ def test_another_runs_job_changes_nothing(experiments):
     assert experiments.get("first").status is Status.QUEUED
 
 
+@pytest.mark.parametrize(
+    ("done", "cancelled", "status"),
+    [
+        (True, False, Status.SUCCEEDED),
+        (True, True, Status.SUCCEEDED),
+        (False, True, Status.CANCELLED),
+        (False, False, Status.FAILED),
+    ],
+)
+def test_of_a_lost_run_the_folder_tells_how_it_ended(
+    experiments, settings, done, cancelled, status
+):
+    _, experiment = submit(experiments)
+    if done:
+        (settings.output_dir / "first" / "summary.json").write_text("{}")
+    if cancelled:
+        experiment = experiments.cancel("first")
+    why = Diagnosis("process_lost", "It is gone.", "Retry.")
+    experiments.observe(experiment, Observation(experiment.uid, Phase.LOST, diagnosis=why))
+    ended = experiments.get("first")
+
+    assert ended.status is status
+    assert ended.reason == ("process_lost" if status is Status.FAILED else None)
+
+
 def test_every_path_is_legal():
     for old in Status:
         for new in Status:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import kubernetes_validate
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.identifiers import experiment_id_problem
@@ -96,6 +96,7 @@ def test_the_trainer_may_do_nothing_that_it_need_not():
     }
 
 
+@settings(deadline=None)
 @given(IDS)
 def test_whatever_the_id_the_job_is_valid(experiment_id):
     job = render(replace(RUN, experiment_id=experiment_id), SETTINGS)
