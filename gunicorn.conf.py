@@ -1,16 +1,27 @@
 """How gunicorn serves the app: `python -m backend web`, or plain `gunicorn` in this folder."""
 
 from pathlib import Path
+from typing import Any
+
+from gunicorn.workers.base import Worker
 
 from backend.settings import Settings
+from backend.store.engine import POOL_SIZE
 
+_settings = Settings.from_environment()
 wsgi_app = "backend:create_app()"
-bind = Settings.from_environment().bind
+bind = _settings.bind
 worker_class = "gthread"
 workers = 2
-threads = 8
+threads = POOL_SIZE + _settings.max_streams  # a stream holds a thread, but no connection
 preload_app = True  # the workers share the memory of what is imported once
 control_socket_disable = True
 graceful_timeout = 20  # seconds; below the pod's terminationGracePeriodSeconds
 keepalive = 75  # seconds; longer than the idle time of a usual proxy
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (heartbeats)
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Let streams end when the worker is told to stop: nothing else would end them in time."""
+    app: Any = worker.wsgi
+    app.extensions["streams"].is_stopping = lambda: not worker.alive

@@ -15,6 +15,7 @@ from backend.results import Results
 from backend.routes import register_routes
 from backend.schemas import ProblemOut
 from backend.settings import Settings
+from backend.streams import Streams
 
 
 def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
@@ -43,6 +44,7 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
     outputs = Outputs(settings.output_dir)
     app.extensions |= {"outputs": outputs, "results": Results(outputs)}
+    app.extensions["streams"] = Streams(settings.max_streams)
     register_routes(app)
     app.spec_processor(openapi.describe)
     return app

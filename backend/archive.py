@@ -75,10 +75,7 @@ class Archive:
 
     def history(self, experiment_id: str) -> list[Transition]:
         """List an experiment's changes of status, oldest first."""
-        return [
-            Transition(row.attempt, row.from_status, row.to_status, row.reason, row.at, row.actor)
-            for row in self._store.history(experiment_id)
-        ]
+        return [Transition.from_row(row) for row in self._store.history(experiment_id)]
 
     def names(self) -> Iterator[str]:
         """Name every folder that may be a run's.

@@ -20,12 +20,14 @@ from backend.refusals import (
     StillLive,
     SubmissionRefused,
     TooManyFiles,
+    UnknownAttempt,
     UnknownDataset,
     UnknownExperiment,
     UnknownFile,
 )
 from backend.store.engine import StoreUnavailable
 from backend.store.schema import SchemaError
+from backend.streams import TooManyStreams
 from backend.tokens import TokensError
 
 RETRY_AFTER_SECONDS = 2
@@ -42,7 +44,7 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     response = Response(
         json.dumps(content) + "\n", status=status, content_type="application/problem+json"
     )
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 
@@ -105,6 +107,17 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
     TooManyFiles: lambda _error: (
         409,
         f"The folder holds more than {MAX_FILES} files: download those you need one by one.",
+        {},
+    ),
+    UnknownAttempt: lambda error: (
+        404,
+        f"{error.experiment_id!r} has had no attempt {error.number}; its last one is {error.last}.",
+        {},
+    ),
+    TooManyStreams: lambda error: (
+        429,
+        f"{error.limit} streams are open already (MAX_STREAMS): close one that is not needed, or "
+        "ask again later. Without follow=true and text/event-stream a log can always be read.",
         {},
     ),
     OtherParameters: _other_parameters,

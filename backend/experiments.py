@@ -32,11 +32,13 @@ from backend.refusals import (
     OutputUnwritable,
     StillLive,
     SubmissionRefused,
+    UnknownAttempt,
     UnknownExperiment,
 )
 from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
+from backend.transitions import Attempt, Transitions
 
 MODEL = "autoencoder"  # the one that AE_MODEL_IMAGE_URL holds
 
@@ -61,6 +63,7 @@ class Experiments:
     Attributes:
         logs: what the runs have printed.
         archive: what outlives the database.
+        transitions: what happens to them all, as it happens.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Experiments:
         """Work on these."""
         self._store, self._launcher = store, launcher
         self._outputs, self._inputs = outputs, inputs
-        self.logs = logs
+        self.logs, self.transitions = logs, Transitions(store)
         self.archive = Archive(store, outputs)
 
     @classmethod
@@ -135,6 +138,21 @@ class Experiments:
         if experiment is None:
             raise UnknownExperiment(experiment_id)
         return experiment
+
+    def attempt(self, experiment_id: str, number: int | None = None) -> tuple[Experiment, Attempt]:
+        """Find one experiment and one of its attempts, the current one unless it is named.
+
+        Raises:
+            UnknownExperiment, UnknownAttempt: there is none.
+        """
+        seen = self.transitions.now()  # before the experiment: what comes in between is told twice
+        experiment = self.get(experiment_id)
+        number = number or experiment.attempt
+        if number > experiment.attempt:
+            raise UnknownAttempt(experiment_id, number, experiment.attempt)
+        is_over = number < experiment.attempt or experiment.status not in LIVE
+        attempt = Attempt(self.transitions, experiment_id, number, is_over=is_over, seen=seen)
+        return experiment, attempt
 
     def history(self, experiment: Experiment) -> list[Transition]:
         """List its changes of status, oldest first."""
@@ -206,12 +224,16 @@ class Experiments:
                 raise HasEnded(experiment_id, experiment.status)
         experiment = replace(experiment, cancel_requested_at=now, cancel_requested_by=by)
         self.archive.keep(experiment)
-        self.logs.keep(experiment)
+        self.stop(experiment)
+        return experiment
+
+    def stop(self, experiment: Experiment) -> None:
+        """Let the launcher end a run that was cancelled, and its last words be kept."""
+        self.logs.keep_last_words(experiment)
         try:
             self._launcher.cancel(experiment.job)
         except LauncherUnavailable as error:  # the reconciler asks again
-            log.warning("%r cannot be cancelled yet: %s", experiment_id, error)
-        return experiment
+            log.warning("%r cannot be cancelled yet: %s", experiment.experiment_id, error)
 
     def retry(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Start a failed or cancelled run once more, as the next attempt, from its checkpoint.
@@ -286,7 +308,11 @@ class Experiments:
 
     def _follow(self, experiment: Experiment, seen: Observation) -> bool:
         """Write down what was seen; True if the status has changed."""
-        if seen.phase is Phase.UNKNOWN or seen.uid != experiment.uid:
+        if seen.uid != experiment.uid:
+            return False
+        if seen.leaving:
+            self.logs.keep_parts(experiment, seen.leaving)
+        if seen.phase is Phase.UNKNOWN:
             return False
         if seen.phase is Phase.LOST:
             seen = self._conclude(experiment, seen)

@@ -1,15 +1,31 @@
 """What a run has printed: from its launcher while that has it, then as kept in the run's folder."""
 
 import logging
-from collections.abc import Iterator
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
+from typing import BinaryIO
 
-from backend.launchers.base import Launcher, LauncherUnavailable
+from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
+from backend.lifecycle import LIVE
+from backend.log_files import PIECE_BYTES, LogFiles
+from backend.log_lines import numbered, split, stands_for
 from backend.outputs import Outputs
 from backend.records import Experiment
+from backend.refusals import UnknownAttempt
+from backend.transitions import Attempt
+
+LOOK_SECONDS = 0.5  # between looks at a file that grows
+PAUSE_SECONDS = 1.0  # between looks for the next pod
+OPEN_SECONDS = 2.0  # how long a cancel waits until last words are listened to
+LAST_WORDS_SECONDS = 120.0  # above what a pod may take to end
 
 log = logging.getLogger(__name__)
+
+Line = tuple[int, bytes]  # numbered from 1 within the attempt's log
 
 
 class Logs:
@@ -17,29 +33,205 @@ class Logs:
 
     def __init__(self, launcher: Launcher, outputs: Outputs, *, max_bytes: int) -> None:
         """Work on these; of a longer log than `max_bytes`, head and tail are kept."""
-        self._launcher, self._outputs, self._max_bytes = launcher, outputs, max_bytes
+        self._source, self._max_bytes = launcher.log_source, max_bytes
+        self._files = LogFiles(outputs)
+        self._listening: set[str] = set()
+        self._lock = threading.Lock()
 
-    def read(self, experiment: Experiment, attempt: int) -> Iterator[bytes]:
-        """Give what an attempt has printed so far, in pieces.
+    def read(self, experiment: Experiment, attempt: int) -> Iterable[bytes]:
+        """Give the lines that an attempt has printed so far.
 
         Raises:
-            LauncherUnavailable: it is not kept yet, and the launcher cannot be asked.
+            UnknownAttempt: there has been no such attempt.
+            LauncherUnavailable: nothing is kept, and the launcher cannot be asked.
         """
-        if self._outputs.has_log(experiment.experiment_id, attempt):
-            return self._outputs.read_log(experiment.experiment_id, attempt)
-        lines = self._launcher.logs(replace(experiment.run, attempt=attempt).handle)
-        return iter([line.encode(errors="replace") + b"\n" for line in lines])
+        experiment_id = experiment.experiment_id
+        if attempt > experiment.attempt:
+            raise UnknownAttempt(experiment_id, attempt, experiment.attempt)
+        is_kept = self._files.exists(experiment_id, attempt)
+        over = attempt < experiment.attempt or experiment.status not in LIVE
+        if self._source is None or (is_kept and over):
+            return self._files.lines(experiment_id, attempt)
+        try:
+            return self._printed(experiment, attempt)
+        except LauncherUnavailable:
+            if is_kept:
+                return self._files.lines(experiment_id, attempt)
+            raise
 
-    def keep(self, experiment: Experiment) -> None:
-        """Bring the log so far into the run's folder, before its Job is gone with it."""
-        if self._launcher.keeps_logs:
-            return
+    def follow(
+        self, experiment: Experiment, attempt: Attempt, *, after: int = 0
+    ) -> Iterator[Line | None]:
+        """Give the lines of an attempt from the first to the last as they come.
+
+        While there is no new one, None comes at least once a second or so; lines up to the number
+        `after` are left out. A launcher that is away is waited for.
+        """
+        given = 0
+        for line in self._as_printed(experiment, attempt):
+            if line is None:
+                yield None
+                continue
+            given += stands_for(line)
+            if given > after:
+                yield given, line
+        if self._source is not None:  # what it did not have any more
+            for at, line in numbered(self._files.lines(experiment.experiment_id, attempt.number)):
+                if at > max(given, after):
+                    yield at, line
+
+    def keep(self, experiment: Experiment) -> bool:
+        """Bring the current attempt's log so far into the run's folder.
+
+        Returns:
+            Whether nothing is lost if the launcher forgets the run now.
+        """
         experiment_id, attempt = experiment.experiment_id, experiment.attempt
         try:
-            lines = self._launcher.logs(experiment.job)
-            first = list(islice(lines, 1))
-            if first:  # of a Job that is gone, what was kept before is all there is
-                whole = chain(first, lines)
-                self._outputs.write_log(experiment_id, attempt, whole, self._max_bytes)
+            if self._source is None:
+                self._files.shorten(experiment_id, attempt, self._max_bytes)
+            elif lines := self._printed(experiment, attempt):
+                self._files.write(experiment_id, attempt, lines, self._max_bytes)
         except (LauncherUnavailable, OSError) as error:
             log.warning("The log of %r cannot be kept: %s", experiment_id, error)
+            return False
+        return True
+
+    def keep_last_words(self, experiment: Experiment) -> None:
+        """Keep the log before a run is cancelled, and again once its pods have ended.
+
+        Returns as soon as what they print is being read; if this process ends before them, what
+        was printed until now is kept.
+        """
+        if self._source is None or not self.keep(experiment):
+            return
+        experiment_id, number = experiment.experiment_id, experiment.attempt
+        try:
+            kept = self._files.parts(experiment_id, number)
+            parts = [part for part in self._source.parts(experiment.job) if part not in kept]
+        except LauncherUnavailable:
+            return
+        before = chain.from_iterable(self._files.lines(experiment_id, number, one) for one in kept)
+        connected = self._listen(experiment, parts, before, "")
+        if self._files.exists(experiment_id, number):  # else it may not have begun to print
+            connected.wait(OPEN_SECONDS)
+
+    def keep_parts(self, experiment: Experiment, parts: Sequence[str]) -> None:
+        """Keep parts of the log whose pods are leaving while the run goes on; return at once."""
+        kept = self._files.parts(experiment.experiment_id, experiment.attempt)
+        for part in parts:
+            if part not in kept:
+                self._listen(experiment, [part], (), part)
+
+    def _printed(self, experiment: Experiment, attempt: int) -> list[bytes]:
+        """Give all lines: of the parts that are kept, then of those that the launcher has."""
+        assert self._source is not None  # noqa: S101  (for mypy)
+        handle = replace(experiment.run, attempt=attempt).handle
+        kept = self._files.parts(experiment.experiment_id, attempt)
+        live = [part for part in self._source.parts(handle) if part not in kept]
+        old = (self._files.lines(experiment.experiment_id, attempt, part) for part in kept)
+        return list(chain(chain.from_iterable(old), *map(self._source.read, live)))
+
+    def _as_printed(self, experiment: Experiment, attempt: Attempt) -> Iterator[bytes | None]:
+        if self._source is None:
+            return self._as_written(experiment.experiment_id, attempt)
+        if attempt.is_over and self._files.exists(experiment.experiment_id, attempt.number):
+            return iter(())
+        return self._as_the_launcher_has_it(self._source, experiment, attempt)
+
+    def _as_written(self, experiment_id: str, attempt: Attempt) -> Iterator[bytes | None]:
+        """Follow a file that its runner writes."""
+        file: BinaryIO | None = None
+        rest = b""
+        try:
+            while True:
+                over = attempt.is_over  # first: what is read after the end is all there is
+                file = file or self._files.open(experiment_id, attempt.number)
+                if piece := file.read(PIECE_BYTES) if file else b"":
+                    *lines, rest = (rest + piece).split(b"\n")
+                    yield from lines
+                elif over:
+                    break
+                else:
+                    yield None
+                    attempt.wait(LOOK_SECONDS)
+            yield from split([rest])
+        finally:
+            if file:
+                file.close()
+
+    def _as_the_launcher_has_it(
+        self, source: LogSource, experiment: Experiment, attempt: Attempt
+    ) -> Iterator[bytes | None]:
+        """Follow one part after the other; those that are gone are kept in the folder."""
+        number = attempt.number
+        handle = replace(experiment.run, attempt=number).handle
+        done = self._files.parts(experiment.experiment_id, number)
+        for part in done:
+            yield from self._files.lines(experiment.experiment_id, number, part)
+        while True:
+            over = attempt.is_over  # first: the parts that are listed after the end are all
+            try:
+                fresh = [part for part in source.parts(handle) if part not in done]
+            except LauncherUnavailable:
+                fresh = []
+            if fresh:
+                yield from _while_it_lasts(source.follow(fresh[0]), attempt)
+                done.append(fresh[0])
+            elif over:
+                return
+            else:
+                yield None
+                attempt.wait(PAUSE_SECONDS)
+
+    def _listen(
+        self, experiment: Experiment, parts: Sequence[str], before: Iterable[bytes], kept_as: str
+    ) -> threading.Event:
+        """Keep what parts print until they end, after other lines, as a log or a part of one.
+
+        Returns:
+            What is set once the last of them is being read.
+        """
+        source, key = self._source, kept_as or experiment.job
+        connected = threading.Event()
+        with self._lock:
+            if source is None or key in self._listening:
+                connected.set()
+                return connected
+            self._listening.add(key)
+
+        def lines() -> Iterator[bytes]:
+            yield from before
+            deadline = time.monotonic() + LAST_WORDS_SECONDS
+            for part in parts:
+                is_last = part == parts[-1]
+                for line in source.follow(part, connected.set if is_last else lambda: None):
+                    if line is not None:
+                        yield line
+                    elif time.monotonic() > deadline:
+                        break
+
+        def listen() -> None:
+            experiment_id, number = experiment.experiment_id, experiment.attempt
+            try:
+                self._files.write(experiment_id, number, lines(), self._max_bytes, kept_as)
+            except OSError as error:
+                log.warning("The last words of %r cannot be kept: %s", experiment_id, error)
+            finally:
+                connected.set()
+                with self._lock:
+                    self._listening.discard(key)
+
+        threading.Thread(target=listen, name=f"last-words-{key}", daemon=True).start()
+        return connected
+
+
+def _while_it_lasts(lines: Iterator[bytes | None], attempt: Attempt) -> Iterator[bytes | None]:
+    """Give lines, but do not wait for ever for the end of a pod whose node is gone."""
+    late = math.inf
+    for line in lines:
+        yield line
+        if line is None and attempt.is_over:
+            late = min(late, time.monotonic() + LAST_WORDS_SECONDS)
+            if time.monotonic() > late:
+                return

@@ -4,9 +4,24 @@ from typing import Any
 
 VERSION = "3.1.0"
 
-_TEXTS = {
-    "/": "Hello Flask!",
-    "/experiments/{experiment_id}/logs": "epoch 1/20  loss 0.679  val_loss 0.481\n",
+_LINE = "epoch 1/20  loss 0.679  val_loss 0.481"
+_TRANSITION = (
+    'event: transition\nid: 7\ndata: {"experiment_id": "run-1", "attempt": 1, "from_status": '
+    '"queued", "to_status": "running", "reason": null, "at": "2026-01-31T12:00:00.000000Z", "actor": null}\n\n'
+)
+_CONTENTS = {  # what is no JSON: examples by content type
+    "/": {"text/plain": "Hello Flask!"},
+    "/experiments/{experiment_id}/logs": {
+        "text/plain": f"{_LINE}\n",
+        "text/event-stream": f"id: 1\ndata: {_LINE}\n\n",
+    },
+    "/events": {"text/event-stream": _TRANSITION},
+}
+_LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event that was seen: go on after that one.",
+    "schema": {"type": "integer", "minimum": 0},
 }
 
 _BINARIES = {
@@ -21,13 +36,18 @@ def describe(document: Any) -> Any:
         for operation in operations.values():
             if isinstance(operation, dict):
                 _describe_operation(operation)
-    for path, example in _TEXTS.items():
-        answer = document["paths"][path]["get"]["responses"]["200"]
-        answer["content"] = {"text/plain": {"schema": {"type": "string"}, "example": example}}
     for path, content_type in _BINARIES.items():
         responses = document["paths"][path]["get"]["responses"]
         for status in {"200", "206"} & responses.keys():
             responses[status]["content"] = {content_type: {"schema": {}}}
+    for path, examples in _CONTENTS.items():
+        operation = document["paths"][path]["get"]
+        operation["responses"]["200"]["content"] = {
+            kind: {"schema": {"type": "string"}, "example": example}
+            for kind, example in examples.items()
+        }
+        if "text/event-stream" in examples:
+            operation["parameters"].append(_LAST_EVENT_ID)
     return document
 
 

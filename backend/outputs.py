@@ -8,9 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,7 +105,7 @@ class Outputs:
             raise FolderTaken
         with opened_folder(folder) as directory:
             text = json.dumps(run, ensure_ascii=False, indent=2)
-            _write(directory, RUN_FILE, [text.encode()])
+            write_file(directory, RUN_FILE, [text.encode()])
 
     def read_run(self, experiment_id: str) -> dict[str, Any] | None:
         """Read `run.json`, or give None if there is none or it is no JSON object."""
@@ -122,7 +121,7 @@ class Outputs:
             OSError: the folder cannot be written.
         """
         with suppress(FileNotFoundError), opened_folder(self.folder(experiment_id)) as directory:
-            _write(directory, FORGOTTEN_FILE, [json.dumps(forgotten, indent=2).encode()])
+            write_file(directory, FORGOTTEN_FILE, [json.dumps(forgotten, indent=2).encode()])
 
     def is_forgotten(self, experiment_id: str, uid: str) -> bool:
         """Tell whether the run of that uid was forgotten, and not started again since."""
@@ -161,32 +160,11 @@ class Outputs:
         return attempt == 1 and bool(traces)
 
     def has_log(self, experiment_id: str, attempt: int) -> bool:
-        """Tell whether the log of an attempt lies in the run's folder."""
-        return self._log(experiment_id, attempt).is_file()
-
-    def write_log(
-        self, experiment_id: str, attempt: int, lines: Iterable[str], max_bytes: int
-    ) -> None:
-        """Keep the log of an attempt; of a longer one than `max_bytes`, its head and its tail.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        log = self._log(experiment_id, attempt)
-        with opened_folder(log.parent.parent) as folder:
-            with suppress(FileExistsError):
-                os.mkdir(LOG_FOLDER, dir_fd=folder)
-            with opened_folder(LOG_FOLDER, within=folder) as directory:
-                _write(directory, log.name, bounded(lines, max_bytes))
-
-    def read_log(self, experiment_id: str, attempt: int) -> Iterator[bytes]:
-        """Give the log of an attempt in pieces; nothing if there is none."""
-        file = self.open(experiment_id, LOG_FOLDER, self._log(experiment_id, attempt).name)
-        if file is None:
-            return
-        with file:
-            while piece := file.read(TAIL_BYTES):
-                yield piece
+        """Tell whether the log of an attempt lies in the run's folder (see log_files.py)."""
+        file = self.open(experiment_id, LOG_FOLDER, f"{attempt}.log")
+        if file:
+            file.close()
+        return file is not None
 
     def is_finished(self, experiment_id: str) -> bool:
         """Tell whether a trainer has brought the run to its end: it writes `summary.json` last."""
@@ -215,9 +193,6 @@ class Outputs:
                 return metrics
         return None
 
-    def _log(self, experiment_id: str, attempt: int) -> Path:
-        return self.folder(experiment_id) / LOG_FOLDER / f"{attempt}.log"
-
     def _read_json(self, experiment_id: str, name: str) -> dict[str, Any] | None:
         """Read a small file, or give None if it is not there or is no JSON object."""
         file = self.open(experiment_id, name)
@@ -241,31 +216,21 @@ class Outputs:
             return file.read(TAIL_BYTES)
 
 
-def bounded(lines: Iterable[str], max_bytes: int) -> Iterator[bytes]:
-    """Give lines, ended and encoded; if they are too many, the first and the last half of it."""
-    head_left, tail, tail_size, left_out = max_bytes // 2, deque[bytes](), 0, 0
-    for line in lines:
-        content = line.encode(errors="replace") + b"\n"
-        if len(content) <= head_left and not tail:
-            head_left -= len(content)
-            yield content
-            continue
-        tail.append(content)
-        tail_size += len(content)
-        while tail_size > max_bytes // 2:
-            dropped = len(tail.popleft())
-            tail_size -= dropped
-            left_out += dropped
-    if left_out:
-        yield f"... {left_out} bytes are left out (LOG_MAX_BYTES) ...\n".encode()
-    yield from tail
+def write_file(
+    directory: int,
+    name: str,
+    content: Iterable[bytes],
+    *,
+    unless: Callable[[], bool] = lambda: False,
+) -> None:
+    """Put a file in place in one step, through no link that a trainer may have planted.
 
+    `unless` is asked when all is written: if it says so, what was there stays.
 
-def _write(directory: int, name: str, content: Iterable[bytes]) -> None:
-    """Put a file in place in one step, through no link that a trainer may have planted."""
-    temporary = f".{name}.{threading.get_native_id()}"
-    with suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=directory)
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = f".{name}.{uuid.uuid4().hex}"  # process ids are the same in two containers
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o644, dir_fd=directory)
     try:
@@ -273,7 +238,10 @@ def _write(directory: int, name: str, content: Iterable[bytes]) -> None:
             file.writelines(content)
             file.flush()
             os.fsync(descriptor)
-        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        if unless():
+            os.unlink(temporary, dir_fd=directory)
+        else:
+            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         os.unlink(temporary, dir_fd=directory)
         raise

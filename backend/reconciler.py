@@ -81,7 +81,7 @@ class Reconciler:
         seen = observed.get(experiment.job)
         if seen is not None and seen.uid == experiment.uid:
             if experiment.cancel_requested_at and seen.phase in GOING_ON:
-                self._cancel(experiment.job)
+                self._experiments.stop(experiment)
             self._experiments.observe(experiment, seen)
         elif experiment.cancel_requested_at or experiment.status is not Status.SUBMITTING:
             self._experiments.observe_gone(experiment)
@@ -103,13 +103,7 @@ class Reconciler:
             if experiment.status is Status.CANCELLED and (
                 observed[experiment.job].uid == experiment.uid
             ):
-                self._cancel(experiment.job)
-
-    def _cancel(self, job: str) -> None:
-        try:
-            self._launcher.cancel(job)
-        except LauncherUnavailable as error:  # the others need not wait for it
-            log.warning("%s cannot be cancelled yet: %s", job, error)
+                self._experiments.stop(experiment)
 
     def _launch(self, experiment: Experiment) -> None:
         try:

@@ -71,6 +71,11 @@ class Transition:
     at: datetime
     actor: str | None = None
 
+    @classmethod
+    def from_row(cls, row: Any) -> "Transition":
+        """Read a row of the table."""
+        return cls(row.attempt, row.from_status, row.to_status, row.reason, row.at, row.actor)
+
 
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
     """Give the columns of an experiment that is to be submitted."""

@@ -21,6 +21,20 @@ class TooManyFiles(Exception):
     """A run's folder holds more files than can be put into one archive."""
 
 
+class UnknownAttempt(Exception):
+    """The experiment has had no such attempt.
+
+    Attributes:
+        experiment_id: which experiment.
+        number: what was asked for.
+        last: its current attempt.
+    """
+
+    def __init__(self, experiment_id: str, number: int, last: int) -> None:
+        super().__init__(experiment_id)
+        self.experiment_id, self.number, self.last = experiment_id, number, last
+
+
 class UnknownDataset(Exception):
     """The input folder holds no such data set.
 

@@ -19,6 +19,7 @@ from backend.timestamps import to_text
 MAX_LEARNING_RATE = 10
 MAX_EPOCH = 100_000
 MAX_PAGE = 1000
+MAX_TAIL = 1_000_000
 _WHOLE_NUMBER = re.compile(r"\s*\+?[0-9]{1,20}\s*", re.ASCII)
 
 
@@ -145,12 +146,35 @@ class LogIn(Schema):
 
         unknown = RAISE
 
-    error_messages = {"unknown": "is not known: there is attempt."}  # noqa: RUF012  (as above)
+    error_messages = {  # noqa: RUF012  (as above)
+        "unknown": "is not known: there are attempt, tail and follow."
+    }
 
     attempt = Integer(
         validate=Range(min=1),
         metadata={"description": "Which attempt's; the current one's if it is left out."},
     )
+    tail = Integer(
+        validate=Range(min=0, max=MAX_TAIL),
+        metadata={"description": "Only so many lines of what is there, the last ones."},
+    )
+    follow = Boolean(
+        load_default=False,
+        metadata={"description": "Go on until the attempt is over, as server-sent events always."},
+    )
+
+
+class EventsIn(Schema):
+    """Which changes to follow."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {"unknown": "is not known: there is experiment_id."}  # noqa: RUF012  (as above)
+
+    experiment_id = String(metadata={"description": "Only those of this experiment."})
 
 
 class DeleteIn(Schema):

@@ -48,6 +48,7 @@ class Settings:
     launcher: LauncherName
     local_slots: int
     log_max_bytes: int
+    max_streams: int
     model_image: str
     input_pvc: str
     output_pvc: str
@@ -102,6 +103,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         launcher=launcher,
         local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
         log_max_bytes=env.integer("LOG_MAX_BYTES", 10_000_000, lowest=1000, highest=2**40),
+        max_streams=env.integer("MAX_STREAMS", 16, lowest=1, highest=1000),
         model_image=_model_image(env, launcher),
         input_pvc=env.name("INPUT_PVC", "hello-flask-input"),
         output_pvc=env.name("OUTPUT_PVC", "hello-flask-output"),

@@ -1,6 +1,6 @@
 """What every launcher does: the Launcher protocol, and the words it speaks in."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -95,6 +95,7 @@ class Observation:
     Attributes:
         run: what was submitted, as the launcher itself remembers it; None too of a run that it is
             just removing.
+        leaving: the parts of its log that will soon be gone though the run goes on.
     """
 
     uid: str
@@ -103,6 +104,7 @@ class Observation:
     finished_at: datetime | None = None
     diagnosis: Diagnosis | None = None
     run: Run | None = None
+    leaving: tuple[str, ...] = ()
 
 
 class LauncherError(Exception):
@@ -125,16 +127,39 @@ class LauncherRefused(LauncherError):
     """Never: the same call will be refused again."""
 
 
+class LogSource(Protocol):
+    """Where the log of a run is until it lies in the run's folder.
+
+    It is in parts, one for each process that trained. A line is bytes, without its end. All but
+    `follow` raise LauncherUnavailable
+    when the launcher cannot be reached.
+    """
+
+    def parts(self, handle: str) -> Sequence[str]:
+        """Name the parts that can be read; in alphabetical order, which is that of their age."""
+
+    def read(self, part: str) -> Sequence[bytes]:
+        """Give the lines of a part so far; none if there are none."""
+
+    def follow(
+        self, part: str, connected: Callable[[], object] = lambda: None
+    ) -> Iterator[bytes | None]:
+        """Give the lines of a part from the first to the last, and None while no new one comes.
+
+        A launcher that is away is waited for. `connected` is called when the part is being read:
+        of what is printed from then on nothing is missed, even if the run is cancelled.
+        """
+
+
 class Launcher(Protocol):
     """Starts runs and says how they are. Every method may be called from several threads.
 
     All but `render` raise LauncherUnavailable when the launcher cannot be reached.
-
-    Attributes:
-        keeps_logs: whether a run's log lies in its output folder by itself.
     """
 
-    keeps_logs: bool
+    @property
+    def log_source(self) -> LogSource | None:
+        """Give where logs are read from, or None: each lies in its run's folder by itself."""
 
     def render(self, run: Run) -> Job:
         """Make the whole request for a run, without sending it. Pure."""
@@ -153,9 +178,6 @@ class Launcher(Protocol):
 
     def changes(self, timeout: float) -> None:
         """Return when something may have changed, at the latest after `timeout` seconds."""
-
-    def logs(self, handle: str) -> Iterator[str]:
-        """Give the lines that the run has printed so far, without line ends. None: no lines."""
 
     def cancel(self, handle: str) -> None:
         """Ask the run to end, and return at once. A run that is gone already is no error."""

@@ -5,6 +5,7 @@ success (Kubernetes documentation, Jobs). Its pods say whether it runs or waits.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,9 @@ def observation(
 
     `node_is_ready` is asked only for the node of a running pod that is not ready.
     """
-    return replace(_observation(job, pods, node_is_ready), run=run_of(job))
+    leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
+    seen = _observation(job, pods, node_is_ready)
+    return replace(seen, run=run_of(job), leaving=leaving)
 
 
 def run_of(job: dict[str, Any]) -> Run | None:
@@ -71,6 +74,13 @@ def _observation(
             return Observation(uid, Phase.QUEUED, diagnosis=why_waiting)
         case _:
             return Observation(uid, Phase.UNKNOWN, diagnosis=_dead_node(pod, node_is_ready))
+
+
+def part_of(pod: dict[str, Any]) -> str:
+    """Name the part of a log that a pod prints; in alphabetical order they are in order of age."""
+    metadata = pod["metadata"]
+    created = re.sub("[-:]", "", str(metadata["creationTimestamp"]))
+    return f"{created}-{metadata['name']}"
 
 
 def parse_time(text: str | None) -> datetime | None:

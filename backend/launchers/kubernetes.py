@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from backend.launchers import job_manifest, job_status
+from backend.launchers import job_manifest, job_status, kubernetes_logs
 from backend.launchers.base import (
     Diagnosis,
     Job,
@@ -19,6 +19,7 @@ from backend.launchers.base import (
     Run,
 )
 from backend.launchers.diagnosis import quote
+from backend.launchers.kubernetes_logs import PodLogs
 from backend.launchers.kubernetes_watch import Watcher
 from backend.settings import SERVICE_ACCOUNT, Settings, SettingsError
 
@@ -30,14 +31,15 @@ log = logging.getLogger(__name__)
 class KubernetesLauncher:
     """Starts each run as a Job in `settings.job_namespace`."""
 
-    keeps_logs = False
-
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._api = client.ApiClient(_configuration())
         self._batch = client.BatchV1Api(self._api)
         self._core = client.CoreV1Api(self._api)
         self._watcher: Watcher | None = None
+        self.log_source = PodLogs(
+            pods=self._pods_of, pod=self._pod, log=self._log, open_log=self._open_log
+        )
 
     def render(self, run: Run) -> Job:
         """Make the whole Job, without sending it."""
@@ -90,17 +92,6 @@ class KubernetesLauncher:
             )
         self._watcher.wait(timeout)
 
-    def logs(self, handle: str) -> Iterator[str]:
-        """Give the logs of the Job's pods, the oldest first."""
-        namespace, selector = self._settings.job_namespace, f"job-name={handle}"
-        try:
-            pods = self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
-            pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-            for pod in pods:
-                yield from self._log_of(pod["metadata"]["name"])
-        except ApiException as error:
-            raise _unavailable(error) from error
-
     def cancel(self, handle: str) -> None:
         """Delete the Job; the garbage collector ends its pods."""
         try:
@@ -124,14 +115,54 @@ class KubernetesLauncher:
             self._watcher.close()
         self._api.close()
 
-    def _log_of(self, pod: str) -> list[str]:
+    def _pods_of(self, handle: str) -> list[dict[str, Any]]:
+        namespace, selector = self._settings.job_namespace, f"job-name={handle}"
         try:
-            text = self._call(self._core.read_namespaced_pod_log, pod, self._settings.job_namespace)
+            return self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
+        except ApiException as error:
+            raise _unavailable(error) from error
+
+    def _pod(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self._object(self._core.read_namespaced_pod, name, self._settings.job_namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise _unavailable(error) from error
+
+    def _log(self, pod: str) -> bytes:
+        namespace = self._settings.job_namespace
+        try:
+            return self._call(self._core.read_namespaced_pod_log, pod, namespace, timestamps=True)
         except ApiException as error:
             if error.status in (400, 404):  # 400: the container has not started
-                return []
-            raise
-        return text.decode(errors="replace").splitlines()
+                return b""
+            raise _unavailable(error) from error
+
+    def _open_log(self, pod: str, since: str | None) -> urllib3.BaseHTTPResponse | None:
+        """Follow a pod's log; the client's own method does not know `sinceTime`."""
+        query = [("follow", "true"), ("timestamps", "true")]
+        query += [("sinceTime", since)] if since else []
+        request = self._api.param_serialize(
+            method="GET",
+            resource_path="/api/v1/namespaces/{namespace}/pods/{name}/log",
+            path_params={"namespace": self._settings.job_namespace, "name": pod},
+            query_params=query,
+            header_params={"Accept": "*/*"},
+            auth_settings=["BearerToken"],
+        )
+        timeout = (TIMEOUT[0], kubernetes_logs.SILENCE_SECONDS)
+        try:
+            answer = self._api.call_api(*request, _request_timeout=timeout)
+        except urllib3.exceptions.HTTPError as error:
+            raise _no_answer(error) from error
+        if answer.status == 200:
+            stream: urllib3.BaseHTTPResponse = answer.response
+            return stream
+        answer.response.close()
+        if answer.status in (400, 404):
+            return None
+        raise _unavailable(ApiException(status=answer.status, reason=answer.reason))
 
     def _adopt(self, name: str, uid: str) -> None:
         """Accept the Job that has our name already if it was made for the same run.

@@ -58,7 +58,7 @@ Stamp = tuple[int, int, int]
 class LocalLauncher:
     """Starts each run as a process, at most `settings.local_slots` at once."""
 
-    keeps_logs = True
+    log_source = None
 
     def __init__(self, settings: Settings, trainer: Path = TRAINER) -> None:
         self._settings = settings
@@ -139,18 +139,6 @@ class LocalLauncher:
             if self._closed.wait(POLL_SECONDS):
                 break
         self._seen_change = stamp
-
-    def logs(self, handle: str) -> Iterator[str]:
-        """Give the trainer's output."""
-        job = _read(self._state / handle / "job.json")
-        if job is None:
-            return
-        try:
-            with Path(job["log"]).open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    yield line.rstrip("\n")
-        except FileNotFoundError:
-            return
 
     def cancel(self, handle: str) -> None:
         """Ask the runner to end the run: SIGTERM, and SIGKILL if that does not help.

@@ -17,7 +17,6 @@ from backend.schemas import (
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,
-    LogIn,
     PageIn,
     SubmissionOut,
     experiment_out,
@@ -101,24 +100,6 @@ def show_experiment(experiment_id: str) -> Response:
     return jsonify(
         experiment_out(experiment) | {"progress": progress, "metrics": metrics, "history": history}
     )
-
-
-@blueprint.get("/experiments/<experiment_id>/logs")
-@blueprint.input(LogIn, location="query", unknown=RAISE)
-@blueprint.doc(
-    summary="Read a run's log",
-    responses={
-        200: "What it has printed so far",
-        404: "There is no such experiment",
-        503: "The database or Kubernetes is away",
-    },
-)
-def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
-    """Read what a run has printed, while its pod lives and after."""
-    experiments = _experiments()
-    experiment = experiments.get(experiment_id)
-    pieces = experiments.logs.read(experiment, query_data.get("attempt", experiment.attempt))
-    return Response(pieces, content_type="text/plain; charset=utf-8")
 
 
 @blueprint.post("/experiments/<experiment_id>/cancel")

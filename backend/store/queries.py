@@ -8,12 +8,27 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Row, and_, delete, insert, select, update
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from backend.store import schema
 from backend.store.engine import CircuitBreaker, make_engine, transact
 from backend.store.tables import experiment, transition
+
+PENDING = 1000  # more than there are transactions at once
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -28,6 +43,7 @@ class Store:
         self._engine = make_engine(url)
         self._reader = self._engine.execution_options(reading=True)
         self._breaker = CircuitBreaker()
+        self._is_server = url.get_backend_name() != "sqlite"
         self._prepared = False
 
     def prepare(self) -> None:
@@ -280,6 +296,37 @@ class Store:
         query = select(experiment).where(experiment.c.job.in_(jobs))
         return self._read(lambda connection: connection.execute(query).all())
 
+    def last_transition(self) -> int:
+        """Give the id of the last transition, 0 if there is none; later ones have a higher one."""
+        query = select(func.max(transition.c.id))
+        last = self._read(lambda connection: connection.execute(query).scalar()) or 0
+        if self._is_server:
+            self._settled(transition.c.id.between(last - PENDING, last))
+        return last
+
+    def transitions(self, after: int, limit: int) -> Sequence[Row[Any]]:
+        """List the transitions of all experiments from the one that follows id `after`.
+
+        None of a lower id than those given is still to come.
+        """
+        query = _transitions(transition.c.id > after).limit(limit)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        if self._is_server and rows and rows[-1].id - after > len(rows):
+            # Ids are missing: of transactions that are not committed yet, or never will be.
+            return self._settled(and_(transition.c.id > after, transition.c.id <= rows[-1].id))
+        return rows
+
+    def _settled(self, chosen: ColumnElement[bool]) -> Sequence[Row[Any]]:
+        """List transitions once every transaction that is adding one of them has ended.
+
+        A locking read waits for them; "read committed" lets others go on adding (MySQL's manual,
+        InnoDB locking).
+        """
+        engine = self._engine.execution_options(isolation_level="READ COMMITTED")
+        query = _transitions(chosen).with_for_update(read=True, of=transition)
+        # Not through the circuit breaker: a database that lets us wait here is not away.
+        return transact(engine, lambda connection: connection.execute(query).all())
+
     def _read(self, work: Callable[[Connection], T]) -> T:
         return self._transact(self._reader, work)
 
@@ -291,3 +338,12 @@ class Store:
             if not self._prepared:
                 self.prepare()
             return transact(engine, work)
+
+
+def _transitions(chosen: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(transition, experiment.c.experiment_id)
+        .join(experiment, experiment.c.id == transition.c.experiment)
+        .where(chosen)
+        .order_by(transition.c.id)
+    )

@@ -1,7 +1,10 @@
 import pytest
 
+from backend import transitions
 from backend.launchers.base import Observation, Phase
+from tests.integration.waiting import eventually
 
+EVENTS = {"Accept": "text/event-stream"}
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 
 
@@ -58,6 +61,176 @@ def test_nothing_there(client):
     assert client.get("/experiments/none/logs").status_code == 404
 
 
-def test_a_query_that_is_wrong(client, experiment):
-    assert client.get("/experiments/first/logs?attempt=0").status_code == 422
-    assert client.get("/experiments/first/logs?tail=1").status_code == 422
+@pytest.mark.parametrize("query", ["attempt=0", "tail=-1", "tail=x", "follow=maybe", "lines=1"])
+def test_a_query_that_is_wrong(client, experiment, query):
+    assert client.get(f"/experiments/first/logs?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("query", ["attempt=2", "attempt=2&follow=true"])
+def test_an_attempt_that_was_not_made(client, experiment, query):
+    response = client.get(f"/experiments/first/logs?{query}")
+
+    assert response.status_code == 404
+    assert "no attempt 2" in response.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("tail", "text"), [(0, ""), (1, "epoch 2/20\n"), (5, "epoch 1/20\nepoch 2/20\n")]
+)
+def test_the_tail_of_a_log(client, experiment, tail, text):
+    assert client.get(f"/experiments/first/logs?tail={tail}").text == text
+
+
+def test_of_a_log_that_cannot_be_read_what_was_kept_is_given(
+    client, experiment, experiments, launcher
+):
+    assert experiments.logs.keep(experiment)
+    launcher.down = True
+
+    assert client.get("/experiments/first/logs").text == "epoch 1/20\nepoch 2/20\n"
+    assert not experiments.logs.keep(experiment)
+
+
+@pytest.fixture
+def ended(experiment, experiments):
+    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    return experiment
+
+
+def test_a_log_that_is_followed_ends_with_its_attempt(client, ended):
+    response = client.get("/experiments/first/logs?follow=true")
+
+    assert response.content_type == "text/plain; charset=utf-8"
+    assert response.text == "epoch 1/20\nepoch 2/20\n"
+
+
+def test_a_log_as_events(client, ended):
+    response = client.get("/experiments/first/logs", headers=EVENTS)
+
+    assert response.content_type == "text/event-stream"
+    assert response.text == (
+        "retry: 2000\n\n"
+        "id: 1\ndata: epoch 1/20\n\n"
+        "id: 2\ndata: epoch 2/20\n\n"
+        'event: end\ndata: {"attempt": 1}\n\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "query", "there"),
+    [
+        ("1", "", [False, True]),
+        ("2", "", [False, False]),
+        ("99", "", [False, False]),
+        ("0", "?tail=1", [True, True]),  # what was seen last says more than how much is wanted
+        ("", "?tail=1", [False, True]),
+        ("", "?tail=9&follow=true", [True, True]),
+    ],
+)
+def test_events_go_on_after_the_last_one_that_was_seen(client, ended, last, query, there):
+    headers = EVENTS | ({"Last-Event-ID": last} if last else {})
+    text = client.get(f"/experiments/first/logs{query}", headers=headers).text
+
+    assert [f"epoch {number}/20" in text for number in (1, 2)] == there
+    assert text.endswith('event: end\ndata: {"attempt": 1}\n\n')
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
+def test_a_last_event_id_that_is_none(client, ended, last):
+    response = client.get("/experiments/first/logs", headers=EVENTS | {"Last-Event-ID": last})
+
+    assert response.status_code == 400
+    assert response.content_type == "application/problem+json"
+
+
+def test_a_line_with_line_ends_of_its_own_stays_one_event(client, experiment, launcher):
+    launcher.log_source.printed = {experiment.job: {"1-pod": [b"10%\r20%\x0b\xff", b""]}}
+    launcher.log_source.ended.add("1-pod")
+    experiments = client.application.extensions["experiments"]
+    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+
+    text = client.get("/experiments/first/logs", headers=EVENTS).text
+
+    assert "id: 1\ndata: 10%\ndata: 20%\x0b\ufffd\n\nid: 2\ndata: \n\n" in text
+
+
+@pytest.fixture
+def during(launcher, monkeypatch):
+    """Give a list of what happens, one after the other, whenever a stream waits."""
+    steps = []
+
+    def step(*_arguments):
+        if steps:
+            steps.pop(0)()
+
+    launcher.log_source.on_wait = step
+    monkeypatch.setattr(transitions.Transitions, "wait", step)
+    monkeypatch.setattr(transitions, "LOOK_SECONDS", 0)
+    return steps
+
+
+def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
+    client, experiment, experiments, launcher, during
+):
+    printed = launcher.log_source.printed[experiment.job] = {}
+    end = Observation(experiment.uid, Phase.SUCCEEDED)
+    during += [
+        lambda: printed.update({"1-pod": [b"a"]}),
+        lambda: printed["1-pod"].append(b"b"),
+        lambda: launcher.log_source.ended.add("1-pod"),
+        lambda: printed.update({"2-pod": [b"c"]}),
+        lambda: launcher.log_source.ended.add("2-pod"),
+        lambda: experiments.observe(experiment, end),
+    ]
+
+    assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
+    assert during == []
+
+
+def test_what_a_follower_missed_comes_from_the_kept_log(
+    client, experiment, experiments, launcher, during
+):
+    printed = launcher.log_source.printed[experiment.job] = {"1-pod": [b"a"]}
+
+    def end():
+        printed["1-pod"] += [b"b", b"c"]
+        experiments.observe(experiment, Observation(experiment.uid, Phase.FAILED))
+        launcher.jobs.clear()
+        launcher.log_source.printed = {}
+        launcher.down = True  # and never comes back
+
+    during += [lambda: launcher.log_source.ended.add("1-pod"), end]
+
+    assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
+
+
+def test_a_pod_that_leaves_while_its_run_goes_on_leaves_its_log(
+    client, experiment, experiments, launcher, during
+):
+    source = launcher.log_source
+    source.printed[experiment.job] = {"1-pod": [b"a"], "2-pod": [b"c"]}
+    source.ended |= {"1-pod", "2-pod"}
+    experiments.observe(experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",)))
+    eventually(lambda: experiments.logs._files.parts("first", 1) == ["1-pod"])
+    del source.printed[experiment.job]["1-pod"]
+
+    assert client.get("/experiments/first/logs").text == "a\nc\n"
+    running = experiments.get("first")
+    end = Observation(experiment.uid, Phase.SUCCEEDED)
+    during.append(lambda: experiments.observe(running, end))
+    assert client.get("/experiments/first/logs?follow=true").text == "a\nc\n"
+    assert client.get("/experiments/first/logs").text == "a\nc\n"
+
+
+def test_what_a_run_prints_after_it_was_cancelled_is_kept(
+    client, experiment, experiments, launcher
+):
+    source = launcher.log_source
+    printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
+
+    assert client.post("/experiments/first/cancel").status_code == 202
+    experiments.observe_gone(experiments.get("first"))
+    printed["1-pod"].append(b"stopped by signal 15")
+    source.ended.add("1-pod")
+
+    eventually(lambda: client.get("/experiments/first/logs").text == "a\nstopped by signal 15\n")

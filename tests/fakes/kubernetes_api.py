@@ -22,6 +22,7 @@ PATH = re.compile(
     r"/(?P<resource>jobs|pods|nodes)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
 LISTING = {"labelSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"}
+LOGGING = {"follow", "timestamps", "sinceTime"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 
 
@@ -222,6 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._go_wrong(fault, answer)
         elif verb == "watch":
             self._stream(resource, namespace, query)
+        elif query.get("follow") == "true" and answer[0] == 200:
+            self._stream_log(namespace, name, query)
         else:
             self._send(*answer)
 
@@ -229,6 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Do what is asked: (status, content)."""
         api = self.server.api
         known = {"list": LISTING, "watch": LISTING, "delete": DELETING}.get(verb, set())
+        known = LOGGING if resource == "pods/log" else known
         try:
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 raise Refused(401, "Unauthorized", "Unauthorized")
@@ -244,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case "get", "jobs" | "pods" | "nodes":
                     return 200, api.read(resource, namespace, name)
                 case "get", "pods/log":
-                    return 200, api.log(namespace, name)
+                    return 200, api.log(namespace, name, query)
                 case "delete", "jobs":
                     options = (body or {}) | query
                     propagation = options.get("propagationPolicy", "Orphan")
@@ -283,11 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _stream(self, resource, namespace, query):
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.wfile.flush()
+        self._begin_stream("application/json")
         events = self.server.api.events(
             resource,
             namespace,
@@ -300,7 +300,27 @@ class _Handler(BaseHTTPRequestHandler):
             if event is None:
                 self.close_connection = True
                 return
-            line = json.dumps(event).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
-            self.wfile.flush()
+            self._write_chunk(json.dumps(event).encode() + b"\n")
         self.wfile.write(b"0\r\n\r\n")
+
+    def _stream_log(self, namespace, name, query):
+        self._begin_stream("text/plain")
+        api, stopped = self.server.api, self.server.stopped
+        for piece in api.follow_log(namespace, name, query, stopped):
+            if piece is None:
+                self.close_connection = True
+                return
+            if piece:
+                self._write_chunk(piece)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _begin_stream(self, content_type):
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+
+    def _write_chunk(self, content):
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+        self.wfile.flush()

@@ -11,10 +11,11 @@ import re
 import threading
 import time
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import kubernetes_validate
 
+NODE_ZONE = timezone(timedelta(hours=9))
 OLDEST_VERSION = "1.29"
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?", re.A)
@@ -45,7 +46,9 @@ class Cluster:
     def __init__(self):
         self.invalid = []  # why a body was refused: no test sends such a one on purpose
         self._objects = {"jobs": {}, "pods": {}, "nodes": {}}
-        self._logs = {}
+        self.pods_end_slowly = False  # a deleted pod stays until `vanish`
+        self._logs = {}  # by pod: (time, line) of each, the last perhaps without its end
+        self._logs_are_cut = 0
         self._events = []  # (version, resource, type, object)
         self._version = itertools.count(1000)
         self._last_version = self._oldest_version = next(self._version)
@@ -138,9 +141,34 @@ class Cluster:
             end = {"failed": 1}
         self.set_job(job_name, active=0, ready=0, conditions=conditions, **end)
 
-    def write_log(self, pod, text):
-        """Let the trainer print."""
-        self._logs[pod] = text
+    def write_log(self, pod, text, at=None):
+        """Let the trainer print, at a time of its own if `at` says so."""
+        with self._changed:
+            lines = self._logs.setdefault(pod, [])
+            for line in re.findall(rb"[^\n]*\n|[^\n]+", text.encode()):
+                if lines and not lines[-1][1].endswith(b"\n"):
+                    lines[-1] = (lines[-1][0], lines[-1][1] + line)
+                else:
+                    lines.append((at or datetime.now(NODE_ZONE), line))
+            self._changed.notify_all()
+
+    def cut_logs(self):
+        """Cut the connection of everybody who follows a log, in the middle of a line."""
+        with self._changed:
+            self._logs_are_cut += 1
+            self._changed.notify_all()
+
+    def vanish(self, pod):
+        """Let a pod go that was deleted, and its log with it."""
+        with self._changed:
+            (key,) = (key for key in self._objects["pods"] if key[1] == pod)
+            self._store("pods", key, self._objects["pods"][key], "DELETED")
+
+    def evict(self, pod):
+        """Let a pod be deleted while its Job goes on: a drain, or a taint."""
+        with self._changed:
+            (key,) = (key for key in self._objects["pods"] if key[1] == pod)
+            self._end_pod(key)
 
     def forget(self, job_name):
         """Let the Job's time-to-live, or a person, take it with its pods."""
@@ -214,7 +242,35 @@ class Cluster:
         self._delete_job((namespace, name), propagation)
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
-    def log(self, namespace, name):
+    def log(self, namespace, name, query):
+        """Give the log of a pod as it is."""
+        self._check_log(namespace, name)
+        return b"".join(_lines(self._logs.get(name, []), query)).decode()
+
+    def follow_log(self, namespace, name, query, stopped):
+        """Give the log of a pod piece by piece until its container ends; None: the cut."""
+        given, cuts = 0, self._logs_are_cut
+        while True:
+            with self._changed:
+                fresh = b"".join(_lines(self._logs.get(name, []), query))[given:]
+                pod = self._objects["pods"].get((namespace, name))
+                states = ((pod or {}).get("status", {}).get("containerStatuses") or [{}])[0]
+                over = pod is None or "terminated" in states.get("state", {})
+                cut = cuts != self._logs_are_cut or stopped.is_set()
+                if not (fresh or over or cut):
+                    self._changed.wait(1)
+                    continue
+            if cut:
+                yield fresh[: len(fresh) // 2]
+                yield None
+                return
+            if fresh:
+                given += len(fresh)
+                yield fresh
+            elif over:
+                return
+
+    def _check_log(self, namespace, name):
         pod = self.read("pods", namespace, name)
         states = (pod["status"].get("containerStatuses") or [{"state": {"waiting": {}}}])[0]
         if "waiting" in states["state"]:
@@ -224,7 +280,6 @@ class Cluster:
                 f'container "{pod["spec"]["containers"][0]["name"]}" in pod "{name}" is waiting to '
                 "start: ContainerCreating",
             )
-        return self._logs.get(name, "")
 
     def events(self, resource, namespace, selector, version, seconds, stopped):
         """Give the events of a watch as they come; None to cut its connection."""
@@ -283,7 +338,15 @@ class Cluster:
             return
         self._store("jobs", key, job, "DELETED")
         for pod in owned if propagation == "Background" else ():
-            self._store("pods", pod, self._objects["pods"][pod], "DELETED")
+            self._end_pod(pod)
+
+    def _end_pod(self, key):
+        pod = self._objects["pods"][key]
+        if self.pods_end_slowly:
+            pod["metadata"]["deletionTimestamp"] = _now()
+            self._store("pods", key, pod, "MODIFIED")
+        else:
+            self._store("pods", key, pod, "DELETED")
 
     def _check(self, resource, namespace, body):
         """Refuse what a real server refuses; note it down, for no test sends such a body."""
@@ -321,6 +384,16 @@ def _selected(body, selector):
     labels = body["metadata"].get("labels", {})
     terms = [term.partition("=")[::2] for term in selector.split(",") if term]
     return all(labels.get(key) == value for key, value in terms)
+
+
+def _lines(lines, query):
+    """Choose and write the lines of a log as the kubelet does, its times in the node's zone."""
+    since = query.get("sinceTime")
+    for at, line in lines:
+        if since and at < datetime.fromisoformat(since):
+            continue
+        stamp = f"{at:%Y-%m-%dT%H:%M:%S.%f}000+09:00 ".encode()
+        yield stamp + line if query.get("timestamps") in ("true", "True") else line
 
 
 def _full(resource):

@@ -12,10 +12,9 @@ from backend.launchers.base import (
 class FakeLauncher:
     """Keeps what was submitted; `down` and `refusing` make it fail as a cluster would."""
 
-    keeps_logs = False
-
     def __init__(self):
         self.jobs = {}
+        self.log_source = FakeLogSource(self)
         self.submissions = 0
         self.down = False
         self.refusing = False
@@ -38,10 +37,6 @@ class FakeLauncher:
     def changes(self, timeout):
         pass
 
-    def logs(self, handle):
-        self._check()
-        return iter(["epoch 1/20", "epoch 2/20"] if handle in self.jobs else [])
-
     def cancel(self, handle):
         self._check()
         self.jobs.pop(handle, None)
@@ -55,6 +50,41 @@ class FakeLauncher:
     def _check(self):
         if self.down:
             raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+
+
+class FakeLogSource:
+    """What the runs print: by handle, by part, in lines; a part whose pod goes on has no end."""
+
+    def __init__(self, launcher):
+        self._launcher = launcher
+        self.printed = {}
+        self.ended = set()
+        self.on_wait = lambda: None  # what happens while a follower waits
+
+    def parts(self, handle):
+        self._launcher._check()
+        there = handle in self._launcher.jobs and {f"1-{handle}": None}
+        return sorted(self.printed.get(handle, there or {}))
+
+    def read(self, part):
+        self._launcher._check()
+        for parts in self.printed.values():
+            if part in parts:
+                return list(parts[part])
+        return [b"epoch 1/20", b"epoch 2/20"]
+
+    def follow(self, part, connected=lambda: None):
+        given = 0
+        while True:
+            connected()
+            over = part in self.ended or not any(part in one for one in self.printed.values())
+            fresh = self.read(part)[given:]
+            yield from fresh
+            given += len(fresh)
+            if over:
+                return
+            self.on_wait()
+            yield None
 
 
 def _queued(run):

@@ -143,48 +143,6 @@ def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, job, faul
     assert kubernetes.jobs() == {}
 
 
-def test_a_cancelled_job_takes_its_pods_along(launcher, kubernetes, job):
-    launcher.submit(job)
-    pod = kubernetes.run(A_RUN.handle)
-    kubernetes.write_log(pod, "epoch 1\n")
-    assert list(launcher.logs(A_RUN.handle)) == ["epoch 1"]
-
-    launcher.cancel(A_RUN.handle)
-
-    assert list(launcher.logs(A_RUN.handle)) == []
-
-
-@pytest.mark.parametrize("fault", (NO_ANSWER | HALF_ANSWER).values(), ids=NO_ANSWER | HALF_ANSWER)
-def test_a_log_without_a_whole_answer_is_an_outage(launcher, kubernetes, job, fault):
-    launcher.submit(job)
-    kubernetes.write_log(kubernetes.run(A_RUN.handle), "epoch 1\n" * 100)
-    kubernetes.fail("get", "pods/log", fault)
-
-    with pytest.raises(LauncherUnavailable):
-        list(launcher.logs(A_RUN.handle))
-
-    assert len(list(launcher.logs(A_RUN.handle))) == 100
-
-
-def test_the_log_of_a_job_is_that_of_all_its_pods(launcher, kubernetes, job):
-    launcher.submit(job)
-    first = kubernetes.run(A_RUN.handle)
-    kubernetes.write_log(first, "first\n")
-    kubernetes.set_pod(first, "Failed", {"terminated": {"exitCode": 1, "reason": "Error"}})
-    second = kubernetes.add_pod(A_RUN.handle, created="2099-01-01T00:00:00Z")
-    kubernetes.set_pod(second, "Running", {"running": {"startedAt": "2099-01-01T00:00:00Z"}})
-    kubernetes.write_log(second, "second\n")
-
-    assert list(launcher.logs(A_RUN.handle)) == ["first", "second"]
-
-
-def test_a_container_that_has_not_started_has_no_log(launcher, kubernetes, job):
-    launcher.submit(job)
-    kubernetes.wait_in_pod(A_RUN.handle, "ContainerCreating", "")
-
-    assert list(launcher.logs(A_RUN.handle)) == []
-
-
 def test_a_refused_connection_is_an_outage_and_over_when_the_server_is_back(
     launcher, kubernetes, job
 ):
@@ -194,7 +152,8 @@ def test_a_refused_connection_is_an_outage_and_over_when_the_server_is_back(
         lambda: launcher.submit(job),
         launcher.observe,
         lambda: launcher.cancel("a"),
-        lambda: list(launcher.logs("a")),
+        lambda: launcher.log_source.parts("a"),
+        lambda: launcher.log_source.read("20260101T000000Z-a"),
     ):
         with pytest.raises(LauncherUnavailable):
             call()

@@ -203,22 +203,6 @@ def test_closing_leaves_runs_alone(twin, launcher):
     assert phase_of(twin.launcher(), A_RUN) is Phase.RUNNING
 
 
-def test_the_log_is_read_while_it_grows_and_after_the_end(twin, launcher):
-    twin.submitted()
-    assert list(launcher.logs(A_RUN.handle)) == []
-
-    twin.start(A_RUN)
-    twin.say(A_RUN, "에포크 1 of 20")
-    assert list(launcher.logs(A_RUN.handle)) == ["에포크 1 of 20"]
-
-    twin.end(A_RUN, 0)
-    assert list(launcher.logs(A_RUN.handle)) == ["에포크 1 of 20"]
-
-
-def test_there_is_no_log_of_an_unknown_run(launcher):
-    assert list(launcher.logs("autoencoder-never-was-1")) == []
-
-
 def test_cancelling_ends_the_run_and_may_be_repeated(twin, launcher):
     twin.submitted()
     twin.start(A_RUN)

@@ -1,0 +1,58 @@
+"""Lines of logs. Pure. A line is bytes, without its end.
+
+In a log that was too long to be kept whole one line stands for those that are left out, and says
+how many they are, so that every other line keeps its number.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+MARKER = re.compile(rb"\.\.\. ([0-9]{1,15}) lines are left out \(LOG_MAX_BYTES\) \.\.\.")
+MARKER_BYTES = 80  # at most
+
+
+def split(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a text that comes in pieces into lines; what follows the last line end is one too."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Give lines with their numbers, from 1 on.
+
+    A line that stands for others has the number of the last of them.
+    """
+    number = 0
+    for line in lines:
+        number += stands_for(line)
+        yield number, line
+
+
+def stands_for(line: bytes) -> int:
+    """Say how many lines of the whole log a line of a kept one stands for."""
+    left_out = MARKER.fullmatch(line)
+    return int(left_out[1]) if left_out else 1
+
+
+def bounded(lines: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    """Give lines; if with their ends they are too long, the first and the last half of them."""
+    head_left, tail, tail_size, left_out = max_bytes // 2, deque[bytes](), 0, 0
+    for line in lines:
+        if len(line) < head_left and not tail:
+            head_left -= len(line) + 1
+            yield line
+            continue
+        tail.append(line)
+        tail_size += len(line) + 1
+        while tail_size > max_bytes // 2:
+            dropped = tail.popleft()
+            tail_size -= len(dropped) + 1
+            left_out += stands_for(dropped)
+    if left_out:
+        yield b"... %d lines are left out (LOG_MAX_BYTES) ..." % left_out
+    yield from tail

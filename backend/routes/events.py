@@ -1,0 +1,59 @@
+"""What happens to experiments, as it happens."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, request
+from marshmallow import RAISE
+
+from backend.experiments import Experiments
+from backend.records import Transition
+from backend.schemas import EventsIn, transition_out
+from backend.streams import EVENT_STREAM, Streams, json_event, last_event_id
+from backend.transitions import Transitions
+
+WAIT_SECONDS = 1.0
+
+blueprint = APIBlueprint("events", __name__, tag="Experiments")
+
+
+@blueprint.get("/events")
+@blueprint.input(EventsIn, location="query", unknown=RAISE)
+@blueprint.doc(
+    summary="Follow what happens",
+    responses={
+        200: "Changes of status from now on, as server-sent events",
+        400: "The Last-Event-ID is no transition's id",
+        429: "Too many streams are open; Retry-After says when to ask again",
+        503: "The database is away",
+    },
+)
+def follow_transitions(query_data: dict[str, Any]) -> Response:
+    """Follow every change of status; `Last-Event-ID` goes on after that one."""
+    experiments: Experiments = current_app.extensions["experiments"]
+    streams: Streams = current_app.extensions["streams"]
+    seen = last_event_id(request)
+    if seen is None:
+        seen = experiments.transitions.now()
+    events = _events(experiments.transitions, seen, query_data.get("experiment_id"))
+    return streams.answer(events, EVENT_STREAM)
+
+
+def _events(
+    transitions: Transitions, seen: int, experiment_id: str | None
+) -> Iterator[bytes | None]:
+    while True:
+        rows = transitions.after(seen)
+        for row in rows:
+            seen = row.id
+            if experiment_id in (None, row.experiment_id):
+                content = {"experiment_id": row.experiment_id}
+                yield json_event(
+                    content | transition_out(Transition.from_row(row)),
+                    name="transition",
+                    number=seen,
+                )
+        if not rows:
+            yield None
+            transitions.wait(WAIT_SECONDS)

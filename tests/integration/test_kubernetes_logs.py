@@ -1,0 +1,240 @@
+"""Logs of pods, whatever happens to the connection, the pod and the API server meanwhile."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+
+from backend.launchers import kubernetes as kubernetes_launcher
+from backend.launchers import kubernetes_logs
+from backend.launchers.base import LauncherUnavailable
+from backend.launchers.kubernetes import KubernetesLauncher
+from backend.settings import Settings
+from tests.fakes.kubernetes_api import Fault, broken, forbidden
+from tests.fakes.kubernetes_cluster import NODE_ZONE
+from tests.integration.twins import A_RUN
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
+
+OUTAGES = {
+    "500": broken(500),
+    "cut": Fault(),
+    "hang": Fault(hang=True),
+    "half, then cut": Fault(half=True),
+    "half, then hang": Fault(half=True, hang=True),
+}
+
+
+@pytest.fixture
+def launcher(environ, kubernetes):
+    launcher = KubernetesLauncher(Settings.from_environment(environ | {"LAUNCHER": "kubernetes"}))
+    launcher.submit(launcher.render(A_RUN))
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(autouse=True)
+def short_times(launcher, monkeypatch):
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
+    monkeypatch.setattr(kubernetes_logs, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(kubernetes_logs, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(kubernetes_logs, "LONGEST_PAUSE", 0.1)
+
+
+@pytest.fixture
+def source(launcher):
+    return launcher.log_source
+
+
+@pytest.fixture
+def pod(launcher, kubernetes):
+    return kubernetes.run(A_RUN.handle)
+
+
+@pytest.fixture
+def part(source, pod):
+    (part,) = source.parts(A_RUN.handle)
+    return part
+
+
+class Follower:
+    """Follows a part of a log in a thread."""
+
+    def __init__(self, pool, source, part):
+        self.lines, self.looks, self.connections = [], 0, 0
+        self.end = pool.submit(self._follow, source, part)
+
+    def _follow(self, source, part):
+        for line in source.follow(part, self._connected):
+            if line is None:
+                self.looks += 1
+            else:
+                self.lines.append(line.decode())
+
+    def _connected(self):
+        self.connections += 1
+
+    def whole(self):
+        self.end.result(DEADLINE_SECONDS)
+        return self.lines
+
+
+@pytest.fixture
+def follow(source):
+    with ThreadPoolExecutor(4) as pool:
+        yield lambda part: Follower(pool, source, part)
+
+
+def test_it_works_from_the_first_line_to_the_last(follow, kubernetes, pod, part):
+    kubernetes.write_log(pod, "에포크 1\n")
+    follower = follow(part)
+    eventually(lambda: follower.lines == ["에포크 1"])
+    kubernetes.write_log(pod, "epoch 2\r half")
+    kubernetes.write_log(pod, "\n\nlast")
+
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == ["에포크 1", "epoch 2\r half", "", "last"]
+
+
+def test_a_log_is_read_as_far_as_it_is(source, kubernetes, pod, part):
+    assert list(source.read(part)) == []
+    kubernetes.write_log(pod, "a\rb\n\nlast")
+
+    assert list(source.read(part)) == [b"a\rb", b"", b"last"]
+
+
+def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, launcher):
+    pod = kubernetes.add_pod(A_RUN.handle)
+    (part,) = source.parts(A_RUN.handle)
+    assert list(source.read(part)) == []
+    follower = follow(part)
+    eventually(lambda: follower.looks > 2)
+    assert kubernetes.count("get", "pods/log") == 1  # nobody asks for what cannot be there
+
+    kubernetes.set_pod(pod, "Running", {"running": {"startedAt": "2026-01-01T00:00:00Z"}})
+    kubernetes.write_log(pod, "a\n")
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == ["a"]
+
+
+def test_pods_are_read_in_the_order_of_their_age(source, kubernetes, launcher):
+    younger = kubernetes.add_pod(A_RUN.handle, created="2099-01-01T00:00:00Z")
+    older = kubernetes.add_pod(A_RUN.handle, created="2026-01-01T00:00:00Z")
+
+    parts = source.parts(A_RUN.handle)
+
+    assert [part.partition("-")[2] for part in parts] == [older, younger]
+    assert source.parts("autoencoder-never-was-1") == []
+
+
+def test_connections_that_are_cut_in_the_middle_of_a_line_cost_no_line_and_double_none(
+    follow, kubernetes, pod, part
+):
+    follower = follow(part)
+    start = datetime.now(NODE_ZONE)
+    for number in range(60):
+        # Several seconds, several lines a second, and lines that are alike at one time.
+        at = start + timedelta(seconds=number // 20)
+        kubernetes.write_log(pod, f"line {number // 2}\n", at)
+        if number % 7 == 0:
+            eventually(lambda: follower.lines)
+            kubernetes.write_log(pod, f"a longer line {number}", at)
+            before = follower.connections
+            kubernetes.cut_logs()
+            eventually(lambda before=before: follower.connections > before)
+            kubernetes.write_log(pod, "\n")
+    kubernetes.finish(pod, 1)
+
+    expected = []
+    for number in range(60):
+        expected.append(f"line {number // 2}")
+        expected += [f"a longer line {number}"] if number % 7 == 0 else []
+    assert follower.whole() == expected
+    assert follower.connections > 9
+
+
+def test_what_the_two_outputs_print_a_moment_out_of_order_is_not_lost(
+    follow, kubernetes, pod, part
+):
+    second = datetime.now(NODE_ZONE).replace(microsecond=0)
+    kubernetes.write_log(pod, "out\n", second + timedelta(milliseconds=1))
+    follower = follow(part)
+    eventually(lambda: follower.lines == ["out"])
+    kubernetes.write_log(pod, "err\n", second - timedelta(milliseconds=1))
+    kubernetes.write_log(pod, "out\n", second + timedelta(milliseconds=1))
+    kubernetes.cut_logs()
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == ["out", "err", "out"]
+
+
+def test_silence_is_no_end(follow, kubernetes, pod, part):
+    kubernetes.write_log(pod, "a\n")
+    follower = follow(part)
+    eventually(lambda: follower.connections >= 3)
+    assert follower.looks >= 2
+    kubernetes.write_log(pod, "b\n")
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == ["a", "b"]
+
+
+@pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
+@pytest.mark.parametrize("resource", ["pods", "pods/log"])
+def test_an_api_server_that_is_away_is_waited_for(follow, kubernetes, pod, part, resource, fault):
+    kubernetes.write_log(pod, "".join(f"line {number}\n" for number in range(50)))
+    kubernetes.fail("get", resource, fault, times=2)
+    follower = follow(part)
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == [f"line {number}" for number in range(50)]
+
+
+def test_a_restart_of_the_api_server_costs_no_line(follow, kubernetes, pod, part):
+    kubernetes.write_log(pod, "a\n")
+    follower = follow(part)
+    eventually(lambda: follower.lines == ["a"])
+    kubernetes.stop()
+    kubernetes.write_log(pod, "b\n")
+    kubernetes.start()
+    kubernetes.write_log(pod, "c\n")
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == ["a", "b", "c"]
+
+
+def test_a_pod_that_is_gone_is_no_reason_to_wait(follow, kubernetes, pod, part):
+    kubernetes.write_log(pod, "a\n")
+    follower = follow(part)
+    eventually(lambda: follower.lines == ["a"])
+    kubernetes.evict(pod)
+
+    assert follower.whole() == ["a"]
+
+
+@pytest.mark.parametrize("fault", [*OUTAGES.values(), forbidden("get", "pods/log", "")])
+def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, pod, part, fault):
+    kubernetes.write_log(pod, "epoch 1\n" * 100)
+    kubernetes.fail("get", "pods/log", fault)
+
+    with pytest.raises(LauncherUnavailable):
+        source.read(part)
+
+    assert len(source.read(part)) == 100
+
+
+def test_a_kubelets_complaint_is_no_line_of_the_trainer(source, kubernetes, pod, part, monkeypatch):
+    answer = b"unable to retrieve container logs for containerd://0123\n"
+    monkeypatch.setattr(source, "_log", lambda _pod: answer)
+
+    assert list(source.read(part)) == []
+
+
+def test_a_pod_that_is_being_deleted_is_seen_to_leave(launcher, kubernetes, pod, part):
+    kubernetes.pods_end_slowly = True
+    assert launcher.observe()[A_RUN.handle].leaving == ()
+
+    kubernetes.evict(pod)
+
+    assert launcher.observe()[A_RUN.handle].leaving == (part,)

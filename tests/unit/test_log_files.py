@@ -1,0 +1,108 @@
+import os
+
+import pytest
+
+from backend.log_files import LogFiles
+from backend.outputs import Outputs
+
+MAX_BYTES = 1000
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "first").mkdir()
+    return tmp_path / "first"
+
+
+@pytest.fixture
+def files(folder):
+    return LogFiles(Outputs(folder.parent))
+
+
+def test_a_log_is_kept_and_read(files, folder):
+    files.write("first", 2, [b"one", "둘".encode()], MAX_BYTES)
+
+    assert files.exists("first", 2)
+    assert not files.exists("first", 1)
+    assert (folder / "logs" / "2.log").read_text() == "one\n둘\n"
+    assert list(files.lines("first", 2)) == [b"one", "둘".encode()]
+    assert list(files.lines("first", 1)) == []
+
+
+def test_a_log_is_replaced_only_by_one_of_more_lines(files):
+    files.write("first", 1, [b"a", b"b"], MAX_BYTES)
+    for fewer in ([b"c"], [b"c", b"d"], []):
+        files.write("first", 1, fewer, MAX_BYTES)
+        assert list(files.lines("first", 1)) == [b"a", b"b"]
+
+    files.write("first", 1, [b"a", b"b", b"c"], MAX_BYTES)
+
+    assert list(files.lines("first", 1)) == [b"a", b"b", b"c"]
+
+
+def test_nothing_but_the_log_stays_in_the_folder(files, folder):
+    files.write("first", 1, [b"a", b"b"], MAX_BYTES)
+    files.write("first", 1, [b"a"], MAX_BYTES)
+
+    assert [one.name for one in (folder / "logs").iterdir()] == ["1.log"]
+
+
+def test_parts_are_named_in_their_order(files):
+    for part in ("2026-b", "2025-a"):
+        files.write("first", 1, [part.encode()], MAX_BYTES, part)
+    files.write("first", 1, [b"whole"], MAX_BYTES)
+    files.write("first", 11, [b"another attempt's"], MAX_BYTES, "2024-c")
+
+    assert files.parts("first", 1) == ["2025-a", "2026-b"]
+    assert list(files.lines("first", 1, "2025-a")) == [b"2025-a"]
+    assert files.parts("first", 2) == []
+    assert files.parts("none", 1) == []
+
+
+def test_a_log_that_has_become_too_long_is_shortened_once(files, folder):
+    log = folder / "logs" / "1.log"
+    log.parent.mkdir()
+    log.write_bytes(b"".join(b"line %d\n" % number for number in range(1000)))
+
+    files.shorten("first", 1, MAX_BYTES)
+    shortened = log.stat()
+    files.shorten("first", 1, MAX_BYTES)
+
+    assert shortened.st_size < MAX_BYTES + 100
+    assert (log.stat().st_ino, log.stat().st_size) == (shortened.st_ino, shortened.st_size)
+    assert log.read_bytes().startswith(b"line 0\n")
+    assert log.read_bytes().endswith(b"line 999\n")
+
+
+@pytest.mark.parametrize("planted", ["logs", "logs/1.log"])
+def test_no_link_that_a_trainer_planted_is_followed(files, folder, tmp_path, planted):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "1.log").write_text("secret\n" * 1000)
+    if planted == "logs":
+        (folder / "logs").symlink_to(elsewhere)
+    else:
+        (folder / "logs").mkdir()
+        (folder / "logs" / "1.log").symlink_to(elsewhere / "1.log")
+
+    assert not files.exists("first", 1)
+    assert list(files.lines("first", 1)) == []
+    assert files.parts("first", 1) == []
+    files.shorten("first", 1, MAX_BYTES)
+    if planted == "logs":
+        with pytest.raises(OSError, match="logs"):
+            files.write("first", 1, [b"line"], MAX_BYTES)
+    else:
+        files.write("first", 1, [b"line"], MAX_BYTES)
+        assert list(files.lines("first", 1)) == [b"line"]
+
+    assert [one.name for one in elsewhere.iterdir()] == ["1.log"]
+    assert (elsewhere / "1.log").read_text() == "secret\n" * 1000
+
+
+def test_a_pipe_that_a_trainer_planted_does_not_hold_us(files, folder):
+    (folder / "logs").mkdir()
+    os.mkfifo(folder / "logs" / "1.log")
+
+    assert not files.exists("first", 1)
+    assert list(files.lines("first", 1)) == []

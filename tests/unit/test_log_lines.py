@@ -1,0 +1,46 @@
+import pytest
+
+from backend.log_lines import bounded, numbered, split, stands_for
+
+
+def lines(text, number=100):
+    return [b"%s %d" % (text, one) for one in range(number)]
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"a\nb\r\n\nc"], [b"a", b"\nb\r", b"\n", b"\n", b"c"], [b"a\n", b"b\r\n\nc"]]
+)
+def test_a_text_is_cut_at_its_line_ends_alone(pieces):
+    assert list(split(pieces)) == [b"a", b"b\r", b"", b"c"]
+
+
+def test_what_ends_with_a_line_end_has_no_further_line():
+    assert list(split([b"a\n"])) == [b"a"]
+    assert list(split([])) == []
+
+
+def test_of_a_long_log_head_and_tail_are_kept_and_keep_their_numbers():
+    kept = list(numbered(bounded(lines(b"line"), 200)))
+
+    assert kept[0] == (1, b"line 0")
+    assert kept[-1] == (100, b"line 99")
+    marks = [(number, line) for number, line in kept if stands_for(line) > 1]
+    assert len(marks) == 1
+    assert b"lines are left out (LOG_MAX_BYTES)" in marks[0][1]
+    assert all(line == b"line %d" % (number - 1) for number, line in kept if line != marks[0][1])
+    assert sum(len(line) + 1 for _, line in kept) < 300
+
+
+def test_a_log_that_was_bounded_before_keeps_its_numbers():
+    once = list(bounded(lines(b"line"), 400))
+    twice = list(numbered(bounded([*once, *lines(b"more")], 200)))
+
+    assert twice[-1] == (200, b"more 99")
+
+
+@pytest.mark.parametrize("more", [20, 1000])
+def test_a_log_that_fits_is_kept_whole(more):
+    whole = lines(b"line")
+    size = sum(len(line) + 1 for line in whole)
+
+    assert list(bounded(whole, size + more)) == whole
