@@ -7,7 +7,8 @@ VERSION = "3.1.0"
 _LINE = "epoch 1/20  loss 0.679  val_loss 0.481"
 _TRANSITION = (
     'event: transition\nid: 7\ndata: {"experiment_id": "run-1", "attempt": 1, "from_status": '
-    '"queued", "to_status": "running", "reason": null, "at": "2026-01-31T12:00:00.000000Z", "actor": null}\n\n'
+    '"queued", "to_status": "running", "reason": null, "at": "2026-01-31T12:00:00.000000Z", '
+    '"by": null}\n\n'
 )
 _CONTENTS = {  # what is no JSON: examples by content type
     "/": {"text/plain": "Hello Flask!"},

@@ -57,7 +57,7 @@ def test_it_works(client, during):
     ]
     first = events[0][1]
     assert first.keys() == {
-        *("experiment_id", "attempt", "from_status", "to_status", "reason", "at", "actor"),
+        *("experiment_id", "attempt", "from_status", "to_status", "reason", "at", "by"),
     }
     assert (first["experiment_id"], first["attempt"], first["reason"]) == ("first", 1, None)
     assert first["at"].endswith("Z")
