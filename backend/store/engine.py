@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from backend.store.connection import CONNECT_SECONDS, ServerConnection
@@ -24,6 +24,7 @@ TRY_SECONDS = 1.0  # a lost connection shows at once; what took longer hangs, an
 PAUSE_SECONDS = 0.02
 
 DEADLOCK = {1205, 1213}  # MySQL: lock wait timeout, deadlock; the server rolled back
+NO_SUCH_TABLE = 1146  # MySQL: somebody has put an empty database in its place
 DENIED = {1044, 1045, 1049, 1142, 1698}  # access denied (database, user, command), no such database
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,10 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
             if not (deadlock or lost):
                 raise unavailable(error) from error
             time.sleep(PAUSE_SECONDS * random.random())  # noqa: S311  (jitter)
+        except ProgrammingError as error:
+            if _error_code(error) != NO_SUCH_TABLE:
+                raise
+            raise StoreUnavailable(str(error.orig)) from error
         except PoolTimeout as error:
             raise StoreUnavailable("all connections to the database are in use") from error
     raise AssertionError("unreachable")

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from backend.store import schema
-from backend.store.engine import CircuitBreaker, make_engine, transact
+from backend.store.engine import CircuitBreaker, StoreUnavailable, make_engine, transact
 from backend.store.tables import experiment, transition
 
 PENDING = 1000  # more than there are transactions at once
@@ -337,7 +337,11 @@ class Store:
         with self._breaker.call():
             if not self._prepared:
                 self.prepare()
-            return transact(engine, work)
+            try:
+                return transact(engine, work)
+            except StoreUnavailable:
+                self._prepared = False  # what answers next may be another one, without our tables
+                raise
 
 
 def _transitions(chosen: ColumnElement[bool]) -> Select[Any]:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.store.engine import StoreUnavailable
+
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
 SEOUL = timezone(timedelta(hours=9))
 
@@ -199,3 +201,13 @@ def test_a_forgotten_experiment_takes_its_history_along(database, store):
 
     assert store.get("a") is None
     assert database.execute("SELECT COUNT(*) FROM transition") == [(1,)]
+
+
+def test_tables_that_were_lost_are_made_again(database, store):
+    inserted(store)
+    database.clean()
+
+    with pytest.raises(StoreUnavailable):
+        store.page(limit=9)
+    assert store.page(limit=9) == []
+    assert inserted(store)
