@@ -8,6 +8,7 @@ from backend import __version__, forms, openapi
 from backend.access import register_access
 from backend.errors import register_errors
 from backend.experiments import Experiments
+from backend.inputs import Inputs
 from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
 from backend.outputs import Outputs
@@ -29,6 +30,7 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     )
     app.config.update(
         MAX_CONTENT_LENGTH=forms.MAX_BODY_BYTES,
+        INPUT_MAX_BYTES=settings.input_max_bytes,
         MAX_FORM_MEMORY_SIZE=forms.MAX_BODY_BYTES,
         MAX_FORM_PARTS=forms.MAX_FIELDS,
         OPENAPI_VERSION=openapi.VERSION,
@@ -43,7 +45,11 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     launcher = launcher or make_launcher(settings)
     app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
     outputs = Outputs(settings.output_dir)
-    app.extensions |= {"outputs": outputs, "results": Results(outputs)}
+    app.extensions |= {
+        "inputs": Inputs(settings.input_dir),
+        "outputs": outputs,
+        "results": Results(outputs),
+    }
     app.extensions["streams"] = Streams(settings.max_streams)
     register_routes(app)
     app.spec_processor(openapi.describe)

@@ -79,11 +79,13 @@ class Entry:
         path: from that folder, parts joined by `/`.
         size: bytes.
         modified: aware, UTC.
+        version: another text as soon as its content may be another.
     """
 
     path: str
     size: int
     modified: datetime
+    version: str
 
 
 def is_public(part: str) -> bool:
@@ -116,7 +118,8 @@ def list_files(root: Path, *parts: str, limit: int) -> tuple[list[Entry], bool]:
 def entry_of(path: str, file: os.stat_result) -> Entry:
     """Describe a file. Who wrote it can have set any time: an impossible one is cut."""
     seconds = min(max(file.st_mtime, 0), MAX_TIME)
-    return Entry(path, file.st_size, datetime.fromtimestamp(seconds, UTC))
+    version = f"{file.st_ino:x}-{file.st_size:x}-{file.st_mtime_ns:x}"
+    return Entry(path, file.st_size, datetime.fromtimestamp(seconds, UTC), version)
 
 
 @dataclass

@@ -10,10 +10,17 @@ from apiflask.exceptions import HTTPError
 from flask import Response, json
 from werkzeug.exceptions import HTTPException
 
+from backend.inputs import DATA_SUFFIXES
 from backend.launchers.base import LauncherUnavailable
 from backend.outputs import MAX_FILES, FolderTaken
 from backend.refusals import (
     HasEnded,
+    InputChanged,
+    InputEmpty,
+    InputExists,
+    InputTooLarge,
+    InputUnwritable,
+    InvalidInputName,
     NotRetriable,
     OtherParameters,
     OutputUnwritable,
@@ -96,6 +103,11 @@ def _output_unwritable(error: OutputUnwritable) -> Answer:
     return status, f"The output folder cannot be written ({error}); nothing was started.", {}
 
 
+def _input_unwritable(error: InputUnwritable) -> Answer:
+    status = HTTPStatus.INSUFFICIENT_STORAGE if error.full else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, f"The input folder cannot be written ({error}); nothing was changed.", {}
+
+
 _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
     UnknownDataset: _unknown_dataset,
     UnknownExperiment: lambda error: (404, f"There is no experiment {str(error)!r}.", {}),
@@ -118,6 +130,30 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
         429,
         f"{error.limit} streams are open already (MAX_STREAMS): close one that is not needed, or "
         "ask again later. Without follow=true and text/event-stream a log can always be read.",
+        {},
+    ),
+    InputUnwritable: _input_unwritable,
+    InvalidInputName: lambda error: (
+        422,
+        f"{str(error)!r} cannot be a data set's name: send a plain file name of at most 255 bytes "
+        f"that ends in {', '.join(DATA_SUFFIXES)} and does not begin with '.'.",
+        {},
+    ),
+    InputTooLarge: lambda error: (
+        413,
+        f"A data set may have {error.limit} bytes at the most (INPUT_MAX_BYTES).",
+        {},
+    ),
+    InputEmpty: lambda _error: (422, "The body is empty: send the file as the body.", {}),
+    InputExists: lambda error: (
+        409,
+        f"There is a data set {str(error)!r}: send If-Match with its ETag, or ?overwrite=true, to "
+        "replace it, or choose another name.",
+        {},
+    ),
+    InputChanged: lambda error: (
+        412,
+        f"{str(error)!r} is not as If-Match says: GET /inputs says how it is now.",
         {},
     ),
     OtherParameters: _other_parameters,

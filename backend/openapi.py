@@ -28,6 +28,7 @@ _LAST_EVENT_ID = {
 _BINARIES = {
     "/experiments/{experiment_id}/files/{path}": "application/octet-stream",
     "/experiments/{experiment_id}/files.zip": "application/zip",
+    "/inputs/{name}": "application/octet-stream",
 }
 
 
@@ -49,6 +50,10 @@ def describe(document: Any) -> Any:
         }
         if "text/event-stream" in examples:
             operation["parameters"].append(_LAST_EVENT_ID)
+    document["paths"]["/inputs/{name}"]["put"]["requestBody"] = {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {}}},
+    }
     return document
 
 

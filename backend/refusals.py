@@ -108,3 +108,35 @@ class StillLive(WrongStatus):
 
 class NotRetriable(WrongStatus):
     """A run that goes on or has succeeded cannot be tried again."""
+
+
+class InputUnwritable(OutputUnwritable):
+    """The input folder cannot be written; it holds what it held before."""
+
+
+class InvalidInputName(Exception):
+    """No data set can have that name."""
+
+
+class InputTooLarge(Exception):
+    """A data set has more bytes than may be sent.
+
+    Attributes:
+        limit: that many bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+class InputEmpty(Exception):
+    """A data set was sent without content."""
+
+
+class InputExists(Exception):
+    """There is a data set of that name, and nothing says that it may be replaced."""
+
+
+class InputChanged(Exception):
+    """The data set that was to be replaced is not the one that is there."""

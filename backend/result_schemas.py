@@ -1,4 +1,4 @@
-"""What a request for a run's results may hold and what the answer holds; see schemas.py."""
+"""What a request for results and inputs may hold and what the answer holds; see schemas.py."""
 
 from typing import Any
 
@@ -99,6 +99,41 @@ class FilesOut(Schema):
     complete = Boolean(
         metadata={"description": "False if there are more than the 10,000 that are looked at."}
     )
+
+
+class InputIn(Schema):
+    """How to put a data set in place."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {"unknown": "is not known: there is overwrite."}  # noqa: RUF012  (as above)
+
+    overwrite = Boolean(
+        load_default=False,
+        metadata={"description": "Replace a data set of that name, whatever it holds."},
+    )
+
+
+class InputOut(Schema):
+    """A data set."""
+
+    name = String(metadata={"example": "digits.npz"})
+    size = Integer(metadata={"description": "Bytes.", "example": 97_000})
+    modified = DateTime()
+    etag = String(metadata={"description": "For If-Match.", "example": '"1a-2b-3c"'})
+
+
+def input_out(entry: Entry) -> dict[str, Any]:
+    """Give a data set as JSON has it."""
+    return {
+        "name": entry.path,
+        "size": entry.size,
+        "modified": to_text(entry.modified),
+        "etag": f'"{entry.version}"',
+    }
 
 
 def file_out(entry: Entry) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from backend.beneath import entry_of
 from backend.outputs import METRICS_FILE, Outputs
 
 MAX_CURVE = 1_000_000  # numbers kept of one curve, 8 bytes each; a longer one is thinned
@@ -62,8 +63,7 @@ class Results:
         if file is None:
             return ""
         with file:
-            there = os.fstat(file.fileno())
-        return f"{there.st_ino:x}-{there.st_size:x}-{there.st_mtime_ns:x}"
+            return entry_of(METRICS_FILE, os.fstat(file.fileno())).version
 
     def curve(
         self, experiment_id: str, *, since_epoch: int = -1, max_points: int | None = None

@@ -39,6 +39,7 @@ class Settings:
     database_url: URL
     data_dir: Path
     input_dir: Path
+    input_max_bytes: int
     output_dir: Path
     bind: str
     health_bind: str
@@ -94,6 +95,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         database_url=_database_url(env, data_dir),
         data_dir=data_dir,
         input_dir=env.path("INPUT_DIR", "/input" if in_pod else "input"),
+        input_max_bytes=env.integer("INPUT_MAX_BYTES", 2**30, lowest=1, highest=2**50),
         output_dir=env.path("OUTPUT_DIR", "/output" if in_pod else "output"),
         bind=env.address("BIND", "127.0.0.1:31112"),
         health_bind=env.address("HEALTH_BIND", ""),

@@ -29,23 +29,23 @@ def send(file: BinaryIO, name: str) -> Response:
 
     `name` is what a browser saves it as. The response closes the file.
     """
-    there = os.fstat(file.fileno())
+    there = entry_of(name, os.fstat(file.fileno()))
     start = file.read(8)
     picture = next((kind for magic, kind in PICTURES.items() if start.startswith(magic)), None)
     file.seek(0)
     response = Response(
-        _Content(file, there.st_size), content_type=picture or "application/octet-stream"
+        _Content(file, there.size), content_type=picture or "application/octet-stream"
     )
-    response.content_length = there.st_size
-    response.last_modified = entry_of(name, there).modified
-    response.set_etag(f"{there.st_ino:x}-{there.st_size:x}-{there.st_mtime_ns:x}")
+    response.content_length = there.size
+    response.last_modified = there.modified
+    response.set_etag(there.version)
     response.headers["Content-Disposition"] = disposition(name, inline=picture is not None)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Accept-Ranges"] = "bytes"
     try:
-        response.make_conditional(request, True, _range_of(there.st_size))
+        response.make_conditional(request, True, _range_of(there.size))
     except BaseException:
         file.close()
         raise
