@@ -15,6 +15,7 @@ from backend.launchers.base import Run
 from backend.outputs import FolderTaken, Outputs
 from backend.records import Experiment, Transition
 from backend.run_file import RunFile, Unusable
+from backend.store.pages import Cursor
 from backend.store.queries import Store, Values
 from backend.timestamps import to_text
 
@@ -105,8 +106,8 @@ class Archive:
         rows = self._store.of_ids(experiment_ids)
         return {row.experiment_id: Experiment.from_row(row) for row in rows}
 
-    def page(self, after: int | None, limit: int) -> list[Experiment]:
-        """List experiments, newest first, from the one that follows key `after`."""
+    def page(self, after: Cursor | None, limit: int) -> list[Experiment]:
+        """List at most `limit` experiments that follow `after`, newest first."""
         return [Experiment.from_row(row) for row in self._store.page(limit=limit, after=after)]
 
     def restore(self, files: Sequence[RunFile], runs: Collection[Run]) -> list[str]:

@@ -110,7 +110,11 @@ def _input_unwritable(error: InputUnwritable) -> Answer:
 
 _ANSWERS: dict[type[Exception], Callable[[Any], Answer]] = {
     UnknownDataset: _unknown_dataset,
-    UnknownExperiment: lambda error: (404, f"There is no experiment {str(error)!r}.", {}),
+    UnknownExperiment: lambda error: (
+        404,
+        f"There is no experiment {', '.join(map(repr, error.args))}.",
+        {},
+    ),
     UnknownFile: lambda error: (
         404,
         f"There is no file {str(error)!r} here; the address above it lists what there is.",

@@ -37,6 +37,7 @@ from backend.refusals import (
 )
 from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
+from backend.store.pages import ALL, Cursor, Selection
 from backend.store.queries import Store
 from backend.transitions import Attempt, Transitions
 
@@ -163,17 +164,23 @@ class Experiments:
         return self._outputs.last_metrics(experiment.experiment_id)
 
     def page(
-        self,
-        *,
-        limit: int,
-        after: int | None = None,
-        status: str | None = None,
-        model: str | None = None,
-        text: str | None = None,
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> Sequence[Experiment]:
-        """List experiments, newest first; see Store.page."""
-        rows = self._store.page(limit=limit, after=after, status=status, model=model, text=text)
+        """List at most `limit` experiments that follow `after`; see Selection."""
+        rows = self._store.page(limit=limit, after=after, selection=selection)
         return [Experiment.from_row(row) for row in rows]
+
+    def get_all(self, experiment_ids: Sequence[str]) -> list[Experiment]:
+        """Find several experiments, in that order.
+
+        Raises:
+            UnknownExperiment: for one or more of them, all of which it names.
+        """
+        there = self.archive.experiments(experiment_ids)
+        missing = [one for one in experiment_ids if one not in there]
+        if missing:
+            raise UnknownExperiment(*missing)
+        return [there[one] for one in experiment_ids]
 
     def live(self) -> list[Experiment]:
         """List every experiment that has not ended, oldest first."""

@@ -16,6 +16,7 @@ from backend.identifiers import experiment_id_problem
 from backend.launchers.base import Launcher, Run
 from backend.records import Experiment, Parameters
 from backend.run_file import RunFile, Unusable
+from backend.store.pages import ALL
 
 BATCH = 100  # experiments in one transaction, which keeps other writers waiting
 
@@ -98,7 +99,7 @@ def differences(archive: Archive, launcher: Launcher) -> Iterator[str]:
                 yield f"{name!r}: {difference}"
     after = None
     while page := archive.page(after, BATCH):
-        after = page[-1].id
+        after = ALL.cursor(page[-1])
         for row in page:
             if row.experiment_id not in names:
                 yield f"{row.experiment_id!r}: it has no folder"

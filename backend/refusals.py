@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class UnknownExperiment(Exception):
-    """There is no experiment of that id."""
+    """There is no experiment of that id, or of those ids; its arguments."""
 
 
 class UnknownFile(Exception):

@@ -11,7 +11,7 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -76,15 +76,23 @@ class Results:
             max_points: at most so many epochs, or twice the number of metrics and two if that is
                 more: first and last, and those of every metric's extremes, so no spike is lost.
         """
+        return self._read(experiment_id, lambda table: table.curve(since_epoch, max_points))
+
+    def at(self, experiment_id: str, epochs: Sequence[int]) -> Curve:
+        """Give a run's curve at these epochs; None where it has none of them."""
+        return self._read(experiment_id, lambda table: table.at(epochs))
+
+    def _read(self, experiment_id: str, look: "Callable[[Table], Curve]") -> Curve:
+        """Bring a run's table up to date, and look at it."""
         file = self._outputs.open(experiment_id, METRICS_FILE)
         if file is None:
-            return Curve([], {}, 0)
+            return look(Table())
         with self._lock:
             reading = self._readings.setdefault(experiment_id, _Reading())
             self._readings.move_to_end(experiment_id)
         with file, reading.lock:
             reading.read(file)
-            curve = reading.table.curve(since_epoch, max_points)
+            curve = look(reading.table)
         with self._lock:
             self._forget_the_oldest()
         return curve
@@ -140,14 +148,26 @@ class Table:
             columns = [[values[row] for row in rows] for values in self._series.values()]
             kept = extremes([self._epochs[row] for row in rows], columns, max_points)
             rows = [rows[number] for number in kept]
-        return Curve(
-            [self._epochs[row] for row in rows],
-            {
-                name: [None if (value := values[row]) != value else value for row in rows]
-                for name, values in self._series.items()
-            },
-            len(self._epochs) + self._thinned,
-        )
+        return self._curve([self._epochs[row] for row in rows], rows)
+
+    def at(self, epochs: Sequence[int]) -> Curve:
+        """Give these epochs, whether they were written or not; see Results.at."""
+        found = [bisect_left(self._epochs, epoch) for epoch in epochs]
+        end = len(self._epochs)
+        rows = [
+            row if row < end and self._epochs[row] == epoch else None
+            for row, epoch in zip(found, epochs, strict=True)
+        ]
+        return self._curve(list(epochs), rows)
+
+    def _curve(self, epochs: list[int], rows: Sequence[int | None]) -> Curve:
+        series = {
+            name: [
+                None if row is None or (value := values[row]) != value else value for row in rows
+            ]
+            for name, values in self._series.items()
+        }
+        return Curve(epochs, series, len(self._epochs) + self._thinned)
 
     def _extremes_of_blocks(self, begin: int) -> list[int]:
         """Give the rows from `begin` on that can be an extreme of a span wider than a block."""

@@ -18,7 +18,6 @@ from backend.timestamps import to_text
 
 MAX_LEARNING_RATE = 10
 MAX_EPOCH = 100_000
-MAX_PAGE = 1000
 MAX_TAIL = 1_000_000
 _WHOLE_NUMBER = re.compile(r"\s*\+?[0-9]{1,20}\s*", re.ASCII)
 
@@ -106,35 +105,6 @@ class ExperimentIn(Schema):
             "description": "A file of the input folder; every file if it is left out.",
             "example": "digits.npz",
         },
-    )
-
-
-class PageIn(Schema):
-    """Which experiments to list."""
-
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {  # noqa: RUF012  (marshmallow's own way to say it)
-        "unknown": "is not known: there are status, model, q, limit and after."
-    }
-
-    status = String(validate=OneOf(list(Status)), metadata={"description": "Only these."})
-    model = String(metadata={"description": "Only experiments of this model."})
-    q = String(
-        validate=Length(min=1, max=MAX_ID_CHARACTERS),
-        metadata={"description": "Only ids that hold this text."},
-    )
-    limit = Integer(
-        load_default=100,
-        validate=Range(min=1, max=MAX_PAGE),
-        metadata={"description": "How many at the most."},
-    )
-    after = Integer(
-        validate=Range(min=1, max=2**63 - 1),
-        metadata={"description": "From the Link header of the page before."},
     )
 
 

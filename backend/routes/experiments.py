@@ -11,17 +11,18 @@ from backend import forms  # noqa: F401  (teaches the parser form-data)
 from backend.access import actor
 from backend.experiments import MODEL, Experiments, Outcome
 from backend.lifecycle import Status
+from backend.list_schemas import PageIn, cursor_text
 from backend.records import Experiment, Parameters
 from backend.schemas import (
     DeleteIn,
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,
-    PageIn,
     SubmissionOut,
     experiment_out,
     transition_out,
 )
+from backend.store.pages import Selection
 
 blueprint = APIBlueprint("experiments", __name__, tag="Experiments")
 
@@ -35,22 +36,27 @@ _MESSAGES = {
 @blueprint.get("/model")
 @blueprint.get("/experiments")
 @blueprint.input(PageIn, location="query", unknown=RAISE)
-@blueprint.output(ExperimentOut(many=True), description="A page, newest first")
+@blueprint.output(ExperimentOut(many=True), description="A page")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
-    """List experiments, newest first; a `Link` header leads to the next page, if there is one."""
+    """List experiments, newest first unless told; a `Link` header leads to the next page, if any.
+
+    What changes while pages are read by `updated_at` may come twice or not at all.
+    """
     limit = query_data["limit"]
-    page = _experiments().page(
-        limit=limit + 1,
-        after=query_data.get("after"),
-        status=query_data.get("status"),
+    selection = Selection(
+        statuses=query_data["status"],
         model=query_data.get("model"),
         text=query_data.get("q"),
+        created_after=query_data.get("created_after"),
+        sort=query_data["sort"],
     )
+    page = _experiments().page(limit=limit + 1, after=query_data.get("after"), selection=selection)
     response = jsonify([experiment_out(one) for one in page[:limit]])
     if len(page) > limit:
-        query = query_data | {"after": page[limit - 1].id}
-        response.headers["Link"] = f'<{request.path}?{urlencode(query)}>; rel="next"'
+        after = cursor_text(selection.cursor(page[limit - 1]))
+        query = request.args.to_dict(flat=False) | {"after": [after]}
+        response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
     response.add_etag()
     response.make_conditional(request)
     return response

@@ -1,4 +1,4 @@
-"""Results: the curve of a run, and the files in its folder."""
+"""Results: the curve of a run, curves side by side, and the files in a run's folder."""
 
 from typing import Any
 
@@ -7,7 +7,9 @@ from apiflask import APIBlueprint
 from flask import Response, current_app, request
 from marshmallow import RAISE
 
+from backend.comparison import compare
 from backend.experiments import Experiments
+from backend.list_schemas import CompareIn, ComparisonOut
 from backend.outputs import Outputs
 from backend.refusals import TooManyFiles, UnknownFile
 from backend.result_schemas import (
@@ -20,6 +22,7 @@ from backend.result_schemas import (
 )
 from backend.results import Results
 from backend.routes.downloads import send, send_zip
+from backend.schemas import experiment_out
 
 blueprint = APIBlueprint("results", __name__, tag="Results")
 
@@ -120,6 +123,32 @@ def download_files(experiment_id: str) -> Response:
     opened = ((entry, outputs.open_listed(experiment_id, entry.path)) for entry in entries)
     there = ((entry, file) for entry, file in opened if file is not None)
     return send_zip(there, f"{experiment_id}.zip")
+
+
+@blueprint.get("/compare")
+@blueprint.input(CompareIn, location="query", unknown=RAISE)
+@blueprint.output(ComparisonOut, description="The experiments side by side")
+@blueprint.doc(summary="Compare experiments", responses=[404, 422, 503])
+def compare_experiments(query_data: dict[str, Any]) -> Response:
+    """Show up to 20 experiments with their parameters, what they came to, and their curves."""
+    ids = list(dict.fromkeys([*filter(None, query_data["ids"]), *query_data["id"]]))
+    experiments = _experiments().get_all(ids)
+    epochs, outcomes = compare(current_app.extensions["results"], ids, query_data["max_points"])
+    content = {
+        "epoch": epochs,
+        "experiments": [
+            experiment_out(experiment)
+            | {
+                "points": outcome.curve.points,
+                "final": outcome.final,
+                "lowest": outcome.lowest,
+                "highest": outcome.highest,
+                "metrics": outcome.curve.series,
+            }
+            for experiment, outcome in zip(experiments, outcomes, strict=True)
+        ],
+    }
+    return Response(orjson.dumps(content), content_type="application/json")
 
 
 def _outputs_of(experiment_id: str) -> Outputs:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backend.store import schema
 from backend.store.engine import CircuitBreaker, StoreUnavailable, make_engine, transact
+from backend.store.pages import ALL, Cursor, Selection
 from backend.store.tables import experiment, transition
 
 PENDING = 1000  # more than there are transactions at once
@@ -153,27 +154,10 @@ class Store:
         return self._read(lambda connection: connection.execute(query).all())
 
     def page(
-        self,
-        *,
-        limit: int,
-        after: int | None = None,
-        status: str | None = None,
-        model: str | None = None,
-        text: str | None = None,
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> Sequence[Row[Any]]:
-        """List experiments, newest first, from the one that follows key `after` (keyset).
-
-        `text` is a part of the experiment_id, in upper or lower case.
-        """
-        query = select(experiment).order_by(experiment.c.id.desc()).limit(limit)
-        if after is not None:
-            query = query.where(experiment.c.id < after)
-        if status is not None:
-            query = query.where(experiment.c.status == status)
-        if model is not None:
-            query = query.where(experiment.c.model == model)
-        if text is not None:
-            query = query.where(experiment.c.experiment_id.icontains(text, autoescape=True))
+        """List at most `limit` experiments that follow `after`, newest first unless told."""
+        query = selection.page(limit=limit, after=after)
         return self._read(lambda connection: connection.execute(query).all())
 
     def in_status(self, statuses: Sequence[str]) -> Sequence[Row[Any]]:

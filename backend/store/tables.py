@@ -75,7 +75,11 @@ experiment = Table(
     Column("cancel_requested_by", String(64)),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
-    Index("ix_experiment_status", "status"),  # InnoDB and SQLite end it with the primary key
+    Index("ix_experiment_status", "status"),  # InnoDB and SQLite end each with the primary key
+    Index("ix_experiment_created_at", "created_at"),
+    Index("ix_experiment_updated_at", "updated_at"),
+    Index("ix_experiment_status_created_at", "status", "created_at"),
+    Index("ix_experiment_status_updated_at", "status", "updated_at"),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

@@ -62,10 +62,52 @@ def test_filters(client, experiments):
     assert ids("q=%25") == []
     assert ids("model=autoencoder") == ["b", "Resnet a"]
     assert ids("model=other") == []
+    assert ids("status=running,queued") == ids("status=running&status=queued") == ["b", "Resnet a"]
+    assert ids("status=failed,cancelled") == []
+    assert ids("created_after=2000-01-01T00:00:00%2B09:00") == ["b", "Resnet a"]
+    assert ids("created_after=9000-01-01") == []
+    assert ids("sort=created_at") == ["Resnet a", "b"]
+    assert ids("sort=-updated_at") == ["b", "Resnet a"]
+
+
+def test_the_link_keeps_every_filter(client):
+    for number in range(5):
+        submit(client, f"실험 {number}")
+    query = (
+        "status=queued,running&status=submitting&q=실험&created_after=2000-01-01T00:00:00%2B00:00"
+    )
+    seen, path = [], f"/experiments?{query}&sort=created_at&limit=2"
+    while path:
+        response = client.get(path)
+        seen += [one["experiment_id"] for one in response.json]
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+        path = link and link[1]
+        assert not path or "status=submitting" in path
+
+    assert seen == [f"실험 {number}" for number in range(5)]
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=x", "status=done", "after=-1", "sort=name", "q="]
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "status=done",
+        "status=",
+        "status=queued,",
+        "status=queued&status=done",
+        "after=-1",
+        "after=2024-02-29T00:00:00.000000Z~0",
+        "after=2024-02-30T00:00:00.000000Z~1",
+        "after=0001-01-01T00:00:00.000000Z~1",
+        "sort=name",
+        "q=",
+        "created_after=yesterday",
+        "created_after=0001-01-01T00:00:00%2B14:00",
+        "created_after=2024-02-29T12:00:00+09:00",
+        "order=up",
+    ],
 )
 def test_a_query_that_cannot_be_answered(client, query):
     response = client.get(f"/experiments?{query}")

@@ -1,6 +1,7 @@
 """What is written is read back the same, and nobody overwrites another's change."""
 
 import itertools
+import random
 import unicodedata
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.store.engine import StoreUnavailable
+from backend.store.pages import ALL, SORTS, Selection
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
 SEOUL = timezone(timedelta(hours=9))
@@ -132,7 +134,7 @@ def test_pages_follow_each_other_without_gap_or_repetition(store):
     pages, after = [], None
     while page := store.page(limit=10, after=after):
         pages.append([row.experiment_id for row in page])
-        after = page[-1].id
+        after = ALL.cursor(page[-1])
         inserted(store)  # what is new comes before all that follows
 
     assert [len(page) for page in pages] == [10, 10, 10, 10, 10, 7]
@@ -143,10 +145,44 @@ def test_a_page_can_be_narrowed(store):
     row = inserted(store, experiment_id="50%_A\\b", model="other")
     inserted(store, experiment_id="500_a-b", status="queued")
 
-    assert store.page(limit=9, text="0%_a\\B") == [row]
-    assert store.page(limit=9, status="submitting") == [row]
-    assert store.page(limit=9, model="other") == [row]
-    assert store.page(limit=9, model="other", status="queued") == []
+    def page(**filters):
+        return store.page(limit=9, selection=Selection(**filters))
+
+    assert page(text="0%_a\\B") == [row]
+    assert page(statuses=["submitting"]) == [row]
+    assert page(model="other") == [row]
+    assert page(model="other", statuses=["queued"]) == []
+    assert page(model="other", statuses=["queued", "submitting"]) == [row]
+    assert page(created_after=NOW) == []
+    assert len(page(created_after=NOW - timedelta(microseconds=1))) == 2
+    assert page(created_after=NOW - timedelta(microseconds=1), sort="updated_at", model="other")
+
+
+@pytest.mark.parametrize("statuses", [[], ["submitting"], ["submitting", "queued", "failed"]])
+@pytest.mark.parametrize("sort", SORTS)
+def test_every_order_has_every_experiment_once(store, sort, statuses):
+    chance = random.Random(sort)
+    rows = [
+        inserted(
+            store,
+            status=chance.choice(["submitting", "queued"]),
+            created_at=NOW + timedelta(seconds=chance.randrange(5)),
+            updated_at=NOW + timedelta(seconds=chance.randrange(5)),
+        )
+        for _ in range(40)
+    ]
+    column = sort.removeprefix("-")
+    wanted = sorted(
+        (row for row in rows if not statuses or row.status in statuses),
+        key=lambda row: (getattr(row, column), row.id),
+        reverse=sort.startswith("-"),
+    )
+    selection, listed, after = Selection(statuses=statuses, sort=sort), [], None
+    while page := store.page(limit=7, after=after, selection=selection):
+        listed += page
+        after = selection.cursor(page[-1])
+
+    assert listed == wanted
 
 
 def test_a_move_writes_each_step_into_the_history(store):

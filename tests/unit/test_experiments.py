@@ -15,6 +15,7 @@ from backend.refusals import (
     UnknownExperiment,
 )
 from backend.store.engine import StoreUnavailable
+from backend.store.pages import ALL, Selection
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
@@ -231,10 +232,12 @@ def test_pages_are_newest_first(experiments):
     for number in range(5):
         submit(experiments, f"run-{number}")
     first = experiments.page(limit=3)
-    second = experiments.page(limit=3, after=first[-1].id)
+    second = experiments.page(limit=3, after=ALL.cursor(first[-1]))
 
     assert [one.experiment_id for one in [*first, *second]] == [
         f"run-{number}" for number in (4, 3, 2, 1, 0)
     ]
-    assert [one.experiment_id for one in experiments.page(limit=9, text="N-3")] == ["run-3"]
-    assert experiments.page(limit=9, text="%") == []
+    assert [
+        one.experiment_id for one in experiments.page(limit=9, selection=Selection(text="N-3"))
+    ] == ["run-3"]
+    assert experiments.page(limit=9, selection=Selection(text="%")) == []

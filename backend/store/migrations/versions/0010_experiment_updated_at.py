@@ -1,0 +1,13 @@
+"""The index by which experiments are listed by updated_at."""
+
+from alembic import op
+
+from backend.store.migrations.once import create_index_once
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    """Make the index unless a killed migration has made it already."""
+    create_index_once(op.get_bind(), "ix_experiment_updated_at", "experiment", ["updated_at"])
