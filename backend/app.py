@@ -1,7 +1,5 @@
 """Puts the app together."""
 
-from typing import cast
-
 from apiflask import APIFlask
 
 from backend import __version__, forms, openapi
@@ -26,7 +24,6 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
         title="hello-flask",
         version=__version__,
         docs_path=None,
-        static_folder=cast(str, None),  # APIFlask's type is narrower than Flask's
     )
     app.config.update(
         MAX_CONTENT_LENGTH=forms.MAX_BODY_BYTES,

@@ -7,7 +7,7 @@ from typing import Any
 
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
-from flask import Response, json
+from flask import Response, json, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from backend.inputs import DATA_SUFFIXES
@@ -45,12 +45,21 @@ Answer = tuple[int, str, dict[str, Any]]  # status, detail, further members
 
 
 def problem(status: int, detail: str, **members: Any) -> Response:
-    """Make an answer of an error. `members` are added to the standard ones."""
-    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    content |= {"detail": detail} | members
-    response = Response(
-        json.dumps(content) + "\n", status=status, content_type="application/problem+json"
-    )
+    """Make an answer of an error. `members` are added to the standard ones.
+
+    Whoever asked for a page of the dashboard gets a page.
+    """
+    title = HTTPStatus(status).phrase
+    if request.path == "/ui" or request.path.startswith("/ui/"):
+        page = render_template("problem.html", title=title, detail=detail)
+        response = Response(page, status=status)
+    else:
+        content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        response = Response(
+            json.dumps(content | members) + "\n",
+            status=status,
+            content_type="application/problem+json",
+        )
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

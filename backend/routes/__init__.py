@@ -2,10 +2,21 @@
 
 from apiflask import APIFlask
 
-from backend.routes import events, experiments, health, hello, inputs, logs, results, sign_in
+from backend.routes import (
+    dashboard,
+    events,
+    experiments,
+    health,
+    hello,
+    inputs,
+    logs,
+    results,
+    sign_in,
+)
 
 
 def register_routes(app: APIFlask) -> None:
     """Let the app answer at every address."""
     for module in (hello, experiments, logs, results, inputs, events, health, sign_in):
         app.register_blueprint(module.blueprint)
+    dashboard.register_dashboard(app)

@@ -1,0 +1,25 @@
+"""Files of others are what their package holds, and say where they come from."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ["backend/static/vendor/uplot", "tests/browser/vendor/axe-core"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_files_are_the_packages(folder):
+    manifest = json.loads((ROOT / folder / "vendor.json").read_text())
+    files = {
+        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
+        for one in (ROOT / folder).iterdir()
+        if one.name != "vendor.json"
+    }
+
+    assert files == manifest["sha256"]
+    assert "LICENSE" in files
+    assert manifest["version"]
+    assert manifest["licence"]
