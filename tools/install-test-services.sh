@@ -1,30 +1,39 @@
 #!/bin/sh
-# Installs the database server that the integration tests start for themselves (never as a service
-# of this machine). What cannot be installed is skipped by the tests; this script says so and
-# succeeds, because the other tests are worth running all the same.
+# Installs what the tests use beside Python: the database server that the integration tests start
+# for themselves (never as a service of this machine), and the browser that looks at the dashboard.
+# What cannot be installed is skipped by the tests; this script says so and succeeds, because the
+# other tests are worth running all the same. Under CI a skipped test fails.
 set -eu
-
-skip() {
-  echo "Tests on MariaDB will be skipped: $1."
-  exit 0
-}
-
+export DEBIAN_FRONTEND=noninteractive
 PATH=$PATH:/usr/sbin:/sbin
-if command -v mariadbd >/dev/null; then exit 0; fi
-command -v apt-get >/dev/null || skip "mariadbd is not installed, and this is no Debian"
-[ "$(id -u)" -eq 0 ] || skip "mariadbd is not installed, and only root can install it (apt-get install mariadb-server)"
+
+# install PROGRAM WHAT PACKAGE...: install Debian packages unless PROGRAM is there.
+install() {
+  program=$1 what=$2
+  shift 2
+  command -v "$program" >/dev/null && return
+  if ! command -v apt-get >/dev/null; then
+    echo "Tests on $what will be skipped: $program is not installed, and this is no Debian."
+    return
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "Tests on $what will be skipped: only root can install it (apt-get install $*)."
+    return
+  fi
+  log=$(mktemp)
+  if { apt-get update && apt-get install --yes --no-install-recommends "$@"; } >"$log" 2>&1; then
+    rm -f "$log"
+  else
+    echo "Tests on $what will be skipped: apt-get could not install $*, see $log."
+  fi
+}
 
 # Debian starts a new service at once unless this file says no.
 policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
+if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ] && ! command -v mariadbd >/dev/null; then
   trap 'rm -f "$policy"' EXIT
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 755 "$policy"
 fi
-log=$(mktemp)
-export DEBIAN_FRONTEND=noninteractive
-if { apt-get update && apt-get install --yes --no-install-recommends mariadb-server; } >"$log" 2>&1; then
-  rm -f "$log"
-else
-  skip "apt-get could not install mariadb-server, see $log"
-fi
+install mariadbd MariaDB mariadb-server
+install chromium "a browser" chromium fonts-dejavu-core fonts-noto-cjk

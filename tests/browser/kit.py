@@ -1,0 +1,120 @@
+"""The server that browser tests look at, and a page that is watched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from tests.integration.backend_process import free_address
+from tests.integration.twins import kill_local_runs
+from tests.integration.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+AXE = (ROOT / "tests" / "browser" / "vendor" / "axe-core" / "axe.min.js").read_text()
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Server:
+    """`python -m backend serve`, always at the same address, however often it is started."""
+
+    def __init__(self, folder, environ):
+        self._folder = folder
+        self.output_dir = folder / "output"
+        self._address = free_address()
+        self.url = f"http://{self._address}"
+        self._environ = environ | {
+            "BIND": self._address,
+            "LAUNCHER": "local",
+            "LOCAL_SLOTS": "2",
+            "DATA_DIR": str(folder / "data"),
+            "INPUT_DIR": str(folder / "input"),
+            "OUTPUT_DIR": str(self.output_dir),
+        }
+        self._process = None
+
+    def start(self):
+        command = [sys.executable, "-m", "backend", "serve"]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            )
+        eventually(self._is_ready)
+
+    def kill(self):
+        """End every process of it at once; its trainings go on."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def close(self):
+        self.kill()
+        kill_local_runs(self.output_dir)
+
+    def submit(self, experiment_id, **fields):
+        form = urlencode({"experiment_id": experiment_id, **fields}).encode()
+        with urllib.request.urlopen(f"{self.url}/test", form, timeout=30) as answer:
+            return json.load(answer)
+
+    def ask(self, path):
+        with urllib.request.urlopen(f"{self.url}{quote(path)}", timeout=30) as answer:
+            return json.load(answer)
+
+    def until_ended(self, *ids):
+        eventually(lambda: all(self.ask(f"/experiments/{one}")["finished_at"] for one in ids), 60)
+
+    def _is_ready(self):
+        assert self._process.poll() is None, (self._folder / "log").read_text()
+        try:
+            return self.ask("/readyz")
+        except OSError:
+            return False
+
+
+class Watched:
+    """A page, and what went wrong in it.
+
+    Attributes:
+        complaints: errors of its scripts, and what stands in its console.
+        elsewhere: requests to any other host.
+    """
+
+    def __init__(self, page, url):
+        self.page, self._url = page, url
+        self.complaints, self.elsewhere = [], []
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._note_request)
+
+    def findings(self):
+        """Run axe-core, and name what it finds serious or critical."""
+        self.page.evaluate(AXE)
+        found = self.page.evaluate("axe.run().then(({ violations }) => violations)")
+        return [
+            (one["id"], one["nodes"][0]["html"])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    def _note_console(self, message):
+        if any(x in str(message.location) for x in ("/events", "follow=true")):
+            return  # TEMP
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location}")
+
+    def _note_request(self, request):
+        if not request.url.startswith((self._url, "data:", "blob:")):
+            self.elsewhere.append(request.url)

@@ -1,0 +1,51 @@
+"""Everyone can use it: axe-core's rules in both colour schemes, and a phone's width."""
+
+import pytest
+
+PAGES = {
+    "list": "/ui",
+    "nothing found": "/ui?q=nothing",
+    "new": "/ui/new?from=pair 1",
+    "run": "/ui/experiments/pair 1",
+    "compare": "/ui/compare?id=pair 1&id=pair 2",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_finding(watched, page, two_runs, scheme):
+    page.emulate_media(color_scheme=scheme)
+    findings = {}
+    for name, path in PAGES.items():
+        page.goto(path)
+        if name in ("run", "compare"):
+            page.locator("#chart .u-over").wait_for()
+        findings[name] = watched.findings()
+
+    assert not any(findings.values()), findings
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(page, two_runs):
+    page.set_viewport_size({"width": 360, "height": 740})
+    widths = {}
+    for name, path in PAGES.items():
+        page.goto(path)
+        if name in ("run", "compare"):
+            page.locator("#chart .u-over").wait_for()
+        widths[name] = page.evaluate("document.documentElement.scrollWidth")
+
+    assert widths == dict.fromkeys(PAGES, 360)
+
+
+def test_the_keyboard_alone(page, two_runs):
+    page.goto("/ui")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.get_by_role("link", name="pair 1", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Delete").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Leave it"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == "Delete"
