@@ -11,17 +11,20 @@ from typing import NoReturn
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, current_app, render_template, request, url_for
+from marshmallow import ValidationError
 
 from backend import presentation
 from backend.experiments import Experiments
 from backend.inputs import Inputs
 from backend.lifecycle import LIVE, Status
+from backend.list_schemas import After, cursor_text
 from backend.outputs import Outputs
 from backend.presentation import Row
 from backend.records import Experiment
 from backend.refusals import UnknownExperiment
 from backend.results import Results
 from backend.schemas import MAX_EPOCH, MAX_LEARNING_RATE
+from backend.store.pages import Selection
 
 PAGE_ROWS = 50
 SPARK_POINTS = 40
@@ -72,12 +75,15 @@ def list_runs() -> str:
     status, text = request.args.get("status") or None, request.args.get("q", "").strip()[:200]
     if status is not None and status not in list(Status):
         _refuse(f"status must be one of {', '.join(Status)}.")
-    after = request.args.get("after", type=int)
-    if "after" in request.args and not (after and 0 < after < 2**63):
+    after = request.args.get("after")
+    try:
+        cursor = After().deserialize(after) if after is not None else None
+    except ValidationError:
         _refuse("after must come from the link to the next page.")
-    page = _experiments().page(limit=PAGE_ROWS + 1, after=after, status=status, text=text or None)
+    selection = Selection(statuses=(status,) if status else (), text=text or None)
+    page = _experiments().page(limit=PAGE_ROWS + 1, after=cursor, selection=selection)
     shown = page[:PAGE_ROWS]
-    following = shown[-1].id if len(page) > PAGE_ROWS else None
+    following = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
     return render_template(
         "list.html",
         rows=[_row(one) for one in shown],
@@ -169,7 +175,7 @@ def _refuse(detail: str) -> NoReturn:
     abort(422, detail)
 
 
-def _list_url(status: str | None, text: str, after: int | None = None) -> str:
+def _list_url(status: str | None, text: str, after: str | None = None) -> str:
     return url_for("dashboard.list_runs", status=status, q=text or None, after=after)
 
 
