@@ -42,7 +42,7 @@ class Adoption:
         self._checked_at = time.monotonic()
 
     def adopt(self, live: Collection[str], observed: Mapping[str, Observation]) -> list[Run]:
-        """Make one pass; `live` are the Jobs of runs that are known to go on.
+        """Make one pass over all runs; `live` are the Jobs of those that are known to go on.
 
         Returns:
             The runs that were adopted.
@@ -77,6 +77,11 @@ class Adoption:
                 self._warned.add(key)
         self._known |= {key for key in settled if asked[key].phase not in GOING_ON}
         return adopted
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether a Job is to be listed once more before its run is adopted."""
+        return bool(self._missing - self._warned)
 
     def _adopt(self, run: Run, known: Experiment | None, seen: Observation) -> bool:
         """Adopt a run, or a later attempt of an experiment that is known to have ended.

@@ -186,6 +186,10 @@ class Experiments:
         """List every experiment that has not ended, oldest first."""
         return [Experiment.from_row(row) for row in self._store.in_status(LIVE)]
 
+    def unsettled(self) -> list[str]:
+        """Name the Jobs that are still to be started or, as somebody wished, to be ended."""
+        return [str(row.job) for row in self._store.unsettled()]
+
     def of_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
         """List the experiments whose current attempt has one of these Jobs."""
         return [Experiment.from_row(row) for row in self._store.by_job(jobs)] if jobs else []
@@ -282,7 +286,7 @@ class Experiments:
         if experiment.status in LIVE:
             raise StillLive(experiment_id, experiment.status)
         for attempt in range(1, experiment.attempt + 1):
-            self._launcher.forget(replace(experiment.run, attempt=attempt).handle)
+            self._launcher.forget(replace(experiment.run, attempt=attempt))
         try:
             if outputs:
                 self._outputs.remove(experiment_id)

@@ -1,30 +1,36 @@
 """Brings the database in line with what the launcher says of the runs.
 
-Level-triggered: each pass compares everything that has not ended with one look at the launcher, so
-a missed change, a restart or a second reconciler does no harm.
+Level-triggered: each pass compares runs that have not ended with one look at the launcher, so a
+missed change, a restart or a second reconciler does no harm. A change is followed by a pass over
+the runs that it concerns; a pass over all follows now and then, and whenever something may have
+been missed.
 """
 
 import logging
+import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from backend.adoption import Adoption
 from backend.experiments import Experiments
+from backend.expiry import Expiry
+from backend.health import Passes
 from backend.launchers.base import Launcher, LauncherUnavailable, Observation, Phase
-from backend.lifecycle import Status
+from backend.lifecycle import LIVE, Status
 from backend.outputs import FolderTaken
 from backend.records import Experiment
 from backend.refusals import OutputUnwritable, SubmissionRefused, UnknownExperiment
 from backend.store.engine import StoreUnavailable
 
-LOOK_SECONDS = 5.0  # at the latest, even if nothing tells of a change
+WHOLE_SECONDS = 30.0  # at the latest all runs are looked at, even if nothing tells of a change
+LOOK_SECONDS = 2.0  # at the latest the database is looked at for what a web worker has left undone
 LONGEST_PAUSE = 2.0  # between tries while the database or the launcher is away
+MANY = 20  # to look at so many runs one by one takes as long as to look at all
 GOING_ON = (Phase.QUEUED, Phase.RUNNING)
-READY_SECONDS = 60.0  # without one good pass, and the reconciler is not ready
 # How long a web worker may take to start what it has just written down, before we do it.
-SUBMIT_GRACE = timedelta(seconds=5)
+SUBMIT_GRACE = timedelta(seconds=2)
 
 log = logging.getLogger(__name__)
 
@@ -32,50 +38,65 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """Compares and corrects, again and again, until it is stopped."""
 
-    def __init__(self, experiments: Experiments, launcher: Launcher) -> None:
-        """Work on these."""
+    def __init__(self, experiments: Experiments, launcher: Launcher, ttl_seconds: float) -> None:
+        """Work on these; what is left of a run is removed `ttl_seconds` after its end."""
         self._experiments, self._launcher = experiments, launcher
+        self._expiry = Expiry(experiments.archive, experiments.logs, launcher, ttl_seconds)
         self._adoption = Adoption(experiments.archive)
         self._stopped = threading.Event()
-        self._last_good_pass = time.monotonic()
+        self._next_whole_pass = 0.0
+        self.passes = Passes()
 
     def run(self) -> None:
         """Reconcile until `stop` is called."""
-        pause = 0.0
+        pause, jobs = 0.0, None
         while not self._stopped.is_set():
+            started = time.monotonic()
             try:
-                self.reconcile()
-            except (StoreUnavailable, LauncherUnavailable) as error:
-                pause = min(LONGEST_PAUSE, 2 * pause + 0.5)
-                log.warning("Cannot reconcile, next try in %.1f s: %s", pause, error)
-                self._stopped.wait(pause)
-            else:
+                self.reconcile(jobs)
+                self.passes.succeeded(time.monotonic() - started)
                 pause = 0.0
-                self._last_good_pass = time.monotonic()
-                self._launcher.changes(LOOK_SECONDS)
+                jobs = self._wait_for_work()
+            except (StoreUnavailable, LauncherUnavailable) as error:
+                self.passes.failed(time.monotonic() - started, str(error))
+                pause, jobs = min(LONGEST_PAUSE, 2 * pause + 0.25), None
+                self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
 
     def stop(self) -> None:
         """Let `run` return after the pass it is in."""
         self._stopped.set()
 
-    @property
-    def ready(self) -> bool:
-        """Tell whether the last good pass is recent."""
-        return time.monotonic() - self._last_good_pass < READY_SECONDS
-
-    def reconcile(self) -> None:
-        """Make one pass.
+    def reconcile(self, jobs: Collection[str] | None = None) -> None:
+        """Make one pass, over the runs of these Jobs or over all.
 
         Raises:
             StoreUnavailable, LauncherUnavailable: it could not be finished.
         """
         # First the database, then the launcher: what is queued by then has a Job to be seen.
-        live = self._experiments.live()
-        observed = self._launcher.observe()
+        live = self._experiments.live() if jobs is None else self._live_of(jobs)
+        observed = self._launcher.observe(jobs)
         for experiment in live:
             self._reconcile_one(experiment, observed)
         self._end_what_nobody_wants(live, observed)
-        self._adoption.adopt({experiment.job for experiment in live}, observed)
+        if jobs is None:
+            self._adoption.adopt({experiment.job for experiment in live}, observed)
+            self._expiry.forget(observed)
+            soon = LOOK_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
+            self._next_whole_pass = time.monotonic() + soon
+
+    def _wait_for_work(self) -> Collection[str] | None:
+        """Wait until there are Jobs to look at, and name them; None: all."""
+        while not self._stopped.is_set() and time.monotonic() < self._next_whole_pass:
+            changed = self._launcher.changes(LOOK_SECONDS)
+            if changed is None:
+                return None
+            jobs = changed.union(self._experiments.unsettled())
+            if jobs:
+                return jobs if len(jobs) <= MANY else None
+        return None
+
+    def _live_of(self, jobs: Collection[str]) -> list[Experiment]:
+        return [one for one in self._experiments.of_jobs(sorted(jobs)) if one.status in LIVE]
 
     def _reconcile_one(self, experiment: Experiment, observed: Mapping[str, Observation]) -> None:
         seen = observed.get(experiment.job)

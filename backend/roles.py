@@ -89,7 +89,8 @@ def reconcile(settings: Settings) -> None:
 
     check_addresses(settings, "HEALTH_BIND")
     launcher = make_launcher(settings)
-    reconciler = Reconciler(Experiments.from_settings(settings, launcher), launcher)
+    experiments = Experiments.from_settings(settings, launcher)
+    reconciler = Reconciler(experiments, launcher, settings.job_ttl_seconds)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         reconciler.stop()
@@ -98,7 +99,7 @@ def reconcile(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if settings.health_bind:
-        serve_health(settings.health_bind, lambda: reconciler.ready)
+        serve_health(settings.health_bind, reconciler.passes)
     reconciler.run()
 
 

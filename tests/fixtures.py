@@ -66,7 +66,7 @@ def archive(experiments):
 @pytest.fixture
 def reconciler(experiments, launcher, monkeypatch):
     monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(0))
-    return Reconciler(experiments, launcher)
+    return Reconciler(experiments, launcher, ttl_seconds=60)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What every launcher does: the Launcher protocol, and the words it speaks in."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -173,17 +173,25 @@ class Launcher(Protocol):
             LauncherRefused: it can never be started like this.
         """
 
-    def observe(self) -> Mapping[str, Observation]:
-        """Say by handle how every run is, finished ones for a time; missing means gone."""
+    def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
+        """Say by handle how the runs of these handles are, or all; missing means gone."""
 
-    def changes(self, timeout: float) -> None:
-        """Return when something may have changed, at the latest after `timeout` seconds."""
+    def changes(self, timeout: float) -> frozenset[str] | None:
+        """Wait until something may have changed since the last call.
+
+        Returns:
+            The handles of the runs that may have; None if any of them may; none after `timeout`
+            seconds without a change.
+        """
 
     def cancel(self, handle: str) -> None:
         """Ask the run to end, and return at once. A run that is gone already is no error."""
 
-    def forget(self, handle: str) -> None:
-        """Leave nothing of a run that has ended; one that goes on is asked to end."""
+    def forget(self, run: Run) -> None:
+        """Leave nothing of a run that has ended; one that goes on is asked to end.
+
+        A later run of the same handle stays as it is.
+        """
 
     def close(self) -> None:
         """Let go of connections. Runs go on."""

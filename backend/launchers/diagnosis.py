@@ -27,6 +27,7 @@ _CONTAINER = {
     "RunContainerError",
     "CrashLoopBackOff",
 }
+_EVICTION = {"Evicted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
 _UNSCHEDULABLE = (
     (r"nvidia\.com/gpu", "unschedulable_gpu", "Lower JOB_GPU, or wait for a node with a free GPU."),
     (r"Insufficient cpu", "unschedulable_cpu", "Wait for other runs to end, or lower JOB_CPU."),
@@ -36,10 +37,22 @@ _UNSCHEDULABLE = (
         "Wait for other runs to end, or lower JOB_MEMORY.",
     ),
     (
-        r"volume node affinity|persistentvolumeclaim|unbound",
+        r"persistentvolumeclaim \S+ not found",
+        "claim_missing",
+        "Apply yaml/setup/1_pvc_input.yaml and 1_pvc_output.yaml, or correct INPUT_PVC and "
+        "OUTPUT_PVC.",
+    ),
+    (
+        r"unbound",
+        "claim_unbound",
+        "Apply yaml/setup/0_pv_input.yaml and 0_pv_output.yaml; `kubectl get pv,pvc` must show "
+        "both claims as Bound.",
+    ),
+    (
+        r"volume node affinity",
         "unschedulable_volume",
-        "Check `kubectl get pv,pvc`: both claims must be Bound, and the host name in "
-        "yaml/setup/0_pv_*.yaml must be that of a node that is Ready.",
+        "The host name in yaml/setup/0_pv_*.yaml must be that of a node that is Ready: "
+        "`kubectl get nodes -L kubernetes.io/hostname`.",
     ),
     (
         r"affinity|selector|taint",
@@ -79,6 +92,49 @@ def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
             "Check the model image, and the pod with `kubectl describe pod`.",
         )
     return None
+
+
+def diagnose_unmounted(pod: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
+    """Say why a pod that waits for its volumes does not get them, from events of its namespace."""
+    message = _newest(warnings, pod["metadata"], ("FailedMount", "FailedAttachVolume"))
+    if message is None:
+        return None
+    return Diagnosis(
+        "volume_not_mounted",
+        f"A volume of the run cannot be mounted: {quote(message)}",
+        "Check that the folders in yaml/setup/0_pv_*.yaml are there on their host. The run starts "
+        "by itself once they can be mounted.",
+    )
+
+
+def diagnose_without_pod(job: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
+    """Say why a Job gets no pod, from the Job and events of its namespace."""
+    if (job.get("spec") or {}).get("suspend"):
+        return Diagnosis(
+            "suspended",
+            "The Job is suspended: its queue has not admitted it yet.",
+            "Wait for its turn; `kubectl get workloads` shows the queue.",
+        )
+    message = _newest(warnings, job["metadata"], ("FailedCreate",))
+    if message is None:
+        return None
+    if "exceeded quota" in message:
+        return quota_exceeded(message)
+    return Diagnosis(
+        "pod_refused",
+        f"Kubernetes refuses the run's pod: {quote(message)}",
+        "Check the namespace's LimitRange and Pod Security, and the JOB_* variables. The run then "
+        "starts by itself.",
+    )
+
+
+def quota_exceeded(message: str) -> Diagnosis:
+    """Say that a ResourceQuota leaves no room for the Job or its pod."""
+    return Diagnosis(
+        "quota_exceeded",
+        f"The namespace's quota is used up: {quote(message)}",
+        "Wait for other runs to end, or raise the ResourceQuota. The run then starts by itself.",
+    )
 
 
 def diagnose_failed(condition: dict[str, Any], pods: list[dict[str, Any]]) -> Diagnosis:
@@ -128,10 +184,11 @@ def _unschedulable(message: str | None) -> Diagnosis:
 
 def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
     status = pod.get("status") or {}
-    if status.get("reason") in ("Evicted", "Preempting", "NodeLost", "Shutdown", "Terminated"):
+    evicted = _eviction(status)
+    if evicted:
         return Diagnosis(
             "evicted",
-            f"The node put the run out: {quote(status.get('message')) or status['reason']}",
+            f"The node put the run out: {quote(evicted)}",
             "Raise JOB_MEMORY if memory ran short, or free disk space on the node; then retry: it "
             "goes on from its checkpoint.",
         )
@@ -170,6 +227,35 @@ def exit_code(code: int | None, message: str, log: str) -> Diagnosis:
         f"The trainer ended with exit code {code}: {message or 'it printed nothing'}",
         f"Read its log: {log}.",
     )
+
+
+def _eviction(status: dict[str, Any]) -> str | None:
+    if status.get("reason") in _EVICTION:
+        return status.get("message") or str(status["reason"])
+    for condition in status.get("conditions") or []:  # Kubernetes 1.26 and newer
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return condition.get("message") or str(condition.get("reason"))
+    return None
+
+
+def _newest(
+    warnings: list[dict[str, Any]], metadata: dict[str, Any], reasons: tuple[str, ...]
+) -> str | None:
+    """Give the message of the newest event of an object that has one of the reasons."""
+    found = [
+        event
+        for event in warnings
+        if (event.get("involvedObject") or {}).get("uid") == metadata.get("uid")
+        and event.get("reason") in reasons
+    ]
+    newest = max(found, key=_time_of, default=None)
+    return None if newest is None else str(newest.get("message"))
+
+
+def _time_of(event: dict[str, Any]) -> str:
+    """When it was last seen; RFC 3339 in UTC sorts as text."""
+    series = (event.get("series") or {}).get("lastObservedTime")
+    return str(series or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _trainer(status: dict[str, Any]) -> dict[str, Any]:

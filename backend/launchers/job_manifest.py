@@ -39,7 +39,7 @@ def render(run: Run, settings: Settings) -> Job:
         "completions": 1,
         "parallelism": 1,
         "backoffLimit": settings.job_backoff_limit,
-        "ttlSecondsAfterFinished": settings.job_ttl_seconds,
+        # No ttlSecondsAfterFinished: it could take the Job before its log is kept.
         # Kubernetes before 1.26 does not know it and counts every failure against backoffLimit.
         "podFailurePolicy": {
             "rules": [

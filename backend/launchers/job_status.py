@@ -7,24 +7,39 @@ success (Kubernetes documentation, Jobs). Its pods say whether it runs or waits.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backend.launchers import diagnosis
 from backend.launchers.base import Diagnosis, Observation, Phase, Run
 from backend.launchers.job_manifest import RUN, UID
 
+START_TIME = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What else can be asked, and is asked only if Job and pods leave something unexplained.
+
+    Attributes:
+        node_is_ready: asked for the node of a running pod that is not ready.
+        warnings: give the events of type Warning of the namespace; asked if a Job has no pod, or
+            its pod waits, for longer than it should take.
+        now: the time.
+    """
+
+    node_is_ready: Callable[[str], bool]
+    warnings: Callable[[], list[dict[str, Any]]]
+    now: datetime
+
 
 def observation(
-    job: dict[str, Any], pods: list[dict[str, Any]], node_is_ready: Callable[[str], bool]
+    job: dict[str, Any], pods: list[dict[str, Any]], around: Surroundings
 ) -> Observation:
-    """Turn a Job and its pods into what we say of the run.
-
-    `node_is_ready` is asked only for the node of a running pod that is not ready.
-    """
+    """Turn a Job and its pods into what we say of the run."""
     leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
-    seen = _observation(job, pods, node_is_ready)
+    seen = _observation(job, pods, around)
     return replace(seen, run=run_of(job), leaving=leaving)
 
 
@@ -45,7 +60,7 @@ def run_of(job: dict[str, Any]) -> Run | None:
 
 
 def _observation(
-    job: dict[str, Any], pods: list[dict[str, Any]], node_is_ready: Callable[[str], bool]
+    job: dict[str, Any], pods: list[dict[str, Any]], around: Surroundings
 ) -> Observation:
     status = job.get("status") or {}
     pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
@@ -64,16 +79,21 @@ def _observation(
         return Observation(uid, Phase.UNKNOWN)
     live = [pod for pod in pods if _phase(pod) not in ("Succeeded", "Failed")]
     if not live:
-        return Observation(uid, Phase.QUEUED, diagnosis=diagnosis.diagnose_restart(pods))
+        warnings = around.warnings() if _is_old(job, around.now) else []
+        podless = diagnosis.diagnose_without_pod(job, warnings)
+        return Observation(uid, Phase.QUEUED, diagnosis=podless or diagnosis.diagnose_restart(pods))
     pod = live[-1]
     match _phase(pod):
         case "Running":
-            return Observation(uid, Phase.RUNNING, started_at, None, _dead_node(pod, node_is_ready))
+            lost = _dead_node(pod, around.node_is_ready)
+            return Observation(uid, Phase.RUNNING, started_at, None, lost)
         case "Pending":
             why_waiting = diagnosis.diagnose_pending(pod)
+            if why_waiting is None and _is_old(pod, around.now):
+                why_waiting = diagnosis.diagnose_unmounted(pod, around.warnings())
             return Observation(uid, Phase.QUEUED, diagnosis=why_waiting)
         case _:
-            return Observation(uid, Phase.UNKNOWN, diagnosis=_dead_node(pod, node_is_ready))
+            return Observation(uid, Phase.UNKNOWN, diagnosis=_dead_node(pod, around.node_is_ready))
 
 
 def part_of(pod: dict[str, Any]) -> str:
@@ -86,6 +106,12 @@ def part_of(pod: dict[str, Any]) -> str:
 def parse_time(text: str | None) -> datetime | None:
     """Read a time as Kubernetes writes it (RFC 3339, UTC), or None."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _is_old(thing: dict[str, Any], now: datetime) -> bool:
+    """Tell whether a Job or pod is there for longer than it takes to start one."""
+    since = parse_time(thing["metadata"].get("creationTimestamp"))
+    return since is not None and now - since > START_TIME
 
 
 def _phase(pod: dict[str, Any]) -> str:

@@ -2,7 +2,10 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 import urllib3
@@ -16,14 +19,18 @@ from backend.launchers.base import (
     LauncherRefused,
     LauncherUnavailable,
     Observation,
+    Phase,
     Run,
 )
-from backend.launchers.diagnosis import quote
+from backend.launchers.diagnosis import quota_exceeded, quote
+from backend.launchers.job_status import Surroundings
 from backend.launchers.kubernetes_logs import PodLogs
-from backend.launchers.kubernetes_watch import Watcher
+from backend.launchers.kubernetes_watch import Watch, Watcher
 from backend.settings import SERVICE_ACCOUNT, Settings, SettingsError
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server
+RELOOK_SECONDS = 5.0  # what waits without a reason is looked at again: events wake no watch
+MAX_WARNINGS = 500
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +44,8 @@ class KubernetesLauncher:
         self._batch = client.BatchV1Api(self._api)
         self._core = client.CoreV1Api(self._api)
         self._watcher: Watcher | None = None
+        self._waiting: frozenset[str] = frozenset()  # without a reason: an event may tell it
+        self._next_relook = 0.0
         self.log_source = PodLogs(
             pods=self._pods_of, pod=self._pod, log=self._log, open_log=self._open_log
         )
@@ -57,40 +66,40 @@ class KubernetesLauncher:
             self._adopt(name, job["metadata"]["annotations"][job_manifest.UID])
         return name
 
-    def observe(self) -> Mapping[str, Observation]:
-        """List our Jobs and their pods: two calls, however many there are."""
-        namespace, selector = self._settings.job_namespace, job_manifest.SELECTOR
+    def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
+        """List all our Jobs and their pods in two calls, or look at some."""
         try:
-            pods = self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
-            jobs = self._items(self._batch.list_namespaced_job, namespace, label_selector=selector)
+            pods, jobs = self._all() if handles is None else self._some(handles)
         except ApiException as error:
             raise _unavailable(error) from error
         pods_of: dict[str, list[dict[str, Any]]] = {}
         for pod in pods:
-            pods_of.setdefault(pod["metadata"]["labels"].get("job-name", ""), []).append(pod)
-        observations = {}
-        for job in jobs:
-            name = job["metadata"]["name"]
-            observations[name] = job_status.observation(
-                job, pods_of.get(name, []), self._node_is_ready
-            )
+            pods_of.setdefault(_job_of(pod), []).append(pod)
+        around = Surroundings(self._node_is_ready, cache(self._warnings), datetime.now(UTC))
+        observations = {
+            _name(job): job_status.observation(job, pods_of.get(_name(job), []), around)
+            for job in jobs
+        }
+        self._waiting -= frozenset(self._waiting if handles is None else handles)
+        self._waiting |= {
+            name
+            for name, seen in observations.items()
+            if seen.phase is Phase.QUEUED and seen.diagnosis is None
+        }
         return observations
 
-    def changes(self, timeout: float) -> None:
+    def changes(self, timeout: float) -> frozenset[str] | None:
         """Wait until the API server tells of a change among our Jobs and pods."""
         if self._watcher is None:
-            namespace, selector = self._settings.job_namespace, job_manifest.SELECTOR
-            self._watcher = Watcher(
-                [
-                    lambda **kw: self._batch.list_namespaced_job(
-                        namespace, label_selector=selector, **kw
-                    ),
-                    lambda **kw: self._core.list_namespaced_pod(
-                        namespace, label_selector=selector, **kw
-                    ),
-                ]
-            )
-        self._watcher.wait(timeout)
+            space, ours = self._settings.job_namespace, job_manifest.SELECTOR
+            jobs = partial(self._batch.list_namespaced_job, space, label_selector=ours)
+            pods = partial(self._core.list_namespaced_pod, space, label_selector=ours)
+            self._watcher = Watcher([Watch(jobs, _name), Watch(pods, _job_of)])
+        changed = self._watcher.wait(timeout)
+        if changed is None or time.monotonic() < self._next_relook:
+            return changed
+        self._next_relook = time.monotonic() + RELOOK_SECONDS
+        return changed | self._waiting
 
     def cancel(self, handle: str) -> None:
         """Delete the Job; the garbage collector ends its pods."""
@@ -105,15 +114,62 @@ class KubernetesLauncher:
             if error.status != 404:
                 raise _unavailable(error) from error
 
-    def forget(self, handle: str) -> None:
-        """Delete the Job, whether it has ended or not."""
-        self.cancel(handle)
+    def forget(self, run: Run) -> None:
+        """Delete the Job with its pods, if it is the one that was made for this run."""
+        namespace = self._settings.job_namespace
+        try:
+            job = self._object(self._batch.read_namespaced_job, run.handle, namespace)
+            if (job["metadata"].get("annotations") or {}).get(job_manifest.UID) != run.uid:
+                return
+            # A Job of the same name that was made in between has another uid: 409.
+            self._call(
+                self._batch.delete_namespaced_job,
+                run.handle,
+                namespace,
+                body={
+                    "propagationPolicy": "Background",
+                    "preconditions": {"uid": job["metadata"]["uid"]},
+                },
+            )
+        except ApiException as error:
+            if error.status not in (404, 409):
+                raise _unavailable(error) from error
 
     def close(self) -> None:
         """End the watches and close the connections."""
         if self._watcher:
             self._watcher.close()
         self._api.close()
+
+    def _all(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        namespace, selector = self._settings.job_namespace, job_manifest.SELECTOR
+        pods = self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
+        jobs = self._items(self._batch.list_namespaced_job, namespace, label_selector=selector)
+        return pods, jobs
+
+    def _some(self, handles: Collection[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Read each of the Jobs, and list the pods of all.
+
+        The pods come out of the API server's cache, in which a label need not be looked for in
+        every pod of the namespace; it is asked to be as new as the watch (Kubernetes documentation,
+        API Concepts, Resource versions).
+        """
+        namespace = self._settings.job_namespace
+        version = self._watcher.watches[1].version if self._watcher else None
+        pods = self._items(
+            self._core.list_namespaced_pod,
+            namespace,
+            label_selector=f"job-name in ({','.join(handles)})",
+            **({"resource_version": version} if version else {}),
+        )
+        jobs = []
+        for handle in handles:
+            try:
+                jobs.append(self._object(self._batch.read_namespaced_job, handle, namespace))
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+        return pods, jobs
 
     def _pods_of(self, handle: str) -> list[dict[str, Any]]:
         namespace, selector = self._settings.job_namespace, f"job-name={handle}"
@@ -185,6 +241,20 @@ class KubernetesLauncher:
                 )
             )
 
+    def _warnings(self) -> list[dict[str, Any]]:
+        """List the warnings of the namespace; none if we may not."""
+        try:
+            return self._items(
+                self._core.list_namespaced_event,
+                self._settings.job_namespace,
+                field_selector="type=Warning",
+                limit=MAX_WARNINGS,
+            )
+        except ApiException as error:
+            if error.status == 403:  # a Role of an older version of yaml/setup/3_crb.yaml
+                return []
+            raise
+
     def _node_is_ready(self, name: str) -> bool:
         try:
             node = self._object(self._core.read_node, name)
@@ -194,12 +264,14 @@ class KubernetesLauncher:
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def _items(
-        self, method: Callable[..., Any], *args: str, **options: str
+        self, method: Callable[..., Any], *args: str, **options: str | int
     ) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self._object(method, *args, **options)["items"]
         return items
 
-    def _object(self, method: Callable[..., Any], *args: str, **options: str) -> dict[str, Any]:
+    def _object(
+        self, method: Callable[..., Any], *args: str, **options: str | int
+    ) -> dict[str, Any]:
         content = self._call(method, *args, **options)
         try:
             found = json.loads(content)
@@ -226,6 +298,14 @@ class KubernetesLauncher:
             if not error.status or error.status >= 500 or error.status == 429:
                 raise _no_answer(error) from error
             raise
+
+
+def _name(job: dict[str, Any]) -> str:
+    return str(job["metadata"]["name"])
+
+
+def _job_of(pod: dict[str, Any]) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("job-name", ""))
 
 
 def _configuration() -> client.Configuration:
@@ -264,13 +344,7 @@ def _unavailable(error: ApiException) -> LauncherUnavailable:
     """Say what stands between us and the Jobs; all of it can be mended without this process."""
     message = _message(error)
     if error.status == 403 and "exceeded quota" in message:
-        return LauncherUnavailable(
-            Diagnosis(
-                "quota_exceeded",
-                f"The namespace's quota is used up: {message}",
-                "Wait for other runs to end, or raise the ResourceQuota.",
-            )
-        )
+        return LauncherUnavailable(quota_exceeded(message))
     if error.status in (401, 403):
         return LauncherUnavailable(
             Diagnosis(

@@ -24,10 +24,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,12 @@ class LocalLauncher:
             ) from error
         return handle
 
-    def observe(self) -> Mapping[str, Observation]:
-        """Look at every run's files; of runs that ended longer ago than JOB_TTL_SECONDS, none."""
+    def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
+        """Look at every run's files, or at those of some runs."""
         if not self._state.is_dir():
             return {}
-        handles = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
+        there = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
+        handles = there if handles is None else [name for name in there if name in handles]
         with self._gate(fcntl.LOCK_SH):
             live = {handle for handle in handles if _is_alive(self._state / handle)}
         observations, ended = {}, {}
@@ -123,22 +124,23 @@ class LocalLauncher:
             if seen is None:
                 continue
             if stamp and seen.finished_at:
-                if datetime.now(UTC) - seen.finished_at > self._ttl:
-                    self._forget(state, stamp)
-                    continue
                 ended[handle] = stamp, seen
             observations[handle] = seen
         self._ended = ended
         return observations
 
-    def changes(self, timeout: float) -> None:
-        """Wait until a runner has written to the file `changed` since the last call."""
+    def changes(self, timeout: float) -> frozenset[str] | None:
+        """Wait until a runner has written to the file `changed` since the last call.
+
+        Any run may have changed then, and without it: a runner that was killed writes nothing.
+        """
         marker = self._state / local_runner.CHANGED
         deadline = time.monotonic() + timeout
         while (stamp := _stamp(marker)) == self._seen_change and time.monotonic() < deadline:
             if self._closed.wait(POLL_SECONDS):
                 break
         self._seen_change = stamp
+        return None
 
     def cancel(self, handle: str) -> None:
         """Ask the runner to end the run: SIGTERM, and SIGKILL if that does not help.
@@ -157,30 +159,20 @@ class LocalLauncher:
                 with suppress(ProcessLookupError):
                     os.killpg(trainer["pid"], signal.SIGKILL)
 
-    def forget(self, handle: str) -> None:
+    def forget(self, run: Run) -> None:
         """Remove what is known of a run that has ended; its results stay."""
-        state = self._state / handle
-        if not state.is_dir():
-            return
+        state = self._state / run.handle
         with self._gate(fcntl.LOCK_EX):
+            if (_read(state / "job.json") or {}).get("uid") != run.uid:
+                return
             if not _is_locked(state / "lock"):
                 shutil.rmtree(state, ignore_errors=True)
                 return
-        self.cancel(handle)
+        self.cancel(run.handle)
 
     def close(self) -> None:
         """End a wait for changes. Runs go on."""
         self._closed.set()
-
-    @property
-    def _ttl(self) -> timedelta:
-        return timedelta(seconds=self._settings.job_ttl_seconds)
-
-    def _forget(self, state: Path, stamp: Stamp) -> None:
-        """Remove what is known of a run that ended, unless a new one of its name began since."""
-        with self._gate(fcntl.LOCK_EX):
-            if _stamp(state / "exit.json") == stamp:
-                shutil.rmtree(state, ignore_errors=True)
 
     @contextmanager
     def _gate(self, operation: int) -> Iterator[None]:

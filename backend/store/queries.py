@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -278,6 +279,16 @@ class Store:
     def by_job(self, jobs: Sequence[str]) -> Sequence[Row[Any]]:
         """List the experiments whose current attempt has one of these Jobs."""
         query = select(experiment).where(experiment.c.job.in_(jobs))
+        return self._read(lambda connection: connection.execute(query).all())
+
+    def unsettled(self) -> Sequence[Row[Any]]:
+        """List experiments (their `job`) that are to be submitted or, while live, cancelled."""
+        submitting = experiment.c.status == "submitting"
+        cancelling = and_(
+            experiment.c.status.in_(("queued", "running")),
+            experiment.c.cancel_requested_at.is_not(None),
+        )
+        query = select(experiment.c.job).where(or_(submitting, cancelling))
         return self._read(lambda connection: connection.execute(query).all())
 
     def last_transition(self) -> int:

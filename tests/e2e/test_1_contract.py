@@ -153,6 +153,7 @@ def test_the_backend_may_do_what_its_roles_say_and_no_more(backend: Deployment) 
         "-n", "kube-system", "auth", "can-i", "--list", "--as=system:serviceaccount:default:nobody"
     )
     assert granted(listed) - granted(everyone) == {
+        ("events", "list"),
         ("jobs.batch", "create get list watch delete"),
         ("nodes", "get"),
         ("pods", "get list watch"),

@@ -19,8 +19,11 @@ from tests.fakes.kubernetes_cluster import Cluster, Refused
 TOKEN = "test-token"
 PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>batch)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
-    r"/(?P<resource>jobs|pods|nodes)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
+    r"/(?P<resource>jobs|pods|nodes|events)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
+LISTING = {"labelSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"} | {
+    "fieldSelector"
+}
 LISTING = {"labelSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"}
 LOGGING = {"follow", "timestamps", "sinceTime"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
@@ -63,6 +66,18 @@ def quota_exceeded():
             "Forbidden",
             'jobs.batch "a" is forbidden: exceeded quota: team, requested: count/jobs.batch=1, '
             "used: count/jobs.batch=5, limited: count/jobs.batch=5",
+        )
+    )
+
+
+def made_anew():
+    """A precondition does not hold: the object was deleted and made again."""
+    return Fault(
+        Refused(
+            409,
+            "Conflict",
+            'Operation cannot be fulfilled on jobs.batch "a": Precondition failed: UID in '
+            "precondition: 1, UID in object meta: 2",
         )
     )
 
@@ -245,6 +260,9 @@ class _Handler(BaseHTTPRequestHandler):
                     limit = int(query.get("limit") or 0)
                     selector = query.get("labelSelector", "")
                     return 200, api.listing(resource, namespace, selector, limit)
+                case "list", "events":
+                    assert query.pop("fieldSelector") == "type=Warning"
+                    return 200, api.listing(resource, namespace, "", int(query["limit"]))
                 case "get", "jobs" | "pods" | "nodes":
                     return 200, api.read(resource, namespace, name)
                 case "get", "pods/log":

@@ -20,7 +20,12 @@ OLDEST_VERSION = "1.29"
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?", re.A)
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-KINDS = {"jobs": ("batch/v1", "Job"), "pods": ("v1", "Pod"), "nodes": ("v1", "Node")}
+KINDS = {
+    "jobs": ("batch/v1", "Job"),
+    "pods": ("v1", "Pod"),
+    "nodes": ("v1", "Node"),
+    "events": ("v1", "Event"),
+}
 
 
 class Refused(Exception):
@@ -45,7 +50,7 @@ class Cluster:
 
     def __init__(self):
         self.invalid = []  # why a body was refused: no test sends such a one on purpose
-        self._objects = {"jobs": {}, "pods": {}, "nodes": {}}
+        self._objects = {resource: {} for resource in KINDS}
         self.pods_end_slowly = False  # a deleted pod stays until `vanish`
         self._logs = {}  # by pod: (time, line) of each, the last perhaps without its end
         self._logs_are_cut = 0
@@ -53,6 +58,7 @@ class Cluster:
         self._version = itertools.count(1000)
         self._last_version = self._oldest_version = next(self._version)
         self._watches_are_cut = 0
+        self._hushed = None  # watches tell no event from this one on
         self._changed = threading.Condition()
 
     # What the cluster's users and controllers do
@@ -83,6 +89,7 @@ class Cluster:
         metadata = job["spec"]["template"]["metadata"] | {
             "name": name,
             "namespace": job["metadata"]["namespace"],
+            "uid": f"uid-of-{name}",
             "ownerReferences": [
                 {"kind": "Job", "name": job_name, "uid": job["metadata"]["uid"], "controller": True}
             ],
@@ -141,6 +148,14 @@ class Cluster:
             end = {"failed": 1}
         self.set_job(job_name, active=0, ready=0, conditions=conditions, **end)
 
+    def warn(self, resource, name, reason, message):
+        """Tell of trouble with an object, as controllers and the kubelet do."""
+        (about,) = (o for key, o in self._objects[resource].items() if key[1] == name)
+        metadata = {"name": f"{name}.{next(self._version):x}", "namespace": "default"}
+        involved = {"kind": about["kind"], "name": name, "uid": about["metadata"].get("uid")}
+        event = {"metadata": metadata, "involvedObject": involved, "type": "Warning"}
+        self.put("events", event | {"reason": reason, "message": message, "lastTimestamp": _now()})
+
     def write_log(self, pod, text, at=None):
         """Let the trainer print, at a time of its own if `at` says so."""
         with self._changed:
@@ -180,6 +195,12 @@ class Cluster:
         """Forget the past, as etcd's compaction does: open and new watches of it get 410 Gone."""
         with self._changed:
             self._oldest_version = self._last_version = next(self._version)
+            self._changed.notify_all()
+
+    def hush_watches(self):
+        """Let open watches tell nothing any more, as if what is between had died."""
+        with self._changed:
+            self._hushed = len(self._events)
             self._changed.notify_all()
 
     def cut_watches(self):
@@ -298,7 +319,7 @@ class Cluster:
                 if cuts != self._watches_are_cut or stopped.is_set():
                     yield None
                     return
-                fresh, position = self._events[position:], len(self._events)
+                fresh, position = self._events[position : self._hushed], len(self._events)
                 too_old = version < self._oldest_version
             if too_old:
                 message = f"too old resource version: {version} ({self._oldest_version})"
@@ -380,8 +401,10 @@ def _check_names(namespace, body):
 
 
 def _selected(body, selector):
-    """Apply an equality-based label selector."""
+    """Apply a label selector: of the kind `a=b,c=d`, or of the kind `a in (b,c)`."""
     labels = body["metadata"].get("labels", {})
+    if among := re.fullmatch(r"(\S+) in \((.*)\)", selector):
+        return labels.get(among[1]) in among[2].split(",")
     terms = [term.partition("=")[::2] for term in selector.split(",") if term]
     return all(labels.get(key) == value for key, value in terms)
 

@@ -30,9 +30,9 @@ class FakeLauncher:
         self.jobs.setdefault(job["handle"], _queued(job["run"]))
         return job["handle"]
 
-    def observe(self):
+    def observe(self, handles=None):
         self._check()
-        return dict(self.jobs)
+        return {job: seen for job, seen in self.jobs.items() if handles is None or job in handles}
 
     def changes(self, timeout):
         pass
@@ -41,8 +41,10 @@ class FakeLauncher:
         self._check()
         self.jobs.pop(handle, None)
 
-    def forget(self, handle):
-        self.cancel(handle)
+    def forget(self, run):
+        self._check()
+        if run.handle in self.jobs and self.jobs[run.handle].uid == run.uid:
+            del self.jobs[run.handle]
 
     def close(self):
         pass

@@ -1,17 +1,21 @@
 """What can go wrong between the program and the API server, and what it says then."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from backend.launchers import job_status, kubernetes_watch
 from backend.launchers import kubernetes as kubernetes_launcher
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
 from backend.launchers.kubernetes import KubernetesLauncher
 from backend.settings import Settings
-from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, quota_exceeded
+from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, made_anew, quota_exceeded
 from tests.integration.twins import A_RUN
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
+LONG_AGO = "2020-01-01T00:00:00Z"
 NO_ANSWER = {
     "500": broken(500),
     "503": broken(503),
@@ -25,7 +29,7 @@ BAD_ANSWER = NO_ANSWER | HALF_ANSWER | {"no JSON": Fault(garbage=True)}
 
 @pytest.fixture(autouse=True)
 def short_timeout(monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 2.0))
 
 
 @pytest.fixture
@@ -201,6 +205,65 @@ def test_without_the_right_to_look_at_nodes_nothing_is_said_of_them(launcher, ku
     assert (seen.phase, seen.diagnosis) == (Phase.RUNNING, None)
 
 
+def test_a_volume_that_cannot_be_mounted_is_told_by_an_event(launcher, kubernetes, job):
+    launcher.submit(job)
+    pod = kubernetes.add_pod(A_RUN.handle, node="node-1", created=LONG_AGO)
+    kubernetes.warn("pods", pod, "FailedMount", "hostPath type check failed: /x is not a directory")
+
+    seen = launcher.observe()[A_RUN.handle]
+
+    assert (seen.phase, seen.diagnosis.reason) == (Phase.QUEUED, "volume_not_mounted")
+    assert "/x is not a directory" in seen.diagnosis.message
+    assert kubernetes.count("list", "events") == 1
+
+
+def test_a_quota_that_leaves_no_room_for_a_pod_is_told_by_an_event(
+    launcher, kubernetes, job, monkeypatch
+):
+    monkeypatch.setattr(job_status, "START_TIME", timedelta(seconds=-10))
+    launcher.submit(job)
+    message = 'Error creating: pods "x" is forbidden: exceeded quota: team, requested: pods=1'
+    kubernetes.warn("jobs", A_RUN.handle, "FailedCreate", message)
+
+    assert launcher.observe()[A_RUN.handle].diagnosis.reason == "quota_exceeded"
+
+
+def test_a_run_that_waits_without_a_reason_is_looked_at_again(
+    launcher, kubernetes, job, monkeypatch
+):
+    monkeypatch.setattr(kubernetes_launcher, "RELOOK_SECONDS", 0)
+    settled(launcher)
+    launcher.submit(job)
+    launcher.observe()
+    launcher.changes(DEADLINE_SECONDS)
+
+    assert launcher.changes(0) == {A_RUN.handle}
+    kubernetes.run(A_RUN.handle)
+    launcher.observe({A_RUN.handle})
+    eventually(lambda: launcher.changes(0) == frozenset())
+
+
+def test_of_many_that_wait_the_events_are_asked_once(launcher, kubernetes):
+    for name in "abc":
+        run = replace(A_RUN, experiment_id=name)
+        launcher.submit(launcher.render(run))
+        kubernetes.add_pod(run.handle, created=LONG_AGO)
+
+    assert len(launcher.observe()) == 3
+
+    assert kubernetes.count("list", "events") == 1
+
+
+def test_without_the_right_to_look_at_events_nothing_is_said_of_them(launcher, kubernetes, job):
+    launcher.submit(job)
+    kubernetes.add_pod(A_RUN.handle, created=LONG_AGO)
+    kubernetes.fail("list", "events", forbidden("list", "events", ""))
+
+    seen = launcher.observe()[A_RUN.handle]
+
+    assert (seen.phase, seen.diagnosis) == (Phase.QUEUED, None)
+
+
 def test_jobs_of_other_people_are_not_seen(launcher, kubernetes, job):
     foreign = {"metadata": {"name": "theirs", "namespace": "default"}, "spec": {}}
     kubernetes.put("jobs", foreign)
@@ -250,6 +313,100 @@ def test_watches_that_end_at_once_are_not_renewed_without_a_pause(launcher, kube
 
     first, *_, fourth = kubernetes.times("watch", "jobs")[:4]
     assert fourth - first > 0.2
+
+
+def test_some_jobs_are_looked_at_without_listing_all(launcher, kubernetes, job):
+    launcher.submit(job)
+    other = replace(A_RUN, experiment_id="other")
+    launcher.submit(launcher.render(other))
+    kubernetes.run(A_RUN.handle)
+    kubernetes.run(other.handle)
+
+    seen = launcher.observe({A_RUN.handle, "autoencoder-never-was-1"})
+
+    assert {name: one.phase for name, one in seen.items()} == {A_RUN.handle: Phase.RUNNING}
+    assert kubernetes.count("list", "jobs") == 0
+    both = launcher.observe({A_RUN.handle, other.handle})
+    assert {one.phase for one in both.values()} == {Phase.RUNNING}
+    assert len(both) == 2
+
+
+@pytest.mark.parametrize("resource", ["jobs", "pods"])
+def test_some_jobs_without_a_whole_answer_are_an_outage(launcher, kubernetes, job, resource):
+    launcher.submit(job)
+    kubernetes.fail({"jobs": "get", "pods": "list"}[resource], resource, broken())
+
+    with pytest.raises(LauncherUnavailable):
+        launcher.observe({A_RUN.handle})
+
+
+def test_a_change_names_the_job_that_it_is_of(launcher, kubernetes, job):
+    settled(launcher)
+
+    launcher.submit(job)
+    assert launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle}
+    kubernetes.run(A_RUN.handle)
+    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle})
+
+
+def test_a_watch_goes_on_where_the_last_one_ended(launcher, kubernetes, job, monkeypatch):
+    monkeypatch.setattr(kubernetes_watch, "WATCH_SECONDS", 1)
+    monkeypatch.setattr(kubernetes_watch, "SHORT_SECONDS", 0)
+    settled(launcher)
+    lists = kubernetes.count("list", "jobs")
+    watching(launcher, kubernetes, 6)
+
+    launcher.submit(job)
+
+    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle})
+    assert kubernetes.count("list", "jobs") == lists
+
+
+def test_while_a_watch_cannot_be_had_any_job_may_have_changed(launcher, kubernetes):
+    settled(launcher)
+    kubernetes.fail("list", "jobs", broken(), times=1000)
+    kubernetes.expire_versions()
+
+    eventually(lambda: launcher.changes(0.05) is None)
+    assert launcher.changes(0) is None
+
+    kubernetes.mend()
+    settled(launcher)
+
+
+def test_a_watch_that_tells_nothing_is_not_waited_for(launcher, kubernetes):
+    settled(launcher)
+    kubernetes.hush_watches()
+    kubernetes.put("jobs", launcher.render(A_RUN))
+
+    assert launcher.changes(0.1) == frozenset()  # so that the list of now and then follows
+    assert A_RUN.handle in launcher.observe()
+
+
+def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
+    launcher.submit(job)
+    kubernetes.finish(kubernetes.run(A_RUN.handle), 0)
+
+    launcher.forget(A_RUN)
+    launcher.forget(A_RUN)
+
+    assert kubernetes.jobs() == {}
+    assert list(launcher.logs(A_RUN.handle)) == []
+
+
+def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):
+    launcher.submit(job)
+    launcher.forget(replace(A_RUN, uid="an older one"))
+    assert list(kubernetes.jobs()) == [A_RUN.handle]
+
+    kubernetes.fail("delete", "jobs", made_anew())
+    launcher.forget(A_RUN)
+    assert list(kubernetes.jobs()) == [A_RUN.handle]
+
+
+def settled(launcher):
+    """Wait until both watches are open and nothing more is told."""
+    eventually(lambda: launcher.changes(0.05) == frozenset())
 
 
 def watching(launcher, kubernetes, number):

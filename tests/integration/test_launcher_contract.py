@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -236,21 +237,31 @@ def test_what_is_forgotten_is_missing(twin, launcher):
     twin.submitted()
     twin.start(A_RUN)
     twin.end(A_RUN, 0)
+    launcher.forget(replace(A_RUN, uid="an older one"))
+    assert phase_of(launcher, A_RUN) is Phase.SUCCEEDED
 
-    launcher.forget(A_RUN.handle)
-    launcher.forget(A_RUN.handle)
+    launcher.forget(A_RUN)
+    launcher.forget(A_RUN)
 
     assert launcher.observe() == twin.launcher().observe() == {}
+
+
+def test_some_runs_are_looked_at(twin, launcher):
+    twin.submitted()
+    other = twin.submitted(experiment_id="other")
+
+    assert set(launcher.observe([other.handle, "autoencoder-never-was-1"])) == {other.handle}
+    assert launcher.observe([]) == {}
 
 
 def test_forgetting_a_run_that_goes_on_ends_it(twin, launcher):
     twin.submitted()
     twin.start(A_RUN)
 
-    launcher.forget(A_RUN.handle)
+    launcher.forget(A_RUN)
 
     eventually(lambda: phase_of(launcher, A_RUN) in (None, Phase.CANCELLED))
 
 
 def test_forgetting_what_is_not_there_is_no_error(launcher):
-    launcher.forget("autoencoder-never-was-1")
+    launcher.forget(replace(A_RUN, experiment_id="never was"))

@@ -238,16 +238,14 @@ def test_the_trainer_gets_the_contract_and_no_secret(twin, monkeypatch, dataset)
     assert "precious" not in json.dumps(environment)
 
 
-def test_an_ended_run_is_forgotten_after_its_time_to_live_and_its_results_stay(twin, launcher):
+def test_the_results_of_a_forgotten_run_stay(twin, launcher):
     twin.submitted()
     twin.start(A_RUN)
     twin.end(A_RUN, 0)
-    state = twin.state / A_RUN.handle
-    end = json.loads((state / "exit.json").read_text())
-    (state / "exit.json").write_text(json.dumps(end | {"finished_at": "2020-01-01T00:00:00+00:00"}))
 
-    assert launcher.observe() == {}
-    assert not state.exists()
+    launcher.forget(A_RUN)
+
+    assert not (twin.state / A_RUN.handle).exists()
     assert (twin.folder(A_RUN) / "logs" / "1.log").exists()
 
 
@@ -257,7 +255,7 @@ def test_of_a_lost_run_that_is_forgotten_nothing_is_left(twin, launcher):
     os.kill(pid_of_runner(twin, A_RUN), signal.SIGKILL)
     reaches(launcher, A_RUN, Phase.FAILED)
 
-    launcher.forget(A_RUN.handle)
+    launcher.forget(A_RUN)
 
     assert launcher.observe() == {}
     assert not (twin.state / A_RUN.handle).exists()

@@ -44,7 +44,7 @@ def everything():
 
 def passes(app, number=1):
     experiments = app.extensions["experiments"]
-    one = Reconciler(experiments, experiments._launcher)
+    one = Reconciler(experiments, experiments._launcher, ttl_seconds=60)
     for _ in range(number):
         one.reconcile()
 
@@ -137,7 +137,7 @@ def test_a_run_that_is_deleted_while_it_is_looked_at_does_not_come_back(
     _, one = experiments.submit("first", PARAMETERS)
     kubernetes.finish(kubernetes.run(one.job), 0)
     passes(app)
-    watching = Reconciler(experiments, experiments._launcher)
+    watching = Reconciler(experiments, experiments._launcher, ttl_seconds=60)
     observe = experiments._launcher.observe
 
     def look_and_be_overtaken():

@@ -37,7 +37,7 @@ def client(app):
 @pytest.fixture
 def reconcile(app):
     experiments = app.extensions["experiments"]
-    return Reconciler(experiments, experiments._launcher).reconcile
+    return Reconciler(experiments, experiments._launcher, ttl_seconds=60).reconcile
 
 
 def look(client):

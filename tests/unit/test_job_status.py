@@ -6,11 +6,12 @@ import pytest
 
 from backend.launchers.base import Phase, Run
 from backend.launchers.job_manifest import render
-from backend.launchers.job_status import observation
+from backend.launchers.job_status import Surroundings, observation
 from backend.settings import Settings
 
 STARTED = "2026-01-01T00:00:05Z"
 ENDED = "2026-01-01T00:01:00Z"
+NOW = datetime(2026, 1, 1, 0, 2, tzinfo=UTC)
 
 
 def job(**status):
@@ -31,8 +32,9 @@ def pod(phase, *, state=None, conditions=(), reason=None, created="2026-01-01T00
     }
 
 
-def see(job, *pods, node_is_ready=True):
-    return observation(job, list(pods), lambda _node: node_is_ready)
+def see(job, *pods, node_is_ready=True, warnings=(), now=NOW):
+    around = Surroundings(lambda _node: node_is_ready, lambda: list(warnings), now)
+    return observation(job, list(pods), around)
 
 
 def ended(code, reason="Error", message=""):
@@ -119,7 +121,11 @@ def test_a_dead_node_is_told_from_a_slow_pod():
         ("0/1 nodes are available: 1 Insufficient memory.", "unschedulable_memory"),
         ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", "unschedulable_gpu"),
         ("1 node(s) had volume node affinity conflict.", "unschedulable_volume"),
-        ('persistentvolumeclaim "input-pvc" not found', "unschedulable_volume"),
+        ('persistentvolumeclaim "input-pvc" not found', "claim_missing"),
+        (
+            "0/1 nodes are available: 1 pod has unbound immediate PersistentVolumeClaims.",
+            "claim_unbound",
+        ),
         ("1 node(s) didn't match node selector", "unschedulable_affinity"),
         ("1 node(s) had taint {a: b}, that the pod didn't tolerate", "unschedulable_affinity"),
         ("a word of next year", "unschedulable"),

@@ -1,4 +1,5 @@
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,12 +10,13 @@ from backend.reconciler import Reconciler
 from backend.records import Parameters
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
+TTL_SECONDS = 60
 
 
 @pytest.fixture
 def reconciler(experiments, launcher, monkeypatch):
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
-    return Reconciler(experiments, launcher)
+    return Reconciler(experiments, launcher, TTL_SECONDS)
 
 
 def test_it_works(reconciler, experiments, launcher):
@@ -42,7 +44,7 @@ def test_a_web_worker_gets_time_to_submit_by_itself(experiments, launcher):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
-    Reconciler(experiments, launcher).reconcile()
+    Reconciler(experiments, launcher, TTL_SECONDS).reconcile()
 
     assert launcher.submissions == 0
 
@@ -81,7 +83,7 @@ def test_the_loop_goes_on_until_it_is_stopped(reconciler, launcher, monkeypatch)
     reconciler.run()
 
     assert len(looks) == 3
-    assert reconciler.ready
+    assert reconciler.passes.trouble is None
 
 
 def test_a_cancelled_run_ends_when_its_job_is_gone(reconciler, experiments, launcher):
@@ -159,4 +161,161 @@ def test_a_cancel_that_fails_does_not_hold_the_others_up(
     reconciler.reconcile()
 
     assert experiments.get("second").status is Status.RUNNING
+    assert experiments.get("first").status is Status.QUEUED
+
+
+def test_only_the_runs_that_changed_are_looked_at(reconciler, experiments, launcher):
+    _, first = experiments.submit("first", PARAMETERS)
+    _, second = experiments.submit("second", PARAMETERS)
+    for experiment in (first, second):
+        launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
+    reconciler.reconcile([second.job])
+
+    assert experiments.get("first").status is Status.QUEUED
+    assert experiments.get("second").status is Status.RUNNING
+
+
+def test_a_run_that_is_gone_is_seen_without_looking_at_all(reconciler, experiments, launcher):
+    _, first = experiments.submit("first", PARAMETERS)
+    launcher.jobs.clear()
+    reconciler.reconcile([first.job])
+
+    assert experiments.get("first").reason == "job_deleted"
+
+
+class Script:
+    """Lets `Reconciler.run` go through changes one by one, and notes what it looked at."""
+
+    def __init__(self, reconciler, launcher, monkeypatch, changes):
+        self.looks, self._changes, self._reconciler = [], list(changes), reconciler
+        observe = launcher.observe
+        monkeypatch.setattr(launcher, "changes", self._change)
+        monkeypatch.setattr(
+            launcher, "observe", lambda handles=None: self.looks.append(handles) or observe(handles)
+        )
+        reconciler.run()
+
+    def _change(self, _timeout):
+        if not self._changes:
+            self._reconciler.stop()
+            return frozenset()
+        return self._changes.pop(0)
+
+
+def test_a_change_is_followed_by_a_look_at_what_changed(reconciler, launcher, monkeypatch):
+    many = frozenset(str(number) for number in range(module.MANY + 1))
+    changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
+    script = Script(reconciler, launcher, monkeypatch, changes)
+
+    assert script.looks[:5] == [None, {"a"}, {"b", "c"}, None, None]
+
+
+def test_what_a_web_worker_left_undone_is_looked_at_without_a_change(
+    reconciler, experiments, launcher, monkeypatch
+):
+    launcher.down = True
+    _, first = experiments.submit("first", PARAMETERS)
+    launcher.down = False
+    monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(hours=1))
+    script = Script(reconciler, launcher, monkeypatch, [frozenset()])
+
+    assert script.looks == [None, {first.job}]
+
+
+def test_now_and_then_all_are_looked_at_without_a_change(reconciler, launcher, monkeypatch):
+    monkeypatch.setattr(module, "WHOLE_SECONDS", 0)
+    looks = []
+
+    def observe(handles=None):
+        looks.append(handles)
+        if len(looks) == 2:
+            reconciler.stop()
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    monkeypatch.setattr(launcher, "changes", lambda _timeout: frozenset("a"))
+    reconciler.run()
+
+    assert looks == [None, None]
+
+
+def test_after_a_failure_all_are_looked_at(reconciler, launcher, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0)
+    outage = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+    looks = []
+
+    def observe(handles=None):
+        looks.append(handles)
+        if len(looks) == 2:
+            raise outage
+        if len(looks) == 3:
+            reconciler.stop()
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    monkeypatch.setattr(launcher, "changes", lambda _timeout: frozenset("a"))
+    reconciler.run()
+
+    assert looks == [None, {"a"}, None]
+
+
+@pytest.fixture
+def ended(reconciler, experiments, launcher):
+    """Give a run that was seen to succeed longer ago than its time to live."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    at = datetime.now(UTC) - timedelta(seconds=TTL_SECONDS + 1)
+    launcher.jobs[experiment.job] = Observation(
+        experiment.uid, Phase.SUCCEEDED, at, at, run=experiment.run
+    )
+    return experiment
+
+
+def test_what_is_left_of_a_run_is_removed_once_its_end_and_log_are_kept(
+    reconciler, experiments, launcher, ended
+):
+    reconciler.reconcile()
+
+    assert not launcher.jobs
+    ended = experiments.get("first")
+    assert ended.status is Status.SUCCEEDED
+    assert b"epoch 2/20" in b"".join(experiments.logs.read(ended, 1))
+
+
+def test_nothing_is_removed_before_its_time(reconciler, launcher, ended):
+    seen = launcher.jobs[ended.job]
+    launcher.jobs[ended.job] = replace(seen, finished_at=datetime.now(UTC))
+    reconciler.reconcile()
+
+    assert list(launcher.jobs) == [ended.job]
+
+
+def test_a_run_whose_log_cannot_be_kept_stays(reconciler, launcher, ended, settings, monkeypatch):
+    (settings.output_dir / "first" / "logs").write_text("in the way")
+    reconciler.reconcile()
+    assert list(launcher.jobs) == [ended.job]
+
+    (settings.output_dir / "first" / "logs").unlink()
+    reconciler.reconcile()
+    assert not launcher.jobs
+
+
+def test_a_run_that_nobody_knows_stays(reconciler, experiments, launcher, ended, store):
+    store.forget("first", ended.uid)
+    reconciler.reconcile()
+
+    assert list(launcher.jobs) == [ended.job]
+
+
+def test_what_is_left_of_an_earlier_attempt_is_removed_while_the_next_one_runs(
+    reconciler, experiments, launcher, ended
+):
+    why = Diagnosis("trainer_failed", "It failed.", "Mend it.")
+    failed = replace(launcher.jobs[ended.job], phase=Phase.FAILED, diagnosis=why)
+    launcher.jobs[ended.job] = replace(failed, finished_at=datetime.now(UTC))
+    reconciler.reconcile()
+    following = experiments.retry("first")
+    launcher.jobs[ended.job] = failed
+    reconciler.reconcile()
+
+    assert list(launcher.jobs) == [following.job]
     assert experiments.get("first").status is Status.QUEUED

@@ -165,6 +165,7 @@ def test_the_backend_may_do_what_it_needs_and_no_more(applied: list[Document]) -
         },
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
     ]
     for kind in ("RoleBinding", "ClusterRoleBinding"):
         binding = one(kind, "hello-flask", applied)

@@ -1,0 +1,96 @@
+import logging
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from backend.health import PATIENCE_SECONDS, Passes, serve_health
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def passes(clock):
+    return Passes(clock)
+
+
+def figures(passes):
+    families = text_string_to_metric_families(passes.metrics().decode())
+    samples = [sample for family in families for sample in family.samples]
+    prefix = "hello_flask_reconcile_"
+    return {one.name.removeprefix(prefix): one.value for one in samples}
+
+
+def test_it_works(passes, clock):
+    passes.succeeded(0.5)
+    clock.now = 3
+
+    assert passes.trouble is None
+    counted = {k: v for k, v in figures(passes).items() if not k.endswith("_created")}
+    assert counted == {
+        "passes_total": 1,
+        "failures_total": 0,
+        "last_pass_duration_seconds": 0.5,
+        "last_good_pass_age_seconds": 3,
+    }
+
+
+def test_a_minute_without_a_good_pass_is_told_once_and_its_end_too(passes, clock, caplog):
+    for second in range(int(PATIENCE_SECONDS) + 10):
+        clock.now = second
+        passes.failed(0.1, "The API server is away.")
+    assert passes.trouble.endswith("The API server is away.")
+    assert figures(passes)["failures_total"] == PATIENCE_SECONDS + 10
+
+    passes.succeeded(0.1)
+    passes.succeeded(0.1)
+
+    assert passes.trouble is None
+    warning, loud, over = caplog.records
+    assert [one.levelno for one in caplog.records] == [
+        logging.WARNING,
+        logging.ERROR,
+        logging.ERROR,
+    ]
+    assert "The API server is away." in warning.getMessage()
+    assert "The API server is away." in loud.getMessage()
+    assert "again" in over.getMessage()
+
+
+def test_a_pass_that_never_ends_is_trouble_too(passes, clock):
+    clock.now = PATIENCE_SECONDS
+
+    assert passes.trouble
+
+
+def test_the_reason_is_served_as_text(passes, clock):
+    server = serve_health("127.0.0.1:0", passes)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    with urllib.request.urlopen(f"{url}/readyz") as answer:
+        assert answer.status == 200
+    passes.failed(0.1, "데이터베이스")
+    clock.now = PATIENCE_SECONDS
+
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(f"{url}/readyz")
+    with refusal.value as answer:
+        assert answer.status == 503
+        assert "데이터베이스" in answer.read().decode()
+    with urllib.request.urlopen(f"{url}/healthz") as answer:
+        assert answer.status == 200
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        assert b"hello_flask_reconcile_failures_total 1.0" in answer.read()
+    server.shutdown()
+    server.server_close()
