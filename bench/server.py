@@ -108,6 +108,12 @@ def serving(
             process.wait()
 
 
+def free_address() -> str:
+    """Name an address of this machine at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
 def answers(url: str) -> bool:
     """Tell whether a server answers with success."""
     try:
@@ -134,8 +140,12 @@ def requests_per_second(url: str) -> float:
 
 def family(pid: int) -> list[int]:
     """List all processes below `pid`."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for child in map(int, children) for one in (child, *family(child))]
+    return [one for child in children(pid) for one in (child, *family(child))]
+
+
+def children(pid: int) -> list[int]:
+    """List the processes that `pid` has started."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def proportional_kilobytes(pid: int) -> int:

@@ -1,0 +1,239 @@
+"""The reconciler on a real cluster: how soon a change shows, and what looking costs.
+
+`python -m bench.reconcile` with KUBECONFIG, in a namespace of its own that is removed afterwards.
+No trainer runs: the Jobs ask for more cpu than any node has, so their pods stay Pending, and the
+script says in the kubelet's place that one runs.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client, config
+from sqlalchemy import insert, make_url
+
+from backend.records import Parameters, new_values
+from backend.store.engine import make_engine
+from backend.store.tables import experiment
+from bench.server import children, free_address, serving
+
+NAMESPACE = "hello-flask-bench"
+SETTLE_SECONDS = 300
+IDLE_SECONDS = 30
+POLL_SECONDS = 0.01
+TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to measure with."""
+
+    live: int
+    changes: int
+    known: int
+    jobs: int
+
+
+WHOLE, QUICK = Size(500, 100, 10_000, 1000), Size(100, 20, 1000, 200)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured, in seconds; the cpu as a share of one core."""
+
+    size: Size
+    delays: list[float]
+    idle_cpu: float
+    pass_seconds: float
+    first_pass_seconds: float
+
+    @property
+    def median(self) -> float:
+        """How long half of the changes took at most to show."""
+        return statistics.median(self.delays)
+
+    @property
+    def p99(self) -> float:
+        """How long 99 of 100 changes took at most to show."""
+        return sorted(self.delays)[int(0.99 * (len(self.delays) - 1))]
+
+
+def measure(size: Size) -> Figures:
+    """Measure everything once; takes minutes."""
+    config.load_kube_config()
+    with namespace(), tempfile.TemporaryDirectory() as folder:
+        health = free_address()
+        environment = {
+            "LAUNCHER": "kubernetes",
+            "AE_MODEL_IMAGE_URL": "autoencoder",
+            "JOB_NAMESPACE": NAMESPACE,
+            "JOB_CPU": "1000",
+            "HEALTH_BIND": health,
+        }
+        serve = [sys.executable, "-m", "backend", "serve"]
+        with serving(serve, folder, environment) as (url, _):
+            submit(url, range(size.live))
+            wait_for_pods(size.live)
+            seconds = metric(health, "last_pass_duration_seconds", longest=True)
+            delays = [delay(url, number) for number in range(size.changes)]
+            idle = idle_cpu()
+            submit(url, range(size.live, size.jobs))
+            wait_for_pods(size.jobs)
+        add_ended(folder, size.known - size.jobs)
+        with serving(serve, folder, environment):
+            first = metric(health, "last_pass_duration_seconds")
+    return Figures(size, delays, idle, seconds, first)
+
+
+@contextmanager
+def namespace() -> Iterator[None]:
+    """Have an empty namespace for as long as the block takes."""
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    kubectl("create", "namespace", NAMESPACE)
+    try:
+        yield
+    finally:
+        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def kubectl(*arguments: str) -> None:
+    """Run kubectl."""
+    subprocess.run(["kubectl", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def submit(url: str, numbers: range) -> None:
+    """Submit a run for each number."""
+
+    def post(number: int) -> None:
+        form = {"experiment_id": str(number), "learning_rate": "0.001", "epoch": "1"}
+        with urllib.request.urlopen(f"{url}test", urllib.parse.urlencode(form).encode()) as answer:
+            answer.read()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(post, numbers))
+
+
+def pods(job: str | None = None) -> list[dict[str, Any]]:
+    """List the pods of the namespace, or of one Job."""
+    selector = f"job-name={job}" if job else None
+    answer: Any = client.CoreV1Api().list_namespaced_pod(
+        NAMESPACE, label_selector=selector, _preload_content=False, _request_timeout=TIMEOUT
+    )
+    items: list[dict[str, Any]] = json.loads(answer.data)["items"]
+    return items
+
+
+def wait_for_pods(number: int) -> None:
+    """Wait until the Job controller has made a pod for each Job."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (made := len(pods())) < number:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"only {made} of {number} pods after {SETTLE_SECONDS} s")
+        time.sleep(2)
+    time.sleep(5)  # what the last of them set off
+
+
+def delay(url: str, number: int) -> float:
+    """Let one run's pod run; give the seconds until its experiment says so."""
+    shown = get(url, number)
+    (pod,) = pods(shown["job"])
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    before = time.perf_counter()
+    client.CoreV1Api().patch_namespaced_pod_status(
+        pod["metadata"]["name"],
+        NAMESPACE,
+        {"status": status},
+        _preload_content=False,
+        _request_timeout=TIMEOUT,
+    )
+    while get(url, number)["status"] != "running":
+        if time.perf_counter() - before > SETTLE_SECONDS:
+            raise RuntimeError(f"experiment {number} does not run")
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - before
+
+
+def get(url: str, number: int) -> dict[str, Any]:
+    """Look at one experiment."""
+    with urllib.request.urlopen(f"{url}experiments/{number}") as answer:
+        shown: dict[str, Any] = json.load(answer)
+        return shown
+
+
+def idle_cpu() -> float:
+    """Give the share of a core that the reconciler takes while nothing changes."""
+    (serve,) = children(os.getpid())
+    (reconciler,) = [pid for pid in children(serve) if not children(pid)]
+    before = cpu_seconds(reconciler)
+    time.sleep(IDLE_SECONDS)
+    return (cpu_seconds(reconciler) - before) / IDLE_SECONDS
+
+
+def cpu_seconds(pid: int) -> float:
+    """Read the cpu time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def metric(health: str, name: str, *, longest: bool = False) -> float:
+    """Read one of the reconciler's metrics once it has made a pass; the longest of a while."""
+    found: list[float] = []
+    deadline = time.monotonic() + (40 if longest else 0)  # a pass over all runs is among them
+    while not found or time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://{health}/metrics") as answer:
+                text = answer.read().decode()
+        except OSError:
+            text = ""
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
+        if float(lines.get("hello_flask_reconcile_passes_total", 0)):
+            found.append(float(lines[f"hello_flask_reconcile_{name}"]))
+        time.sleep(0.05)
+    return max(found)
+
+
+def add_ended(folder: str, number: int) -> None:
+    """Let the database know more experiments, which have ended."""
+    engine = make_engine(make_url(f"sqlite:///{folder}/experiments.sqlite3"))
+    now, parameters = datetime.now(UTC), Parameters("autoencoder", 0.001, 1, None)
+    ended = {"status": "succeeded", "started_at": now, "finished_at": now}
+    with engine.begin() as connection:
+        rows = [new_values(f"ended {one}", parameters) | ended for one in range(number)]
+        connection.execute(insert(experiment), rows)
+    engine.dispose()
+
+
+def rows(quick: bool) -> Iterator[tuple[str, str, str]]:
+    """Give the lines of the table of measurements."""
+    figures = measure(QUICK if quick else WHOLE)
+    size = figures.size
+    yield (
+        f"from a pod's change to `GET /experiments/{{id}}`, {size.live} live Jobs: median, p99",
+        f"{figures.median:.2f} s, {figures.p99:.2f} s",
+        "<= 1 s, <= 2 s",
+    )
+    yield f"the longest pass, {size.live} live Jobs", f"{figures.pass_seconds:.2f} s", ""
+    yield "cpu of the idle reconciler, the same", f"{figures.idle_cpu:.1%} of a core", ""
+    yield (
+        f"first pass, {size.known} known experiments, {size.jobs} Jobs",
+        f"{figures.first_pass_seconds:.2f} s",
+        "",
+    )
+
+
+if __name__ == "__main__":
+    for what, figure, goal in rows(os.environ.get("QUICK") == "1"):
+        print(f"{what:<80} {figure:<20} {goal}")
