@@ -165,7 +165,7 @@ class LocalLauncher:
         with self._gate(fcntl.LOCK_EX):
             if (_read(state / "job.json") or {}).get("uid") != run.uid:
                 return
-            if not _is_locked(state / "lock"):
+            if not _is_alive(state):
                 shutil.rmtree(state, ignore_errors=True)
                 return
         self.cancel(run.handle)

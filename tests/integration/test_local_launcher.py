@@ -253,13 +253,29 @@ def test_of_a_lost_run_that_is_forgotten_nothing_is_left(twin, launcher):
     twin.submitted()
     twin.start(A_RUN)
     os.kill(pid_of_runner(twin, A_RUN), signal.SIGKILL)
-    reaches(launcher, A_RUN, Phase.FAILED)
+    reaches(launcher, A_RUN, Phase.LOST)
 
     launcher.forget(A_RUN)
 
     assert launcher.observe() == {}
     assert not (twin.state / A_RUN.handle).exists()
     assert (twin.folder(A_RUN) / "logs" / "1.log").exists()
+
+
+def test_a_lost_run_whose_trainer_lives_is_ended_before_it_is_forgotten(twin, launcher):
+    twin.submitted()
+    twin.start(A_RUN)
+    twin.tell(A_RUN, "ignore SIGTERM")
+    twin.say(A_RUN, "deaf")
+    runner = pid_of_runner(twin, A_RUN)
+    os.kill(runner, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{runner}").exists())
+
+    launcher.forget(A_RUN.handle)
+
+    reaches(launcher, A_RUN, Phase.LOST)  # its state is not gone before it is
+    launcher.forget(A_RUN.handle)
+    assert launcher.observe() == {}
 
 
 def test_a_run_that_cannot_be_started_now_may_be_later(settings):
