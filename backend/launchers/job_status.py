@@ -43,6 +43,22 @@ def observation(
     return replace(seen, run=run_of(job), leaving=leaving)
 
 
+def of_pods_left(pods: list[dict[str, Any]], around: Surroundings) -> Observation | None:
+    """Say of a run whose Job was deleted that it is not over yet, or None once it is.
+
+    The garbage collector ends the pods after the Job is gone, and a trainer may take its time to
+    write its last checkpoint. What was never started, or died with its node, is not waited for:
+    the kubelet there cannot say its end any more.
+    """
+    for pod in pods:
+        node = (pod.get("spec") or {}).get("nodeName")
+        ended = _phase(pod) in ("Succeeded", "Failed")
+        if node and not ended and around.node_is_ready(node):
+            uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
+            return Observation(uid, Phase.UNKNOWN)
+    return None
+
+
 def run_of(job: dict[str, Any]) -> Run | None:
     """Read the run that a Job was made for from its annotations, or None if they do not say.
 

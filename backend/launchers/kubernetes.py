@@ -77,9 +77,12 @@ class KubernetesLauncher:
             pods_of.setdefault(_job_of(pod), []).append(pod)
         around = Surroundings(self._node_is_ready, cache(self._warnings), datetime.now(UTC))
         observations = {
-            _name(job): job_status.observation(job, pods_of.get(_name(job), []), around)
+            _name(job): job_status.observation(job, pods_of.pop(_name(job), []), around)
             for job in jobs
         }
+        for name, left in pods_of.items():
+            if seen := job_status.of_pods_left(left, around):
+                observations[name] = seen
         self._waiting -= frozenset(self._waiting if handles is None else handles)
         self._waiting |= {
             name

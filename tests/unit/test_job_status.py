@@ -6,7 +6,7 @@ import pytest
 
 from backend.launchers.base import Phase, Run
 from backend.launchers.job_manifest import render
-from backend.launchers.job_status import Surroundings, observation
+from backend.launchers.job_status import Surroundings, observation, of_pods_left
 from backend.settings import Settings
 
 STARTED = "2026-01-01T00:00:05Z"
@@ -32,9 +32,12 @@ def pod(phase, *, state=None, conditions=(), reason=None, created="2026-01-01T00
     }
 
 
-def see(job, *pods, node_is_ready=True, warnings=(), now=NOW):
-    around = Surroundings(lambda _node: node_is_ready, lambda: list(warnings), now)
-    return observation(job, list(pods), around)
+def around(*, node_is_ready=True, warnings=(), now=NOW):
+    return Surroundings(lambda _node: node_is_ready, lambda: list(warnings), now)
+
+
+def see(job, *pods, **surroundings):
+    return observation(job, list(pods), around(**surroundings))
 
 
 def ended(code, reason="Error", message=""):
@@ -57,6 +60,28 @@ def test_a_complete_job_has_succeeded():
 
 def test_a_job_whose_pod_is_done_has_not_ended_yet():
     assert see(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.QUEUED
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running", "Unknown"])
+def test_a_run_whose_job_is_gone_is_not_over_before_its_pods_are(phase):
+    left = pod(phase)
+    left["metadata"]["annotations"] = {"hello-flask/uid": "u"}
+
+    seen = of_pods_left([pod("Failed"), left], around())
+
+    assert (seen.phase, seen.uid) == (Phase.UNKNOWN, "u")
+
+
+def test_a_run_whose_job_and_trainers_are_gone_is_over():
+    unscheduled = pod("Pending")
+    del unscheduled["spec"]["nodeName"]
+
+    assert of_pods_left([], around()) is None
+    assert of_pods_left([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
+
+
+def test_a_run_whose_job_is_gone_and_whose_node_is_dead_is_over():
+    assert of_pods_left([pod("Running")], around(node_is_ready=False)) is None
 
 
 def test_a_new_job_is_queued():
