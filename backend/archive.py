@@ -65,6 +65,11 @@ class Archive:
             written = now
         return now
 
+    def keep_last_changed(self, number: int) -> None:
+        """Keep the `number` that were changed last: who did it may have been killed before."""
+        for row in self._store.last_changed(number):
+            self.keep(Experiment.from_row(row))
+
     def forget(self, experiment: Experiment) -> None:
         """Leave word in the run's folder that it was forgotten, so that it does not come back.
 

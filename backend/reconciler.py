@@ -29,6 +29,7 @@ LOOK_SECONDS = 2.0  # at the latest the database is looked at for what a web wor
 LONGEST_PAUSE = 2.0  # between tries while the database or the launcher is away
 MANY = 20  # to look at so many runs one by one takes as long as to look at all
 GOING_ON = (Phase.QUEUED, Phase.RUNNING)
+KILLED_BEFORE = 100  # experiments whose change a killed process may not have archived
 # How long a web worker may take to start what it has just written down, before we do it.
 SUBMIT_GRACE = timedelta(seconds=2)
 
@@ -49,10 +50,13 @@ class Reconciler:
 
     def run(self) -> None:
         """Reconcile until `stop` is called."""
-        pause, jobs = 0.0, None
+        pause, jobs, archived = 0.0, None, False
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
+                if not archived:
+                    self._experiments.archive.keep_last_changed(KILLED_BEFORE)
+                    archived = True
                 self.reconcile(jobs)
                 self.passes.succeeded(time.monotonic() - started)
                 pause = 0.0

@@ -144,6 +144,11 @@ class Store:
         query = select(experiment).where(experiment.c.experiment_id.in_(experiment_ids))
         return self._read(lambda connection: connection.execute(query).all())
 
+    def last_changed(self, number: int) -> Sequence[Row[Any]]:
+        """List the `number` experiments that were changed last."""
+        query = select(experiment).order_by(experiment.c.updated_at.desc()).limit(number)
+        return self._read(lambda connection: connection.execute(query).all())
+
     def history(self, experiment_id: str) -> Sequence[Row[Any]]:
         """List the transitions of one experiment, oldest first."""
         query = (

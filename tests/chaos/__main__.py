@@ -74,7 +74,7 @@ def run(house: House, seed: int, runs: int) -> Figures:
     last_fault = time.monotonic()
     stuck = clients.settle_all(house.quiet_seconds)
     quiet = time.monotonic()
-    evidence = clients.gather(house.hits, stuck, house.jobs())
+    evidence = clients.gather(house.hits, stuck, jobs=house.jobs(), differences=house.differences())
     return Figures(
         seed=seed,
         evidence=evidence,

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.chaos.clients import Clients
 from tests.chaos.evidence import Hit
 from tests.chaos.plan import Plan
+from tests.integration import backend_process
 
 PAUSE_STEPS, PAUSE_SECONDS = 3, 3.0  # for how long something hangs
 TRIES, TRY_SECONDS = 20, 0.5  # until there is something of that kind to strike
@@ -23,16 +24,25 @@ class House(ABC):
         faults: weights by kind; for each a method of that name.
         addresses: where it serves HTTP.
         outputs: the output folder.
+        program: starts the program's roles.
         quiet_seconds: within which every run has to end after the last fault.
         hits: which attempts a fault has struck.
     """
 
     faults: dict[str, int]
     quiet_seconds: float
+    program: backend_process.House
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        for name in ("input", "output", "data"):
+            (folder / name).mkdir()
+        self.environ = {
+            "DATA_DIR": str(folder / "data"),
+            "INPUT_DIR": str(folder / "input"),
+            "OUTPUT_DIR": str(folder / "output"),
+        }
         self.addresses: list[str] = []
-        self.outputs = outputs
+        self.outputs = folder / "output"
         self.hits: list[Hit] = []
 
     @abstractmethod
@@ -50,6 +60,13 @@ class House(ABC):
     def jobs(self) -> dict[str, int] | None:
         """Say how many Jobs of each name were ever created; None where there are no Jobs."""
         return None
+
+    def differences(self) -> list[str]:
+        """Ask the program itself where its database, the folders and the Jobs differ."""
+        asked = self.program.start("rebuild --check")
+        asked.exit_code()
+        *differences, count = asked.stdout.splitlines() or [asked.stderr]
+        return differences if count.startswith(f"{len(differences)} ") else [count]
 
 
 class Breaker:

@@ -228,6 +228,11 @@ def _kept_logs(evidence: Evidence) -> Iterator[str]:
                 yield f"{name}: the log of attempt {attempt} lacks {one['says']!r}"
 
 
+def _nothing_differs(evidence: Evidence) -> Iterator[str]:
+    """The database, the folders and the Jobs say the same."""
+    yield from evidence.differences
+
+
 CHECKS: dict[str, Check] = {
     "answers are documented, repeats agree": _answers,
     "nothing lost, nothing half": _nothing_lost,
@@ -239,6 +244,7 @@ CHECKS: dict[str, Check] = {
     "history is a legal path": _legal_history,
     "metrics whole": _whole_metrics,
     "logs kept": _kept_logs,
+    "rebuild --check finds nothing": _nothing_differs,
 }
 
 

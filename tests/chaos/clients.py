@@ -117,8 +117,8 @@ class Clients:
             and not _until(lambda run=run: self._at_rest(run.experiment_id), deadline)
         ]
 
-    def gather(self, hits: Sequence[Hit], stuck: Sequence[str], jobs) -> Evidence:
-        """Look at everything that is left."""
+    def gather(self, hits: Sequence[Hit], stuck: Sequence[str], **known) -> Evidence:
+        """Look at everything that is left; `known` are further fields of the evidence."""
         found = {run.experiment_id: self._look(run.experiment_id) for run in self._plan.runs}
         return Evidence(
             runs=self._plan.runs,
@@ -126,9 +126,9 @@ class Clients:
             hits=hits,
             found=found,
             stuck=stuck,
-            jobs=jobs,
             listed=self._api.listed(),
             folders=sorted(one.name for one in self._outputs.iterdir() if one.name[0] != "."),
+            **known,
         )
 
     def _follow(self, steps: Sequence[Step]) -> None:

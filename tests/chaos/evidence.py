@@ -66,6 +66,7 @@ class Evidence:
         jobs: how many Jobs of each name were ever created; None where there are no Jobs.
         listed: the ids of all pages of the list, in their order.
         folders: the names in the output folder.
+        differences: what `python -m backend rebuild --check` says.
     """
 
     runs: Sequence[RunPlan]
@@ -76,6 +77,7 @@ class Evidence:
     jobs: Mapping[str, int] | None
     listed: Sequence[str]
     folders: Sequence[str]
+    differences: Sequence[str]
 
 
 def read_folder(folder: Path) -> Folder | None:

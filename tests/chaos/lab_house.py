@@ -43,22 +43,17 @@ class LabHouse(House):
     quiet_seconds = 150.0
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "output")
+        super().__init__(folder)
         self._lab = os.environ["LAB"]
         self._left = ExitStack()
         folder.chmod(0o755)
-        for name in ("input", "output", "data"):
-            (folder / name).mkdir()
         self.outputs.chmod(OPEN)
         self._folder = folder
         self._kubeconfig = self._kit("cluster", "kubeconfig")
         os.environ["KUBECONFIG"] = self._kubeconfig  # for kubectl and the program
         self._mysql = KitMySQL(self._lab)
-        self._environ = {
+        self.environ |= {
             "DB_URL": self._mysql.database.url,
-            "DATA_DIR": str(folder / "data"),
-            "INPUT_DIR": str(folder / "input"),
-            "OUTPUT_DIR": str(self.outputs),
             "LAUNCHER": "kubernetes",
             "JOB_NAMESPACE": NAMESPACE,
             "JOB_CPU": "20m",
@@ -72,15 +67,15 @@ class LabHouse(House):
         self._left.enter_context(self._mysql.emptied())
         self._left.callback(self._remove_namespace)
         self._remove_namespace()
-        self._environ["AE_MODEL_IMAGE_URL"] = self._build()
+        self.environ["AE_MODEL_IMAGE_URL"] = self._build()
         kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(self._objects()).encode())
-        self._house = backend_process.House(self._folder / "house", self._environ, umask=0)
-        self._left.callback(self._house.close)
+        self.program = backend_process.House(self._folder / "house", self.environ, umask=0)
+        self._left.callback(self.program.close)
         self._watch = JobWatch(self._kubeconfig, NAMESPACE)
         self._left.callback(self._watch.close)
         self.addresses = [free_address() for _ in range(OF_EACH)]
-        self._webs = [self._house.start("web", BIND=one).ready() for one in self.addresses]
-        self._reconcilers = [self._house.start("reconcile") for _ in range(OF_EACH)]
+        self._webs = [self.program.start("web", BIND=one).ready() for one in self.addresses]
+        self._reconcilers = [self.program.start("reconcile") for _ in range(OF_EACH)]
 
     def heal(self) -> None:
         for one in self._webs:
@@ -96,14 +91,14 @@ class LabHouse(House):
         """One web role with its workers; its supervisor starts it again."""
         number = draw.randrange(OF_EACH)
         self._webs[number].kill_all()
-        self._webs[number] = self._house.start("web", BIND=self.addresses[number])
+        self._webs[number] = self.program.start("web", BIND=self.addresses[number])
         return True
 
     def kill_reconciler(self, draw: random.Random, _pause: Pause) -> bool:
         """One reconciler; its supervisor starts it again."""
         number = draw.randrange(OF_EACH)
         self._reconcilers[number].kill_all()
-        self._reconcilers[number] = self._house.start("reconcile")
+        self._reconcilers[number] = self.program.start("reconcile")
         return True
 
     def kill_database(self, _draw: random.Random, pause: Pause) -> bool:

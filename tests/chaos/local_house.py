@@ -36,22 +36,14 @@ class LocalHouse(House):
     quiet_seconds = 60.0
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "output")
-        for name in ("input", "data", "output"):
-            (folder / name).mkdir()
+        super().__init__(folder)
         self._state = self.outputs / ".local"
-        environ = {
-            "DATA_DIR": str(folder / "data"),
-            "INPUT_DIR": str(folder / "input"),
-            "OUTPUT_DIR": str(self.outputs),
-            "LOCAL_SLOTS": str(SLOTS),
-            "BIND": free_address(),
-        }
-        self.addresses = [environ["BIND"]]
-        self._house = backend_process.House(folder / "house", environ, TRAINER)
+        self.environ |= {"LOCAL_SLOTS": str(SLOTS)}
+        self.addresses = [free_address()]
+        self.program = backend_process.House(folder / "house", self.environ, TRAINER)
 
     def start(self) -> None:
-        self._serve = self._house.start("serve", BIND=self.addresses[0]).ready()
+        self._serve = self.program.start("serve", BIND=self.addresses[0]).ready()
 
     def heal(self) -> None:
         if not self._serve.is_alive:
@@ -60,7 +52,7 @@ class LocalHouse(House):
         self._serve.ready()
 
     def close(self) -> None:
-        self._house.close()
+        self.program.close()
 
     def kill_worker(self, draw: random.Random, _pause: Pause) -> bool:
         """One of the two workers of the web role."""
@@ -117,7 +109,7 @@ class LocalHouse(House):
 
     def kill_trainer(self, draw: random.Random, _pause: Pause) -> bool:
         """A training."""
-        here = str(self._house.trainer)
+        here = str(self.program.trainer)
         found = sorted(pid for pid, command in _commands() if here in command)
         if not found:
             return False

@@ -64,6 +64,7 @@ SOUND = Evidence(
     jobs={JOB[:-1] + "1": 1, JOB: 1},
     listed=[NAME],
     folders=[NAME],
+    differences=[],
 )
 
 
@@ -135,6 +136,7 @@ PLANTED = [
     ("metrics whole", folder(metrics=[1, 3])),
     ("metrics whole", folder(metrics=[1, 2, 2, 3])),
     ("metrics whole", folder(metrics=[1, 2])),
+    ("rebuild --check finds nothing", replace(SOUND, differences=["it has no folder"])),
     ("logs kept", with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}))),
 ]
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,22 @@ def test_it_works(reconciler, experiments, launcher):
     reconciler.reconcile()
 
     assert experiments.get("first").status is Status.RUNNING
+
+
+def test_what_a_killed_reconciler_could_not_archive_the_next_one_does(
+    reconciler, experiments, launcher, settings, monkeypatch
+):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    with monkeypatch.context() as killed:
+        killed.setattr(experiments.archive, "keep", lambda _experiment: None)
+        experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    run_file = settings.output_dir / "first" / "run.json"
+    assert json.loads(run_file.read_text())["status"] != "succeeded"
+
+    monkeypatch.setattr(launcher, "changes", lambda _timeout: reconciler.stop())
+    reconciler.run()
+
+    assert json.loads(run_file.read_text())["status"] == "succeeded"
 
 
 def test_what_could_not_be_submitted_is_submitted_once(reconciler, experiments, launcher):
