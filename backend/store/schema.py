@@ -15,7 +15,7 @@ from backend.store.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "hello_flask_schema"
-HEAD = "0012"
+HEAD = "0013"
 MIGRATION_SECONDS = 3600  # one statement on a large table
 LOCK_SECONDS = 5  # how long to wait for another process that is migrating
 

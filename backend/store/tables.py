@@ -101,6 +101,7 @@ transition = Table(
     Column("at", UTCDateTime, nullable=False),
     Column("actor", String(64)),
     Index("ix_transition_experiment", "experiment"),
+    sqlite_autoincrement=True,  # no id is given twice: listeners go on after the last they saw
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

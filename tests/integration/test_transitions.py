@@ -1,0 +1,102 @@
+"""Transitions in their order, none missing, on every database."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import insert
+
+from backend.store.tables import transition
+from backend.transitions import Transitions
+from tests.integration.test_store import NOW, a_run, inserted, move
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
+
+
+@pytest.fixture
+def background():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def ids(rows):
+    return [row.id for row in rows]
+
+
+def test_it_works(store):
+    assert store.last_transition() == 0
+    assert store.transitions(0, 10) == []
+    first = inserted(store, experiment_id="실험 1")
+    move(store, first, ["submitting", "queued", "running"])
+
+    rows = store.transitions(0, 10)
+
+    assert [(row.experiment_id, row.from_status, row.to_status) for row in rows] == [
+        ("실험 1", None, "submitting"),
+        ("실험 1", "submitting", "queued"),
+        ("실험 1", "queued", "running"),
+    ]
+    assert store.last_transition() == rows[-1].id
+    assert store.transitions(rows[0].id, 1) == rows[1:2]
+    assert store.transitions(rows[-1].id, 10) == []
+
+
+def test_ids_are_never_given_twice(store):
+    kept, forgotten = inserted(store), inserted(store)
+    last = store.last_transition()
+    store.forget(forgotten.experiment_id, forgotten.uid)
+
+    inserted(store)
+
+    assert ids(store.transitions(last, 10)) == [store.last_transition()]
+    assert store.last_transition() > last
+    assert ids(store.transitions(0, 10))[0] < last
+    assert kept
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_one_that_is_committed_late_is_waited_for(server, open_store, background, end):
+    store = open_store(server.database)
+    experiment = inserted(store)
+    seen = store.last_transition()
+    with store._engine.connect() as late:
+        key = late.execute(
+            insert(transition).values(
+                experiment=experiment.id, attempt=1, to_status="queued", at=NOW
+            )
+        ).inserted_primary_key[0]
+        inserted(store)  # is quicker, with a higher id
+        reading = [
+            background.submit(store.transitions, seen, 10),
+            background.submit(store.last_transition),
+        ]
+        eventually(lambda: waiting(server) == 2)
+        assert store.insert(a_run())  # nobody else has to wait
+        getattr(late, end)()
+    rows, last = [one.result(DEADLINE_SECONDS) for one in reading]
+
+    assert (key in ids(rows)) == (end == "commit")
+    assert ids(rows) == sorted(ids(rows))
+    assert ids(rows)[-1] == last == key + 1
+    assert ids(store.transitions(seen, 10)) == [*ids(rows), key + 2]
+
+
+def waiting(server):
+    """Count the locking reads that are going on."""
+    listed = server.database.execute(
+        "SELECT info FROM information_schema.processlist WHERE id <> CONNECTION_ID()"
+    )
+    return sum("SHARE" in str(info) for (info,) in listed)
+
+
+def test_who_listens_hears_everything_in_its_order(store, monkeypatch):
+    monkeypatch.setattr("backend.transitions.LOOK_SECONDS", 0)
+    heard = Transitions(store)
+    first = inserted(store)
+    seen = heard.now()
+
+    move(store, first, ["submitting", "queued"])
+    inserted(store)
+
+    rows = heard.after(seen)
+    assert [row.to_status for row in rows] == ["queued", "submitting"]
+    assert heard.after(rows[0].id) == rows[1:]
+    assert heard.after(rows[1].id) == []
