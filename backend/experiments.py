@@ -34,6 +34,7 @@ from backend.refusals import (
     SubmissionRefused,
     UnknownAttempt,
     UnknownExperiment,
+    folder_diagnosis,
 )
 from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
@@ -118,7 +119,7 @@ class Experiments:
             self._inputs.check(parameters.dataset)
             values = new_values(experiment_id, parameters)
             job = self._launcher.render(run_of(values))
-            if self._folder_is_free(experiment_id):
+            if self._folder_can_be_had(experiment_id):
                 self._store.insert(values, actor=by)
             existing = self._find(experiment_id)
             if existing is None:
@@ -202,7 +203,6 @@ class Experiments:
 
         Raises:
             UnknownExperiment: it was forgotten meanwhile.
-            OutputUnwritable, FolderTaken: its folder cannot be used.
             SubmissionRefused: the launcher will never start it; it is marked failed.
         """
         now = self.get(experiment.experiment_id)
@@ -266,12 +266,7 @@ class Experiments:
             actor=by,
         ):
             raise NotRetriable(experiment_id, self.get(experiment_id).status)
-        submitting = self.get(experiment_id)
-        try:
-            return self.launch(submitting)
-        except OutputUnwritable as error:  # the reconciler tries again
-            log.warning("%r cannot be started yet: %s", experiment_id, error)
-            return submitting
+        return self.launch(self.get(experiment_id))
 
     def delete(self, experiment_id: str, *, outputs: bool, by: str | None = None) -> None:
         """Forget a run that has ended, and its folder too if `outputs` says so.
@@ -294,7 +289,12 @@ class Experiments:
                 self.archive.forget(experiment)
         except OSError as error:
             raise OutputUnwritable(error) from error
-        self._store.forget(experiment_id, experiment.uid)
+        attempt, status = experiment.attempt, experiment.status
+        if not self._store.forget(experiment.id, attempt=attempt, status=status):
+            now = self._find(experiment_id)
+            if now and now.uid == experiment.uid:  # somebody retried it meanwhile
+                self._outputs.remember(experiment_id)
+                raise StillLive(experiment_id, now.status)
         log.info("%r is forgotten, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
 
     def observe(self, experiment: Experiment, seen: Observation) -> None:
@@ -348,9 +348,6 @@ class Experiments:
     def _start_new(self, experiment: Experiment, job: Job) -> tuple[Outcome, Experiment]:
         try:
             started = self._launch(experiment, job)
-        except (OutputUnwritable, FolderTaken):
-            self._store.forget(experiment.experiment_id, experiment.uid)
-            raise
         except StoreUnavailable:  # away since the intent was committed; the reconciler goes on
             log.warning("%r is submitted; the database went away meanwhile", experiment)
             return Outcome.ACCEPTED, experiment
@@ -361,14 +358,11 @@ class Experiments:
     def _launch(self, experiment: Experiment, job: Job) -> Experiment:
         try:
             self.archive.begin(experiment)
-        except OSError as error:
-            raise OutputUnwritable(error) from error
-        try:
             self._launcher.submit(job)
         except LauncherUnavailable as error:
-            values = asdict(error.diagnosis)
-            self._note(experiment, values)
-            return replace(experiment, **values)
+            return self._explain(experiment, error.diagnosis)
+        except (OSError, FolderTaken) as error:
+            return self._explain(experiment, folder_diagnosis(error))
         except LauncherRefused as error:
             failed = Observation(
                 experiment.uid, Phase.FAILED, None, datetime.now(UTC), error.diagnosis
@@ -377,11 +371,17 @@ class Experiments:
             raise SubmissionRefused(error.diagnosis) from error
         self._follow(experiment, Observation(experiment.uid, Phase.QUEUED))
         now = self.archive.keep(experiment)
+        if now is None or now.has_no_use_for(experiment.run):  # any more: we were slow
+            self._launcher.cancel(experiment.job)
         if now is None:
             raise UnknownExperiment(experiment.experiment_id)
-        if now.status is Status.CANCELLED:  # while we were starting it
-            self._launcher.cancel(experiment.job)
         return now
+
+    def _explain(self, experiment: Experiment, diagnosis: Diagnosis) -> Experiment:
+        """Say why a run is not started yet; the reconciler tries again."""
+        values = asdict(diagnosis)
+        self._note(experiment, values)
+        return replace(experiment, **values)
 
     def _move(
         self,
@@ -405,9 +405,13 @@ class Experiments:
             values=values,
         )
 
-    def _folder_is_free(self, experiment_id: str) -> bool:
+    def _folder_can_be_had(self, experiment_id: str) -> bool:
+        """Ask before the intent is committed: after it, nothing is taken back."""
         try:
-            return self._outputs.is_free(experiment_id)
+            if not self._outputs.is_free(experiment_id):
+                return False
+            self._outputs.check_space()
+            return True
         except OSError as error:
             raise OutputUnwritable(error) from error
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
 MAX_FILES = 10_000  # of one run's folder are listed
+SPACE_BYTES = 4096  # more than a new run.json takes
 PIECE_BYTES = 1024 * 1024
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 MAX_JSON_BYTES = 2**20  # of run.json, far more than a thousand attempts
@@ -84,6 +86,17 @@ class Outputs:
             return all(one.name.startswith(f".{RUN_FILE}.") for one in folder.iterdir())
         except FileNotFoundError:
             return True
+
+    def check_space(self) -> None:
+        """Make sure that a new run's folder and `run.json` could be written.
+
+        Raises:
+            OSError: they could not (no space, no right).
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._root) as file:
+            file.write(bytes(SPACE_BYTES))
+            file.flush()
 
     def write_run(
         self, experiment_id: str, run: dict[str, Any], *, make_folder: bool = True

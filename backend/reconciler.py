@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from backend.adoption import Adoption
@@ -19,9 +20,8 @@ from backend.expiry import Expiry
 from backend.health import Passes
 from backend.launchers.base import Launcher, LauncherUnavailable, Observation, Phase
 from backend.lifecycle import LIVE, Status
-from backend.outputs import FolderTaken
 from backend.records import Experiment
-from backend.refusals import OutputUnwritable, SubmissionRefused, UnknownExperiment
+from backend.refusals import SubmissionRefused, UnknownExperiment
 from backend.store.engine import StoreUnavailable
 
 WHOLE_SECONDS = 30.0  # at the latest all runs are looked at, even if nothing tells of a change
@@ -122,16 +122,18 @@ class Reconciler:
         """
         wanted = {experiment.job for experiment in live}
         doubtful = [
-            job for job, seen in observed.items() if job not in wanted and seen.phase in GOING_ON
+            seen.run
+            for job, seen in observed.items()
+            if job not in wanted and seen.phase in GOING_ON and seen.run
         ]
-        for experiment in self._experiments.of_jobs(doubtful):
-            if experiment.status is Status.CANCELLED and (
-                observed[experiment.job].uid == experiment.uid
-            ):
-                self._experiments.stop(experiment)
+        there = self._experiments.archive.experiments([run.experiment_id for run in doubtful])
+        for run in doubtful:
+            experiment = there.get(run.experiment_id)
+            if experiment and experiment.has_no_use_for(run):
+                self._experiments.stop(replace(experiment, attempt=run.attempt, job=run.handle))
 
     def _launch(self, experiment: Experiment) -> None:
         try:
             self._experiments.launch(experiment)
-        except (OutputUnwritable, FolderTaken, SubmissionRefused, UnknownExperiment) as error:
+        except (SubmissionRefused, UnknownExperiment) as error:
             log.warning("%r cannot be submitted: %r", experiment.experiment_id, error)

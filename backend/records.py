@@ -59,6 +59,17 @@ class Experiment:
         """Give what a launcher needs to know of the current attempt."""
         return run_of(asdict(self))
 
+    def has_no_use_for(self, run: Run) -> bool:
+        """Tell whether that run of it, if it goes on, does so by mistake.
+
+        It was started by somebody who was slow, or died: the attempt has ended meanwhile. One that
+        has succeeded is done by itself at once.
+        """
+        over = self.status in (Status.FAILED, Status.CANCELLED)
+        return run.uid == self.uid and (
+            run.attempt < self.attempt or (over and run.attempt == self.attempt)
+        )
+
 
 @dataclass(frozen=True)
 class Transition:

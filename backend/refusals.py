@@ -4,6 +4,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from backend.launchers.base import Diagnosis
+from backend.outputs import FolderTaken
 
 if TYPE_CHECKING:
     from backend.records import Parameters
@@ -83,6 +84,22 @@ class OutputUnwritable(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
         self.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
+    """Say why a run's folder cannot be had yet, and what to do."""
+    if isinstance(error, FolderTaken):
+        return Diagnosis(
+            "output_taken",
+            "The run's output folder holds the run.json of another run.",
+            "Move that folder away. The run then starts by itself.",
+        )
+    unwritable = OutputUnwritable(error)
+    return Diagnosis(
+        "output_full" if unwritable.full else "output_unwritable",
+        f"The run's output folder cannot be written: {unwritable}.",
+        "Free space, or mend the rights of the output folder. The run then starts by itself.",
+    )
 
 
 class WrongStatus(Exception):

@@ -129,10 +129,19 @@ class Store:
                 continue
         return self._write(work) if runs else []
 
-    def forget(self, experiment_id: str, uid: str) -> None:
-        """Remove an experiment and its history."""
-        chosen = and_(experiment.c.experiment_id == experiment_id, experiment.c.uid == uid)
-        self._write(lambda connection: connection.execute(delete(experiment).where(chosen)))
+    def forget(self, row_id: int, *, attempt: int, status: str) -> bool:
+        """Remove an experiment and its history.
+
+        Returns:
+            False if it is not in that status, in that attempt, any more: nothing changed.
+        """
+        expected = and_(
+            experiment.c.id == row_id,
+            experiment.c.status == status,
+            experiment.c.attempt == attempt,
+        )
+        statement = delete(experiment).where(expected)
+        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
 
     def get(self, experiment_id: str) -> Row[Any] | None:
         """Find one experiment by its id."""

@@ -231,9 +231,10 @@ def test_a_forgotten_experiment_takes_its_history_along(database, store):
     row = inserted(store, experiment_id="a")
     inserted(store, experiment_id="b")
 
-    store.forget("a", "the uid of another one")
+    assert not store.forget(row.id, attempt=2, status="submitting")
+    assert not store.forget(row.id, attempt=1, status="failed")
     assert store.get("a") == row
-    store.forget("a", row.uid)
+    assert store.forget(row.id, attempt=1, status="submitting")
 
     assert store.get("a") is None
     assert database.execute("SELECT COUNT(*) FROM transition") == [(1,)]

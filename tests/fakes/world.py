@@ -1,0 +1,127 @@
+"""A launcher whose runs do what a test says, and which remembers what really became of each.
+
+A Job is a name. It is there or it is not; its trainer waits, runs, has written its summary, has
+failed. What Kubernetes and a machine have in common is here, and nothing that only one of them has.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from backend.launchers.base import (
+    Diagnosis,
+    LauncherRefused,
+    LauncherUnavailable,
+    Observation,
+    Phase,
+    Run,
+)
+from backend.outputs import SUMMARY_FILE
+
+GOING_ON = (Phase.QUEUED, Phase.RUNNING)
+FAILED = Diagnosis("trainer_failed", "It failed.", "Look.")
+
+
+@dataclass
+class Ends:
+    """What really happened to the Jobs of one attempt, all of those that had its name."""
+
+    created: int = 0
+    succeeded: bool = False
+    failed: bool = False
+    gone: bool = False
+
+
+class World:
+    """Launcher and trainers. `refusing` makes every new Job impossible for good."""
+
+    keeps_logs = True
+
+    def __init__(self, folder_of, *, keeps_cancelled):
+        """`keeps_cancelled`: a cancelled run is seen as such, and not just gone."""
+        self._folder_of, self._keeps_cancelled = folder_of, keeps_cancelled
+        self.jobs = {}
+        self.ends = {}  # by uid and attempt
+        self.refusing = False
+
+    # The launcher
+
+    def render(self, run):
+        return {"handle": run.handle, "uid": run.uid, "run": run}
+
+    def submit(self, job):
+        run: Run = job["run"]
+        there = self.jobs.get(run.handle)
+        if there is not None:
+            if there.uid != run.uid:
+                raise LauncherUnavailable(Diagnosis("job_name_taken", "Taken.", "Delete it."))
+            return run.handle
+        if self.refusing:
+            raise LauncherRefused(Diagnosis("job_refused", "It is refused.", "Mend it."))
+        self.jobs[run.handle] = Observation(run.uid, Phase.QUEUED, run=run)
+        self.ends_of(run).created += 1
+        return run.handle
+
+    def observe(self):
+        return dict(self.jobs)
+
+    def changes(self, timeout):
+        pass
+
+    def logs(self, handle):
+        return iter(())
+
+    def cancel(self, handle):
+        seen = self.jobs.get(handle)
+        if seen is None:
+            return
+        if seen.phase in GOING_ON and self._keeps_cancelled:
+            now = datetime.now(UTC)
+            phase = Phase.SUCCEEDED if self.ends_of(seen.run).succeeded else Phase.CANCELLED
+            self.jobs[handle] = replace(seen, phase=phase, finished_at=now)
+        elif seen.phase in GOING_ON or not self._keeps_cancelled:
+            self.remove(handle)
+
+    def forget(self, handle):
+        if handle in self.jobs:
+            self.remove(handle)
+
+    def close(self):
+        pass
+
+    # What happens to the Jobs by itself
+
+    def start(self, handle):
+        self._become(handle, Phase.RUNNING, started_at=datetime.now(UTC))
+
+    def write_summary(self, handle):
+        """Let the trainer come to its end, and nobody know yet."""
+        run = self.jobs[handle].run
+        folder = self._folder_of(run.experiment_id)
+        if folder.is_dir():  # else it was deleted, and the trainer with it
+            (folder / SUMMARY_FILE).write_text(json.dumps({"attempt": run.attempt}))
+            self.ends_of(run).succeeded = True
+
+    def succeed(self, handle):
+        """Let the Job be complete."""
+        self.write_summary(handle)
+        self.ends_of(self.jobs[handle].run).succeeded = True
+        self._become(handle, Phase.SUCCEEDED, finished_at=datetime.now(UTC))
+
+    def fail(self, handle):
+        self.ends_of(self.jobs[handle].run).failed = True
+        self._become(handle, Phase.FAILED, finished_at=datetime.now(UTC), diagnosis=FAILED)
+
+    def remove(self, handle):
+        """Let its time-to-live, or a person, take it."""
+        self.ends_of(self.jobs.pop(handle).run).gone = True
+
+    def live(self):
+        """Give the runs whose Job goes on."""
+        return [seen.run for seen in self.jobs.values() if seen.phase in GOING_ON]
+
+    def ends_of(self, run):
+        return self.ends.setdefault((run.uid, run.attempt), Ends())
+
+    def _become(self, handle, phase, **changes):
+        self.jobs[handle] = replace(self.jobs[handle], phase=phase, **changes)

@@ -1,0 +1,311 @@
+"""Experiments and reconcilers in every order that hypothesis can think of.
+
+Each request and each pass of a reconciler is an operation that stops before every call of the
+database, the launcher and the output folder. In between anything happens: other operations go on,
+runs start, end and vanish, a call fails before or after it was done, a process dies. Whatever
+happened, once all is mended there is one experiment, at most one Job, one folder, and a history
+that is legal and agrees with what the trainers did.
+
+MODEL_EXAMPLES says how many examples are tried; 40 unless given.
+"""
+
+import errno
+import itertools
+import os
+import shutil
+from collections import defaultdict
+from datetime import timedelta
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import make_url
+
+from backend import reconciler as reconciler_module
+from backend.experiments import Experiments
+from backend.inputs import Inputs
+from backend.launchers.base import Diagnosis, LauncherUnavailable
+from backend.lifecycle import LIVE, Status, path
+from backend.logs import Logs
+from backend.outputs import FolderTaken, Outputs
+from backend.reconciler import Reconciler
+from backend.records import Parameters
+from backend.refusals import (
+    OtherParameters,
+    OutputUnwritable,
+    SubmissionRefused,
+    UnknownExperiment,
+    WrongStatus,
+)
+from backend.store.engine import StoreUnavailable
+from backend.store.queries import Store
+from tests.fakes.stepping import Operation, Stepping, Verdict
+from tests.fakes.world import GOING_ON, World
+
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
+IDS = ("a", "a", "a", "b")  # most of what goes wrong needs one run alone
+PARAMETERS = (Parameters("autoencoder", 0.001, 20, None), Parameters("autoencoder", 0.1, 20, None))
+AT_ONCE = 4  # operations
+LOOKING = ("is_free", "is_finished", "folder", "read_run", "is_forgotten", "has_begun", "has_log")
+AWAY = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+OUTAGES = (StoreUnavailable, LauncherUnavailable)
+ANSWERS = (
+    *OUTAGES,
+    FolderTaken,
+    OtherParameters,
+    OutputUnwritable,
+    SubmissionRefused,
+    UnknownExperiment,
+    WrongStatus,
+)
+
+
+class Model(RuleBasedStateMachine):
+    """The house on a fresh database and folder; `template` is a migrated database."""
+
+    template = None
+    folder = None
+
+    def __init__(self):
+        super().__init__()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        shutil.copy(self.template, self.folder / "experiments.sqlite3")
+        self.store = Store(make_url(f"sqlite:///{self.folder}/experiments.sqlite3"))
+        self.outputs = Outputs(self.folder / "output")
+        self.world = World(self.outputs.folder, keeps_cancelled=False)
+        self.operations = []
+        self.histories = {}
+        self.cancels, self.deletes = set(), set()  # uids of which somebody has asked for it
+        self.acknowledged = {}  # uid -> experiment_id of what a client was told of
+        self.reconcilers = [None, None]
+        self.uid_of = {}
+
+        self.experiments = self._process()
+
+    def _process(self):
+        """Make what a process has: its own view of the same world."""
+        store = Stepping(self.store, lambda _name: StoreUnavailable("gone", away=True))
+        launcher = Stepping(self.world, lambda _name: AWAY, ("render", "keeps_logs"))
+        outputs = Stepping(
+            self.outputs, lambda _name: OSError(errno.ENOSPC, "No space left on device"), LOOKING
+        )
+        logs = Logs(launcher, self.outputs, max_bytes=1000)
+        return Experiments(store, launcher, outputs, Inputs(self.folder / "input"), logs)
+
+    def _begin(self, work, experiment_id=None):
+        operation = Operation(work)
+        operation.experiment_id = experiment_id
+        self.operations.append(operation)
+        self._tidy()
+
+    def _tidy(self):
+        for operation in [one for one in self.operations if one.at is None]:
+            self.operations.remove(operation)
+            if operation.error is not None and not isinstance(operation.error, ANSWERS):
+                raise operation.error
+            if operation.result is not None and isinstance(operation.result, tuple):
+                experiment = operation.result[1]
+                self.acknowledged[experiment.uid] = experiment.experiment_id
+
+    # What people ask for
+
+    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @rule(experiment_id=st.sampled_from(IDS), parameters=st.sampled_from(PARAMETERS))
+    def submit(self, experiment_id, parameters):
+        self._begin(lambda: self.experiments.submit(experiment_id, parameters), experiment_id)
+
+    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @rule(experiment_id=st.sampled_from(IDS))
+    def cancel(self, experiment_id):
+        if row := self.store.get(experiment_id):
+            self.cancels.add(row.uid)
+        self._begin(lambda: self.experiments.cancel(experiment_id) and None, experiment_id)
+
+    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @rule(experiment_id=st.sampled_from(IDS))
+    def retry(self, experiment_id):
+        self._begin(lambda: self.experiments.retry(experiment_id) and None, experiment_id)
+
+    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @rule(experiment_id=st.sampled_from(IDS), outputs=st.booleans())
+    def delete(self, experiment_id, outputs):
+        if row := self.store.get(experiment_id):
+            self.deletes.add(row.uid)
+        self._begin(lambda: self.experiments.delete(experiment_id, outputs=outputs), experiment_id)
+
+    # What the reconcilers do
+
+    @rule(number=st.sampled_from((0, 1)))
+    def reconcile(self, number):
+        if any(getattr(one, "reconciler", None) == number for one in self.operations):
+            return
+        if self.reconcilers[number] is None:
+            experiments = self._process()
+            self.reconcilers[number] = Reconciler(experiments, experiments._launcher)
+        self._begin(self.reconcilers[number].reconcile)
+        for operation in self.operations[-1:]:
+            operation.reconciler = number
+
+    # How the operations go on
+
+    @precondition(lambda self: self.operations)
+    @rule(data=st.data(), steps=st.integers(1, 4))
+    def go_on(self, data, steps):
+        operation = data.draw(st.sampled_from(self.operations), label="operation")
+        for _ in range(steps):
+            if operation.at is not None:
+                operation.step()
+        self._tidy()
+
+    @precondition(lambda self: self.operations)
+    @rule(data=st.data(), verdict=st.sampled_from(list(Verdict)[1:]))
+    def go_wrong(self, data, verdict):
+        operation = data.draw(st.sampled_from(self.operations), label="operation")
+        operation.step(verdict)
+        if operation.crashed and getattr(operation, "reconciler", None) is not None:
+            self.reconcilers[operation.reconciler] = None
+        self._tidy()
+
+    @precondition(lambda self: self.operations)
+    @rule(data=st.data())
+    def finish(self, data):
+        data.draw(st.sampled_from(self.operations), label="operation").finish()
+        self._tidy()
+
+    # What happens to the runs
+
+    @precondition(lambda self: self.world.live())
+    @rule(
+        data=st.data(),
+        what=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
+    )
+    def happens(self, data, what):
+        run = data.draw(st.sampled_from(self.world.live()), label="run")
+        getattr(self.world, what)(run.handle)
+
+    @precondition(lambda self: len(self.world.jobs) > len(self.world.live()))
+    @rule(data=st.data())
+    def time_to_live_is_over(self, data):
+        ended = [k for k, seen in self.world.jobs.items() if seen.phase not in GOING_ON]
+        self.world.remove(data.draw(st.sampled_from(ended), label="job"))
+
+    @rule(refusing=st.booleans())
+    def kubernetes_changes_its_mind(self, refusing):
+        self.world.refusing = refusing
+
+    def teardown(self):
+        """Let everything come to its end; then nothing may be stuck, lost or there twice."""
+        for operation in list(self.operations):
+            operation.finish()
+        self._tidy()
+        self._settle()
+        self._check_settled()
+        self.store.close()
+
+    # What must be true
+
+    @invariant()
+    def histories_are_legal_and_only_grow(self):
+        for row in self.store.page(limit=99):
+            steps = [
+                (one.attempt, one.from_status, one.to_status)
+                for one in self.store.history(row.experiment_id)
+            ]
+            before = self.histories.get(row.uid, [])
+            assert steps[: len(before)] == before
+            self.histories[row.uid] = steps
+            assert steps[0] == (1, None, "submitting")
+            assert (steps[-1][0], steps[-1][2]) == (row.attempt, row.status)
+            for (attempt, _, reached), (following, old, new) in itertools.pairwise(steps):
+                assert old == reached
+                if following == attempt:
+                    assert path(Status(old), Status(new)) == [old, new]
+                else:
+                    assert (following, new) == (attempt + 1, "submitting")
+                    assert old in ("failed", "cancelled")
+
+    @invariant()
+    def ends_agree_with_what_the_trainers_did(self):
+        for row in self.store.page(limit=99):
+            ends = self.world.ends.get((row.uid, row.attempt))
+            match row.status, row.reason:
+                case "succeeded", _:
+                    assert ends.succeeded
+                case "failed", "job_refused":
+                    pass
+                case "failed", "trainer_failed":
+                    assert ends.failed
+                case "failed", "job_deleted":
+                    assert ends.gone
+                    assert not ends.succeeded
+                case "cancelled", _:
+                    assert row.uid in self.cancels
+                    assert row.cancel_requested_at
+
+    @invariant()
+    def what_a_client_was_told_of_is_there(self):
+        for uid, experiment_id in self.acknowledged.items():
+            row = self.store.get(experiment_id)
+            assert (row and row.uid == uid) or uid in self.deletes
+
+    def _settle(self):
+        self.world.refusing = False
+        self.reconcilers = [None, None]
+        reconciler = Reconciler(*self._parts())
+        for _ in range(4):
+            reconciler.reconcile()
+            self._no_run_goes_on_that_nobody_wants()
+            for run in self.world.live():
+                self.world.succeed(run.handle)
+
+    def _parts(self):
+        experiments = self._process()
+        return experiments, experiments._launcher
+
+    def _no_run_goes_on_that_nobody_wants(self):
+        rows = {row.uid: row for row in self.store.page(limit=99)}
+        live = defaultdict(list)
+        for run in self.world.live():
+            live[run.experiment_id].append(run)
+        for experiment_id, runs in live.items():
+            assert len(runs) == 1, f"{experiment_id} has {runs}"
+            row = rows.get(runs[0].uid)
+            if row is not None:
+                assert row.status in LIVE, row
+                assert row.attempt == runs[0].attempt
+
+    def _check_settled(self):
+        assert not self.world.live()
+        for row in self.store.page(limit=99):
+            assert row.status not in LIVE, row
+            record = self.outputs._read_json(self.outputs.folder(row.experiment_id) / "run.json")
+            assert row.uid in self.deletes or (record and record["uid"] == row.uid)
+        self.histories_are_legal_and_only_grow()
+        self.ends_agree_with_what_the_trainers_did()
+        self.what_a_client_was_told_of_is_there()
+
+
+def test_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(-1))
+    store = Store(make_url(f"sqlite:///{tmp_path}/template.sqlite3"))
+    store.prepare()
+    store.close()
+    Model.template, Model.folder = tmp_path / "template.sqlite3", tmp_path / "house"
+    run_state_machine_as_test(
+        Model,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize="MODEL_EXAMPLES" not in os.environ,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
