@@ -66,6 +66,7 @@ class LocalLauncher:
         self._state = settings.output_dir / ".local"
         self._ended: dict[str, tuple[Stamp, Observation]] = {}  # by handle, as of exit.json's stamp
         self._seen_change: Stamp | None = None
+        self._made = False
         self._closed = threading.Event()
 
     def render(self, run: Run) -> Job:
@@ -94,26 +95,15 @@ class LocalLauncher:
                     "Run the server from a complete checkout.",
                 )
             )
-        try:
-            with self._gate(fcntl.LOCK_EX):
-                self._start(self._state / handle, job)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise LauncherUnavailable(
-                Diagnosis(
-                    "cannot_start",
-                    f"This machine cannot start the run: {error}",
-                    "Check the free space and the rights of OUTPUT_DIR. The run then starts.",
-                )
-            ) from error
+        with self._gate(fcntl.LOCK_EX):
+            self._start(self._state / handle, job)
         return handle
 
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
         """Look at every run's files, or at those of some runs."""
-        if not self._state.is_dir():
-            return {}
-        there = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
-        handles = there if handles is None else [name for name in there if name in handles]
         with self._gate(fcntl.LOCK_SH):
+            there = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
+            handles = there if handles is None else [name for name in there if name in handles]
             live = {handle for handle in handles if _is_alive(self._state / handle)}
         observations, ended = {}, {}
         for handle in handles:
@@ -150,8 +140,8 @@ class LocalLauncher:
         state = self._state / handle
         if not state.is_dir():
             return
-        (state / "cancel").touch()  # for a runner that cannot take the signal yet
         with self._gate(fcntl.LOCK_SH):
+            (state / "cancel").touch()  # for a runner that cannot take the signal yet
             runner = _read(state / "runner.json")
             if runner and _is_locked(state / "lock"):
                 os.kill(runner["pid"], signal.SIGTERM)
@@ -176,11 +166,26 @@ class LocalLauncher:
 
     @contextmanager
     def _gate(self, operation: int) -> Iterator[None]:
-        """Keep those who only look at locks apart from those who take them."""
-        self._state.mkdir(parents=True, exist_ok=True)
-        with (self._state / "gate").open("a") as gate:
-            fcntl.flock(gate, operation)
-            yield
+        """Keep those who only look at locks apart from those who take them.
+
+        Raises:
+            LauncherUnavailable: the folder cannot be used now: it is full, or gone with its disk.
+        """
+        try:
+            if not self._made:  # once: if it is gone later, its disk is gone, and no run has ended
+                self._state.mkdir(exist_ok=True)
+                self._made = True
+            with (self._state / "gate").open("a") as gate:
+                fcntl.flock(gate, operation)
+                yield
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise LauncherUnavailable(
+                Diagnosis(
+                    "cannot_start",
+                    f"This machine cannot start the run: {error}",
+                    "Check the free space and the rights of OUTPUT_DIR. The run then starts.",
+                )
+            ) from error
 
     def _start(self, state: Path, job: Job) -> None:
         state.mkdir(exist_ok=True)

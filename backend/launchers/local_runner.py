@@ -24,6 +24,7 @@ CHANGED = "changed"  # in the common folder; grows by a byte whenever a run chan
 TRAINING = "training"  # in the run's state; locked by the trainer for as long as it lives
 KILL_SECONDS = 10  # from SIGTERM to SIGKILL
 SLOT_POLL_SECONDS = 0.2
+SPACE_POLL_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 EXIT_CANNOT_START = 127  # as a shell says it
 
@@ -35,11 +36,16 @@ class Cancelled(Exception):
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file that a reader sees whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def run(state: Path, lock: int) -> None:
@@ -48,19 +54,30 @@ def run(state: Path, lock: int) -> None:
     `lock` is the descriptor of the locked file; closing it unlocks it.
     """
     signal.signal(signal.SIGTERM, _cancel)
-    write_json(state / "runner.json", {"pid": os.getpid()})
-    job = json.loads((state / "job.json").read_text(encoding="utf-8"))
     ended: dict[str, Any] = {"code": None, "cancelled": False, "started_at": None}
     try:
+        _write_down(state / "runner.json", {"pid": os.getpid()})
+        job = json.loads((state / "job.json").read_text(encoding="utf-8"))
         _check_cancel(state)
         with _wait_for_slot(state.parent, job["slots"]):
             _check_cancel(state)
             _train(job, state, ended)
     except Cancelled:
         ended["cancelled"] = True
-    write_json(state / "exit.json", ended | {"finished_at": _now()})
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late
+    _write_down(state / "exit.json", ended | {"finished_at": _now()})
     os.close(lock)  # before we tell: who then looks sees that it has ended
-    _tell(state.parent)
+    with suppress(OSError):  # it is seen a little later
+        _tell(state.parent)
+
+
+def _write_down(path: Path, content: dict[str, Any]) -> None:
+    """Write a file without which nobody knows how the run is; wait for space if there is none."""
+    while True:
+        try:
+            return write_json(path, content)
+        except OSError:  # a full disk has no room for a word about it either
+            time.sleep(SPACE_POLL_SECONDS)
 
 
 def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
@@ -88,8 +105,9 @@ def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
             return
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            write_json(state / "started.json", {"at": ended["started_at"], "pid": trainer.pid})
-            _tell(state.parent)
+            with suppress(OSError):  # the trainer goes on, and its end says it too
+                write_json(state / "started.json", {"at": ended["started_at"], "pid": trainer.pid})
+                _tell(state.parent)
             code = _wait(trainer)
         except Cancelled:
             code = _end(trainer)
