@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements.lock models/autoencoder/requirements.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo run test e2e chaos lint image lock bench clean
+.PHONY: help demo run test e2e chaos lint image lock openapi bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
 
 bench: $(VENV)/.dev ## measure, and print the figures of docs/performance.md
 	@$(BIN)/python -m bench.run
+
+openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection anew
+	@$(BIN)/python -m tools.openapi
 
 lock: $(VENV)/.dev ## choose the exact versions of *.lock anew
 	@tools/lock.sh $(BIN)

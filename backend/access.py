@@ -146,6 +146,11 @@ def access() -> Access:
     return found
 
 
+def is_page_path(path: str) -> bool:
+    """Tell whether a page for people lies there."""
+    return path in ("/ui", "/docs") or path.startswith("/ui/")
+
+
 def actor() -> str | None:
     """Name the token that the request at hand was let in with; None where no tokens are set."""
     token: Token | None = g.token
@@ -192,10 +197,8 @@ def _judge(token: Token | None, error: str = "") -> Response | None:
 
 
 def _is_page(asked: Request) -> bool:
-    """Tell whether a person looks at a page of the dashboard."""
-    return asked.method in ("GET", "HEAD") and (
-        asked.path == "/ui" or asked.path.startswith("/ui/")
-    )
+    """Tell whether a person looks at a page."""
+    return asked.method in ("GET", "HEAD") and is_page_path(asked.path)
 
 
 def _key(tokens: tuple[Token, ...], purpose: bytes) -> bytes:

@@ -1,5 +1,8 @@
 """Puts the app together."""
 
+import inspect
+import re
+
 from apiflask import APIFlask
 
 from backend import __version__, forms, openapi
@@ -31,6 +34,7 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
         MAX_FORM_MEMORY_SIZE=forms.MAX_BODY_BYTES,
         MAX_FORM_PARTS=forms.MAX_FIELDS,
         OPENAPI_VERSION=openapi.VERSION,
+        SERVERS=[{"url": "/"}],
         HTTP_ERROR_SCHEMA=ProblemOut,
         VALIDATION_ERROR_SCHEMA=ProblemOut,
         DESCRIPTION="Submit training runs with a form, and look at what became of them.",
@@ -49,5 +53,16 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     }
     app.extensions["streams"] = Streams(settings.max_streams)
     register_routes(app)
-    app.spec_processor(openapi.describe)
+    app.spec_processor(lambda document: openapi.describe(document, _texts(app)))
     return app
+
+
+def _texts(app: APIFlask) -> dict[tuple[str, str], str]:
+    """Give what each operation does: the docstring of its function."""
+    return {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): " ".join(
+            (inspect.getdoc(app.view_functions[rule.endpoint]) or "").split()
+        )
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    }

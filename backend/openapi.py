@@ -1,8 +1,12 @@
-"""What the OpenAPI document has to say beside what APIFlask reads from the schemas."""
+"""What the OpenAPI document has to say beside what APIFlask reads from the schemas. Pure."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 VERSION = "3.1.0"
+OPEN_PATHS = ("/", "/healthz", "/readyz")
+METHODS = ("get", "put", "post", "patch", "delete")
 
 _LINE = "epoch 1/20  loss 0.679  val_loss 0.481"
 _TRANSITION = (
@@ -24,7 +28,43 @@ _LAST_EVENT_ID = {
     "description": "The id of the last event that was seen: go on after that one.",
     "schema": {"type": "integer", "minimum": 0},
 }
-
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Needed where the server has tokens (`API_TOKEN_FILE`).",
+}
+# What stands before every route: status -> (name, when).
+_REFUSALS = {
+    "400": ("BadRequest", "The Host header names no host, or the body cannot be read"),
+    "401": ("Unauthorized", "The server has tokens, and none of them was sent"),
+    "403": ("Forbidden", "The token may only read, or a page of another site sent this"),
+    "413": ("ContentTooLarge", "The body is too large"),
+    "421": ("MisdirectedRequest", "The server is not called as the Host header says"),
+    "503": ("ServiceUnavailable", "The database or the file of tokens is away; try again"),
+}
+_HEADERS = {
+    "401": {"WWW-Authenticate": "How to send a token, RFC 6750."},
+    "503": {"Retry-After": "Seconds to wait before the next try."},
+    "201": {"Location": "The address of the experiment."},
+}
+_PATH_PARAMETERS = {
+    "experiment_id": {
+        "description": "The id of an experiment, percent-encoded.",
+        "example": "run-1",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    },
+    "name": {
+        "description": "The name of a data set: a file of the input folder.",
+        "example": "digits.npz",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    },
+    "path": {
+        "description": "A file's path in the run's folder.",
+        "example": "metrics.jsonl",
+        "schema": {"type": "string", "minLength": 1},
+    },
+}
+_FILE = {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
 _BINARIES = {
     "/experiments/{experiment_id}/files/{path}": "application/octet-stream",
     "/experiments/{experiment_id}/files.zip": "application/zip",
@@ -32,42 +72,114 @@ _BINARIES = {
 }
 
 
-def describe(document: Any) -> Any:
-    """Name the content types that are truly taken and given."""
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            if isinstance(operation, dict):
-                _describe_operation(operation)
-    for path, content_type in _BINARIES.items():
-        responses = document["paths"][path]["get"]["responses"]
-        for status in {"200", "206"} & responses.keys():
-            responses[status]["content"] = {content_type: {"schema": {}}}
-    for path, examples in _CONTENTS.items():
-        operation = document["paths"][path]["get"]
-        operation["responses"]["200"]["content"] = {
-            kind: {"schema": {"type": "string"}, "example": example}
-            for kind, example in examples.items()
-        }
-        if "text/event-stream" in examples:
-            operation["parameters"].append(_LAST_EVENT_ID)
-    document["paths"]["/inputs/{name}"]["put"]["requestBody"] = {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {}}},
+def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
+    """Complete the document, in an order that is always the same.
+
+    Args:
+        document: what APIFlask has made.
+        texts: what each operation does, by method (lower case) and path.
+    """
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {"token": _TOKEN}
+    components["responses"] = {
+        name: _with_headers(status, {"description": when, "content": _problem()})
+        for status, (name, when) in _REFUSALS.items()
     }
+    components["schemas"] = dict(sorted(components.get("schemas", {}).items()))
+    document["security"] = [{"token": []}, {}]
+    document["paths"] = {
+        path: {
+            method: _operation(
+                path, method, operations[method] | {"description": texts[method, path]}
+            )
+            for method in METHODS
+            if method in operations
+        }
+        for path, operations in sorted(document["paths"].items())
+    }
+    for operation in _operations(document, "/test", "/experiments"):
+        _add_links(operation, document["paths"])
     return document
 
 
-def _describe_operation(operation: dict[str, Any]) -> None:
+def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
+    operation["operationId"] = operation_id(method, path)
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter |= _PATH_PARAMETERS.get(parameter["name"], {})
+    if "text/event-stream" in _CONTENTS.get(path, {}):
+        operation["parameters"].append(_LAST_EVENT_ID)
+    if (method, path) == ("put", "/inputs/{name}"):
+        operation["requestBody"] = _FILE
     body = operation.get("requestBody", {}).get("content", {})
-    if "application/json" in body:
-        operation["requestBody"]["content"] = {
-            "multipart/form-data": body["application/json"]
-        } | body
-    responses = operation["responses"]
-    main = responses.get("201") or responses.get("202")
-    for status in {"200", "202"} & responses.keys() if main else ():
-        responses[status]["content"] = main["content"]
+    if "application/x-www-form-urlencoded" in body and "application/json" in body:
+        form = {"multipart/form-data": body["application/json"]}
+        operation["requestBody"] = {"required": True, "content": form | body}
+    operation["responses"] = _responses(path, method, operation["responses"], bool(body))
+    if path in OPEN_PATHS:
+        operation["security"] = []
+    return operation
+
+
+def _responses(path: str, method: str, responses: dict[str, Any], has_body: bool) -> dict[str, Any]:
+    main = responses.get("201") or responses.get("202") or {}
+    for status in {"200", "202"} & responses.keys():
+        responses[status] |= {"content": main["content"]} if "content" in main else {}
+    if method == "get" and path in _CONTENTS:
+        responses["200"]["content"] = {
+            kind: {"schema": {"type": "string"}, "example": example}
+            for kind, example in _CONTENTS[path].items()
+        }
+    for status in {"200", "206"} & responses.keys():
+        if method == "get" and path in _BINARIES:
+            responses[status]["content"] = {_BINARIES[path]: {"schema": {}}}
     for status, response in responses.items():
         content = response.get("content", {})
         if status[0] in "45" and "application/json" in content:
             content["application/problem+json"] = content.pop("application/json")
+    refusals = {"400", "421"} | (set() if path in OPEN_PATHS else {"401", "503"})
+    refusals |= ({"403"} if method != "get" else set()) | ({"413"} if has_body else set())
+    for status in refusals - responses.keys():
+        responses[status] = {"$ref": f"#/components/responses/{_REFUSALS[status][0]}"}
+    return {
+        status: _with_headers(status, response) for status, response in sorted(responses.items())
+    }
+
+
+def _with_headers(status: str, response: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in response or status not in _HEADERS:
+        return response
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in _HEADERS[status].items()
+    }
+    return response | {"headers": headers}
+
+
+def operation_id(method: str, path: str) -> str:
+    """Name an operation by its address: a client generator makes a function's name of it."""
+    return "_".join([method, *re.findall(r"\w+", path)])
+
+
+def _add_links(submission: dict[str, Any], paths: dict[str, Any]) -> None:
+    """Say what can be done with an experiment that was just submitted (Link Object)."""
+    links = {
+        operation["operationId"]: {
+            "operationId": operation["operationId"],
+            "parameters": {"experiment_id": "$response.body#/experiment_id"},
+        }
+        for path, operations in paths.items()
+        if "{experiment_id}" in path
+        for operation in operations.values()
+        if sum(one["in"] == "path" for one in operation["parameters"]) == 1
+    }
+    for status in ("200", "201", "202"):
+        submission["responses"][status]["links"] = links
+
+
+def _operations(document: Any, *paths: str) -> list[dict[str, Any]]:
+    return [document["paths"][path]["post"] for path in paths]
+
+
+def _problem() -> dict[str, Any]:
+    return {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}

@@ -239,6 +239,9 @@ class ProblemOut(Schema):
     status = Integer(metadata={"example": 422})
     detail = String()
     errors = List(Nested(FieldProblemOut))
+    reason = String(
+        metadata={"description": "A code for programs, if there is one.", "example": "job_refused"}
+    )
 
 
 class StateOut(Schema):

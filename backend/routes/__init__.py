@@ -4,6 +4,7 @@ from apiflask import APIFlask
 
 from backend.routes import (
     dashboard,
+    docs,
     events,
     experiments,
     health,
@@ -17,6 +18,6 @@ from backend.routes import (
 
 def register_routes(app: APIFlask) -> None:
     """Let the app answer at every address."""
-    for module in (hello, experiments, logs, results, inputs, events, health, sign_in):
+    for module in (hello, experiments, logs, results, inputs, events, health, docs, sign_in):
         app.register_blueprint(module.blueprint)
     dashboard.register_dashboard(app)

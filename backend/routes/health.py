@@ -6,7 +6,7 @@ from flask import Response, current_app, jsonify
 from backend.experiments import Experiments
 from backend.schemas import StateOut
 
-blueprint = APIBlueprint("health", __name__, tag="Server")
+blueprint = APIBlueprint("health", __name__, tag="Health")
 
 
 @blueprint.get("/healthz")

@@ -5,7 +5,14 @@ import secrets
 from apiflask import APIBlueprint
 from flask import Response, g, make_response, redirect, render_template, request
 
-from backend.access import COOKIE, SESSION_SECONDS, SIGN_IN_PATH, SIGN_OUT_PATH, access
+from backend.access import (
+    COOKIE,
+    SESSION_SECONDS,
+    SIGN_IN_PATH,
+    SIGN_OUT_PATH,
+    access,
+    is_page_path,
+)
 
 HOME = "/ui"
 
@@ -64,5 +71,5 @@ def _to(path: str) -> Response:
 
 
 def _inside(path: str) -> str:
-    """Keep to the dashboard: a link could name any other address."""
-    return path if path == HOME or path.startswith((f"{HOME}/", f"{HOME}?")) else HOME
+    """Keep to our own pages: a link could name any other address."""
+    return path if is_page_path(path.partition("?")[0]) else HOME
