@@ -3,11 +3,12 @@
 import hashlib
 import hmac
 import logging
+import secrets
 import socket
 from collections.abc import Callable
 
 from apiflask import APIFlask
-from flask import Request, Response, current_app, g, redirect, request, url_for
+from flask import Request, Response, current_app, g, make_response, render_template, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from backend.errors import problem
@@ -17,9 +18,10 @@ from backend.tokens import Token, TokenFile, find, parse
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
-SIGN_IN_PATH = "/ui/login"  # where a token is given, so it needs none
+HOME, SIGN_IN_PATH = "/ui", "/ui/login"
 SIGN_OUT_PATH = "/ui/logout"  # changes nothing of anybody else's
 COOKIE = "hello_flask_session"
+CHALLENGE = 'Bearer realm="hello-flask"'  # RFC 6750, 3
 SESSION_SECONDS = 12 * 3600
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
 
@@ -105,7 +107,9 @@ class Access:
 
     def _no_token(self) -> Response | None:
         path = request.environ["PATH_INFO"]  # request.path would take //healthz for /healthz
-        if self._tokens is None or path in OPEN_PATHS or path == SIGN_IN_PATH:
+        if self._tokens is None or path in OPEN_PATHS:
+            return None
+        if path == SIGN_IN_PATH and request.method == "POST":  # it brings its token in the form
             return None
         tokens = self._current()
         presented = request.headers.get("Authorization")
@@ -114,7 +118,7 @@ class Access:
         cookie = request.cookies.get(COOKIE, "")
         token = _signed_in(tokens, cookie)
         if token is None and _is_page(request):
-            return redirect(url_for("sign_in.form", next=request.full_path.rstrip("?")), 303)  # type: ignore[return-value]
+            return sign_in_page(request.full_path.rstrip("?"))
         return _judge(token) or self._forged(tokens, cookie)
 
     @staticmethod
@@ -144,6 +148,21 @@ def access() -> Access:
     """Give the running app's."""
     found: Access = current_app.extensions["access"]
     return found
+
+
+def sign_in_page(following: str, *, refused: bool = False) -> Response:
+    """Ask a person for a token, who then gets to the page `following`; 401."""
+    nonce = secrets.token_urlsafe(16)
+    inside = following if is_page_path(following.partition("?")[0]) else HOME
+    page = render_template("login.html", nonce=nonce, following=inside, refused=refused)
+    response = make_response(page, 401)
+    response.headers["WWW-Authenticate"] = CHALLENGE
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def is_page_path(path: str) -> bool:
@@ -182,15 +201,14 @@ def _signed_in(tokens: tuple[Token, ...], cookie: str) -> Token | None:
 
 def _judge(token: Token | None, error: str = "") -> Response | None:
     """Refuse what a token is missing for; without a token, say how to send one (RFC 6750, 3)."""
-    challenge = 'Bearer realm="hello-flask"'
     if token is None:
         refusal = problem(401, "Send a token of this server: Authorization: Bearer TOKEN.")
-        refusal.headers["WWW-Authenticate"] = ", ".join(filter(None, (challenge, error)))
+        refusal.headers["WWW-Authenticate"] = ", ".join(filter(None, (CHALLENGE, error)))
         return refusal
     changes = request.method not in SAFE_METHODS and request.path != SIGN_OUT_PATH
     if token.read_only and changes:
         refusal = problem(403, f"The token {token.name!r} may only read: send another one.")
-        refusal.headers["WWW-Authenticate"] = f'{challenge}, error="insufficient_scope"'
+        refusal.headers["WWW-Authenticate"] = f'{CHALLENGE}, error="insufficient_scope"'
         return refusal
     g.token = token
     return None
@@ -198,7 +216,8 @@ def _judge(token: Token | None, error: str = "") -> Response | None:
 
 def _is_page(asked: Request) -> bool:
     """Tell whether a person looks at a page."""
-    return asked.method in ("GET", "HEAD") and is_page_path(asked.path)
+    shown = asked.method in ("GET", "HEAD") and "text/html" in asked.headers.get("Accept", "")
+    return shown and is_page_path(asked.path)
 
 
 def _key(tokens: tuple[Token, ...], purpose: bytes) -> bytes:

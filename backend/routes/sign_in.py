@@ -1,28 +1,26 @@
 """Signing in to the dashboard: a token becomes a cookie out of every script's reach."""
 
-import secrets
-
 from apiflask import APIBlueprint
-from flask import Response, g, make_response, redirect, render_template, request
+from flask import Response, g, make_response, redirect, request
 
 from backend.access import (
     COOKIE,
+    HOME,
     SESSION_SECONDS,
     SIGN_IN_PATH,
     SIGN_OUT_PATH,
     access,
     is_page_path,
+    sign_in_page,
 )
-
-HOME = "/ui"
 
 blueprint = APIBlueprint("sign_in", __name__, enable_openapi=False)
 
 
 @blueprint.get(SIGN_IN_PATH)
 def form() -> Response:
-    """Ask for a token."""
-    return _page(200) if access().has_tokens else _to(HOME)
+    """Go on: who is not signed in is asked for a token before any page."""
+    return _to(HOME)
 
 
 @blueprint.post(SIGN_IN_PATH)
@@ -31,9 +29,10 @@ def sign_in() -> Response:
     if not access().has_tokens:
         return _to(HOME)
     session = access().sign_in(request.form.get("token", "").strip())
+    following = request.args.get("next", HOME)
     if session is None:
-        return _page(401)
-    response = _to(_inside(request.args.get("next", HOME)))
+        return sign_in_page(following, refused=True)
+    response = _to(following if is_page_path(following.partition("?")[0]) else HOME)
     response.set_cookie(
         COOKIE,
         session,
@@ -54,22 +53,5 @@ def sign_out() -> Response:
     return response
 
 
-def _page(status: int) -> Response:
-    nonce = secrets.token_urlsafe(16)
-    page = render_template("login.html", nonce=nonce, refused=status != 200)
-    response = make_response(page, status)
-    response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    )
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 def _to(path: str) -> Response:
     return make_response(redirect(path, 303))
-
-
-def _inside(path: str) -> str:
-    """Keep to our own pages: a link could name any other address."""
-    return path if is_page_path(path.partition("?")[0]) else HOME
