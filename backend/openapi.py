@@ -60,7 +60,7 @@ _PATH_PARAMETERS = {
     },
     "path": {
         "description": "A file's path in the run's folder.",
-        "example": "metrics.jsonl",
+        "example": "run.json",
         "schema": {"type": "string", "minLength": 1},
     },
 }

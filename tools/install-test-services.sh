@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests use beside Python: the database server that the integration tests start
-# for themselves (never as a service of this machine), and the browser that looks at the dashboard.
+# for themselves (never as a service of this machine), and the browser that looks at the dashboard,
+# and newman, which runs the Postman collection.
 # What cannot be installed is skipped by the tests; this script says so and succeeds, because the
 # other tests are worth running all the same. Under CI a skipped test fails.
 set -eu
@@ -37,3 +38,9 @@ if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ] && ! command -v mariadbd >/dev/nul
 fi
 install mariadbd MariaDB mariadb-server
 install chromium "a browser" chromium fonts-dejavu-core fonts-noto-cjk
+
+newman=.venv/newman/node_modules/.bin/newman
+if [ ! -x "$newman" ] && ! command -v newman >/dev/null; then
+  npm install --silent --no-audit --no-fund --prefix .venv/newman newman@6.2.2 >/dev/null 2>&1 ||
+    echo "The test of the Postman collection will be skipped: npm cannot install newman."
+fi
