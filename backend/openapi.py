@@ -86,6 +86,9 @@ def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
         for status, (name, when) in _REFUSALS.items()
     }
     components["schemas"] = dict(sorted(components.get("schemas", {}).items()))
+    document["tags"] = [
+        {"name": name} for name in sorted({one["name"] for one in document["tags"]})
+    ]
     document["security"] = [{"token": []}, {}]
     document["paths"] = {
         path: {

@@ -1,5 +1,6 @@
 """The contract: complete, valid, committed; and kept, whatever is sent."""
 
+import gc
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -33,8 +34,10 @@ CHECKS = [
 ]
 # A stream ends when its client does, which this client never does by itself.
 STREAMS = ("/events",)
+# schemathesis closes no answer of a WSGI app, so a downloaded file is closed by the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 BOUNDED = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=8,
     deadline=None,
     database=None,
@@ -53,6 +56,7 @@ def api(tmp_path_factory):
     environ = {f"{name.upper()}_DIR": str(folder / name) for name in ("data", "input", "output")}
     app = make_app(Settings.from_environment(environ), FakeLauncher())
     yield schemathesis.openapi.from_wsgi("/openapi.json", app).exclude(path_regex="|".join(STREAMS))
+    gc.collect()  # here, not in another test
     app.extensions["experiments"].close()
 
 
@@ -122,6 +126,7 @@ def test_no_answer_is_outside_the_contract(api, mode):
         @BOUNDED
         @given(cases)
         def check(case):
+            _without_streams(case)
             case.call_and_validate(checks=CHECKS)
 
         with suppress(Unsatisfiable):  # an operation that takes nothing takes nothing wrong
@@ -132,7 +137,15 @@ def test_no_answer_is_outside_the_contract(api, mode):
 
 def test_no_sequence_of_requests_leads_outside_the_contract(api):
     class Machine(api.as_state_machine()):
+        def before_call(self, case):
+            _without_streams(case)
+
         def validate_response(self, response, case, **options):
             case.validate_response(response, checks=CHECKS)
 
     Machine.run(settings=BOUNDED)
+
+
+def _without_streams(case):
+    if isinstance(case.query, dict):
+        case.query.pop("follow", None)
