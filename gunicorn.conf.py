@@ -11,7 +11,7 @@ from backend.store.engine import POOL_SIZE
 _settings = Settings.from_environment()
 wsgi_app = "backend:create_app()"
 bind = _settings.bind
-worker_class = "gthread"
+worker_class = "backend.patience.PatientWorker"  # gthread, with a time limit for slow clients
 workers = 2
 threads = POOL_SIZE + _settings.max_streams  # a stream holds a thread, but no connection
 preload_app = True  # the workers share the memory of what is imported once

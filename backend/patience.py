@@ -1,0 +1,62 @@
+"""Ends connections that send too slowly, which would each hold one of the server's few threads."""
+
+import errno
+import socket
+import time
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+GRACE_SECONDS = 10.0  # for the first byte, and for what is small
+LOWEST_RATE = 16 * 1024  # bytes a second, for what is large
+
+
+class PatientSocket:
+    """A connection's socket that gives up on a sender who is too slow.
+
+    gunicorn's threads read headers and bodies without any time limit: a client that sends one byte
+    a minute (slowloris, or a slow POST) holds a thread for hours.
+    """
+
+    def __init__(self, inner: socket.socket) -> None:
+        """Take the place of `inner`."""
+        self._inner = inner
+        self._received, self._waited = 0, 0.0
+
+    def begin(self) -> None:
+        """Begin to count anew, for the next request of the connection."""
+        self._received, self._waited = 0, 0.0
+
+    def recv(self, size: int) -> bytes:
+        """Receive, as long as the sender keeps to the lowest rate.
+
+        Raises:
+            ConnectionResetError: it does not; the connection cannot be used any more.
+        """
+        left = GRACE_SECONDS + self._received / LOWEST_RATE - self._waited
+        before = time.monotonic()
+        self._inner.settimeout(max(left, 0.001))
+        try:
+            content = self._inner.recv(size)
+        except TimeoutError as error:
+            raise ConnectionResetError(errno.ECONNRESET, "the client sends too slowly") from error
+        finally:
+            self._waited += time.monotonic() - before
+            self._inner.settimeout(None)
+        self._received += len(content)
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class PatientWorker(ThreadWorker):
+    """gunicorn's worker of threads, with a time limit on what a client sends."""
+
+    def handle(self, conn: TConn) -> Any:
+        """Handle one request of a connection."""
+        connection: Any = conn  # whose socket may be anything that behaves as one
+        if not isinstance(connection.sock, PatientSocket):
+            connection.sock = PatientSocket(connection.sock)
+        connection.sock.begin()
+        return super().handle(conn)
