@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from backend.settings import Settings
+from backend.shared_counts import make_folder, remove_folder
 from backend.store.engine import POOL_SIZE
 
+make_folder()  # before the app is made
 _settings = Settings.from_environment()
 wsgi_app = "backend:create_app()"
 bind = _settings.bind
@@ -25,3 +28,15 @@ def post_worker_init(worker: Worker) -> None:
     """Let streams end when the worker is told to stop: nothing else would end them in time."""
     app: Any = worker.wsgi
     app.extensions["streams"].is_stopping = lambda: not worker.alive
+
+
+def child_exit(_server: Arbiter, worker: Worker) -> None:
+    """Let a worker that is gone have no open streams."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(_server: Arbiter) -> None:
+    """Leave no counts behind."""
+    remove_folder()

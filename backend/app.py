@@ -18,6 +18,7 @@ from backend.routes import register_routes
 from backend.schemas import ProblemOut
 from backend.settings import Settings
 from backend.streams import Streams
+from backend.telemetry import Telemetry
 
 
 def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
@@ -42,6 +43,8 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_errors(app)
+    counts = lambda: app.extensions["experiments"].counts()  # noqa: E731
+    app.extensions["telemetry"] = Telemetry(app, counts)
     register_access(app, settings)
     launcher = launcher or make_launcher(settings)
     app.extensions["experiments"] = Experiments.from_settings(settings, launcher)

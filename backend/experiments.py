@@ -183,6 +183,10 @@ class Experiments:
             raise UnknownExperiment(*missing)
         return [there[one] for one in experiment_ids]
 
+    def counts(self) -> dict[str, int]:
+        """Count the experiments of each status that has any."""
+        return self._store.counts()
+
     def live(self) -> list[Experiment]:
         """List every experiment that has not ended, oldest first."""
         return [Experiment.from_row(row) for row in self._store.in_status(LIVE)]

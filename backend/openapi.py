@@ -16,6 +16,7 @@ _TRANSITION = (
 )
 _CONTENTS = {  # what is no JSON: examples by content type
     "/": {"text/plain": "Hello Flask!"},
+    "/metrics": {"text/plain": 'hello_flask_runs{status="running"} 1.0\n'},
     "/experiments/{experiment_id}/logs": {
         "text/plain": f"{_LINE}\n",
         "text/event-stream": f"id: 1\ndata: {_LINE}\n\n",

@@ -1,10 +1,12 @@
-"""Whether the server is well, for Kubernetes' probes."""
+"""Whether the server is well, for Kubernetes' probes and for Prometheus."""
 
 from apiflask import APIBlueprint
 from flask import Response, current_app, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from backend.experiments import Experiments
 from backend.schemas import StateOut
+from backend.telemetry import Telemetry
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
@@ -25,3 +27,11 @@ def readyz() -> Response:
     experiments: Experiments = current_app.extensions["experiments"]
     experiments.check_ready()
     return jsonify({"status": "ready"})
+
+
+@blueprint.get("/metrics")
+@blueprint.doc(summary="Numbers for Prometheus", responses={200: "In its text format"})
+def metrics() -> Response:
+    """Count requests, submissions and open streams of all web workers, and runs by status."""
+    telemetry: Telemetry = current_app.extensions["telemetry"]
+    return Response(telemetry.text(), content_type=CONTENT_TYPE_LATEST)

@@ -175,6 +175,12 @@ class Store:
         query = selection.page(limit=limit, after=after)
         return self._read(lambda connection: connection.execute(query).all())
 
+    def counts(self) -> dict[str, int]:
+        """Count the experiments of each status that has any."""
+        query = select(experiment.c.status, func.count()).group_by(experiment.c.status)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row[0]: row[1] for row in rows}
+
     def in_status(self, statuses: Sequence[str]) -> Sequence[Row[Any]]:
         """List every experiment that is in one of the statuses, oldest first."""
         query = (
