@@ -1,7 +1,4 @@
-"""The folder in which the web workers count for Prometheus, made anew by their parent.
-
-The client looks for it when it is imported, so nothing here imports the client.
-"""
+"""The folder in which the web workers count for Prometheus, made anew by their parent."""
 
 import os
 import shutil
@@ -14,7 +11,12 @@ PREFIX = "hello-flask-metrics-"
 
 
 def make_folder() -> None:
-    """Make the folder and name it in the environment; remove those of parents that were killed."""
+    """Make the folder and name it in the environment, unless one is named there already.
+
+    Those of parents that were killed are removed.
+    """
+    if FOLDER in os.environ:
+        return
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError, ValueError):
             pid = int(left.name.removeprefix(PREFIX).partition("-")[0])
@@ -24,8 +26,10 @@ def make_folder() -> None:
 
 
 def remove_folder() -> None:
-    """Remove the folder and forget it."""
-    shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)
+    """Remove the folder, if it is one of ours."""
+    folder = Path(os.environ[FOLDER])
+    if folder.name.startswith(PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_gone(pid: int) -> bool:

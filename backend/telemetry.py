@@ -9,7 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from flask import Flask, Response, request
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -33,6 +40,8 @@ class Telemetry:
     def __init__(self, app: Flask, counts: Counts) -> None:
         """Measure the app's requests; `counts` asks the database for the runs by status."""
         self._folder = os.environ.get(FOLDER)
+        # The client has chosen when it was imported, which may be before there was a folder.
+        values.ValueClass = values.get_value_class()
         self._registry = CollectorRegistry()
         self._runs = _Runs(counts)
         self._seconds = Histogram(

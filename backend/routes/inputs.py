@@ -8,6 +8,7 @@ import orjson
 from apiflask import APIBlueprint
 from flask import Response, current_app, request
 from marshmallow import RAISE
+from werkzeug.exceptions import ClientDisconnected
 
 from backend.inputs import Inputs
 from backend.refusals import InputTooLarge, UnknownFile
@@ -82,8 +83,17 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
 
 
 def _body() -> Iterator[bytes]:
+    """Give the body in pieces.
+
+    Raises:
+        ClientDisconnected: it is shorter than it was said to be, which gunicorn lets pass.
+    """
+    size = 0
     while piece := request.stream.read(PIECE_BYTES):
+        size += len(piece)
         yield piece
+    if size < (request.content_length or 0):
+        raise ClientDisconnected
 
 
 def _inputs() -> Inputs:
