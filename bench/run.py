@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import reconcile, server
+from bench import reconcile, results, server
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -63,6 +63,7 @@ def measure(quick: bool) -> Iterator[Row]:
             "< 230 MB",
         )
         yield from reconcile.rows(quick)
+    yield from results.rows(quick)
     yield from trainer_rows(quick)
     before = time.perf_counter()
     demo = [sys.executable, str(ROOT / "tools" / "demo.py")]
