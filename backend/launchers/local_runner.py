@@ -76,6 +76,8 @@ def _write_down(path: Path, content: dict[str, Any]) -> None:
     while True:
         try:
             return write_json(path, content)
+        except FileNotFoundError:  # somebody has removed it all: nobody wants to know
+            raise
         except OSError:  # a full disk has no room for a word about it either
             time.sleep(SPACE_POLL_SECONDS)
 

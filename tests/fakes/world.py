@@ -35,7 +35,7 @@ class Ends:
 class World:
     """Launcher and trainers. `refusing` makes every new Job impossible for good."""
 
-    keeps_logs = True
+    log_source = None  # each lies in its run's folder by itself
 
     def __init__(self, folder_of, *, keeps_cancelled):
         """`keeps_cancelled`: a cancelled run is seen as such, and not just gone."""
@@ -62,7 +62,7 @@ class World:
         self.ends_of(run).created += 1
         return run.handle
 
-    def observe(self):
+    def observe(self, jobs=None):
         return dict(self.jobs)
 
     def changes(self, timeout):
@@ -82,9 +82,9 @@ class World:
         elif seen.phase in GOING_ON or not self._keeps_cancelled:
             self.remove(handle)
 
-    def forget(self, handle):
-        if handle in self.jobs:
-            self.remove(handle)
+    def forget(self, run):
+        if run.handle in self.jobs:
+            self.remove(run.handle)
 
     def close(self):
         pass

@@ -31,7 +31,7 @@ def stepping(experiments, launcher):
 @pytest.fixture
 def reconcile(experiments, launcher, monkeypatch):
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
-    return Reconciler(experiments, launcher).reconcile
+    return Reconciler(experiments, launcher, ttl_seconds=60).reconcile
 
 
 def stopped_before(call, work):
