@@ -12,6 +12,7 @@ import yaml
 
 from backend import settings
 from backend.launchers import job_manifest
+from backend.launchers.base import Run
 
 ROOT = Path(__file__).parents[2]
 YAML = ROOT / "yaml"
@@ -85,9 +86,8 @@ def dedicated() -> list[Document]:
 
 def test_the_numbered_files_are_those_of_the_document() -> None:
     names = [str(file.relative_to(YAML)) for file in files()]
-    assert sorted(n for n in names if not n.startswith(("db/", "namespace/"))) == sorted(
-        DOCUMENTED_ORDER
-    )
+    optional = ("db/", "namespace/", "networkpolicy.yaml")
+    assert sorted(n for n in names if not n.startswith(optional)) == sorted(DOCUMENTED_ORDER)
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -429,3 +429,23 @@ def test_tokens_are_given_by_taking_a_comment_sign_away(applied: list[Document])
     assert "API_TOKEN_FILE" not in environment(
         one("Pod", "hello-flask", applied)["spec"]["containers"][0]
     )
+
+
+def test_the_network_policies_are_for_the_pods_that_there_are(applied: list[Document]) -> None:
+    run = Run("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
+    job = job_manifest.render(run, settings.Settings.from_environment({}))
+    training = one("NetworkPolicy", "hello-flask-training", applied)["spec"]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert training["podSelector"]["matchLabels"].items() <= labels.items()
+    assert training["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in training
+    assert [port["port"] for rule in training["egress"] for port in rule["ports"]] == [53, 53]
+
+    mysql = one("NetworkPolicy", "hello-flask-mysql", applied)["spec"]
+    database = pod_of(one("StatefulSet", "hello-flask-mysql", applied))
+    assert database
+    assert mysql["podSelector"]["matchLabels"].items() <= database["metadata"]["labels"].items()
+    (rule,) = mysql["ingress"]
+    backend = one("Pod", "hello-flask", applied)["metadata"]["labels"]
+    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= backend.items()
+    assert not rule["from"][0]["podSelector"]["matchLabels"].items() <= labels.items()

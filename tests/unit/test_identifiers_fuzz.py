@@ -1,0 +1,84 @@
+"""Any id: a folder, a Job's name and a label that are valid, its own, and lead back to it."""
+
+import re
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.identifiers import MAX_ID_BYTES, experiment_id_problem, job_name
+from backend.launchers import job_manifest, job_status
+from backend.launchers.base import Run
+from backend.settings import Settings
+
+DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+# Letters that look or fold alike, and all that means something to a path, a URL or a shell.
+TRICKY = st.text(st.sampled_from("aAäÄＡıİſKßﬀ가각 ᄀ-_.:%$(){}~'\"`&;|<>*?#@!=+,^\u200d\u202e"))
+TEXTS = st.one_of(st.text(), TRICKY, st.from_regex(r"(\.\.|%2e|%252f|/|\\|a){1,8}", fullmatch=True))
+IDS = TEXTS.filter(lambda text: experiment_id_problem(text) is None)
+MANY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+
+
+def run_of(experiment_id, attempt=1):
+    return Run(experiment_id, "0" * 32, "autoencoder", 0.001, 20, None, attempt)
+
+
+@MANY
+@given(TEXTS)
+def test_what_is_an_id_names_one_folder_and_no_other_place(text):
+    if experiment_id_problem(text) is None:
+        assert Path("/output", text).parent == Path("/output")
+        assert Path("/output", text).name == text
+        assert len(text.encode()) <= MAX_ID_BYTES
+        assert text not in (".", "..")
+        assert "\0" not in text
+
+
+@MANY
+@given(IDS, st.integers(1, 10_000))
+def test_a_jobs_name_is_a_label_and_its_annotations_lead_back(experiment_id, attempt):
+    run = run_of(experiment_id, attempt)
+    job = job_manifest.render(run, Settings.from_environment({}))
+
+    assert DNS_LABEL.fullmatch(job["metadata"]["name"])
+    assert job["metadata"]["name"] == run.handle
+    assert job["metadata"]["annotations"][job_manifest.EXPERIMENT_ID] == experiment_id
+    assert job_status.run_of(job) == run
+    for value in job["metadata"]["labels"].values():
+        assert DNS_LABEL.fullmatch(value)
+
+
+@MANY
+@given(IDS, IDS, st.integers(1, 99), st.integers(1, 99))
+def test_names_never_collide(one, other, first, second):
+    same = (one, first) == (other, second)
+
+    assert (job_name("autoencoder", one, first) == job_name("autoencoder", other, second)) is same
+
+
+@settings(MANY, max_examples=60)
+@given(st.sets(IDS, min_size=2, max_size=5))
+def test_folders_never_collide_and_are_listed_by_their_ids(ids):
+    with tempfile.TemporaryDirectory() as root:
+        for one in ids:
+            (Path(root) / one).mkdir()
+        assert {path.name for path in Path(root).iterdir()} == ids
+
+
+@MANY
+@given(IDS)
+def test_nothing_of_an_id_stands_anywhere_else_in_the_job(experiment_id):
+    """What differs between two runs' Jobs is their names, values, annotations and folders alone."""
+    environ = Settings.from_environment({})
+    spec = job_manifest.render(run_of(experiment_id), environ)["spec"]["template"]["spec"]
+    other = job_manifest.render(run_of("other"), environ)["spec"]["template"]["spec"]
+    for pod in (spec, other):
+        (container,) = pod["containers"]
+        container.pop("env")
+        for mount in container["volumeMounts"]:
+            if mount["name"] == "output":
+                assert mount.pop("mountPath").count("/") == 2
+                mount.pop("subPath")
+
+    assert spec == other
