@@ -21,10 +21,7 @@ PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>batch)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
     r"/(?P<resource>jobs|pods|nodes|events)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
-LISTING = {"labelSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"} | {
-    "fieldSelector"
-}
-LISTING = {"labelSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"}
+LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"}
 LOGGING = {"follow", "timestamps", "sinceTime"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 

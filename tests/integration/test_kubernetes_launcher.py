@@ -391,7 +391,7 @@ def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
     launcher.forget(A_RUN)
 
     assert kubernetes.jobs() == {}
-    assert list(launcher.logs(A_RUN.handle)) == []
+    assert launcher.log_source.parts(A_RUN.handle) == []
 
 
 def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):

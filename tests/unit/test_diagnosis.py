@@ -1,0 +1,104 @@
+"""What is said of Jobs, pods and events as a real cluster gave them (Kubernetes 1.20)."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backend.launchers.base import Phase
+from backend.launchers.job_status import Surroundings, observation
+
+REAL = json.loads(Path(__file__).with_name("trouble.json").read_text(encoding="utf-8"))
+NOW = datetime(2026, 11, 25, 15, 22, tzinfo=UTC)
+REASONS = {
+    "image": (Phase.QUEUED, "image_not_pulled"),
+    "cpu": (Phase.QUEUED, "unschedulable_cpu"),
+    "mem": (Phase.QUEUED, "unschedulable_memory"),
+    "gpu": (Phase.QUEUED, "unschedulable_gpu"),
+    "affinity": (Phase.QUEUED, "unschedulable_affinity"),
+    "pvcmissing": (Phase.QUEUED, "claim_missing"),
+    "pvcunbound": (Phase.QUEUED, "claim_unbound"),
+    "nodir": (Phase.QUEUED, "volume_not_mounted"),
+    "config": (Phase.QUEUED, "container_not_started"),
+    "quota": (Phase.QUEUED, "quota_exceeded"),
+    "oom": (Phase.FAILED, "out_of_memory"),
+    "deadline": (Phase.FAILED, "deadline_exceeded"),
+    "deleted": (Phase.RUNNING, None),  # nothing has happened to it yet
+}
+
+
+def unasked():
+    raise AssertionError("nobody needs the events")
+
+
+def see(name, *, now=NOW, warnings=lambda: REAL["warnings"]):
+    (job,) = (
+        one
+        for one in REAL["jobs"]
+        if one["metadata"]["annotations"]["hello-flask/experiment-id"] == name
+    )
+    handle = job["metadata"]["name"]
+    pods = [one for one in REAL["pods"] if one["metadata"]["labels"]["job-name"] == handle]
+    return observation(job, pods, Surroundings(lambda _node: True, warnings, now))
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_each_trouble_is_told_apart(name):
+    seen = see(name)
+
+    assert (seen.phase, seen.diagnosis and seen.diagnosis.reason) == REASONS[name]
+    assert seen.diagnosis is None or seen.diagnosis.remedy
+
+
+@pytest.mark.parametrize("name", sorted(set(REASONS) - {"nodir", "quota"}))
+def test_events_are_asked_only_when_nothing_else_explains_it(name):
+    seen = see(name, warnings=unasked)
+
+    assert (seen.phase, seen.diagnosis and seen.diagnosis.reason) == REASONS[name]
+
+
+@pytest.mark.parametrize("name", ["nodir", "quota"])
+def test_what_has_just_begun_is_not_suspicious(name):
+    just_begun = datetime(2026, 11, 25, 15, 21, 38, tzinfo=UTC) + timedelta(seconds=1)
+
+    assert see(name, now=just_begun, warnings=unasked).diagnosis is None
+
+
+def test_of_several_events_the_newest_counts():
+    handle = see("quota").diagnosis.message
+    older, newer = (e for e in REAL["warnings"] if e["reason"] == "FailedCreate")
+    assert older["lastTimestamp"] < newer["lastTimestamp"]
+
+    assert newer["message"] in handle
+    assert see("quota", warnings=lambda: [newer, older]).diagnosis.message == handle
+
+
+def test_events_of_others_say_nothing():
+    others = [one | {"involvedObject": {"uid": "another"}} for one in REAL["warnings"]]
+
+    assert see("quota", warnings=lambda: others).diagnosis is None
+
+
+def test_a_suspended_job_waits_for_its_queue():
+    job = {"metadata": {"name": "j"}, "spec": {"suspend": True}}
+    around = Surroundings(lambda _node: True, unasked, NOW)
+
+    assert observation(job, [], around).diagnosis.reason == "suspended"
+
+
+def test_a_pod_that_was_disrupted_was_put_out():
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    message = {"message": "Eviction API: evicting"}
+    pod = {
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"phase": "Failed", "conditions": [condition | message]},
+    }
+    around = Surroundings(lambda _node: True, unasked, NOW)
+    failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+    job = {"metadata": {"name": "j"}, "status": {"conditions": [failed]}}
+
+    seen = observation(job, [pod], around)
+
+    assert seen.diagnosis.reason == "evicted"
+    assert "Eviction API: evicting" in seen.diagnosis.message
