@@ -317,7 +317,7 @@ def test_a_run_whose_log_cannot_be_kept_stays(reconciler, launcher, ended, setti
 
 
 def test_a_run_that_nobody_knows_stays(reconciler, experiments, launcher, ended, store):
-    store.forget("first", ended.uid)
+    store.forget(ended.id, attempt=1, status="queued")
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [ended.job]
