@@ -50,7 +50,7 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     Whoever asked for a page of the dashboard gets a page.
     """
     title = HTTPStatus(status).phrase
-    if request.path == "/ui" or request.path.startswith("/ui/"):
+    if request.method in ("GET", "HEAD") and f"{request.path}/".startswith("/ui/"):
         page = render_template("problem.html", title=title, detail=detail)
         response = Response(page, status=status)
     else:

@@ -2,6 +2,7 @@
 // so that everything works the same, only by hand, without this script.
 
 const POLL_MS = 2000; // while something shown is going on, or no events come
+const POLLS_AT_REST = 15;
 const EVENTS_AGAIN_MS = 15_000; // after the server has refused the stream of events
 
 const find = (selector, root = document) => root.querySelector(selector);
@@ -118,9 +119,11 @@ function listen() {
   });
 }
 
+let polls = 0;
 function poll() {
   const streaming = events?.readyState === EventSource.OPEN;
-  if (!document.hidden && (connection.down || !streaming || page.live())) refresh();
+  const due = ++polls % POLLS_AT_REST === 0; // should an event ever be missed
+  if (!document.hidden && (connection.down || !streaming || page.live() || due)) refresh();
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -163,14 +166,14 @@ function showTimes() {
 
 function startList() {
   const rows = find("#rows");
-  const pages = [location.href];
-  const key = (row) => Number(row.dataset.key);
+  const pages = [{ url: location.href, begin: "~" }]; // "~" comes after every key
+  const key = (row) => row.dataset.key; // a text: what the list is sorted by, the newest last
   const html = new WeakMap(findAll("tr", rows).map((row) => [row, row.outerHTML]));
 
   /** Bring the rows in line with a fresh page, which shows all whose keys are below `begin`. */
   function merge(fresh, begin) {
     const found = new Map(findAll("#rows > tr", fresh).map((row) => [key(row), row]));
-    const end = find("#next", fresh) ? Math.min(...found.keys()) : 0;
+    const end = find("#next", fresh)?.dataset.begin ?? "";
     for (const row of found.values()) html.set(row, row.outerHTML);
     for (const old of [...rows.children]) {
       const row = found.get(key(old));
@@ -202,8 +205,8 @@ function startList() {
     next.dataset.busy = "yes";
     try {
       const fresh = await fetchPage(next.href);
-      pages.push(next.href);
-      merge(fresh, beginOf(next.href));
+      pages.push({ url: next.href, begin: next.dataset.begin });
+      merge(fresh, next.dataset.begin);
       showTimes();
       find(".more").replaceWith(document.adoptNode(find(".more", fresh)));
       more.disconnect();
@@ -221,18 +224,13 @@ function startList() {
   page = {
     live: () => Boolean(find("[data-live]", rows)),
     async refresh(whole) {
-      const oldest = whole ? 0 : Math.min(...findAll("[data-live]", rows).map(key));
-      for (const [index, url] of pages.entries()) {
-        if (index && beginOf(url) <= oldest) break; // no older page shows a run that goes on
-        merge(await fetchPage(url), beginOf(url));
+      const oldest = whole ? "" : (findAll("[data-live]", rows).map(key).sort()[0] ?? "~");
+      for (const [index, { url, begin }] of pages.entries()) {
+        if (index && begin <= oldest) break; // no older page shows a run that goes on
+        merge(await fetchPage(url), begin);
       }
     },
   };
-}
-
-/** A page of the list shows the keys below the one its address names. */
-function beginOf(url) {
-  return Number(new URL(url).searchParams.get("after")) || Infinity;
 }
 
 /* A new run */

@@ -31,6 +31,10 @@ function startRun() {
     log.close();
     log = followLog(target.value);
   });
+  document.addEventListener("visibilitychange", () => {
+    log.close(); // a browser has six connections to a server, for all its tabs
+    if (!document.hidden) log = followLog(find("#attempt")?.value ?? shownAttempt);
+  });
   const shownFiles = new Map();
 
   return {
@@ -187,7 +191,7 @@ class Curve {
 function followLog(attempt) {
   const { find } = kit;
   const box = find("#log");
-  const url = `${box.dataset.url}?attempt=${attempt}`;
+  const url = `${box.dataset.url}?attempt=${attempt}&tail=${MAX_LOG_LINES}`;
   const button = find("#follow");
   const said = find("#log-state");
   let waiting = [];
@@ -253,12 +257,15 @@ function followLog(attempt) {
 
 async function showPreviews(shown, live) {
   const { find, findAll } = kit;
-  for (const link of findAll("#files a[data-size]")) {
+  const links = findAll("#files a[data-size]");
+  const isPicture = (link) => /\.(png|jpe?g)$/i.test(link.textContent);
+  links.sort((a, b) => isPicture(b) - isPicture(a));
+  for (const link of links) {
     const name = link.textContent;
     const size = Number(link.dataset.size);
     const known = `${size} ${live}`; // a file may be written anew in its old size
     if (size > MAX_PREVIEW_BYTES || shown.get(name) === known) continue;
-    const preview = /\.(png|jpe?g)$/i.test(name) ? picture : /\.csv$/i.test(name) ? table : null;
+    const preview = isPicture(link) ? picture : /\.csv$/i.test(name) ? table : null;
     if (!preview) continue;
     shown.set(name, known);
     const figure = kit.element("figure", { "data-name": name });

@@ -110,8 +110,6 @@ class Watched:
         ]
 
     def _note_console(self, message):
-        if any(x in str(message.location) for x in ("/events", "follow=true")):
-            return  # TEMP
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.text} {message.location}")
 

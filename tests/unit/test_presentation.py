@@ -30,6 +30,7 @@ RUNNING = Experiment(
     started_at=NOW,
     finished_at=None,
     cancel_requested_at=None,
+    cancel_requested_by=None,
 )
 
 
