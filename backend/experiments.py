@@ -21,9 +21,10 @@ from backend.launchers.base import (
     Observation,
     Phase,
 )
-from backend.lifecycle import LIVE, Status, path
+from backend.lifecycle import LIVE, Status
 from backend.logs import Logs
 from backend.outputs import FolderTaken, Outputs
+from backend.recorder import Recorder
 from backend.records import Experiment, Parameters, Transition, new_values, run_of
 from backend.refusals import (
     HasEnded,
@@ -44,8 +45,6 @@ from backend.transitions import Attempt, Transitions
 
 MODEL = "autoencoder"  # the one that AE_MODEL_IMAGE_URL holds
 
-NO_DIAGNOSIS = {"reason": None, "message": None, "remedy": None}
-
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +64,7 @@ class Experiments:
     Attributes:
         logs: what the runs have printed.
         archive: what outlives the database.
+        recorder: what writes down how the runs are.
         transitions: what happens to them all, as it happens.
     """
 
@@ -81,6 +81,7 @@ class Experiments:
         self._outputs, self._inputs = outputs, inputs
         self.logs, self.transitions = logs, Transitions(store)
         self.archive = Archive(store, outputs)
+        self.recorder = Recorder(store, outputs, logs, self.archive)
 
     @classmethod
     def from_settings(cls, settings: Settings, launcher: Launcher) -> "Experiments":
@@ -231,7 +232,7 @@ class Experiments:
         experiment = self.get(experiment_id)
         now = datetime.now(UTC)
         wish = {"cancel_requested_at": now, "cancel_requested_by": by}
-        while not self._note(experiment, wish):
+        while not self.recorder.note(experiment, wish):
             experiment = self.get(experiment_id)  # it moved on meanwhile
             if experiment.status is Status.CANCELLED:
                 return experiment
@@ -301,54 +302,6 @@ class Experiments:
                 raise StillLive(experiment_id, now.status)
         log.info("%r is forgotten, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
 
-    def observe(self, experiment: Experiment, seen: Observation) -> None:
-        """Bring a live experiment in line with what the launcher saw of its run."""
-        if self._follow(experiment, seen):
-            self.archive.keep(experiment)
-
-    def observe_gone(self, experiment: Experiment) -> None:
-        """Bring a live experiment to its end whose run the launcher does not know any more."""
-        why = _deleted(experiment)
-        self.observe(
-            experiment, Observation(experiment.uid, Phase.LOST, None, datetime.now(UTC), why)
-        )
-
-    def _conclude(self, experiment: Experiment, seen: Observation) -> Observation:
-        """Say how a run ended that nobody saw end: once it was done, its summary is there."""
-        if self._outputs.is_finished(experiment.experiment_id):
-            return replace(seen, phase=Phase.SUCCEEDED, diagnosis=None)
-        if experiment.cancel_requested_at:
-            return replace(seen, phase=Phase.CANCELLED, diagnosis=None)
-        return replace(seen, phase=Phase.FAILED)
-
-    def _follow(self, experiment: Experiment, seen: Observation) -> bool:
-        """Write down what was seen; True if the status has changed."""
-        if seen.uid != experiment.uid:
-            return False
-        if seen.leaving:
-            self.logs.keep_parts(experiment, seen.leaving)
-        if seen.phase is Phase.UNKNOWN:
-            return False
-        if seen.phase is Phase.LOST:
-            seen = self._conclude(experiment, seen)
-        status = Status(seen.phase)
-        diagnosis = asdict(seen.diagnosis) if seen.diagnosis else NO_DIAGNOSIS
-        steps = path(experiment.status, status)
-        if steps:
-            if status not in LIVE:
-                self.logs.keep(experiment)
-            return self._move(experiment, steps, diagnosis, seen)
-        if diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
-            self._note(experiment, diagnosis)
-        return False
-
-    def _note(self, experiment: Experiment, values: dict[str, Any]) -> bool:
-        if experiment.status not in LIVE:
-            return False
-        return self._store.note(
-            experiment.id, attempt=experiment.attempt, status=experiment.status, values=values
-        )
-
     def _start_new(self, experiment: Experiment, job: Job) -> tuple[Outcome, Experiment]:
         try:
             started = self._launch(experiment, job)
@@ -371,9 +324,9 @@ class Experiments:
             failed = Observation(
                 experiment.uid, Phase.FAILED, None, datetime.now(UTC), error.diagnosis
             )
-            self.observe(experiment, failed)
+            self.recorder.record(experiment, failed)
             raise SubmissionRefused(error.diagnosis) from error
-        self._follow(experiment, Observation(experiment.uid, Phase.QUEUED))
+        self.recorder.apply(experiment, Observation(experiment.uid, Phase.QUEUED))
         now = self.archive.keep(experiment)
         if now is None or now.has_no_use_for(experiment.run):  # any more: we were slow
             self._launcher.cancel(experiment.job)
@@ -384,30 +337,8 @@ class Experiments:
     def _explain(self, experiment: Experiment, diagnosis: Diagnosis) -> Experiment:
         """Say why a run is not started yet; the reconciler tries again."""
         values = asdict(diagnosis)
-        self._note(experiment, values)
+        self.recorder.note(experiment, values)
         return replace(experiment, **values)
-
-    def _move(
-        self,
-        experiment: Experiment,
-        steps: list[Status],
-        diagnosis: dict[str, Any],
-        seen: Observation,
-    ) -> bool:
-        values = dict(diagnosis)
-        if seen.started_at:
-            values["started_at"] = seen.started_at
-        if steps[-1] not in LIVE:
-            values["finished_at"] = seen.finished_at or datetime.now(UTC)
-        times = {Status.RUNNING: seen.started_at, steps[-1]: values.get("finished_at")}
-        now = datetime.now(UTC)
-        return self._store.move(
-            experiment.id,
-            attempt=experiment.attempt,
-            path=steps,
-            times=[times.get(step) or now for step in steps[1:]],
-            values=values,
-        )
 
     def _folder_can_be_had(self, experiment_id: str) -> bool:
         """Ask before the intent is committed: after it, nothing is taken back."""
@@ -422,11 +353,3 @@ class Experiments:
     def _find(self, experiment_id: str) -> Experiment | None:
         row = self._store.get(experiment_id)
         return Experiment.from_row(row) if row else None
-
-
-def _deleted(experiment: Experiment) -> Diagnosis:
-    return Diagnosis(
-        "job_deleted",
-        f"The Job {experiment.job} is gone, and was not seen to end: somebody deleted it.",
-        "Retry: it goes on from its checkpoint.",
-    )

@@ -56,4 +56,4 @@ class Expiry:
     def _is_kept(self, run: Run, experiment: Experiment) -> bool:
         if run.attempt == experiment.attempt and experiment.status in LIVE:
             return False
-        return self._logs.keep_once(replace(experiment, attempt=run.attempt, job=run.handle))
+        return self._logs.keep(replace(experiment, attempt=run.attempt, job=run.handle))

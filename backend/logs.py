@@ -59,11 +59,6 @@ class Logs:
                 return self._files.lines(experiment_id, attempt)
             raise
 
-    def keep_once(self, experiment: Experiment) -> bool:
-        """Keep the log of an attempt that has ended, unless it is kept; see `keep`."""
-        kept = self._files.exists(experiment.experiment_id, experiment.attempt)
-        return kept or self.keep(experiment)
-
     def follow(
         self, experiment: Experiment, attempt: Attempt, *, after: int = 0
     ) -> Iterator[Line | None]:

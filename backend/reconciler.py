@@ -107,9 +107,9 @@ class Reconciler:
         if seen is not None and seen.uid == experiment.uid:
             if experiment.cancel_requested_at and seen.phase in GOING_ON:
                 self._experiments.stop(experiment)
-            self._experiments.observe(experiment, seen)
+            self._experiments.recorder.record(experiment, seen)
         elif experiment.cancel_requested_at or experiment.status is not Status.SUBMITTING:
-            self._experiments.observe_gone(experiment)
+            self._experiments.recorder.record_gone(experiment)
         elif datetime.now(UTC) - experiment.updated_at > SUBMIT_GRACE:
             self._launch(experiment)
 

@@ -92,7 +92,7 @@ def made(experiments, launcher):
             one = experiments.get(experiment_id)
             seen = Observation(one.uid, phase, run=one.run)
             launcher.jobs[one.job] = seen
-            experiments.observe(one, seen)
+            experiments.recorder.record(one, seen)
         return experiments.get(experiment_id)
 
     return make

@@ -287,8 +287,8 @@ def test_the_history_names_who_made_a_change(guest, guarded, caplog):
 
     guest.post("/experiments/first/cancel", headers=alice)
     seen = experiments.get("first")
-    experiments.observe(seen, Observation(seen.uid, Phase.RUNNING))
-    experiments.observe_gone(experiments.get("first"))
+    experiments.recorder.record(seen, Observation(seen.uid, Phase.RUNNING))
+    experiments.recorder.record_gone(experiments.get("first"))
     guest.post("/experiments/first/retry", headers=alice)
     assert history()[2:] == [
         ("running", None),
@@ -298,7 +298,7 @@ def test_the_history_names_who_made_a_change(guest, guarded, caplog):
     ]
 
     seen = experiments.get("first")
-    experiments.observe(seen, Observation(seen.uid, Phase.CANCELLED))
+    experiments.recorder.record(seen, Observation(seen.uid, Phase.CANCELLED))
     assert history()[-1] == ("cancelled", None)  # nobody asked for that one
     with caplog.at_level("INFO"):
         guest.delete("/experiments/first", headers=alice)

@@ -56,7 +56,7 @@ def end(experiments):
 
     def end(experiment_id, phase=Phase.SUCCEEDED, diagnosis=None):
         one = experiments.get(experiment_id)
-        experiments.observe(one, Observation(one.uid, phase, diagnosis=diagnosis))
+        experiments.recorder.record(one, Observation(one.uid, phase, diagnosis=diagnosis))
 
     return end
 

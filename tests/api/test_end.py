@@ -18,7 +18,7 @@ def see(client, experiments):
         client.post("/test", data=FORM)
         for phase in phases:
             experiment = experiments.get("first")
-            experiments.observe(experiment, Observation(experiment.uid, phase))
+            experiments.recorder.record(experiment, Observation(experiment.uid, phase))
         return experiments.get("first")
 
     return submit_and_see
@@ -46,7 +46,7 @@ def test_cancel_twice(client, experiments, see):
     see()
     client.post("/experiments/first/cancel")
     assert client.post("/experiments/first/cancel").status_code == 202
-    experiments.observe_gone(experiments.get("first"))
+    experiments.recorder.record_gone(experiments.get("first"))
     response = client.post("/experiments/first/cancel")
 
     assert response.status_code == 200
@@ -170,7 +170,7 @@ def test_a_run_that_was_done_before_the_cancel_has_succeeded(client, experiments
     see(Phase.RUNNING)
     client.post("/experiments/first/cancel")
     (settings.output_dir / "first" / "summary.json").write_text("{}")
-    experiments.observe_gone(experiments.get("first"))
+    experiments.recorder.record_gone(experiments.get("first"))
 
     assert experiments.get("first").status is Status.SUCCEEDED
 

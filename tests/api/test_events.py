@@ -133,7 +133,7 @@ def test_who_comes_back_while_the_database_is_away_is_kept(client, store, during
 def test_the_end_of_a_run_tells_its_reason(client, experiments, during):
     submit(client)
     experiment = experiments.get("first")
-    during.append(lambda: experiments.observe_gone(experiment))
+    during.append(lambda: experiments.recorder.record_gone(experiment))
 
     (*_, (_, last)) = listen(client)
 

@@ -23,7 +23,7 @@ def test_the_log_of_a_run_that_goes_on(client, experiment):
 
 
 def test_the_log_stays_when_the_job_is_gone(client, experiment, experiments, launcher, settings):
-    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     launcher.jobs.clear()
     launcher.down = True
 
@@ -32,7 +32,7 @@ def test_the_log_stays_when_the_job_is_gone(client, experiment, experiments, lau
 
 
 def test_each_attempt_keeps_its_log(client, experiment, experiments, launcher):
-    experiments.observe(experiment, Observation(experiment.uid, Phase.FAILED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
     client.post("/experiments/first/retry")
     launcher.jobs.clear()
 
@@ -44,7 +44,7 @@ def test_a_log_that_cannot_be_kept_does_not_hold_the_end_up(
     client, experiment, experiments, settings
 ):
     (settings.output_dir / "first" / "logs").touch()  # a file where the folder should be
-    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     assert client.get("/experiments/first").json["status"] == "succeeded"
 
@@ -93,7 +93,7 @@ def test_of_a_log_that_cannot_be_read_what_was_kept_is_given(
 
 @pytest.fixture
 def ended(experiment, experiments):
-    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     return experiment
 
 
@@ -147,7 +147,7 @@ def test_a_line_with_line_ends_of_its_own_stays_one_event(client, experiment, la
     launcher.log_source.printed = {experiment.job: {"1-pod": [b"10%\r20%\x0b\xff", b""]}}
     launcher.log_source.ended.add("1-pod")
     experiments = client.application.extensions["experiments"]
-    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     text = client.get("/experiments/first/logs", headers=EVENTS).text
 
@@ -180,7 +180,7 @@ def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
         lambda: launcher.log_source.ended.add("1-pod"),
         lambda: printed.update({"2-pod": [b"c"]}),
         lambda: launcher.log_source.ended.add("2-pod"),
-        lambda: experiments.observe(experiment, end),
+        lambda: experiments.recorder.record(experiment, end),
     ]
 
     assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
@@ -194,7 +194,7 @@ def test_what_a_follower_missed_comes_from_the_kept_log(
 
     def end():
         printed["1-pod"] += [b"b", b"c"]
-        experiments.observe(experiment, Observation(experiment.uid, Phase.FAILED))
+        experiments.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
         launcher.jobs.clear()
         launcher.log_source.printed = {}
         launcher.down = True  # and never comes back
@@ -210,14 +210,16 @@ def test_a_pod_that_leaves_while_its_run_goes_on_leaves_its_log(
     source = launcher.log_source
     source.printed[experiment.job] = {"1-pod": [b"a"], "2-pod": [b"c"]}
     source.ended |= {"1-pod", "2-pod"}
-    experiments.observe(experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",)))
+    experiments.recorder.record(
+        experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",))
+    )
     eventually(lambda: experiments.logs._files.parts("first", 1) == ["1-pod"])
     del source.printed[experiment.job]["1-pod"]
 
     assert client.get("/experiments/first/logs").text == "a\nc\n"
     running = experiments.get("first")
     end = Observation(experiment.uid, Phase.SUCCEEDED)
-    during.append(lambda: experiments.observe(running, end))
+    during.append(lambda: experiments.recorder.record(running, end))
     assert client.get("/experiments/first/logs?follow=true").text == "a\nc\n"
     assert client.get("/experiments/first/logs").text == "a\nc\n"
 
@@ -229,7 +231,7 @@ def test_what_a_run_prints_after_it_was_cancelled_is_kept(
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
 
     assert client.post("/experiments/first/cancel").status_code == 202
-    experiments.observe_gone(experiments.get("first"))
+    experiments.recorder.record_gone(experiments.get("first"))
     printed["1-pod"].append(b"stopped by signal 15")
     source.ended.add("1-pod")
 

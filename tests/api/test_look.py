@@ -52,7 +52,7 @@ def test_filters(client, experiments):
     submit(client, "Resnet a")
     submit(client, "b")
     b = experiments.get("b")
-    experiments.observe(b, Observation(b.uid, Phase.RUNNING))
+    experiments.recorder.record(b, Observation(b.uid, Phase.RUNNING))
 
     def ids(query):
         return [one["experiment_id"] for one in client.get(f"/experiments?{query}").json]
@@ -129,7 +129,7 @@ def test_one_experiment(client, experiments, settings):
     submit(client)
     first = experiments.get("first")
     (settings.output_dir / "first" / "metrics.jsonl").write_text('{"epoch": 5, "loss": 0.5}\n')
-    experiments.observe(first, Observation(first.uid, Phase.RUNNING))
+    experiments.recorder.record(first, Observation(first.uid, Phase.RUNNING))
     shown = client.get("/experiments/first").json
 
     assert shown["status"] == "running"
@@ -144,7 +144,7 @@ def test_a_diagnosis(client, experiments):
     submit(client)
     first = experiments.get("first")
     why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
-    experiments.observe(first, Observation(first.uid, Phase.FAILED, diagnosis=why))
+    experiments.recorder.record(first, Observation(first.uid, Phase.FAILED, diagnosis=why))
     shown = client.get("/experiments/first").json
 
     assert shown["status"] == "failed"

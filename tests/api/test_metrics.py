@@ -51,7 +51,7 @@ def test_a_poll_that_finds_nothing_new(client, file, experiments):
     assert longer.json["epoch"] == [1, 2, 3]
 
     first = experiments.get("first")
-    experiments.observe(first, Observation(first.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(first, Observation(first.uid, Phase.SUCCEEDED))
     ended = client.get(PATH, headers={"If-None-Match": longer.headers["ETag"]})
     assert ended.json["status"] == "succeeded"
 

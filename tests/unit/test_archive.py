@@ -34,7 +34,7 @@ def test_it_works(experiments, launcher, written, monkeypatch):
     assert at_submission == [("submitting", ["submitting"])]
     assert written() == ("queued", ["submitting", "queued"])
 
-    experiments.observe(one, Observation(one.uid, Phase.FAILED))
+    experiments.recorder.record(one, Observation(one.uid, Phase.FAILED))
     assert written()[0] == "failed"
 
     experiments.retry("first")
@@ -52,7 +52,7 @@ def test_the_last_writer_writes_what_is_so(experiments, store, written, monkeypa
     def write_late(*arguments, **options):
         if later:
             now = experiments.get("first")
-            experiments._follow(now, Observation(now.uid, later.pop(0)))
+            experiments.recorder.apply(now, Observation(now.uid, later.pop(0)))
         write(*arguments, **options)
 
     monkeypatch.setattr(experiments._outputs, "write_run", write_late)
@@ -65,7 +65,7 @@ def test_a_folder_that_is_gone_is_not_made_again(experiments, settings, caplog):
     _, one = submit(experiments)
     (settings.output_dir / "first").rename(settings.output_dir / "aside")
     with caplog.at_level(logging.WARNING):
-        experiments.observe(one, Observation(one.uid, Phase.SUCCEEDED))
+        experiments.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
 
     assert experiments.get("first").status == "succeeded"
     assert not (settings.output_dir / "first").exists()
@@ -76,7 +76,7 @@ def test_a_run_whose_folder_cannot_be_written_is_not_forgotten_by_halves(
     experiments, settings, monkeypatch
 ):
     _, one = submit(experiments)
-    experiments.observe(one, Observation(one.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
 
     def full(*_arguments):
         raise OSError(28, "No space left on device")
@@ -102,7 +102,7 @@ def test_many_attempts_are_all_written_down(experiments, written):
     submit(experiments, parameters=PARAMETERS)
     for _ in range(150):
         now = experiments.get("first")
-        experiments._follow(now, Observation(now.uid, Phase.FAILED))
+        experiments.recorder.apply(now, Observation(now.uid, Phase.FAILED))
         experiments.retry("first")
 
     assert len(written()[1]) == 2 + 150 * 3

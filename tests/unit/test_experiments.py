@@ -141,7 +141,7 @@ def test_a_database_that_goes_away_after_the_intent_loses_nothing(
 
 def test_what_is_seen_becomes_the_truth(experiments, settings):
     _, experiment = submit(experiments)
-    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     ended = experiments.get("first")
 
     assert ended.status is Status.SUCCEEDED
@@ -153,9 +153,9 @@ def test_what_is_seen_becomes_the_truth(experiments, settings):
 
 def test_what_has_ended_stays_as_it_is(experiments):
     _, experiment = submit(experiments)
-    experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     # A second reconciler decides on what it read before.
-    experiments.observe(experiment, Observation(experiment.uid, Phase.FAILED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
 
     assert experiments.get("first").status is Status.SUCCEEDED
     assert statuses(experiments, experiment) == ["submitting", "queued", "running", "succeeded"]
@@ -164,12 +164,12 @@ def test_what_has_ended_stays_as_it_is(experiments):
 def test_a_diagnosis_comes_and_goes_without_a_change_of_status(experiments):
     _, queued = submit(experiments)
     why = Diagnosis("image_not_pulled", "It cannot be pulled.", "Push it.")
-    experiments.observe(queued, Observation(queued.uid, Phase.QUEUED, diagnosis=why))
+    experiments.recorder.record(queued, Observation(queued.uid, Phase.QUEUED, diagnosis=why))
     waiting = experiments.get("first")
 
     assert (waiting.status, waiting.reason) == (Status.QUEUED, "image_not_pulled")
 
-    experiments.observe(waiting, Observation(waiting.uid, Phase.QUEUED))
+    experiments.recorder.record(waiting, Observation(waiting.uid, Phase.QUEUED))
 
     assert experiments.get("first").reason is None
     assert statuses(experiments, waiting) == ["submitting", "queued"]
@@ -177,17 +177,17 @@ def test_a_diagnosis_comes_and_goes_without_a_change_of_status(experiments):
 
 def test_a_run_that_waits_for_its_next_pod_still_runs(experiments):
     _, experiment = submit(experiments)
-    experiments.observe(experiment, Observation(experiment.uid, Phase.RUNNING))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.RUNNING))
     running = experiments.get("first")
-    experiments.observe(running, Observation(running.uid, Phase.QUEUED))
+    experiments.recorder.record(running, Observation(running.uid, Phase.QUEUED))
 
     assert experiments.get("first").status is Status.RUNNING
 
 
 def test_another_runs_job_changes_nothing(experiments):
     _, experiment = submit(experiments)
-    experiments.observe(experiment, Observation("another uid", Phase.FAILED))
-    experiments.observe(experiment, Observation(experiment.uid, Phase.UNKNOWN))
+    experiments.recorder.record(experiment, Observation("another uid", Phase.FAILED))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.UNKNOWN))
 
     assert experiments.get("first").status is Status.QUEUED
 
@@ -210,7 +210,7 @@ def test_of_a_lost_run_the_folder_tells_how_it_ended(
     if cancelled:
         experiment = experiments.cancel("first")
     why = Diagnosis("process_lost", "It is gone.", "Retry.")
-    experiments.observe(experiment, Observation(experiment.uid, Phase.LOST, diagnosis=why))
+    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.LOST, diagnosis=why))
     ended = experiments.get("first")
 
     assert ended.status is status

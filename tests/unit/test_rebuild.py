@@ -7,6 +7,7 @@ import pytest
 from backend.launchers.base import LauncherUnavailable, Observation, Phase
 from backend.lifecycle import Status
 from backend.rebuild import differences, rebuild
+from backend.store.engine import StoreUnavailable
 from tests.unit.test_experiments import PARAMETERS
 
 
@@ -164,10 +165,14 @@ def test_a_run_that_is_forgotten_while_it_is_restored_stays_forgotten(
 def test_a_run_that_was_to_be_forgotten_and_is_retried_is_remembered(
     archive, experiments, launcher, store, made, lose, monkeypatch
 ):
+    def away(*_arguments, **_options):
+        raise StoreUnavailable("gone")
+
     made("first", Phase.FAILED)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "forget", lambda *_: None)  # it went away just then
-        experiments.delete("first", outputs=False)
+        patch.setattr(store, "forget", away)
+        with pytest.raises(StoreUnavailable):
+            experiments.delete("first", outputs=False)
     assert list(differences(archive, launcher)) == [
         "'first': it was forgotten, and is in the database"
     ]

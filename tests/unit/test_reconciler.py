@@ -34,7 +34,7 @@ def test_what_a_killed_reconciler_could_not_archive_the_next_one_does(
     _, experiment = experiments.submit("first", PARAMETERS)
     with monkeypatch.context() as killed:
         killed.setattr(experiments.archive, "keep", lambda _experiment: None)
-        experiments.observe(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+        experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     run_file = settings.output_dir / "first" / "run.json"
     assert json.loads(run_file.read_text())["status"] != "succeeded"
 
