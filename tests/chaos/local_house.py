@@ -153,5 +153,8 @@ def _signal(pid: int, number: int) -> bool:
 def _hang(pid: int, pause: Pause) -> bool:
     if not _signal(pid, signal.SIGSTOP):
         return False
-    pause()
-    return _signal(pid, signal.SIGCONT)
+    try:
+        pause()
+    finally:
+        there = _signal(pid, signal.SIGCONT)
+    return there
