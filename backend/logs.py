@@ -36,6 +36,7 @@ class Logs:
         self._source, self._max_bytes = launcher.log_source, max_bytes
         self._files = LogFiles(outputs)
         self._listening: set[str] = set()
+        self._owed: dict[str, Experiment] = {}  # by Job; logs that could not be kept yet
         self._lock = threading.Lock()
 
     def read(self, experiment: Experiment, attempt: int) -> Iterable[bytes]:
@@ -93,9 +94,16 @@ class Logs:
             elif lines := self._printed(experiment, attempt):
                 self._files.write(experiment_id, attempt, lines, self._max_bytes)
         except (LauncherUnavailable, OSError) as error:
-            log.warning("The log of %r cannot be kept: %s", experiment_id, error)
+            log.warning("The log of %r cannot be kept yet: %s", experiment_id, error)
+            self._owed[experiment.job] = experiment
             return False
+        self._owed.pop(experiment.job, None)
         return True
+
+    def keep_owed(self) -> None:
+        """Try again to keep what could not be kept before."""
+        for experiment in list(self._owed.values()):
+            self.keep(experiment)
 
     def keep_last_words(self, experiment: Experiment) -> None:
         """Keep the log before a run is cancelled, and again once its pods have ended.
@@ -215,6 +223,8 @@ class Logs:
             experiment_id, number = experiment.experiment_id, experiment.attempt
             try:
                 self._files.write(experiment_id, number, lines(), self._max_bytes, kept_as)
+                if kept_as and self._files.exists(experiment_id, number):  # it has ended meanwhile
+                    self.keep(experiment)
             except OSError as error:
                 log.warning("The last words of %r cannot be kept: %s", experiment_id, error)
             finally:

@@ -84,6 +84,7 @@ class Reconciler:
         self._end_what_nobody_wants(live, observed)
         if jobs is None:
             self._adoption.adopt({experiment.job for experiment in live}, observed)
+            self._experiments.logs.keep_owed()
             self._expiry.forget(observed)
             soon = LOOK_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
             self._next_whole_pass = time.monotonic() + soon

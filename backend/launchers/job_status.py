@@ -55,7 +55,7 @@ def of_pods_left(pods: list[dict[str, Any]], around: Surroundings) -> Observatio
         ended = _phase(pod) in ("Succeeded", "Failed")
         if node and not ended and around.node_is_ready(node):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
-            return Observation(uid, Phase.UNKNOWN)
+            return Observation(uid, Phase.UNKNOWN, leaving=tuple(map(part_of, pods)))
     return None
 
 

@@ -236,3 +236,19 @@ def test_what_a_run_prints_after_it_was_cancelled_is_kept(
     source.ended.add("1-pod")
 
     eventually(lambda: client.get("/experiments/first/logs").text == "a\nstopped by signal 15\n")
+
+
+def test_what_a_pod_prints_after_its_job_was_deleted_is_kept(
+    client, experiment, experiments, launcher
+):
+    source = launcher.log_source
+    printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
+    experiments.logs.keep(experiment)
+    left = Observation(experiment.uid, Phase.UNKNOWN, leaving=("1-pod",))
+    experiments.recorder.record(experiment, left)
+    printed["1-pod"].append(b"finished")
+    source.ended.add("1-pod")
+    launcher.jobs.clear()
+    experiments.recorder.record_gone(experiments.get("first"))
+
+    eventually(lambda: client.get("/experiments/first/logs").text == "a\nfinished\n")

@@ -70,6 +70,7 @@ def test_a_run_whose_job_is_gone_is_not_over_before_its_pods_are(phase):
     seen = of_pods_left([pod("Failed"), left], around())
 
     assert (seen.phase, seen.uid) == (Phase.UNKNOWN, "u")
+    assert len(seen.leaving) == 2
 
 
 def test_a_run_whose_job_and_trainers_are_gone_is_over():

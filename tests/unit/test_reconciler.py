@@ -336,3 +336,25 @@ def test_what_is_left_of_an_earlier_attempt_is_removed_while_the_next_one_runs(
 
     assert list(launcher.jobs) == [following.job]
     assert experiments.get("first").status is Status.QUEUED
+
+
+def test_a_log_that_could_not_be_kept_at_the_end_is_kept_later(
+    reconciler, experiments, launcher, monkeypatch
+):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    source = launcher.log_source
+    printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
+    experiments.logs.keep(experiment)  # as a cancel does
+    printed["1-pod"].append(b"b")
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read", _away)
+        experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    reconciler.reconcile()
+
+    ended = experiments.get("first")
+    assert ended.status is Status.SUCCEEDED
+    assert list(experiments.logs.read(ended, 1)) == [b"a", b"b"]
+
+
+def _away(_part):
+    raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
