@@ -4,7 +4,6 @@ They only show. Whatever is changed, their script changes through the API.
 """
 
 import hashlib
-from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NoReturn
@@ -31,7 +30,6 @@ SPARK_POINTS = 40
 MAX_COMPARED = 8  # curves that can still be told apart
 MAX_SUGGESTIONS = 100
 MAX_FILES = 200  # listed on the page of a run
-SETTLED = timedelta(minutes=1)  # after its end, the last metrics of a run may still be on their way
 FIRST_PARAMETERS = {"learning_rate": 0.001, "epoch": 20, "dataset": None}
 PARAMETERS = ("learning_rate", "epoch", "dataset")
 STATIC_FOLDER = Path(__file__).parents[1] / "static"
@@ -180,18 +178,14 @@ def _list_url(status: str | None, text: str, after: str | None = None) -> str:
 
 
 def _row(experiment: Experiment) -> Row:
-    ended = experiment.finished_at
-    if experiment.status in LIVE or not ended or datetime.now(UTC) - ended < SETTLED:
-        return _read_row(_results(), experiment)
-    return _settled_row(_results(), experiment)
+    return _row_as_of(_results(), experiment, _results().version(experiment.experiment_id))
 
 
-def _read_row(results: Results, experiment: Experiment) -> Row:
+@lru_cache(maxsize=2000)
+def _row_as_of(results: Results, experiment: Experiment, _version: str) -> Row:
+    """Make a row anew only when the experiment or its curve is another one."""
     curve = results.curve(experiment.experiment_id, max_points=SPARK_POINTS)
     return presentation.row(experiment, curve)
-
-
-_settled_row = lru_cache(maxsize=2000)(_read_row)  # what has ended changes no more
 
 
 def _free_id(experiment_id: str) -> str:

@@ -9,6 +9,10 @@ PAGES = {
     "run": "/ui/experiments/pair 1",
     "compare": "/ui/compare?id=pair 1&id=pair 2",
 }
+CUT_OFF = """
+[...document.querySelectorAll(".card.flush")]
+  .filter((card) => card.scrollWidth > card.clientWidth).map((card) => card.innerText)
+"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -32,6 +36,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, two_runs):
         if name in ("run", "compare"):
             page.locator("#chart .u-over").wait_for()
         widths[name] = page.evaluate("document.documentElement.scrollWidth")
+        assert page.evaluate(CUT_OFF) == []
 
     assert widths == dict.fromkeys(PAGES, 360)
 
