@@ -211,7 +211,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, verb):
         api, url = self.server.api, urlsplit(self.path)
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        content = self.rfile.read(length)
+        if len(content) < length:  # its sender has died
+            self.close_connection = True
+            return
         body = json.loads(content) if content else None
         query = dict(parse_qsl(url.query))
         found = PATH.fullmatch(url.path)
