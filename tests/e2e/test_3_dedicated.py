@@ -1,6 +1,6 @@
 """The backend in a namespace of its own, by `kubectl apply -k yaml/dedicated/`."""
 
-from tests.e2e.kit import OURS, RESULTS, Deployment, objects
+from tests.e2e.kit import OURS, RESULTS, Deployment, curl, objects
 
 
 def test_a_form_trains_a_model(dedicated: Deployment) -> None:
@@ -22,3 +22,12 @@ def test_no_pod_of_the_namespace_runs_as_root(dedicated: Deployment) -> None:
         for container in spec.get("initContainers", []) + spec["containers"]:
             assert container["securityContext"].get("runAsUser", 10001) == 10001
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_run_is_forgotten_with_its_folder(dedicated: Deployment) -> None:
+    """The deployments share a database, and no folder."""
+    address = f"{dedicated.url}/experiments/dedicated?outputs=true"
+    answer = curl(address, "--request", "DELETE")
+    assert answer is not None
+    assert answer.status == 204, answer
+    assert dedicated.get("/experiments/dedicated").status == 404

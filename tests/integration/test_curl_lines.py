@@ -17,7 +17,8 @@ LINES = re.findall(r"^    (curl .*)$", SECTION, re.MULTILINE)
 def route_of(line):
     method = re.search(r"-X (\w+)", line)
     path = re.search(r"\$SERVER(/[^\"? ]*)", line)[1]
-    return (method[1].lower() if method else "post" if "-F" in line else "get"), path
+    implied = "post" if " -F " in line else "put" if " -T " in line else "get"
+    return (method[1].lower() if method else implied), path
 
 
 def test_there_is_one_for_each_route():

@@ -271,10 +271,10 @@ def test_a_lost_run_whose_trainer_lives_is_ended_before_it_is_forgotten(twin, la
     os.kill(runner, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{runner}").exists())
 
-    launcher.forget(A_RUN.handle)
+    launcher.forget(A_RUN)
 
     reaches(launcher, A_RUN, Phase.LOST)  # its state is not gone before it is
-    launcher.forget(A_RUN.handle)
+    launcher.forget(A_RUN)
     assert launcher.observe() == {}
 
 

@@ -140,8 +140,8 @@ def test_a_run_that_is_deleted_while_it_is_looked_at_does_not_come_back(
     watching = Reconciler(experiments, experiments._launcher, ttl_seconds=60)
     observe = experiments._launcher.observe
 
-    def look_and_be_overtaken():
-        seen = observe()
+    def look_and_be_overtaken(handles=None):
+        seen = observe(handles)
         experiments.delete("first", outputs=True)
         return seen
 

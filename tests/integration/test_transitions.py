@@ -42,7 +42,7 @@ def test_it_works(store):
 def test_ids_are_never_given_twice(store):
     kept, forgotten = inserted(store), inserted(store)
     last = store.last_transition()
-    store.forget(forgotten.experiment_id, forgotten.uid)
+    assert store.forget(forgotten.id, attempt=1, status="submitting")
 
     inserted(store)
 
