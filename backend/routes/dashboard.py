@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, abort, current_app, render_template, request, url_for
+from flask import Response, abort, render_template, request, url_for
 from marshmallow import ValidationError
 
 from backend import presentation
-from backend.experiments import Experiments
-from backend.inputs import Inputs
 from backend.lifecycle import LIVE, Status
 from backend.list_schemas import After, cursor_text
-from backend.outputs import Outputs
 from backend.presentation import Row
 from backend.records import Experiment
 from backend.refusals import UnknownExperiment
 from backend.results import Results
+from backend.routes import services
 from backend.schemas import MAX_EPOCH, MAX_LEARNING_RATE
 from backend.store.pages import Selection
 
@@ -79,7 +77,7 @@ def list_runs() -> str:
     except ValidationError:
         _refuse("after must come from the link to the next page.")
     selection = Selection(statuses=(status,) if status else (), text=text or None)
-    page = _experiments().page(limit=PAGE_ROWS + 1, after=cursor, selection=selection)
+    page = services.experiments().page(limit=PAGE_ROWS + 1, after=cursor, selection=selection)
     shown = page[:PAGE_ROWS]
     following = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
     return render_template(
@@ -96,7 +94,7 @@ def list_runs() -> str:
 @blueprint.get("/new")
 def new_run() -> str:
     """Show the form for a new run, filled in from the run `from`, or else from the last one."""
-    experiments, template = _experiments(), request.args.get("from")
+    experiments, template = services.experiments(), request.args.get("from")
     last = [experiments.get(template)] if template else experiments.page(limit=1)
     values = {name: getattr(last[0], name) for name in PARAMETERS} if last else FIRST_PARAMETERS
     return render_template(
@@ -104,7 +102,7 @@ def new_run() -> str:
         values=values,
         experiment_id=_free_id(last[0].experiment_id) if last else "run-1",
         template=template,
-        datasets=_inputs().names(),
+        datasets=services.inputs().names(),
         max_epoch=MAX_EPOCH,
         max_learning_rate=MAX_LEARNING_RATE,
     )
@@ -113,7 +111,7 @@ def new_run() -> str:
 @blueprint.get("/experiments/<experiment_id>")
 def show_run(experiment_id: str) -> str:
     """Show one run: curves, parameters, history, diagnosis, log, files, and what can be done."""
-    experiments = _experiments()
+    experiments = services.experiments()
     experiment = experiments.get(experiment_id)
     submit_url = url_for("experiments.submit_experiment", _external=True)
     return render_template(
@@ -122,7 +120,7 @@ def show_run(experiment_id: str) -> str:
         experiment=experiment,
         metrics=experiments.last_metrics(experiment) or {},
         history=experiments.history(experiment),
-        files=_outputs().files(experiment_id)[0][:MAX_FILES],
+        files=services.outputs().files(experiment_id)[0][:MAX_FILES],
         max_files=MAX_FILES,
         curl=presentation.curl(experiment, submit_url),
         live=experiment.status in LIVE,
@@ -136,7 +134,7 @@ def compare_runs() -> str:
     ids = list(dict.fromkeys(request.args.getlist("id")))
     if not 2 <= len(ids) <= MAX_COMPARED:
         _refuse(f"Tick 2 to {MAX_COMPARED} runs in the list to compare them.")
-    experiments = _experiments()
+    experiments = services.experiments()
     chosen = [experiments.get(one) for one in ids]
     metrics = [experiments.last_metrics(one) or {} for one in chosen]
     names = dict.fromkeys(name for one in metrics for name in one)
@@ -178,7 +176,8 @@ def _list_url(status: str | None, text: str, after: str | None = None) -> str:
 
 
 def _row(experiment: Experiment) -> Row:
-    return _row_as_of(_results(), experiment, _results().version(experiment.experiment_id))
+    results = services.results()
+    return _row_as_of(results, experiment, results.version(experiment.experiment_id))
 
 
 @lru_cache(maxsize=2000)
@@ -193,27 +192,7 @@ def _free_id(experiment_id: str) -> str:
     for _ in range(MAX_SUGGESTIONS):
         experiment_id = presentation.following_id(experiment_id)
         try:
-            _experiments().get(experiment_id)
+            services.experiments().get(experiment_id)
         except UnknownExperiment:
             return experiment_id
     return experiment_id
-
-
-def _inputs() -> Inputs:
-    inputs: Inputs = current_app.extensions["inputs"]
-    return inputs
-
-
-def _outputs() -> Outputs:
-    outputs: Outputs = current_app.extensions["outputs"]
-    return outputs
-
-
-def _results() -> Results:
-    results: Results = current_app.extensions["results"]
-    return results
-
-
-def _experiments() -> Experiments:
-    experiments: Experiments = current_app.extensions["experiments"]
-    return experiments

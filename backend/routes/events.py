@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, request
+from flask import Response, request
 from marshmallow import RAISE
 
-from backend.experiments import Experiments
 from backend.records import Transition
+from backend.routes import services
 from backend.schemas import EventsIn, transition_out
-from backend.streams import EVENT_STREAM, Streams, json_event, last_event_id
+from backend.streams import EVENT_STREAM, json_event, last_event_id
 from backend.transitions import Transitions
 
 WAIT_SECONDS = 1.0
@@ -31,8 +31,8 @@ blueprint = APIBlueprint("events", __name__, tag="Experiments")
 )
 def follow_transitions(query_data: dict[str, Any]) -> Response:
     """Follow every change of status; `Last-Event-ID` goes on after that one."""
-    experiments: Experiments = current_app.extensions["experiments"]
-    streams: Streams = current_app.extensions["streams"]
+    experiments = services.experiments()
+    streams = services.streams()
     seen = last_event_id(request)
     if seen is None:
         seen = experiments.transitions.now()

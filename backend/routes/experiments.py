@@ -4,15 +4,16 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, jsonify, request
+from flask import Response, jsonify, request
 from marshmallow import RAISE
 
 from backend import forms  # noqa: F401  (teaches the parser form-data)
 from backend.access import actor
-from backend.experiments import MODEL, Experiments, Outcome
+from backend.experiments import MODEL, Outcome
 from backend.lifecycle import Status
 from backend.list_schemas import PageIn, cursor_text
 from backend.records import Experiment, Parameters
+from backend.routes import services
 from backend.schemas import (
     DeleteIn,
     ExperimentDetailOut,
@@ -51,7 +52,9 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         created_after=query_data.get("created_after"),
         sort=query_data["sort"],
     )
-    page = _experiments().page(limit=limit + 1, after=query_data.get("after"), selection=selection)
+    page = services.experiments().page(
+        limit=limit + 1, after=query_data.get("after"), selection=selection
+    )
     response = jsonify([experiment_out(one) for one in page[:limit]])
     if len(page) > limit:
         after = cursor_text(selection.cursor(page[limit - 1]))
@@ -85,7 +88,9 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
     parameters = Parameters(
         MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
     )
-    outcome, experiment = _experiments().submit(fields["experiment_id"], parameters, by=actor())
+    outcome, experiment = services.experiments().submit(
+        fields["experiment_id"], parameters, by=actor()
+    )
     status, message = _MESSAGES[outcome]
     response = jsonify({"message": message} | experiment_out(experiment))
     response.status_code = status
@@ -98,7 +103,7 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
 @blueprint.doc(summary="Look at an experiment", responses=[404, 503])
 def show_experiment(experiment_id: str) -> Response:
     """Show an experiment with its progress, last metrics, diagnosis and history."""
-    experiments = _experiments()
+    experiments = services.experiments()
     experiment = experiments.get(experiment_id)
     metrics = experiments.last_metrics(experiment)
     history = [transition_out(one) for one in experiments.history(experiment)]
@@ -121,7 +126,7 @@ def show_experiment(experiment_id: str) -> Response:
 )
 def cancel_experiment(experiment_id: str) -> Response:
     """Ask a run to end. `status` becomes `cancelled`, or `succeeded` if it was quicker."""
-    experiment = _experiments().cancel(experiment_id, by=actor())
+    experiment = services.experiments().cancel(experiment_id, by=actor())
     response = jsonify(experiment_out(experiment))
     response.status_code = 200 if experiment.status is Status.CANCELLED else 202
     return response
@@ -132,7 +137,7 @@ def cancel_experiment(experiment_id: str) -> Response:
 @blueprint.doc(summary="Try a run again", responses=[404, 409, 502, 503, 507])
 def retry_experiment(experiment_id: str) -> Response:
     """Start a failed or cancelled run once more; it goes on from its checkpoint."""
-    response = jsonify(experiment_out(_experiments().retry(experiment_id, by=actor())))
+    response = jsonify(experiment_out(services.experiments().retry(experiment_id, by=actor())))
     response.status_code = 202
     return response
 
@@ -143,13 +148,8 @@ def retry_experiment(experiment_id: str) -> Response:
 @blueprint.doc(summary="Forget a run that has ended", responses=[404, 409, 503])
 def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[str, int]:
     """Forget a run; its output folder stays unless `outputs=true`."""
-    _experiments().delete(experiment_id, outputs=query_data["outputs"], by=actor())
+    services.experiments().delete(experiment_id, outputs=query_data["outputs"], by=actor())
     return "", 204
-
-
-def _experiments() -> Experiments:
-    experiments: Experiments = current_app.extensions["experiments"]
-    return experiments
 
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:

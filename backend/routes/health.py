@@ -1,12 +1,11 @@
 """Whether the server is well, for Kubernetes' probes and for Prometheus."""
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, jsonify
+from flask import Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from backend.experiments import Experiments
+from backend.routes import services
 from backend.schemas import StateOut
-from backend.telemetry import Telemetry
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
@@ -24,8 +23,7 @@ def healthz() -> Response:
 @blueprint.doc(summary="Readiness", responses=[503])
 def readyz() -> Response:
     """Answer once the database answers and has the schema that this version needs."""
-    experiments: Experiments = current_app.extensions["experiments"]
-    experiments.check_ready()
+    services.experiments().check_ready()
     return jsonify({"status": "ready"})
 
 
@@ -33,5 +31,4 @@ def readyz() -> Response:
 @blueprint.doc(summary="Numbers for Prometheus", responses={200: "In its text format"})
 def metrics() -> Response:
     """Count requests, submissions and open streams of all web workers, and runs by status."""
-    telemetry: Telemetry = current_app.extensions["telemetry"]
-    return Response(telemetry.text(), content_type=CONTENT_TYPE_LATEST)
+    return Response(services.telemetry().text(), content_type=CONTENT_TYPE_LATEST)

@@ -10,9 +10,9 @@ from flask import Response, current_app, request
 from marshmallow import RAISE
 from werkzeug.exceptions import ClientDisconnected
 
-from backend.inputs import Inputs
 from backend.refusals import InputTooLarge, UnknownFile
 from backend.result_schemas import InputIn, InputOut, input_out
+from backend.routes import services
 from backend.routes.downloads import send
 
 PIECE_BYTES = 256 * 1024
@@ -25,7 +25,7 @@ blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 @blueprint.doc(summary="List the data sets")
 def list_inputs() -> Response:
     """List the data sets in the input folder, sorted by name, at most 10,000."""
-    content = [input_out(entry) for entry in _inputs().entries()]
+    content = [input_out(entry) for entry in services.inputs().entries()]
     return Response(orjson.dumps(content), content_type="application/json")
 
 
@@ -42,7 +42,7 @@ def list_inputs() -> Response:
 )
 def download_input(name: str) -> Response:
     """Download a data set."""
-    file = _inputs().open(name)
+    file = services.inputs().open(name)
     if file is None:
         raise UnknownFile(name)
     return send(file, name)
@@ -68,7 +68,7 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
     if (request.content_length or 0) > limit:
         raise InputTooLarge(limit)
     request.max_content_length = limit + PIECE_BYTES  # the file's own limit comes first
-    entry, new = _inputs().write(
+    entry, new = services.inputs().write(
         name,
         _body(),
         max_bytes=limit,
@@ -94,8 +94,3 @@ def _body() -> Iterator[bytes]:
         yield piece
     if size < (request.content_length or 0):
         raise ClientDisconnected
-
-
-def _inputs() -> Inputs:
-    inputs: Inputs = current_app.extensions["inputs"]
-    return inputs

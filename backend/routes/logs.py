@@ -5,17 +5,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, request
+from flask import Response, request
 from marshmallow import RAISE
 
-from backend.experiments import Experiments
 from backend.log_lines import stands_for
 from backend.logs import Line
+from backend.routes import services
 from backend.schemas import LogIn
 from backend.streams import (
     EVENT_STREAM,
     TEXT,
-    Streams,
     event,
     json_event,
     last_event_id,
@@ -45,7 +44,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     With `Accept: text/event-stream` each line is an event whose id is the line's number, and
     `event: end` follows the last one; `Last-Event-ID` goes on after that line.
     """
-    experiments: Experiments = current_app.extensions["experiments"]
+    experiments = services.experiments()
     number, tail = query_data.get("attempt"), query_data.get("tail")
     if not (query_data["follow"] or wants_events(request)):
         experiment = experiments.get(experiment_id)
@@ -59,7 +58,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
         so_far = experiments.logs.read(experiment, attempt.number)
         after = max(0, sum(map(stands_for, so_far)) - tail)
     followed = experiments.logs.follow(experiment, attempt, after=after or 0)
-    streams: Streams = current_app.extensions["streams"]
+    streams = services.streams()
     if wants_events(request):
         return streams.answer(_events(followed, attempt.number), EVENT_STREAM)
     return streams.answer((line and line[1] + b"\n" for line in followed), TEXT)

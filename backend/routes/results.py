@@ -4,11 +4,10 @@ from typing import Any
 
 import orjson
 from apiflask import APIBlueprint
-from flask import Response, current_app, request
+from flask import Response, request
 from marshmallow import RAISE
 
 from backend.comparison import compare
-from backend.experiments import Experiments
 from backend.list_schemas import CompareIn, ComparisonOut
 from backend.outputs import Outputs
 from backend.refusals import TooManyFiles, UnknownFile
@@ -20,7 +19,7 @@ from backend.result_schemas import (
     FilesOut,
     file_out,
 )
-from backend.results import Results
+from backend.routes import services
 from backend.routes.downloads import send, send_zip
 from backend.schemas import experiment_out
 
@@ -44,8 +43,8 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     A line that is not finished comes with the next call. With an `ETag`, a poll that finds nothing
     new costs next to nothing.
     """
-    results: Results = current_app.extensions["results"]
-    experiment = _experiments().get(experiment_id)
+    results = services.results()
+    experiment = services.experiments().get(experiment_id)
     response = Response(content_type="application/json")
     version = results.version(experiment_id)
     response.set_etag(f"{version}-{experiment.attempt}-{experiment.status}")
@@ -132,8 +131,8 @@ def download_files(experiment_id: str) -> Response:
 def compare_experiments(query_data: dict[str, Any]) -> Response:
     """Show up to 20 experiments with their parameters, what they came to, and their curves."""
     ids = list(dict.fromkeys([*filter(None, query_data["ids"]), *query_data["id"]]))
-    experiments = _experiments().get_all(ids)
-    epochs, outcomes = compare(current_app.extensions["results"], ids, query_data["max_points"])
+    experiments = services.experiments().get_all(ids)
+    epochs, outcomes = compare(services.results(), ids, query_data["max_points"])
     content = {
         "epoch": epochs,
         "experiments": [
@@ -153,11 +152,5 @@ def compare_experiments(query_data: dict[str, Any]) -> Response:
 
 def _outputs_of(experiment_id: str) -> Outputs:
     """Give the folders, once it is sure that there is such an experiment."""
-    _experiments().get(experiment_id)
-    outputs: Outputs = current_app.extensions["outputs"]
-    return outputs
-
-
-def _experiments() -> Experiments:
-    experiments: Experiments = current_app.extensions["experiments"]
-    return experiments
+    services.experiments().get(experiment_id)
+    return services.outputs()

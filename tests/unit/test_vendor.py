@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ["backend/static/vendor/uplot", "tests/browser/vendor/axe-core"]
+FOLDERS = [
+    "backend/static/vendor/swagger-ui",
+    "backend/static/vendor/uplot",
+    "tests/browser/vendor/axe-core",
+]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
