@@ -382,7 +382,7 @@ def test_a_submission_during_which_the_database_is_restarted(house, request, sur
 def test_an_answer_of_the_api_server_that_is_lost(
     house, kubernetes, monkeypatch, asked, verb, steps, fault
 ):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 3.0))
     house.submit(["a"]) if asked is CANCEL else house.ended(["a"])
     kubernetes.fail(verb, "jobs", fault)
 

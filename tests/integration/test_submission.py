@@ -20,7 +20,7 @@ PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 3.0))
     monkeypatch.setattr(reconciler, "SUBMIT_GRACE", timedelta(0))
 
 
