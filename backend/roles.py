@@ -1,5 +1,6 @@
 """What a process can be: web, reconcile, migrate, rebuild; and what all of them do first."""
 
+import gc
 import logging
 import os
 import signal
@@ -69,6 +70,19 @@ def check_addresses(settings: Settings, *variables: str) -> None:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotStart(f"{variable}: {address} cannot be used: {reason}.") from error
+
+
+def import_what_is_shared(settings: Settings) -> None:
+    """Import what web and reconcile both need, so that they share its memory once forked.
+
+    The garbage collector is kept from what it would write into, and so make each one's own.
+    """
+    import backend.app
+    import backend.reconciler
+
+    if settings.launcher == "kubernetes":
+        import backend.launchers.kubernetes  # noqa: F401
+    gc.freeze()
 
 
 def web(settings: Settings) -> None:

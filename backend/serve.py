@@ -35,8 +35,7 @@ def serve(settings: Settings, run: Callable[[Callable[[], None]], int]) -> int:
     Returns:
         The exit code of a role that ended on its own, 0 if it was stopped.
     """
-    import backend.app  # noqa: F401  (imported once, shared by both)
-
+    roles.import_what_is_shared(settings)
     roles.check_addresses(settings, *ADDRESSES.values())
     supervisor = _Supervisor(settings, run)
     code = supervisor.supervise()

@@ -3,13 +3,12 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
 import urllib3
-from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from backend.launchers import job_manifest, job_status, kubernetes_logs
@@ -24,9 +23,19 @@ from backend.launchers.base import (
 )
 from backend.launchers.diagnosis import quota_exceeded, quote
 from backend.launchers.job_status import Surroundings
+from backend.launchers.kubernetes_api import (
+    EVENTS,
+    JOB,
+    JOBS,
+    NODE,
+    POD,
+    POD_LOG,
+    PODS,
+    KubernetesApi,
+)
 from backend.launchers.kubernetes_logs import PodLogs
 from backend.launchers.kubernetes_watch import Watch, Watcher
-from backend.settings import SERVICE_ACCOUNT, Settings, SettingsError
+from backend.settings import Settings
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server
 RELOOK_SECONDS = 5.0  # what waits without a reason is looked at again: events wake no watch
@@ -40,9 +49,7 @@ class KubernetesLauncher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._api = client.ApiClient(_configuration())
-        self._batch = client.BatchV1Api(self._api)
-        self._core = client.CoreV1Api(self._api)
+        self._api = KubernetesApi(settings.job_namespace)
         self._watcher: Watcher | None = None
         self._waiting: frozenset[str] = frozenset()  # without a reason: an event may tell it
         self._next_relook = 0.0
@@ -57,9 +64,8 @@ class KubernetesLauncher:
     def submit(self, job: Job) -> str:
         """Create the Job; one of the same name and run that is there already is adopted."""
         name = str(job["metadata"]["name"])
-        namespace = self._settings.job_namespace
         try:
-            self._call(self._batch.create_namespaced_job, namespace, body=job)
+            self._call("POST", JOBS, body=job)
         except ApiException as error:
             if error.status != 409:
                 raise _refusal(error) from error
@@ -94,9 +100,7 @@ class KubernetesLauncher:
     def changes(self, timeout: float) -> frozenset[str] | None:
         """Wait until the API server tells of a change among our Jobs and pods."""
         if self._watcher is None:
-            space, ours = self._settings.job_namespace, job_manifest.SELECTOR
-            jobs = partial(self._batch.list_namespaced_job, space, label_selector=ours)
-            pods = partial(self._core.list_namespaced_pod, space, label_selector=ours)
+            jobs, pods = partial(self._list_ours, JOBS), partial(self._list_ours, PODS)
             self._watcher = Watcher([Watch(jobs, _name), Watch(pods, _job_of)])
         changed = self._watcher.wait(timeout)
         if changed is None or time.monotonic() < self._next_relook:
@@ -107,33 +111,21 @@ class KubernetesLauncher:
     def cancel(self, handle: str) -> None:
         """Delete the Job; the garbage collector ends its pods."""
         try:
-            self._call(
-                self._batch.delete_namespaced_job,
-                handle,
-                self._settings.job_namespace,
-                propagation_policy="Background",
-            )
+            self._call("DELETE", JOB, handle, query={"propagationPolicy": "Background"})
         except ApiException as error:
             if error.status != 404:
                 raise _unavailable(error) from error
 
     def forget(self, run: Run) -> None:
         """Delete the Job with its pods, if it is the one that was made for this run."""
-        namespace = self._settings.job_namespace
         try:
-            job = self._object(self._batch.read_namespaced_job, run.handle, namespace)
+            job = self._object(JOB, run.handle)
             if (job["metadata"].get("annotations") or {}).get(job_manifest.UID) != run.uid:
                 return
             # A Job of the same name that was made in between has another uid: 409.
-            self._call(
-                self._batch.delete_namespaced_job,
-                run.handle,
-                namespace,
-                body={
-                    "propagationPolicy": "Background",
-                    "preconditions": {"uid": job["metadata"]["uid"]},
-                },
-            )
+            same = {"uid": job["metadata"]["uid"]}
+            options = {"propagationPolicy": "Background", "preconditions": same}
+            self._call("DELETE", JOB, run.handle, body=options)
         except ApiException as error:
             if error.status not in (404, 409):
                 raise _unavailable(error) from error
@@ -145,10 +137,8 @@ class KubernetesLauncher:
         self._api.close()
 
     def _all(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        namespace, selector = self._settings.job_namespace, job_manifest.SELECTOR
-        pods = self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
-        jobs = self._items(self._batch.list_namespaced_job, namespace, label_selector=selector)
-        return pods, jobs
+        ours = {"labelSelector": job_manifest.SELECTOR}
+        return self._items(PODS, ours), self._items(JOBS, ours)
 
     def _some(self, handles: Collection[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Read each of the Jobs, and list the pods of all.
@@ -157,71 +147,51 @@ class KubernetesLauncher:
         every pod of the namespace; it is asked to be as new as the watch (Kubernetes documentation,
         API Concepts, Resource versions).
         """
-        namespace = self._settings.job_namespace
         version = self._watcher.watches[1].version if self._watcher else None
-        pods = self._items(
-            self._core.list_namespaced_pod,
-            namespace,
-            label_selector=f"job-name in ({','.join(handles)})",
-            **({"resource_version": version} if version else {}),
-        )
+        query = {"labelSelector": f"job-name in ({','.join(handles)})"}
+        pods = self._items(PODS, query | ({"resourceVersion": version} if version else {}))
         jobs = []
         for handle in handles:
             try:
-                jobs.append(self._object(self._batch.read_namespaced_job, handle, namespace))
+                jobs.append(self._object(JOB, handle))
             except ApiException as error:
                 if error.status != 404:
                     raise
         return pods, jobs
 
     def _pods_of(self, handle: str) -> list[dict[str, Any]]:
-        namespace, selector = self._settings.job_namespace, f"job-name={handle}"
         try:
-            return self._items(self._core.list_namespaced_pod, namespace, label_selector=selector)
+            return self._items(PODS, {"labelSelector": f"job-name={handle}"})
         except ApiException as error:
             raise _unavailable(error) from error
 
     def _pod(self, name: str) -> dict[str, Any] | None:
         try:
-            return self._object(self._core.read_namespaced_pod, name, self._settings.job_namespace)
+            return self._object(POD, name)
         except ApiException as error:
             if error.status == 404:
                 return None
             raise _unavailable(error) from error
 
     def _log(self, pod: str) -> bytes:
-        namespace = self._settings.job_namespace
         try:
-            return self._call(self._core.read_namespaced_pod_log, pod, namespace, timestamps=True)
+            return self._call("GET", POD_LOG, pod, query={"timestamps": "true"})
         except ApiException as error:
             if error.status in (400, 404):  # 400: the container has not started
                 return b""
             raise _unavailable(error) from error
 
     def _open_log(self, pod: str, since: str | None) -> urllib3.BaseHTTPResponse | None:
-        """Follow a pod's log; the client's own method does not know `sinceTime`."""
-        query = [("follow", "true"), ("timestamps", "true")]
-        query += [("sinceTime", since)] if since else []
-        request = self._api.param_serialize(
-            method="GET",
-            resource_path="/api/v1/namespaces/{namespace}/pods/{name}/log",
-            path_params={"namespace": self._settings.job_namespace, "name": pod},
-            query_params=query,
-            header_params={"Accept": "*/*"},
-            auth_settings=["BearerToken"],
-        )
+        query = {"follow": "true", "timestamps": "true"} | ({"sinceTime": since} if since else {})
         timeout = (TIMEOUT[0], kubernetes_logs.SILENCE_SECONDS)
         try:
-            answer = self._api.call_api(*request, _request_timeout=timeout)
+            return self._api.request("GET", POD_LOG, pod, query=query, timeout=timeout)
         except urllib3.exceptions.HTTPError as error:
             raise _no_answer(error) from error
-        if answer.status == 200:
-            stream: urllib3.BaseHTTPResponse = answer.response
-            return stream
-        answer.response.close()
-        if answer.status in (400, 404):
-            return None
-        raise _unavailable(ApiException(status=answer.status, reason=answer.reason))
+        except ApiException as error:
+            if error.status in (400, 404):
+                return None
+            raise _unavailable(error) from error
 
     def _adopt(self, name: str, uid: str) -> None:
         """Accept the Job that has our name already if it was made for the same run.
@@ -231,7 +201,7 @@ class KubernetesLauncher:
                 when somebody deletes it.
         """
         try:
-            job = self._object(self._batch.read_namespaced_job, name, self._settings.job_namespace)
+            job = self._object(JOB, name)
         except ApiException as error:
             raise _unavailable(error) from error  # 404: deleted since; the next try creates it
         annotations = job["metadata"].get("annotations") or {}
@@ -248,10 +218,7 @@ class KubernetesLauncher:
         """List the warnings of the namespace; none if we may not."""
         try:
             return self._items(
-                self._core.list_namespaced_event,
-                self._settings.job_namespace,
-                field_selector="type=Warning",
-                limit=MAX_WARNINGS,
+                EVENTS, {"fieldSelector": "type=Warning", "limit": str(MAX_WARNINGS)}
             )
         except ApiException as error:
             if error.status == 403:  # a Role of an older version of yaml/setup/3_crb.yaml
@@ -260,22 +227,26 @@ class KubernetesLauncher:
 
     def _node_is_ready(self, name: str) -> bool:
         try:
-            node = self._object(self._core.read_node, name)
+            node = self._object(NODE, name)
         except ApiException as error:
             return bool(error.status != 404)  # gone is not ready; not allowed to look tells nothing
         conditions = (node.get("status") or {}).get("conditions") or []
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
-    def _items(
-        self, method: Callable[..., Any], *args: str, **options: str | int
-    ) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self._object(method, *args, **options)["items"]
+    def _list_ours(
+        self, path: str, query: Mapping[str, str], timeout: tuple[float, float]
+    ) -> urllib3.BaseHTTPResponse:
+        query = {**query, "labelSelector": job_manifest.SELECTOR}
+        return self._api.request("GET", path, query=query, timeout=timeout)
+
+    def _items(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._object(path, query=query)["items"]
         return items
 
     def _object(
-        self, method: Callable[..., Any], *args: str, **options: str | int
+        self, path: str, name: str = "", query: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        content = self._call(method, *args, **options)
+        content = self._call("GET", path, name, query=query)
         try:
             found = json.loads(content)
         except ValueError as error:  # a proxy's page
@@ -284,17 +255,15 @@ class KubernetesLauncher:
             raise _no_answer(ValueError(f"it answers {quote(repr(found))}"))
         return found
 
-    def _call(self, method: Callable[..., Any], *args: str, **options: Any) -> bytes:
-        """Call the API server: the raw body back, always with a time limit.
+    def _call(self, method: str, path: str, name: str = "", **options: Any) -> bytes:
+        """Call the API server: the whole body of its answer.
 
         Raises:
             LauncherUnavailable: it does not answer.
             ApiException: it answers with an error.
         """
         try:
-            response = method(*args, _preload_content=False, _request_timeout=TIMEOUT, **options)
-            body: bytes = response.data
-            return body
+            return self._api.request(method, path, name, timeout=TIMEOUT, **options).data
         except urllib3.exceptions.HTTPError as error:
             raise _no_answer(error) from error
         except ApiException as error:
@@ -309,20 +278,6 @@ def _name(job: dict[str, Any]) -> str:
 
 def _job_of(pod: dict[str, Any]) -> str:
     return str((pod["metadata"].get("labels") or {}).get("job-name", ""))
-
-
-def _configuration() -> client.Configuration:
-    configuration = client.Configuration()
-    if SERVICE_ACCOUNT.is_dir():
-        config.load_incluster_config(client_configuration=configuration)
-    else:
-        try:
-            config.load_kube_config(client_configuration=configuration)
-        except config.ConfigException as error:
-            raise SettingsError([f"KUBECONFIG names no usable cluster: {error}"]) from error
-    # A create that timed out is resolved by looking, not by sending it again unseen.
-    configuration.retries = False
-    return configuration
 
 
 def _no_answer(error: Exception) -> LauncherUnavailable:

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import urllib3
@@ -22,7 +22,7 @@ LONGEST_PAUSE = 2.0
 
 log = logging.getLogger(__name__)
 
-List = Callable[..., Any]
+List = Callable[[Mapping[str, str], tuple[float, float]], urllib3.BaseHTTPResponse]
 
 
 class Watch:
@@ -33,7 +33,7 @@ class Watch:
     """
 
     def __init__(self, listing: List, job_of: Callable[[dict[str, Any]], str]) -> None:
-        """Watch what `listing` lists, a call of the client that takes its keywords.
+        """Watch what `listing` lists, which takes a query and a time limit.
 
         `job_of` names the Job that one of the objects belongs to.
         """
@@ -42,18 +42,14 @@ class Watch:
 
     def begin(self) -> None:
         """Let the watch begin now; what happened before, it does not tell."""
-        answer = self._listing(limit=1, _preload_content=False, _request_timeout=(2, 10))
+        answer = self._listing({"limit": "1"}, (2, 10))
         self.version = json.loads(answer.data)["metadata"]["resourceVersion"]
 
     def follow(self, tell: Callable[[str], None]) -> None:
         """Tell the name of every Job that something changes of, for WATCH_SECONDS at most."""
-        stream = self._listing(
-            watch=True,
-            resource_version=self.version,
-            timeout_seconds=WATCH_SECONDS,
-            _preload_content=False,
-            _request_timeout=(2, WATCH_SECONDS + 10),
-        )
+        query = {"watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
+        query |= {"resourceVersion": self.version} if self.version else {}
+        stream = self._listing(query, (2, WATCH_SECONDS + 10))
         try:
             for line in stream:
                 event = json.loads(line)

@@ -13,8 +13,6 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from backend.store.connection import CONNECT_SECONDS, ServerConnection
-
 ANSWER_SECONDS = 10  # a long list, a lock that somebody holds
 POOL_SECONDS = 2
 POOL_SIZE = 8  # threads of one web worker
@@ -87,6 +85,9 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    # Its driver and cryptography take 8 MB, which SQLite does not need.
+    from backend.store.connection import CONNECT_SECONDS, ServerConnection
+
     engine = create_engine(
         url,
         pool_pre_ping=True,
@@ -101,7 +102,9 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
             "write_timeout": answer_seconds,
         },
     )
-    event.listen(engine, "do_connect", _connect)
+    event.listen(
+        engine, "do_connect", lambda _, __, args, options: ServerConnection(*args, **options)
+    )
     return engine
 
 
@@ -146,10 +149,6 @@ def unavailable(error: DBAPIError) -> StoreUnavailable:
 def _error_code(error: DBAPIError) -> int | None:
     arguments = getattr(error.orig, "args", ())
     return arguments[0] if arguments and isinstance(arguments[0], int) else None
-
-
-def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> ServerConnection:
-    return ServerConnection(*arguments, **options)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
