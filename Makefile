@@ -33,7 +33,7 @@ lint: $(VENV)/.dev ## every static check
 image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
 	@./build.sh
 
-bench: $(VENV)/.dev ## measure, and print the figures of docs/performance.md
+bench: $(VENV)/.bench ## measure, and write docs/performance.md (QUICK=1: in two minutes)
 	@$(BIN)/python -m bench.run
 
 openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection anew
@@ -56,4 +56,8 @@ $(VENV)/.run: $(VENV)/bin/python $(LOCKS)
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "Installing the test tools into $(VENV) (once) ..."
 	@$(PIP) install -r requirements-dev.lock $(addprefix -r ,$(LOCKS))
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
+	@$(PIP) install -r requirements-bench.lock $(addprefix -r ,requirements-dev.lock $(LOCKS))
 	@touch $@

@@ -1,6 +1,4 @@
-"""Results: the poll of a long curve, and pages of a long list, without HTTP.
-
-    python -m bench.results
+"""The poll of a long curve, without HTTP.
 
 Processor time, so that other work on the machine counts less.
 """
@@ -11,114 +9,98 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import orjson
-from sqlalchemy import URL, create_engine, insert
 
 from backend.outputs import METRICS_FILE, Outputs
 from backend.results import Results
-from backend.store.pages import Selection
-from backend.store.queries import Store
-from backend.store.tables import experiment
+from bench.figures import Growth, Row
 
 EPOCHS = 100_000
-EXPERIMENTS = 100_000
+NEW_EPOCHS = 10  # between two polls
+LENGTHS = (1000, 10_000, 100_000, 1_000_000)
 ROUNDS = 9
-BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+GOAL_MILLISECONDS = 20
 
-Row = tuple[str, str, str]
+
+class Run:
+    """A run of three metrics, whose curve grows."""
+
+    def __init__(self, folder: str, epochs: int) -> None:
+        """Write so many epochs."""
+        self._file = Path(folder, "run", METRICS_FILE)
+        self._file.parent.mkdir()
+        self._chance = random.Random(0)
+        self._epochs = 0
+        self.write(epochs)
+        self.results = Results(Outputs(Path(folder)))
+
+    def write(self, epochs: int = NEW_EPOCHS) -> None:
+        """Write so many more epochs."""
+        with self._file.open("a") as out:
+            for epoch in range(self._epochs + 1, self._epochs + 1 + epochs):
+                row = {name: self._chance.random() for name in ("loss", "val_loss", "seconds")}
+                out.write(json.dumps({"epoch": epoch} | row) + "\n")
+        self._epochs += epochs
+
+    def poll(self, **options: int) -> bytes:
+        """Read the curve as the route does."""
+        curve = self.results.curve("run", **options)
+        return orjson.dumps([curve.epochs, curve.series])
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure one line after the other."""
+    """Measure one line after the other; `quick` takes no less, it is quick."""
     with tempfile.TemporaryDirectory() as folder:
-        yield from curve_rows(Path(folder))
-    with tempfile.TemporaryDirectory() as folder:
-        yield from list_rows(Path(folder), EXPERIMENTS // 10 if quick else EXPERIMENTS)
+        run = Run(folder, EPOCHS)
+
+        def row(what: str, figure: float) -> Row:
+            goal, met = f"< {GOAL_MILLISECONDS} ms", figure < GOAL_MILLISECONDS
+            return Row(f"{EPOCHS:,} epochs, {what}", f"{figure:.1f} ms", goal=goal, met=met)
+
+        yield row("500 points, first poll", milliseconds(lambda: run.poll(max_points=500), 1))
+        later = partial(run.poll, max_points=500)
+        yield row("500 points, 10 epochs later", milliseconds(later, before=run.write))
+        new = partial(run.poll, since_epoch=EPOCHS)
+        yield row("only what is new", milliseconds(new, before=run.write))
+        yield row("unchanged (304)", milliseconds(lambda: run.results.version("run")))
+        yield Row(f"{EPOCHS:,} epochs, whole", f"{milliseconds(run.poll):.1f} ms")
 
 
-def curve_rows(folder: Path) -> Iterator[Row]:
-    """Measure polls of a curve of three metrics."""
-    (folder / "run").mkdir()
-    chance = random.Random(0)
-    file = folder / "run" / METRICS_FILE
-
-    def write(first: int, number: int) -> None:
-        with file.open("a") as out:
-            for epoch in range(first, first + number):
-                row = {name: chance.random() for name in ("loss", "val_loss", "seconds")}
-                out.write(json.dumps({"epoch": epoch} | row) + "\n")
-
-    write(1, EPOCHS)
-    results = Results(Outputs(folder))
-    epochs = iter(range(EPOCHS + 1, EPOCHS + 1 + 100 * ROUNDS, 10))
-
-    def poll(**options: int) -> bytes:
-        curve = results.curve("run", **options)
-        return orjson.dumps([curve.epochs, curve.series])
-
-    def poll_new(**options: int) -> Callable[[], bytes]:
-        def measured() -> bytes:
-            write(next(epochs), 10)
-            return poll(**options)
-
-        return measured
-
-    what = f"metrics of a run of {EPOCHS:,} epochs"
-    yield f"{what}, 500 points, first poll", milliseconds(lambda: poll(max_points=500), 1), ""
-    later = milliseconds(poll_new(max_points=500))
-    yield f"{what}, 500 points, 10 epochs later", later, "< 20 ms"
-    new = milliseconds(poll_new(since_epoch=EPOCHS))
-    yield f"{what}, only what is new", new, "< 20 ms"
-    yield f"{what}, unchanged (304)", milliseconds(lambda: results.version("run")), "< 20 ms"
-    yield f"{what}, whole", milliseconds(poll), ""
-
-
-def list_rows(folder: Path, number: int) -> Iterator[Row]:
-    """Measure pages of a list in SQLite."""
-    url = URL.create("sqlite", database=str(folder / "experiments.sqlite3"))
-    store = Store(url)
-    store.prepare()
-    with create_engine(url).begin() as connection:
-        connection.execute(insert(experiment), [values(one) for one in range(number)])
-    for sort, statuses in (("-created_at", []), ("-updated_at", ["running", "failed"])):
-        selection = Selection(sort=sort, statuses=statuses)
-        of = f" of {' and '.join(statuses)}" if statuses else ""
-        figure = milliseconds(partial(store.page, limit=100, selection=selection))
-        yield f"100 of {number:,} experiments by `{sort}`{of}", figure, ""
-    store.close()
-
-
-def values(number: int) -> dict[str, object]:
-    """Make up an experiment."""
-    at = BEGIN + timedelta(seconds=number)
-    return {
-        "experiment_id": f"run {number}",
-        "uid": f"{number:032}",
-        "model": "autoencoder",
-        "learning_rate": 0.001,
-        "epoch": 20,
-        "status": "failed" if number % 10 == 0 else "succeeded",
-        "attempt": 1,
-        "job": f"autoencoder-{number}",
-        "created_at": at,
-        "updated_at": at + timedelta(seconds=number * 7919 % 100_000),
+def growths(quick: bool) -> Iterator[Growth]:
+    """Measure polls of shorter and longer curves."""
+    series: dict[str, list[tuple[float, float]]] = {
+        "500 points, first poll": [],
+        "500 points, 10 epochs later": [],
+        "whole": [],
     }
+    first, later, whole = series.values()
+    for length in LENGTHS[:-1] if quick else LENGTHS:
+        with tempfile.TemporaryDirectory() as folder:
+            run = Run(folder, length)
+            poll = partial(run.poll, max_points=500)
+            first.append((length, milliseconds(poll, 1)))
+            later.append((length, milliseconds(poll, before=run.write)))
+            whole.append((length, milliseconds(run.poll, 3)))
+    title = "A run's curve: GET /experiments/{id}/metrics"
+    yield Growth("metrics", title, "epochs, of three metrics", "milliseconds of processor", series)
 
 
-def milliseconds(work: Callable[[], object], rounds: int = ROUNDS) -> str:
-    """Give the median processor time of some rounds."""
+def how(quick: bool) -> str:
+    """Say how it is measured."""
+    return f"Processor time without HTTP, medians of {ROUNDS}; a first poll happens once."
+
+
+def milliseconds(
+    work: Callable[[], object], rounds: int = ROUNDS, before: Callable[[], None] = lambda: None
+) -> float:
+    """Give the median processor time of some rounds, each after `before`."""
     times = []
     for _ in range(rounds):
-        before = time.process_time()
+        before()
+        begin = time.process_time()
         work()
-        times.append(time.process_time() - before)
-    return f"{1000 * statistics.median(times):.1f} ms"
-
-
-if __name__ == "__main__":
-    for row in rows(quick=False):
-        print(f"{row[0]:<70} {row[1]:<12} goal {row[2]}", flush=True)
+        times.append(time.process_time() - begin)
+    return 1000 * statistics.median(times)

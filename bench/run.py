@@ -1,101 +1,131 @@
 """`make bench`: measure everything, print one table, write it into docs/performance.md.
 
-QUICK=1 takes fewer rounds. KUBECONFIG adds the lines that need a cluster.
+    python -m bench.run [SECTION ...]
+
+QUICK=1 takes fewer rounds. LAB (a folder with a program `mysql`) adds what needs MySQL, KUBECONFIG
+what needs a cluster; what is left out is named.
 """
 
-import datetime
-import json
+import argparse
 import os
-import platform
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
-from bench import reconcile, results, server
+from bench import page, plots
+from bench.figures import Growth, Row
+from bench.machine import machine, versions
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
-
-Row = tuple[str, str, str]
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+WIDTHS = (62, 34, 34, 6, 16, 6)
 
 
-def main() -> None:
-    """Run the suite."""
+@dataclass(frozen=True)
+class Section:
+    """One part of the page.
+
+    Attributes:
+        name: Its module in `bench`, and its markers in the page.
+        needs: Variables without which there is nothing to measure on.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+    def lacks(self) -> list[str]:
+        """Name the variables that are not set."""
+        return [name for name in self.needs if name not in os.environ]
+
+
+SECTIONS = (
+    Section("server"),
+    Section("listing"),
+    Section("dashboard"),
+    Section("results"),
+    Section("logs"),
+    Section("trainer"),
+    Section("local_start"),
+    Section("submission", ("KUBECONFIG", "LAB")),
+    Section("endurance"),
+    Section("reconcile", ("KUBECONFIG",)),
+)
+
+
+def main() -> int:
+    """Run the suite.
+
+    Returns:
+        1 if a section could not be measured; the page keeps what it says of it.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    names = [section.name for section in SECTIONS]
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(names)}; all if none is named")
+    wanted = parser.parse_args().section
+    if unknown := set(wanted) - set(names):
+        parser.error(f"not known: {', '.join(sorted(unknown))}. There are {', '.join(names)}.")
+    failed = []
+    write("machine", f"{machine()}\n{versions()}\n")
+    for section in SECTIONS:
+        if wanted and section.name not in wanted:
+            continue
+        if lacks := section.lacks():
+            print(f"\n{section.name}: left out, it needs {' and '.join(lacks)}", flush=True)
+            continue
+        try:
+            measure(section.name)
+        except Exception:
+            traceback.print_exc()
+            failed.append(section.name)
+    if failed:
+        print(f"\nnot measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measure(name: str) -> None:
+    """Measure a section, print it as it goes, and write it into the page."""
     quick = os.environ.get("QUICK") == "1"
-    rows: list[Row] = []
-    for row in measure(quick):
-        print(f"{row[0]:<58} {row[1]:<34} goal {row[2]}", flush=True)
-        rows.append(row)
-    text = PAGE.read_text()
-    head, _, rest = text.partition(BEGIN)
-    PAGE.write_text(head + BEGIN + table(rows) + END + rest.partition(END)[2])
+    module = import_module(f"bench.{name}")
+    print(f"\n{name}")
+    begin = datetime.now(UTC)
+    rows = list(printed(module.rows(quick)))
+    growths = list(drawn(module.growths(quick))) if hasattr(module, "growths") else []
+    how = module.how(quick) if hasattr(module, "how") else ""
+    write(name, page.section(rows, growths, taken(how, begin, quick=quick)))
 
 
-def measure(quick: bool) -> Iterator[Row]:
-    """Measure one line after the other."""
-    ratio, ours, bare = server.hello_ratio(quick)
-    yield (
-        "`GET /` against a bare Flask route, same gunicorn",
-        f"{ratio:.2f} ({ours:,.0f} and {bare:,.0f} requests/s)",
-        ">= 0.9",
-    )
-    for role in ("web", "serve"):
-        yield (
-            f"start to ready, `{role}`, migrated SQLite",
-            f"{server.start_seconds(role, quick):.2f} s",
-            "<= 2 s",
-        )
-    size, processes = server.idle_megabytes()
-    yield (
-        "idle memory (PSS), web with 2 workers + reconcile, local runs",
-        f"{size:.0f} MB in {processes} processes",
-        "< 160 MB",
-    )
-    if "KUBECONFIG" in os.environ:
-        cluster = {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "autoencoder"}
-        size, processes = server.idle_megabytes(cluster)
-        yield (
-            "idle memory (PSS), the same, Kubernetes",
-            f"{size:.0f} MB in {processes} processes",
-            "< 230 MB",
-        )
-        yield from reconcile.rows(quick)
-    yield from results.rows(quick)
-    yield from trainer_rows(quick)
-    before = time.perf_counter()
-    demo = [sys.executable, str(ROOT / "tools" / "demo.py")]
-    subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
-    yield "`make demo`, once installed", f"{time.perf_counter() - before:.1f} s", "< 90 s"
+def printed(rows: Iterable[Row]) -> Iterator[Row]:
+    """Print lines of the table as they come."""
+    for row in rows:
+        print(*map(str.ljust, page.cells(row), WIDTHS), flush=True)
+        yield row
 
 
-def trainer_rows(quick: bool) -> Iterator[Row]:
-    """Measure an epoch of the trainer; `trainer.py` says against what."""
-    command = [sys.executable, str(ROOT / "bench" / "trainer.py"), "--json"]
-    command += ["--rounds", "2" if quick else "7"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    for data, contenders in json.loads(text).items():
-        for name, figures in contenders.items():
-            faster, epoch = figures["trainer_is_faster_by"], figures["epoch_ms"]
-            if name == "trainer":
-                yield f"an epoch of the trainer, {data}", f"{epoch:.1f} ms", ""
-            else:
-                goal = ">= 1.3" if name == "dataloader" else ""
-                what = f"the same network by `{name}`, {data}: how much slower"
-                yield what, f"{faster:.2f} ({epoch:.1f} ms)", goal
+def drawn(growths: Iterable[Growth]) -> Iterator[Growth]:
+    """Print and draw how costs grow as they come."""
+    for growth in growths:
+        print(f"{growth.title}: {growth.cost} against {growth.work}")
+        for name, points in growth.series.items():
+            shown = ", ".join(f"{work:g}: {cost:.4g}" for work, cost in points)
+            print(f"  {name}: {shown}", flush=True)
+        plots.keep(growth)
+        yield growth
 
 
-def table(rows: list[Row]) -> str:
-    """Write the rows, and what they were taken on, as Markdown."""
-    lines = ["| what | figure | goal |", "|---|---|---|"]
-    lines += [f"| {what} | {figure} | {goal} |" for what, figure, goal in rows]
-    today = datetime.datetime.now(datetime.UTC).date()
-    lines += ["", f"Taken {today} with {os.cpu_count()} cores, {platform.platform()},"]
-    lines += [f"Python {platform.python_version()}.", ""]
-    return "\n".join(lines)
+def taken(how: str, begin: datetime, *, quick: bool) -> str:
+    """Say how and when a section was measured."""
+    end = datetime.now(UTC)
+    when = f"Taken {begin:%Y-%m-%d}, {begin:%H:%M} to {end:%H:%M} UTC"
+    return f"{how} {when}{' with QUICK=1, in fewer rounds' if quick else ''}.".lstrip()
+
+
+def write(name: str, content: str) -> None:
+    """Put something between its markers in the page."""
+    PAGE.write_text(page.replaced(PAGE.read_text(), name, content))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

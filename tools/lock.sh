@@ -9,3 +9,5 @@ compile() {
 }
 compile --output-file=requirements.lock requirements.txt
 compile --constraint=requirements.lock --output-file=requirements-dev.lock requirements-dev.txt
+compile --constraint=requirements-dev.lock --output-file=requirements-bench.lock \
+  requirements-bench.txt
