@@ -36,15 +36,14 @@ class Archive:
         """Work on these."""
         self._store, self._outputs = store, outputs
 
-    def begin(self, experiment: Experiment) -> None:
+    def begin(self, experiment: Experiment, history: list[Transition]) -> None:
         """Write run.json of a run that is about to be started; make its folder if needed.
 
         Raises:
             FolderTaken: the folder is another run's.
             OSError: it cannot be written.
         """
-        record = run_file.render(experiment, self.history(experiment.experiment_id))
-        self._outputs.write_run(experiment.experiment_id, record)
+        self._outputs.write_run(experiment.experiment_id, run_file.render(experiment, history))
         self._outputs.remember(experiment.experiment_id)
 
     def keep(self, experiment: Experiment) -> Experiment | None:
@@ -55,15 +54,18 @@ class Archive:
         """
         written = None
         # Of several that write, the last one sees what the others have changed.
-        while (now := self._find(experiment)) and now != written:
-            record = run_file.render(now, self.history(now.experiment_id))
+        while (found := self.find(experiment.experiment_id)) and found != written:
+            now, history = found
+            if now.uid != experiment.uid:
+                return None
             try:
+                record = run_file.render(now, history)
                 self._outputs.write_run(now.experiment_id, record, make_folder=False)
             except (OSError, FolderTaken) as error:
                 log.warning("run.json of %r cannot be written: %r", now.experiment_id, error)
                 return now
-            written = now
-        return now
+            written = found
+        return found[0] if found else None
 
     def keep_last_changed(self, number: int) -> None:
         """Keep the `number` that were changed last: who did it may have been killed before."""
@@ -78,6 +80,14 @@ class Archive:
         """
         word = {"uid": experiment.uid, "forgotten_at": to_text(datetime.now(UTC))}
         self._outputs.write_forgotten(experiment.experiment_id, word)
+
+    def find(self, experiment_id: str) -> tuple[Experiment, list[Transition]] | None:
+        """Find an experiment and its changes of status, oldest first, both as of one moment."""
+        found = self._store.with_history(experiment_id)
+        if found is None:
+            return None
+        columns, steps = found
+        return Experiment.from_columns(columns), [Transition(**step) for step in steps]
 
     def history(self, experiment_id: str) -> list[Transition]:
         """List an experiment's changes of status, oldest first."""
@@ -186,7 +196,3 @@ class Archive:
         name, uid = values["experiment_id"], values["uid"]
         content: dict[str, Any] = self._outputs.read_run(name) or {}
         return content.get("uid") == uid and not self._outputs.is_forgotten(name, uid)
-
-    def _find(self, experiment: Experiment) -> Experiment | None:
-        row = self._store.get(experiment.experiment_id)
-        return Experiment.from_row(row) if row and row.uid == experiment.uid else None

@@ -120,13 +120,14 @@ class Experiments:
             self._inputs.check(parameters.dataset)
             values = new_values(experiment_id, parameters)
             job = self._launcher.render(run_of(values))
-            if self._folder_can_be_had(experiment_id):
-                self._store.insert(values, actor=by)
+            free = self._folder_can_be_had(experiment_id)
+            if free and (row_id := self._store.insert(values, actor=by)):
+                return self._start_new(Experiment.from_columns(values | {"id": row_id}), job, by)
             existing = self._find(experiment_id)
             if existing is None:
                 raise FolderTaken
-            if existing.uid == values["uid"]:  # nobody was quicker
-                return self._start_new(existing, job)
+            if existing.uid == values["uid"]:  # it was inserted, and the answer lost
+                return self._start_new(existing, job, by)
         if existing.parameters != parameters:
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
@@ -210,14 +211,17 @@ class Experiments:
             UnknownExperiment: it was forgotten meanwhile.
             SubmissionRefused: the launcher will never start it; it is marked failed.
         """
-        now = self.get(experiment.experiment_id)
+        found = self.archive.find(experiment.experiment_id)
+        if found is None:
+            raise UnknownExperiment(experiment.experiment_id)
+        now, history = found
         if (now.uid, now.attempt, now.status) != (
             experiment.uid,
             experiment.attempt,
             Status.SUBMITTING,
         ):
             return now  # somebody else was quicker
-        return self._launch(now, self._launcher.render(now.run))
+        return self._launch(now, history, self._launcher.render(now.run))
 
     def cancel(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Ask a run to end; one that was cancelled before is no error.
@@ -302,9 +306,13 @@ class Experiments:
                 raise StillLive(experiment_id, now.status)
         log.info("%r is forgotten, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
 
-    def _start_new(self, experiment: Experiment, job: Job) -> tuple[Outcome, Experiment]:
+    def _start_new(
+        self, experiment: Experiment, job: Job, by: str | None
+    ) -> tuple[Outcome, Experiment]:
+        now, status = experiment.created_at, experiment.status
+        history = [Transition(experiment.attempt, None, status, None, now, by)]
         try:
-            started = self._launch(experiment, job)
+            started = self._launch(experiment, history, job)
         except StoreUnavailable:  # away since the intent was committed; the reconciler goes on
             log.warning("%r is submitted; the database went away meanwhile", experiment)
             return Outcome.ACCEPTED, experiment
@@ -312,9 +320,9 @@ class Experiments:
             return Outcome.ACCEPTED, started
         return Outcome.CREATED, started
 
-    def _launch(self, experiment: Experiment, job: Job) -> Experiment:
+    def _launch(self, experiment: Experiment, history: list[Transition], job: Job) -> Experiment:
         try:
-            self.archive.begin(experiment)
+            self.archive.begin(experiment, history)
             self._launcher.submit(job)
         except LauncherUnavailable as error:
             return self._explain(experiment, error.diagnosis)

@@ -1,6 +1,7 @@
 """What is known of an experiment, as the database has it."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +20,7 @@ class Parameters:
     dataset: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment as the database knows it. Times are aware, in UTC."""
 
@@ -33,21 +34,25 @@ class Experiment:
     status: Status
     attempt: int
     job: str
-    reason: str | None
-    message: str | None
-    remedy: str | None
+    reason: str | None = None
+    message: str | None = None
+    remedy: str | None = None
     created_at: datetime
     updated_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    cancel_requested_at: datetime | None
-    cancel_requested_by: str | None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    cancel_requested_by: str | None = None
 
     @classmethod
     def from_row(cls, row: Any) -> "Experiment":
         """Read a row of the table."""
-        values = dict(row._mapping)
-        return cls(**values | {"status": Status(values["status"])})
+        return cls.from_columns(row._mapping)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
+        """Read columns of the table, by their names."""
+        return cls(**{**columns, "status": Status(columns["status"])})
 
     @property
     def parameters(self) -> Parameters:

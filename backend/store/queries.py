@@ -69,28 +69,25 @@ class Store:
         """Ask the database for an answer."""
         self._read(lambda connection: connection.execute(select(1)))
 
-    def insert(self, values: Values, *, actor: str | None = None) -> bool:
+    def insert(self, values: Values, *, actor: str | None = None) -> int | None:
         """Add an experiment, and its first transition, which `actor` made.
 
         Returns:
-            False if its experiment_id is taken.
+            The key of its row; None if its experiment_id is taken.
         """
 
-        def work(connection: Connection) -> None:
-            key = connection.execute(insert(experiment).values(**values)).inserted_primary_key
+        def work(connection: Connection) -> int:
+            key = connection.execute(insert(experiment), values).inserted_primary_key
+            row_id: int = key[0] if key else 0
             first = {"attempt": values["attempt"], "to_status": values["status"]}
-            first["actor"] = actor
-            connection.execute(
-                insert(transition).values(
-                    experiment=key[0] if key else None, at=values["created_at"], **first
-                )
-            )
+            first |= {"experiment": row_id, "at": values["created_at"], "actor": actor}
+            connection.execute(insert(transition), first)
+            return row_id
 
         try:
-            self._write(work)
+            return self._write(work)
         except IntegrityError:
-            return False
-        return True
+            return None
 
     def restore(
         self, runs: Sequence[tuple[Values, Sequence[Values]]], is_wanted: Callable[[Values], bool]
@@ -147,6 +144,16 @@ class Store:
         """Find one experiment by its id."""
         query = select(experiment).where(experiment.c.experiment_id == experiment_id)
         return self._read(lambda connection: connection.execute(query).one_or_none())
+
+    def with_history(self, experiment_id: str) -> tuple[Values, list[Values]] | None:
+        """Find one experiment and its transitions, oldest first, both as of one moment."""
+        query = _WITH_HISTORY.where(experiment.c.experiment_id == experiment_id)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        if not rows:
+            return None
+        columns, width = experiment.c.keys(), len(experiment.c)
+        steps = [dict(zip(_STEP.keys(), row[width:], strict=True)) for row in rows]
+        return dict(zip(columns, rows[0], strict=False)), [s for s in steps if s["to_status"]]
 
     def of_ids(self, experiment_ids: Sequence[str]) -> Sequence[Row[Any]]:
         """Find experiments by their ids, in no order."""
@@ -357,6 +364,14 @@ class Store:
             except StoreUnavailable:
                 self._prepared = False  # what answers next may be another one, without our tables
                 raise
+
+
+_STEP = transition.c["attempt", "from_status", "to_status", "reason", "at", "actor"]
+_WITH_HISTORY = (
+    select(experiment, *_STEP)
+    .outerjoin(transition, transition.c.experiment == experiment.c.id)
+    .order_by(transition.c.id)
+)
 
 
 def _transitions(chosen: ColumnElement[bool]) -> Select[Any]:
