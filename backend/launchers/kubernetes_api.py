@@ -23,6 +23,10 @@ POD_LOG = f"{POD}/log"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
 NODE = "/api/v1/nodes/{name}"
 
+# Kept open by a process, more than it has threads: one that is not kept costs the next call a
+# handshake. The client would keep five for each core.
+CONNECTIONS = 64
+
 
 class KubernetesApi:
     """The API server, for the objects of one namespace. Every thread may use it."""
@@ -88,4 +92,5 @@ def _configuration() -> client.Configuration:
             raise SettingsError([f"KUBECONFIG names no usable cluster: {error}"]) from error
     # A create that timed out is resolved by looking, not by sending it again unseen.
     configuration.retries = False
+    configuration.connection_pool_maxsize = CONNECTIONS
     return configuration
