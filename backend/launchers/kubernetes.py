@@ -144,10 +144,11 @@ class KubernetesLauncher:
         """Read each of the Jobs, and list the pods of all.
 
         The pods come out of the API server's cache, in which a label need not be looked for in
-        every pod of the namespace; it is asked to be as new as the watch (Kubernetes documentation,
-        API Concepts, Resource versions).
+        every pod of the namespace; it is asked to be as new as the last change that the watch told
+        of (Kubernetes documentation, API Concepts, Resource versions). The version of a list will
+        not do: it is the cluster's, which that cache may reach with the next change of a pod only.
         """
-        version = self._watcher.watches[1].version if self._watcher else None
+        version = self._watcher.watches[1].told if self._watcher else None
         query = {"labelSelector": f"job-name in ({','.join(handles)})"}
         pods = self._items(PODS, query | ({"resourceVersion": version} if version else {}))
         jobs = []

@@ -29,7 +29,7 @@ class Watch:
     """What to watch, and how far it has been.
 
     Attributes:
-        version: the newest resource version that was told of; None before the first.
+        told: the resource version of the newest change that was told of; None before the first.
     """
 
     def __init__(self, listing: List, job_of: Callable[[dict[str, Any]], str]) -> None:
@@ -37,18 +37,20 @@ class Watch:
 
         `job_of` names the Job that one of the objects belongs to.
         """
-        self.version: str | None = None
+        self.told: str | None = None
+        self._version: str | None = None  # where to go on
         self._listing, self._job_of = listing, job_of
 
     def begin(self) -> None:
         """Let the watch begin now; what happened before, it does not tell."""
         answer = self._listing({"limit": "1"}, (2, 10))
-        self.version = json.loads(answer.data)["metadata"]["resourceVersion"]
+        self._version = json.loads(answer.data)["metadata"]["resourceVersion"]
+        self.told = None
 
     def follow(self, tell: Callable[[str], None]) -> None:
         """Tell the name of every Job that something changes of, for WATCH_SECONDS at most."""
         query = {"watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
-        query |= {"resourceVersion": self.version} if self.version else {}
+        query |= {"resourceVersion": self._version} if self._version else {}
         stream = self._listing(query, (2, WATCH_SECONDS + 10))
         try:
             for line in stream:
@@ -56,7 +58,7 @@ class Watch:
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise ApiException(status=status.get("code"), reason=status.get("message"))
-                self.version = event["object"]["metadata"]["resourceVersion"]
+                self._version = self.told = event["object"]["metadata"]["resourceVersion"]
                 tell(self._job_of(event["object"]))
         finally:
             stream.close()

@@ -260,6 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
                 case "list", "jobs" | "pods":
                     limit = int(query.get("limit") or 0)
                     selector = query.get("labelSelector", "")
+                    api.check_version(resource, int(query.get("resourceVersion") or 0))
                     return 200, api.listing(resource, namespace, selector, limit)
                 case "list", "events":
                     assert query.pop("fieldSelector") == "type=Warning"

@@ -302,6 +302,13 @@ class Cluster:
                 "start: ContainerCreating",
             )
 
+    def check_version(self, resource, version):
+        """Refuse a list at a version that the cache of these objects has not reached."""
+        current = max((at for at, what, *_ in self._events if what == resource), default=0)
+        if version > current:
+            message = f"Timeout: Too large resource version: {version}, current: {current}"
+            raise Refused(504, "Timeout", message)
+
     def events(self, resource, namespace, selector, version, seconds, stopped):
         """Give the events of a watch as they come; None to cut its connection."""
         deadline = time.monotonic() + seconds

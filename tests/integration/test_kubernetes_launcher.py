@@ -243,6 +243,17 @@ def test_a_run_that_waits_without_a_reason_is_looked_at_again(
     eventually(lambda: launcher.changes(0) == frozenset())
 
 
+def test_a_run_can_be_looked_at_before_any_pod_has_changed(launcher, kubernetes, job):
+    launcher.submit(job)
+    settled(launcher)
+
+    assert launcher.observe({A_RUN.handle})[A_RUN.handle].phase is Phase.QUEUED
+
+    kubernetes.run(A_RUN.handle)
+    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle})
+    assert launcher.observe({A_RUN.handle})[A_RUN.handle].phase is Phase.RUNNING
+
+
 def test_of_many_that_wait_the_events_are_asked_once(launcher, kubernetes):
     for name in "abc":
         run = replace(A_RUN, experiment_id=name)
