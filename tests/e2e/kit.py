@@ -14,6 +14,13 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 OURS = "app.kubernetes.io/managed-by=hello-flask"
+MAY = {  # the backend's serviceAccount, in its namespace
+    *(("jobs.batch", verb) for verb in ("create", "get", "list", "watch", "delete")),
+    *(("pods", verb) for verb in ("get", "list", "watch")),
+    ("pods/log", "get"),
+    ("events", "list"),
+    ("nodes", "get"),
+}
 CURL_NOTHING_ANSWERS = (7, 28, 52, 56)  # refused, timed out, empty, broken off (curl's manual)
 RESULTS = {
     "anomaly_scores.csv",
@@ -67,6 +74,22 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what}\n{explain()}")
         time.sleep(0.2)
+
+
+def granted(namespace: str, home: str, account: str) -> set[tuple[str, str]]:
+    """Give what a serviceAccount of the namespace `home` may do in another or its own.
+
+    Returns:
+        The resource (`jobs.batch`) or address, and a verb; without what every account may.
+    """
+
+    def listed(user: str) -> set[tuple[str, str]]:
+        table = kubectl("-n", namespace, "auth", "can-i", "--list", f"--as={user}")
+        rows = [re.fullmatch(r"(\S*).*\[(.*)\]\s*", line) for line in table.splitlines()[1:]]
+        return {(row[1], verb) for row in rows if row for verb in row[2].split()}
+
+    everyone = listed("system:serviceaccount:default:hello-flask-nobody")
+    return listed(f"system:serviceaccount:{home}:{account}") - everyone
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The backend in a namespace of its own, by `kubectl apply -k yaml/dedicated/`."""
 
-from tests.e2e.kit import OURS, RESULTS, Deployment, curl, objects
+from tests.e2e.kit import MAY, OURS, RESULTS, Deployment, curl, granted, objects
 
 
 def test_a_form_trains_a_model(dedicated: Deployment) -> None:
@@ -22,6 +22,12 @@ def test_no_pod_of_the_namespace_runs_as_root(dedicated: Deployment) -> None:
         for container in spec.get("initContainers", []) + spec["containers"]:
             assert container["securityContext"].get("runAsUser", 10001) == 10001
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_backend_may_do_nothing_in_other_namespaces(dedicated: Deployment) -> None:
+    assert granted(dedicated.namespace, dedicated.namespace, "hello-flask") == MAY
+    for other in ("default", "kube-system"):
+        assert granted(other, dedicated.namespace, "hello-flask") == {("nodes", "get")}
 
 
 def test_a_run_is_forgotten_with_its_folder(dedicated: Deployment) -> None:
