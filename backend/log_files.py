@@ -9,8 +9,8 @@ followed.
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import BinaryIO
 
 from backend.beneath import opened_folder
@@ -73,8 +73,7 @@ class LogFiles:
         """
         name = _name(attempt, part)
         with opened_folder(self._outputs.folder(experiment_id)) as folder:
-            with suppress(FileExistsError):
-                os.mkdir(LOG_FOLDER, dir_fd=folder)
+            _make_folder(folder)
             with opened_folder(LOG_FOLDER, within=folder) as directory:
                 seen = 0
 
@@ -108,6 +107,17 @@ class LogFiles:
                 opened_folder(LOG_FOLDER, within=folder) as directory,
             ):
                 write_file(directory, _name(attempt, ""), (line + b"\n" for line in lines))
+
+
+def _make_folder(within: int) -> None:
+    """Make the folder of the logs, also in the place of what a trainer put there instead."""
+    try:
+        os.mkdir(LOG_FOLDER, dir_fd=within)
+    except FileExistsError:
+        there = os.stat(LOG_FOLDER, dir_fd=within, follow_symlinks=False)
+        if not stat.S_ISDIR(there.st_mode):
+            os.unlink(LOG_FOLDER, dir_fd=within)
+            os.mkdir(LOG_FOLDER, dir_fd=within)
 
 
 def _name(attempt: int, part: str) -> str:

@@ -8,5 +8,5 @@ ruff check .
 ruff format --check --quiet .
 mypy backend gunicorn.conf.py tools bench models/autoencoder
 yamllint --strict .
-hadolint Dockerfile models/autoencoder/Dockerfile tests/chaos/Dockerfile
+hadolint Dockerfile models/autoencoder/Dockerfile tests/chaos/Dockerfile tests/e2e/hostile/Dockerfile
 shellcheck build.sh .ci/run tools/*.sh

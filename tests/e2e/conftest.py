@@ -66,12 +66,17 @@ def node() -> Node:
 def images(node: Node) -> Images:
     del node  # asked for first: without a cluster nothing need be built
     tag = f"e2e-{time.time_ns() // 1_000_000_000}"  # a tag of its own: nodes keep what they pulled
-    result = run("env", f"TAG={tag}", "./backend/build.sh", timeout=1800)
+    flask, model, printed = build("./backend/build.sh", tag)
+    return Images(flask=flask, model=model, tag=tag, printed=printed)
+
+
+def build(script: str, tag: str) -> tuple[str, str, str]:
+    """Build and push both images of a checkout; give their names, and what was printed."""
+    result = run("env", f"TAG={tag}", script, timeout=1800)
     printed = result.stdout.decode()
     assert result.returncode == 0, f"{printed}\n{result.stderr.decode()}"
-    pushed = re.findall(r"^build\.sh: pushing (\S+)$", printed, re.MULTILINE)
-    assert len(pushed) == 2, printed
-    return Images(flask=pushed[0], model=pushed[1], tag=tag, printed=printed)
+    flask, model = re.findall(r"^build\.sh: pushing (\S+)$", printed, re.MULTILINE)
+    return flask, model, printed
 
 
 class Stage:
@@ -112,6 +117,15 @@ class Stage:
         self.current.wait_ready()
         self.current.put_input(DATASET, (ROOT / "input" / DATASET).read_bytes())
         return self.current
+
+    def train_with(self, image: str) -> Deployment:
+        """Let the backend of the namespace default, and those to come, train with this image."""
+        deployment = self.default()
+        edit(self.yaml / "4_pod.yaml", "the model image", image)
+        kubectl("delete", "-f", f"{self.yaml}/4_pod.yaml")
+        kubectl("apply", "-f", f"{self.yaml}/4_pod.yaml")
+        deployment.wait_ready()
+        return deployment
 
     def create_secret(self, namespace: str) -> None:
         """Make the one Secret that the README tells to make."""

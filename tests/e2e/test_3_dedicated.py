@@ -1,6 +1,7 @@
 """The backend in a namespace of its own, by `kubectl apply -k yaml/dedicated/`."""
 
-from tests.e2e.kit import MAY, OURS, RESULTS, Deployment, curl, granted, objects
+from tests.e2e.conftest import Stage
+from tests.e2e.kit import MAY, OURS, RESULTS, Deployment, curl, granted, kubectl, objects
 
 
 def test_a_form_trains_a_model(dedicated: Deployment) -> None:
@@ -11,6 +12,19 @@ def test_a_form_trains_a_model(dedicated: Deployment) -> None:
     assert dedicated.completions(answer.json()["job"]) == "1/1"
     assert set(dedicated.results("dedicated")) >= RESULTS
     assert objects("-n", "default", "jobs", "-l", OURS) == []
+
+
+def test_the_network_policies_let_everything_work(dedicated: Deployment, stage: Stage) -> None:
+    """Whether they also stop what they should is up to the cluster's network."""
+    names = {policy["metadata"]["name"] for policy in objects("-n", dedicated.namespace, "networkpolicies")}
+    assert names == {"hello-flask-training"}
+    file = f"{stage.yaml}/networkpolicy.yaml"
+    kubectl("apply", "-f", file)
+    try:
+        assert dedicated.post("behind policies", epoch=1).status == 201
+        dedicated.wait_until("behind policies", "succeeded")
+    finally:
+        kubectl("delete", "-f", file)
 
 
 def test_no_pod_of_the_namespace_runs_as_root(dedicated: Deployment) -> None:

@@ -12,7 +12,6 @@ import yaml
 
 from backend import settings
 from backend.launchers import job_manifest
-from backend.launchers.base import Run
 
 ROOT = Path(__file__).parents[2]
 YAML = ROOT / "yaml"
@@ -429,23 +428,3 @@ def test_tokens_are_given_by_taking_a_comment_sign_away(applied: list[Document])
     assert "API_TOKEN_FILE" not in environment(
         one("Pod", "hello-flask", applied)["spec"]["containers"][0]
     )
-
-
-def test_the_network_policies_are_for_the_pods_that_there_are(applied: list[Document]) -> None:
-    run = Run("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
-    job = job_manifest.render(run, settings.Settings.from_environment({}))
-    training = one("NetworkPolicy", "hello-flask-training", applied)["spec"]
-    labels = job["spec"]["template"]["metadata"]["labels"]
-    assert training["podSelector"]["matchLabels"].items() <= labels.items()
-    assert training["policyTypes"] == ["Ingress", "Egress"]
-    assert "ingress" not in training
-    assert [port["port"] for rule in training["egress"] for port in rule["ports"]] == [53, 53]
-
-    mysql = one("NetworkPolicy", "hello-flask-mysql", applied)["spec"]
-    database = pod_of(one("StatefulSet", "hello-flask-mysql", applied))
-    assert database
-    assert mysql["podSelector"]["matchLabels"].items() <= database["metadata"]["labels"].items()
-    (rule,) = mysql["ingress"]
-    backend = one("Pod", "hello-flask", applied)["metadata"]["labels"]
-    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= backend.items()
-    assert not rule["from"][0]["podSelector"]["matchLabels"].items() <= labels.items()

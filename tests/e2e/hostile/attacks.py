@@ -1,0 +1,342 @@
+"""What a malicious trainer tries from inside its pod: one line of JSON for each attempt.
+
+`{"attempt": its name, "outcome": what it got, or the name of the error}`. The run `victim` attacks
+nothing: it leaves a file that others must not see.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import stat
+import struct
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+OUTPUT = Path(os.environ.get("OUTPUT_DIR", "/output/hostile"))
+VICTIM, SECRET = "victim", "secret.txt"
+PASSWORD = "/run/secrets/hello-flask-db/password"  # in the backend's container
+LINKS = {  # for the backend to follow
+    "password.txt": PASSWORD,
+    "metrics.jsonl": PASSWORD,
+    "environ.txt": "/proc/self/environ",
+    "victim.txt": f"../{VICTIM}/{SECRET}",
+    "run.json": f"../{VICTIM}/run.json",
+    "summary.json": f"../{VICTIM}/run.json",
+    "logs": f"../{VICTIM}",
+    "up": "..",
+    "root": "/",
+}
+SECONDS = 5
+CLONE_NEWUSER, MS_REMOUNT, MS_BIND = 0x10000000, 32, 4096  # linux/sched.h, linux/mount.h
+
+libc = ctypes.CDLL(None, use_errno=True)
+attempts: dict[str, Callable[[], object]] = {}
+
+
+def attempt(function: Callable[[], object]) -> Callable[[], object]:
+    attempts[function.__name__] = function
+    return function
+
+
+def names(folder: Path | str) -> list[str]:
+    return sorted(one.name for one in Path(folder).iterdir())
+
+
+@attempt
+def list_other_runs() -> object:
+    return names(OUTPUT.parent)
+
+
+@attempt
+def read_another_run() -> object:
+    return (OUTPUT.parent / VICTIM / SECRET).read_text()
+
+
+@attempt
+def read_another_run_by_dots() -> object:
+    return Path(f"{OUTPUT}/../{VICTIM}/{SECRET}").read_text()
+
+
+@attempt
+def read_another_run_by_a_link() -> object:
+    link = OUTPUT / "attempted-link"
+    try:
+        link.symlink_to(f"../{VICTIM}/{SECRET}")
+        return link.read_text()
+    finally:
+        link.unlink()
+
+
+@attempt
+def read_another_run_by_a_descriptor() -> object:
+    """Climb out of the mounted folder itself, not along its path."""
+    os.open(f"../{VICTIM}/{SECRET}", os.O_RDONLY, dir_fd=os.open(OUTPUT, os.O_RDONLY))
+    return "open"
+
+
+@attempt
+def read_another_run_by_a_process() -> object:
+    return names(f"/proc/1/root/{OUTPUT.parent}")
+
+
+@attempt
+def open_the_host_by_a_file_handle() -> object:
+    """Open inode 2 of the volume's file system, which is its root (open_by_handle_at(2))."""
+    handle = struct.pack("<IiII", 8, 1, 2, 0)
+    check(libc.open_by_handle_at(os.open(OUTPUT, os.O_RDONLY), handle, os.O_RDONLY))
+    return "open"
+
+
+@attempt
+def rename_its_folder() -> object:
+    OUTPUT.rename(OUTPUT.parent / "renamed").rename(OUTPUT)
+    return "renamed"
+
+
+@attempt
+def write_into_the_input() -> object:
+    planted = Path("/input/planted.npz")
+    planted.touch()
+    planted.unlink()
+    return "written"
+
+
+@attempt
+def change_the_input() -> object:
+    for one in Path("/input").iterdir():
+        one.open("r+b").close()
+    return "open"
+
+
+@attempt
+def mount_the_input_writable() -> object:
+    check(libc.mount(b"none", b"/input", None, MS_REMOUNT | MS_BIND, None))
+    return "mounted"
+
+
+@attempt
+def mount_a_file_system() -> object:
+    check(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None))
+    return "mounted"
+
+
+@attempt
+def find_places_to_write() -> object:
+    """Try every folder and every file that there is."""
+    return sorted(set(writable_places()))
+
+
+def writable_places() -> Iterator[str]:
+    for folder, folders, files in os.walk("/"):
+        if can_create_in(folder):
+            yield folder
+            folders.clear()
+            continue
+        if folder == "/proc":
+            folders[:] = ["sys"]  # the others are processes and the kernel's figures
+        for name in files:
+            path = Path(folder, name)
+            if is_regular(path) and can_open(path):
+                yield str(path)
+
+
+def can_create_in(folder: str) -> bool:
+    planted = Path(folder, "planted")
+    try:
+        planted.touch(exist_ok=False)
+        planted.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def can_open(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+@attempt
+def be_somebody() -> object:
+    return [os.getuid(), os.geteuid(), os.getgid(), sorted(set(os.getgroups()))]
+
+
+@attempt
+def become_root() -> object:
+    os.setuid(0)
+    return "root"
+
+
+@attempt
+def become_roots_group() -> object:
+    os.setgid(0)
+    return "root"
+
+
+@attempt
+def become_root_by_a_program_of_roots() -> object:
+    return subprocess.check_output(["/usr/bin/id", "-u"], text=True).strip()
+
+
+@attempt
+def become_root_by_a_program_of_its_own() -> object:
+    return [run_with_its_bits_set(Path(folder)) for folder in ("/tmp", OUTPUT)]
+
+
+def run_with_its_bits_set(folder: Path) -> str:
+    program = folder / "id"
+    shutil.copyfile("/usr/bin/id", program)
+    program.chmod(0o6755)
+    try:
+        return subprocess.check_output([program, "-u"], text=True).strip()
+    finally:
+        program.unlink()
+
+
+@attempt
+def have_capabilities() -> object:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = dict(line.split(":\t") for line in lines if ":\t" in line)
+    return {name: int(fields[name], 16) for name in fields if name.startswith("Cap")} | {
+        name: int(fields[name]) for name in ("NoNewPrivs", "Seccomp")
+    }
+
+
+@attempt
+def make_a_user_namespace() -> object:
+    check(libc.unshare(CLONE_NEWUSER))
+    return "made"
+
+
+@attempt
+def make_a_device() -> object:
+    device = OUTPUT / "disk"
+    os.mknod(device, stat.S_IFBLK | 0o666, os.makedev(8, 0))
+    device.unlink()
+    return "made"
+
+
+@attempt
+def change_its_root() -> object:
+    os.chroot("/tmp")
+    return "changed"
+
+
+@attempt
+def open_a_raw_socket() -> object:
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    return "open"
+
+
+@attempt
+def see_other_processes() -> object:
+    mine = {str(os.getpid()), str(os.getppid())}
+    return [one for one in names("/proc") if one.isdigit() and one not in mine]
+
+
+@attempt
+def find_a_service_account() -> object:
+    return names("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@attempt
+def find_secrets() -> object:
+    return [str(one) for one in Path("/run").rglob("*") if one.is_file() and "secret" in str(one)]
+
+
+@attempt
+def find_secret_variables() -> object:
+    """Give the names alone: what is printed must hold no secret."""
+    return [name for name in os.environ if re.search("DB_|MYSQL|TOKEN|PASSWORD|SECRET", name)]
+
+
+@attempt
+def read_secrets_from_kubernetes() -> object:
+    return ask_kubernetes("/api/v1/namespaces/default/secrets")
+
+
+@attempt
+def make_a_pod() -> object:
+    return ask_kubernetes("/api/v1/namespaces/default/pods", b"{}")
+
+
+def ask_kubernetes(path: str, body: bytes | None = None) -> object:
+    address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:443{path}"
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    unchecked = ssl._create_unverified_context()
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS, context=unchecked) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (urllib.error.URLError, TimeoutError):
+        return "no answer"
+
+
+def check(result: int) -> None:
+    """Raise what a function of the C library complains of."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def tried(function: Callable[[], object]) -> object:
+    try:
+        return function()
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, str(error))
+    except Exception as error:  # this is not one of the things that are refused
+        return repr(error)
+
+
+def try_everything() -> None:
+    """Try each in a process of its own: one that succeeds must not help the next one."""
+    for name, function in attempts.items():
+        if os.fork() == 0:
+            print(json.dumps({"attempt": name, "outcome": tried(function)}), flush=True)
+            os._exit(0)
+        os.wait()
+
+
+def plant_links() -> None:
+    """Leave what the backend must not follow, or wait for, in the place of what it reads."""
+    for name in LINKS:
+        path = OUTPUT / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.symlink_to(LINKS[name])
+    os.mkfifo(OUTPUT / "pipe.txt")
+
+
+def main() -> None:
+    OUTPUT.mkdir(exist_ok=True)
+    match os.environ["EXPERIMENT_ID"]:
+        case "victim":
+            (OUTPUT / SECRET).write_text("the victim's secret")
+        case "hostile":
+            try_everything()
+            plant_links()
+        case _:
+            try_everything()
+            OUTPUT.rmdir()
+
+
+if __name__ == "__main__":
+    main()
