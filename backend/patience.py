@@ -1,4 +1,4 @@
-"""Ends connections that send too slowly, which would each hold one of the server's few threads."""
+"""Ends connections that are too slow, which would each hold one of the server's few threads."""
 
 import errno
 import socket
@@ -9,13 +9,15 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 GRACE_SECONDS = 10.0  # for the first byte, and for what is small
 LOWEST_RATE = 16 * 1024  # bytes a second, for what is large
+PAUSE_SECONDS = 60.0  # in which a client that takes nothing has to go on
 
 
 class PatientSocket:
-    """A connection's socket that gives up on a sender who is too slow.
+    """A connection's socket that gives up on a client who is too slow.
 
-    gunicorn's threads read headers and bodies without any time limit: a client that sends one byte
-    a minute (slowloris, or a slow POST) holds a thread for hours.
+    gunicorn's threads read headers and bodies, and write answers, without any time limit: a client
+    that sends one byte a minute (slowloris, or a slow POST), or asks for something large and never
+    takes it (slow read), holds a thread for hours.
     """
 
     def __init__(self, inner: socket.socket) -> None:
@@ -46,12 +48,26 @@ class PatientSocket:
         self._received += len(content)
         return content
 
+    def sendall(self, content: bytes) -> None:
+        """Send, as long as the receiver keeps to the lowest rate; it may pause within it.
+
+        Raises:
+            ConnectionResetError: it does not; the connection cannot be used any more.
+        """
+        self._inner.settimeout(PAUSE_SECONDS + len(content) / LOWEST_RATE)
+        try:
+            self._inner.sendall(content)
+        except TimeoutError as error:
+            raise ConnectionResetError(errno.ECONNRESET, "the client takes nothing") from error
+        finally:
+            self._inner.settimeout(None)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
 
 class PatientWorker(ThreadWorker):
-    """gunicorn's worker of threads, with a time limit on what a client sends."""
+    """gunicorn's worker of threads, with time limits on clients that are slow."""
 
     def handle(self, conn: TConn) -> Any:
         """Handle one request of a connection."""
