@@ -7,6 +7,7 @@ nothing that is exchanged between a check and the opening can lead elsewhere.
 import os
 import stat
 import unicodedata
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -113,6 +114,41 @@ def list_files(root: Path, *parts: str, limit: int) -> tuple[list[Entry], bool]:
             folder = stack.enter_context(opened_folder(part, within=folder))
         found.extend(_files(folder, "", 0, left))
     return sorted(found, key=lambda entry: entry.path), left.enough
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all that lies in it, however deep; links are removed, not followed.
+
+    What lies in a folder within it is moved up, and is removed from there: shutil.rmtree descends,
+    and a thousand folders in one another leave it neither stack nor descriptors.
+
+    Raises:
+        OSError: there is no such folder, or something in it cannot be removed.
+    """
+    with opened_folder(folder) as top:
+        while names := os.listdir(top):  # noqa: PTH208  (Path takes no descriptor)
+            for name in names:
+                if not _unlinked(name, top):
+                    _lift(name, top)
+    folder.rmdir()
+
+
+def _unlinked(name: str, folder: int) -> bool:
+    """Remove what is no folder; say False of a folder."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        return False
+    return True
+
+
+def _lift(name: str, top: int) -> None:
+    """Move the folders within a folder into the one above, and remove all else."""
+    with opened_folder(name, within=top) as folder:
+        for inner in os.listdir(folder):  # noqa: PTH208  (as above)
+            if not _unlinked(inner, folder):
+                os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
+    os.rmdir(name, dir_fd=top)
 
 
 def entry_of(path: str, file: os.stat_result) -> Entry:

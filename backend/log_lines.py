@@ -10,16 +10,46 @@ from collections.abc import Iterable, Iterator
 
 MARKER = re.compile(rb"\.\.\. ([0-9]{1,15}) lines are left out \(LOG_MAX_BYTES\) \.\.\.")
 MARKER_BYTES = 80  # at most
+MAX_LINE_BYTES = 64 * 1024  # the rest of a longer line is left out
+MAX_TAIL_BYTES = 16 * 2**20
+
+
+class LineSplitter:
+    """Cuts a text that comes in pieces into lines, in bounded memory however long a line is.
+
+    Attributes:
+        rest: what has come after the last line end.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.rest = b""
+
+    def add(self, piece: bytes) -> list[bytes]:
+        """Give the lines that are whole now."""
+        *lines, rest = (self.rest + piece).split(b"\n")
+        self.rest = rest[:MAX_LINE_BYTES]
+        return [line[:MAX_LINE_BYTES] for line in lines]
 
 
 def split(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Cut a text that comes in pieces into lines; what follows the last line end is one too."""
-    rest = b""
+    splitter = LineSplitter()
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+        yield from splitter.add(piece)
+    if splitter.rest:
+        yield splitter.rest
+
+
+def last(lines: Iterable[bytes], number: int) -> Iterable[bytes]:
+    """Give the last lines: at most `number`, and not many more bytes than MAX_TAIL_BYTES."""
+    kept, size = deque[bytes](), 0
+    for line in lines:
+        kept.append(line)
+        size += len(line)
+        while len(kept) > number or size > MAX_TAIL_BYTES:
+            size -= len(kept.popleft())
+    return kept
 
 
 def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

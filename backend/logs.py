@@ -12,7 +12,7 @@ from typing import BinaryIO
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 from backend.lifecycle import LIVE
 from backend.log_files import PIECE_BYTES, LogFiles
-from backend.log_lines import numbered, split, stands_for
+from backend.log_lines import LineSplitter, numbered, stands_for
 from backend.outputs import Outputs
 from backend.records import Experiment
 from backend.refusals import UnknownAttempt
@@ -150,20 +150,23 @@ class Logs:
     def _as_written(self, experiment_id: str, attempt: Attempt) -> Iterator[bytes | None]:
         """Follow a file that its runner writes."""
         file: BinaryIO | None = None
-        rest = b""
+        text = LineSplitter()
         try:
             while True:
                 over = attempt.is_over  # first: what is read after the end is all there is
                 file = file or self._files.open(experiment_id, attempt.number)
                 if piece := file.read(PIECE_BYTES) if file else b"":
-                    *lines, rest = (rest + piece).split(b"\n")
+                    lines = text.add(piece)
                     yield from lines
+                    if not lines:  # so that a client that has gone is noticed
+                        yield None
                 elif over:
                     break
                 else:
                     yield None
                     attempt.wait(LOOK_SECONDS)
-            yield from split([rest])
+            if text.rest:
+                yield text.rest
         finally:
             if file:
                 file.close()

@@ -6,16 +6,24 @@ which is not trusted: links are not followed.
 
 import hashlib
 import json
+import math
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from backend.beneath import Entry, is_public, list_files, open_file, opened_folder
+from backend.beneath import (
+    Entry,
+    is_public,
+    list_files,
+    open_file,
+    opened_folder,
+    remove_folder,
+)
 
 RUN_FILE = "run.json"
 FORGOTTEN_FILE = "forgotten.json"  # stays in the folder of a run that was forgotten
@@ -26,6 +34,8 @@ MAX_FILES = 10_000  # of one run's folder are listed
 SPACE_BYTES = 4096  # more than a new run.json takes
 PIECE_BYTES = 1024 * 1024
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
+MAX_METRICS = 32  # of one line are shown
+MAX_NAME = 100  # characters of a metric's name
 MAX_JSON_BYTES = 2**20  # of run.json, far more than a thousand attempts
 
 
@@ -190,12 +200,15 @@ class Outputs:
             OSError: something in it cannot be removed.
         """
         try:
-            shutil.rmtree(self.folder(experiment_id))
+            remove_folder(self.folder(experiment_id))
         except FileNotFoundError:
             return
 
     def last_metrics(self, experiment_id: str) -> dict[str, Any] | None:
-        """Give the last whole line of `metrics.jsonl`, or None if there is none yet."""
+        """Give the last whole line of `metrics.jsonl`, or None if there is none yet.
+
+        Of what JSON or a page cannot show, the value is None; so is what is no plain value.
+        """
         tail = self._read_tail(experiment_id, METRICS_FILE)
         for line in reversed(tail.split(b"\n")[:-1]):  # what follows the last line end is half
             try:
@@ -203,7 +216,8 @@ class Outputs:
             except (ValueError, RecursionError):
                 continue
             if isinstance(metrics, dict):
-                return metrics
+                names = islice(filter(is_metric_name, metrics), MAX_METRICS)
+                return {name: _shown(metrics[name]) for name in names}
         return None
 
     def _read_json(self, experiment_id: str, name: str) -> dict[str, Any] | None:
@@ -227,6 +241,20 @@ class Outputs:
         with file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             return file.read(TAIL_BYTES)
+
+
+def is_metric_name(name: str) -> bool:
+    """Tell whether an answer and a page can hold what a trainer calls a metric."""
+    return len(name) <= MAX_NAME and name.isprintable()
+
+
+def _shown(value: Any) -> float | int | str | bool | None:
+    """Give a number that a float can hold or a text that can be printed, else None."""
+    if isinstance(value, str):
+        return value if value.isprintable() else None
+    with suppress(TypeError, OverflowError):
+        return value if math.isfinite(value) else None
+    return None
 
 
 def write_file(

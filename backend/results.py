@@ -19,12 +19,10 @@ from typing import Any, BinaryIO
 import orjson
 
 from backend.beneath import entry_of
-from backend.outputs import METRICS_FILE, Outputs
+from backend.outputs import MAX_METRICS, METRICS_FILE, Outputs, is_metric_name
 
 MAX_CURVE = 1_000_000  # numbers kept of one curve, 8 bytes each; a longer one is thinned
 MAX_CACHE = 4_000_000  # numbers kept of all curves, in one process
-MAX_SERIES = 32
-MAX_NAME = 100  # characters
 MAX_LINE = 64 * 1024  # bytes
 MAX_EPOCH = 2**53 - 1  # what JavaScript counts to
 PIECE_BYTES = 1024 * 1024
@@ -191,7 +189,7 @@ class Table:
             self._thin()
 
     def _takes(self, name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-        if len(self._series) == MAX_SERIES or len(name) > MAX_NAME or not name.isprintable():
+        if len(self._series) == MAX_METRICS or not is_metric_name(name):
             return False
         return any(type(row.get(name)) in (float, int) for row in rows)
 

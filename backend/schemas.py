@@ -126,7 +126,9 @@ class LogIn(Schema):
     )
     tail = Integer(
         validate=Range(min=0, max=MAX_TAIL),
-        metadata={"description": "Only so many lines of what is there, the last ones."},
+        metadata={
+            "description": "Only so many lines of what is there, the last ones; at most 16 MiB."
+        },
     )
     follow = Boolean(
         load_default=False,
@@ -219,7 +221,10 @@ class ExperimentDetailOut(ExperimentOut):
 
     progress = Nested(ProgressOut)
     metrics = Dict(
-        allow_none=True, metadata={"description": "The metrics of the last epoch, as written."}
+        allow_none=True,
+        metadata={
+            "description": "The metrics of the last epoch; null for what is no number and no text."
+        },
     )
     history = List(Nested(TransitionOut))
 

@@ -17,7 +17,7 @@ import urllib3
 
 from backend.launchers.base import LauncherUnavailable
 from backend.launchers.job_status import part_of
-from backend.log_lines import split
+from backend.log_lines import LineSplitter, split
 
 SILENCE_SECONDS = 10.0  # of a log that is followed; then the connection is made anew
 PAUSE_SECONDS = 1.0
@@ -86,12 +86,11 @@ class PodLogs:
         answer = self._open_log(_pod_of(part), given.since())
         if answer is None:
             return True
-        rest = b""
+        text = LineSplitter()
         try:
             connected()
             for piece in answer.stream(decode_content=False):
-                *raw_lines, rest = (rest + piece).split(b"\n")
-                for raw in raw_lines:
+                for raw in text.add(piece):
                     if again[raw]:
                         again[raw] -= 1
                     elif stamp := TIMESTAMP.match(raw):
@@ -101,6 +100,7 @@ class PodLogs:
             return False
         finally:
             answer.close()
+        rest = text.rest
         if ended and not again[rest] and (stamp := TIMESTAMP.match(rest)):
             yield rest[stamp.end() :]  # a last line without an end
         return True

@@ -154,4 +154,4 @@ def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[s
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:
     epoch = (metrics or {}).get("epoch")
-    return min(epoch, experiment.epoch) if isinstance(epoch, int) and epoch > 0 else 0
+    return min(epoch, experiment.epoch) if type(epoch) is int and epoch > 0 else 0

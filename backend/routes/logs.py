@@ -1,6 +1,5 @@
 """What a run prints: as a text, as a text that goes on, or as server-sent events."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,7 +7,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from marshmallow import RAISE
 
-from backend.log_lines import stands_for
+from backend.log_lines import last, stands_for
 from backend.logs import Line
 from backend.routes import services
 from backend.schemas import LogIn
@@ -49,7 +48,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     if not (query_data["follow"] or wants_events(request)):
         experiment = experiments.get(experiment_id)
         lines = experiments.logs.read(experiment, number or experiment.attempt)
-        pieces = _pieces(lines if tail is None else deque(lines, tail))
+        pieces = _pieces(lines if tail is None else last(lines, tail))
         return Response(pieces, content_type=f"{TEXT}; charset=utf-8")
 
     experiment, attempt = experiments.attempt(experiment_id, number)

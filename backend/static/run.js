@@ -4,6 +4,7 @@ const MAX_LOG_LINES = 5000; // kept in the page
 const MAX_CURVE_POINTS = 2000;
 const MAX_PREVIEW_BYTES = 5_000_000;
 const MAX_PREVIEW_ROWS = 5;
+const MAX_PREVIEW_COLUMNS = 50;
 const BINS = 40;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -163,9 +164,12 @@ function offerMetrics(curves, changed, twins = true) {
   return select.value || bases[0];
 }
 
+/** Keep metrics by names that a trainer has chosen: "constructor" and "__proto__" are names too. */
+const byName = (metrics) => Object.assign(Object.create(null), metrics);
+
 class Curve {
   constructor(url) {
-    Object.assign(this, { url, epoch: [], metrics: {}, points: 0 });
+    Object.assign(this, { url, epoch: [], metrics: byName({}), points: 0 });
   }
 
   /** Fetch what is new; everything when `whole`, or when there are more points than fit. */
@@ -174,10 +178,12 @@ class Curve {
     if (whole || last === undefined || this.epoch.length > 2 * MAX_CURVE_POINTS) {
       const query = `max_points=${MAX_CURVE_POINTS}`;
       Object.assign(this, await (await kit.request(`${this.url}?${query}`)).json());
+      this.metrics = byName(this.metrics);
       return;
     }
-    const { epoch, metrics } = await (await kit.request(`${this.url}?since_epoch=${last}`)).json();
-    for (const name of Object.keys({ ...this.metrics, ...metrics })) {
+    const curve = await (await kit.request(`${this.url}?since_epoch=${last}`)).json();
+    const { epoch, metrics } = { ...curve, metrics: byName(curve.metrics) };
+    for (const name of new Set([...Object.keys(this.metrics), ...Object.keys(metrics)])) {
       const before = this.metrics[name] ?? this.epoch.map(() => null);
       this.metrics[name] = before.concat(metrics[name] ?? epoch.map(() => null));
     }
@@ -284,7 +290,7 @@ function picture(url, name, size) {
 /** Show the first rows of a CSV file, and how the numbers of its last numeric column spread. */
 async function table(url, name) {
   const lines = (await (await kit.request(url)).text()).trim().split("\n");
-  const [head, ...rows] = lines.map((line) => line.split(","));
+  const [head, ...rows] = lines.map((line) => line.split(",", MAX_PREVIEW_COLUMNS));
   const columns = head.map((_, column) => rows.map((row) => Number(row[column] || NaN)));
   const numeric = columns.findLastIndex((values) => values.length > 1 && values.every(isFinite));
   const { element } = kit;

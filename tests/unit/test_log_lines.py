@@ -1,6 +1,7 @@
 import pytest
 
-from backend.log_lines import bounded, numbered, split, stands_for
+from backend import log_lines
+from backend.log_lines import MAX_LINE_BYTES, bounded, last, numbered, split, stands_for
 
 
 def lines(text, number=100):
@@ -17,6 +18,21 @@ def test_a_text_is_cut_at_its_line_ends_alone(pieces):
 def test_what_ends_with_a_line_end_has_no_further_line():
     assert list(split([b"a\n"])) == [b"a"]
     assert list(split([])) == []
+
+
+@pytest.mark.parametrize("piece", [1000, MAX_LINE_BYTES, 3 * MAX_LINE_BYTES])
+def test_of_a_line_without_end_the_beginning_is_kept_however_it_comes(piece):
+    text = b"a\n" + b"b" * 5 * MAX_LINE_BYTES + b"\nc\n" + b"d" * 2 * MAX_LINE_BYTES
+    pieces = [text[at : at + piece] for at in range(0, len(text), piece)]
+
+    assert list(split(pieces)) == [b"a", b"b" * MAX_LINE_BYTES, b"c", b"d" * MAX_LINE_BYTES]
+
+
+def test_the_last_lines_are_not_more_than_fits_into_memory(monkeypatch):
+    assert list(last(lines(b"line"), 2)) == [b"line 98", b"line 99"]
+    assert list(last(lines(b"line"), 0)) == []
+    monkeypatch.setattr(log_lines, "MAX_TAIL_BYTES", 20)
+    assert list(last(lines(b"line"), 10)) == [b"line 98", b"line 99"]
 
 
 def test_of_a_long_log_head_and_tail_are_kept_and_keep_their_numbers():

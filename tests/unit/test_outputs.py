@@ -54,6 +54,67 @@ def test_a_line_that_is_not_whole_is_left_for_later(outputs, end):
     assert outputs.last_metrics("first") == {"epoch": 2}
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("NaN", None),
+        ("-Infinity", None),
+        ("1" + "0" * 400, None),
+        ('"\\ud800"', None),
+        ('"\\u202e"', None),
+        ("[" * 900 + "]" * 900, None),
+        ('{"a": 1}', None),
+        ("null", None),
+        ("true", True),
+        ("1e308", 1e308),
+        ('"<b>"', "<b>"),
+    ],
+)
+def test_what_no_answer_can_hold_is_none(outputs, written, shown):
+    write_metrics(outputs, f'{{"epoch": 1, "loss": {written}}}\n')
+
+    assert outputs.last_metrics("first") == {"epoch": 1, "loss": shown}
+
+
+def test_names_that_no_answer_can_hold_are_left_out(outputs):
+    names = ["\\ud800", "\\u0000", "x" * 101, *(f"metric {n}" for n in range(100))]
+    write_metrics(outputs, "{" + ", ".join(f'"{name}": 1' for name in names) + "}\n")
+
+    assert list(outputs.last_metrics("first")) == [f"metric {n}" for n in range(32)]
+
+
+def test_a_folder_is_removed_however_deep_it_is_and_links_are_not_followed(outputs, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    folder = outputs.folder("first")
+    folder.mkdir()
+    inner = os.open(folder, os.O_RDONLY)
+    for depth in range(3000):  # more than the stack, and open files, that a process may have
+        os.symlink(tmp_path / "other", "link", dir_fd=inner)
+        os.mkdir(f"{depth % 2}", dir_fd=inner)
+        outer, inner = inner, os.open(f"{depth % 2}", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    os.mkfifo(folder / "pipe")
+    (folder / "empty").mkdir(mode=0o500)
+
+    outputs.remove("first")
+
+    assert not folder.exists()
+    assert (tmp_path / "other" / "file").exists()
+    outputs.remove("first")  # what is gone is gone
+
+
+def test_a_folder_that_is_a_link_is_not_emptied(outputs, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    outputs.folder("first").symlink_to(tmp_path / "other")
+
+    with pytest.raises(OSError, match="first"):
+        outputs.remove("first")
+    assert (tmp_path / "other" / "file").exists()
+
+
 def test_a_link_that_a_trainer_planted_is_not_followed(outputs, tmp_path):
     (tmp_path / "secret").write_text('{"password": 1}\n')
     (tmp_path / "first").mkdir()

@@ -207,7 +207,7 @@ def test_a_long_curve_takes_bounded_memory(results, file, monkeypatch):
 def test_a_trainer_that_writes_very_many_metrics(results, file):
     write(file, {"epoch": 1} | {f"metric {n}": n for n in range(1000)} | {"x" * 1000: 1})
 
-    assert len(results.curve("first").series) == module.MAX_SERIES
+    assert len(results.curve("first").series) == module.MAX_METRICS
 
 
 def test_names_that_no_answer_can_hold(results, file):
