@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.kit import CHROMIUM_ARGUMENTS, Server, Watched
+from tests.browser.kit import ALICE, BOB, CHROMIUM_ARGUMENTS, Server, Watched
 from tests.integration.backend_process import OURS
 
 ROOT = Path(__file__).parents[2]
@@ -27,20 +28,34 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("server")
+@contextmanager
+def serving(folder, **variables):
     (folder / "input").mkdir()
     shutil.copy(ROOT / "input" / "digits.npz", folder / "input")
-    server = Server(folder, {k: v for k, v in os.environ.items() if not k.startswith(OURS)})
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    server = Server(folder, inherited | variables)
     server.start()
     yield server
     server.close()
 
 
-@pytest.fixture
-def watched(chromium, server):
-    """Give a page; whatever it complains of fails the test, and so does a request elsewhere."""
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    """A server with tokens."""
+    tokens = f"alice:{ALICE}\nro:bob:{BOB}"
+    with serving(tmp_path_factory.mktemp("guarded"), API_TOKEN=tokens) as server:
+        yield server
+
+
+@contextmanager
+def watching(chromium, server):
+    """Give a page; whatever it complains of is a failure, and so is a request elsewhere."""
     context = chromium.new_context(base_url=server.url, locale="en-GB", timezone_id="UTC")
     context.set_default_timeout(WAIT_MS)
     watched = Watched(context.new_page(), server.url)
@@ -48,6 +63,19 @@ def watched(chromium, server):
     context.close()
     assert watched.complaints == []
     assert watched.elsewhere == []
+
+
+@pytest.fixture
+def watched(chromium, server):
+    with watching(chromium, server) as watched:
+        yield watched
+
+
+@pytest.fixture
+def stranger(chromium, guarded):
+    """The page of somebody who is not signed in yet at the server with tokens."""
+    with watching(chromium, guarded) as watched:
+        yield watched
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -16,6 +18,7 @@ from tests.integration.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 AXE = (ROOT / "tests" / "browser" / "vendor" / "axe-core" / "axe.min.js").read_text()
+ALICE, BOB = "alice-s-own-token", "bob-only-reads"
 CHROMIUM_ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -32,7 +35,7 @@ class Server:
     """`python -m backend serve`, always at the same address, however often it is started."""
 
     def __init__(self, folder, environ):
-        self._folder = folder
+        self.folder = folder
         self.output_dir = folder / "output"
         self._address = free_address()
         self.url = f"http://{self._address}"
@@ -48,7 +51,7 @@ class Server:
 
     def start(self):
         command = [sys.executable, "-m", "backend", "serve"]
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
             )
@@ -65,19 +68,19 @@ class Server:
         kill_local_runs(self.output_dir)
 
     def submit(self, experiment_id, **fields):
-        form = urlencode({"experiment_id": experiment_id, **fields}).encode()
-        with urllib.request.urlopen(f"{self.url}/test", form, timeout=30) as answer:
-            return json.load(answer)
+        return self.ask("/test", urlencode({"experiment_id": experiment_id, **fields}).encode())
 
-    def ask(self, path):
-        with urllib.request.urlopen(f"{self.url}{quote(path)}", timeout=30) as answer:
+    def ask(self, path, form=None):
+        headers = {"Authorization": f"Bearer {ALICE}"}  # passed over where no tokens are set
+        request = urllib.request.Request(f"{self.url}{quote(path)}", form, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def until_ended(self, *ids):
         eventually(lambda: all(self.ask(f"/experiments/{one}")["finished_at"] for one in ids), 60)
 
     def _is_ready(self):
-        assert self._process.poll() is None, (self._folder / "log").read_text()
+        assert self._process.poll() is None, (self.folder / "log").read_text()
         try:
             return self.ask("/readyz")
         except OSError:
@@ -88,7 +91,7 @@ class Watched:
     """A page, and what went wrong in it.
 
     Attributes:
-        complaints: errors of its scripts, and what stands in its console.
+        complaints: errors of its scripts, what stands in its console, and dialogs of the browser.
         elsewhere: requests to any other host.
     """
 
@@ -98,6 +101,7 @@ class Watched:
         page.on("console", self._note_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._note_request)
+        page.on("dialog", self._note_dialog)
 
     def findings(self):
         """Run axe-core, and name what it finds serious or critical."""
@@ -113,6 +117,46 @@ class Watched:
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.text} {message.location}")
 
+    def refused(self, *statuses):
+        """Take from the complaints what the browser says of answers with these statuses."""
+        said = [f"status of {status} " for status in statuses]
+        assert self.complaints, "no answer was refused"
+        self.complaints[:] = [
+            one for one in self.complaints if not any(text in one for text in said)
+        ]
+
+    def _note_dialog(self, dialog):
+        self.complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
     def _note_request(self, request):
         if not request.url.startswith((self._url, "data:", "blob:")):
             self.elsewhere.append(request.url)
+
+
+class OtherOrigin:
+    """A server with one empty page, whose scripts know the address of another server as TARGET."""
+
+    def __init__(self, target):
+        page = f'<!doctype html><title>other</title><script>TARGET = "{target}"</script><body>'
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(page.encode())
+
+            def log_message(self, *_arguments):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error):
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,217 @@
+"""Signing in, and what a page of another origin can do in a browser that is signed in."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.kit import ALICE, BOB, OtherOrigin
+
+
+def sign_in(page, token):
+    page.get_by_label("API token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.fixture
+def signed_in(stranger):
+    """The page of alice."""
+    stranger.page.goto("/ui")
+    sign_in(stranger.page, ALICE)
+    expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Runs")
+    stranger.refused(401)
+    return stranger
+
+
+def test_from_the_sign_in_to_a_run_and_out_again(stranger, guarded):
+    page = stranger.page
+    page.goto("/ui/new")
+    sign_in(page, "a-wrong-token")
+    expect(page.get_by_role("alert")).to_contain_text("No such token")
+    assert page.context.cookies() == []
+
+    sign_in(page, ALICE)
+    expect(page.get_by_role("heading", level=1)).to_have_text("New run")  # what was asked for first
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert page.evaluate("document.cookie") == ""
+    assert ALICE not in page.content()
+
+    page.get_by_label("Name").fill("by alice")
+    page.get_by_label("Epochs").fill("100000")
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("by alice")
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch"))
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.locator("#state .chip")).to_have_text("cancelled")
+    history = guarded.ask("/experiments/by alice")["history"]
+    assert {one["by"] for one in history} == {"alice", None}
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API token")).to_be_focused()
+    assert page.context.cookies() == []
+    page.goto("/ui/experiments/by alice")
+    expect(page.get_by_label("API token")).to_be_visible()
+    stranger.refused(401)
+
+
+def test_a_token_that_may_only_read_starts_nothing_and_is_told_so(stranger, guarded):
+    page = stranger.page
+    page.goto("/ui/new")
+    sign_in(page, BOB)
+    page.get_by_label("Name").fill("by bob")
+    page.get_by_role("button", name="Start the run").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("'bob' may only read")
+    assert "by bob" not in [one["experiment_id"] for one in guarded.ask("/experiments")]
+    stranger.refused(401, 403)
+
+
+def test_a_session_that_ends_asks_for_the_token_again(signed_in):
+    page = signed_in.page
+    page.goto("/ui/new")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Start the run").click()
+
+    expect(page.get_by_label("API token")).to_be_visible()
+    sign_in(page, ALICE)
+    expect(page.get_by_role("heading", level=1)).to_have_text("New run")
+    signed_in.refused(401)
+
+
+def test_the_api_page_changes_things_for_who_is_signed_in(signed_in):
+    page = signed_in.page
+    page.goto("/docs")
+    page.locator("#operations-Experiments-post_experiments_experiment_id_cancel").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_placeholder("experiment_id").fill("nobody's")
+    page.get_by_role("button", name="Execute").click()
+
+    expect(page.locator(".live-responses-table")).to_contain_text("There is no experiment")
+    signed_in.refused(404)  # not 403: the page has sent its own token
+
+
+# Pages of other origins. 127.0.0.1 with another port is the same site: a browser sends the cookie.
+
+FORM = """
+(kind) => {
+  const form = document.createElement("form");
+  Object.assign(form, { method: "post", action: TARGET + "/test", enctype: kind });
+  for (const [name, value] of Object.entries(
+    { learning_rate: "0.001", epoch: "1", experiment_id: "forged" })) {
+    const input = document.createElement("input");
+    Object.assign(input, { name, value });
+    form.append(input);
+  }
+  document.body.append(form);
+  form.submit();
+}
+"""
+CHANGE = """
+async ([path, options]) => {
+  try {
+    return (await fetch(TARGET + path, { credentials: "include", ...options })).type;
+  } catch (error) {
+    return error.name;
+  }
+}
+"""
+READ = """
+async () => {
+  const found = [];
+  const load = (make) => new Promise((done) => {
+    const one = make();
+    one.onload = () => done(found.push(one.tagName ?? one.constructor.name));
+    one.onerror = one.onmessage = ({ data }) => done(data && found.push(data));
+  });
+  for (const path of ["/experiments", "/experiments/victim", "/openapi.json", "/ui", "/"]) {
+    for (const mode of ["cors", "no-cors"]) {
+      const options = { mode, credentials: "include" };
+      await fetch(TARGET + path, options).then((answer) => answer.text())
+        .then((text) => text && found.push(text), () => {});
+    }
+    const add = (name, attributes) => load(() => {
+      const one = Object.assign(document.createElement(name), attributes);
+      document.body.append(one);
+      return one;
+    });
+    await add("script", { src: TARGET + path });
+    await add("link", { rel: "stylesheet", href: TARGET + path });
+    await add("img", { src: TARGET + path });
+  }
+  await load(() => new EventSource(TARGET + "/events", { withCredentials: true }));
+  const log = TARGET + "/experiments/victim/logs?follow=true";
+  await load(() => new EventSource(log, { withCredentials: true }));
+  return found;
+}
+"""
+FRAME = """
+() => {
+  const frame = document.createElement("iframe");
+  frame.src = TARGET + "/ui";
+  document.body.append(frame);
+}
+"""
+CHANGES = [
+    ("/test", {"method": "POST", "mode": "no-cors"}),
+    ("/test", {"method": "POST", "mode": "cors"}),
+    ("/experiments/victim", {"method": "DELETE", "mode": "no-cors"}),
+    ("/experiments/victim", {"method": "DELETE", "mode": "cors"}),
+    ("/experiments/victim/retry", {"method": "POST", "mode": "no-cors"}),
+    ("/inputs/a.csv", {"method": "PUT", "mode": "cors", "body": "1"}),
+    ("/ui/logout", {"method": "POST", "mode": "no-cors"}),
+]
+
+
+@pytest.fixture(scope="session")
+def victim(guarded):
+    """A run that has failed at once, as there is no such data in it."""
+    (guarded.folder / "input" / "broken.csv").write_text("none")
+    guarded.submit("victim", learning_rate=0.001, epoch=1, dataset="broken.csv")
+    guarded.until_ended("victim")
+    return "victim"
+
+
+@pytest.fixture(params=["127.0.0.1", "localhost"])
+def other(request, signed_in, guarded, victim):
+    """Another origin's page, in a browser that is signed in."""
+    page = signed_in.page.context.new_page()
+    with OtherOrigin(guarded.url) as server:
+        page.goto(f"http://{request.param}:{server.port}/")
+        yield page
+
+
+def state(guarded):
+    return guarded.ask("/experiments"), guarded.ask("/inputs")
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data", "application/x-www-form-urlencoded", "text/plain"]
+)
+def test_a_form_of_another_origin_starts_nothing(other, guarded, kind):
+    before = state(guarded)
+    with other.expect_response("**/test") as answer:
+        other.evaluate(FORM, kind)
+
+    assert answer.value.status == 403
+    assert state(guarded) == before
+
+
+def test_a_script_of_another_origin_changes_nothing(other, signed_in, guarded):
+    before = state(guarded)
+    for change in CHANGES:
+        assert other.evaluate(CHANGE, change) in ("TypeError", "opaque"), change
+
+    assert state(guarded) == before
+    signed_in.page.reload()
+    expect(signed_in.page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_a_page_of_another_origin_reads_nothing(other):
+    assert other.evaluate(READ) == []
+
+
+def test_a_page_of_another_origin_frames_nothing(other):
+    with other.expect_console_message(lambda one: "frame-ancestors 'none'" in one.text):
+        other.evaluate(FRAME)

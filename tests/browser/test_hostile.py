@@ -1,0 +1,97 @@
+"""What a trainer or a name may hold is shown as the text that it is, and no script of it runs."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+MARKUP = "<img src=x onerror=alert(1)>"
+SCRIPT = "</script></title></pre><script>alert(1)</script>"
+HOSTILE = f"\"'>{MARKUP}{{{{7*7}}}}"  # an id: no '/' in it
+KEYS = [f"val_loss {MARKUP}", f"loss {SCRIPT}", "constructor", "__proto__", "toString"]
+SVG = "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><script>alert(1)</script></svg>"
+FILES = {
+    "page.html": f"<html><body onload='alert(1)'>{SCRIPT}</body></html>",
+    "drawing.svg": SVG,
+    f"{MARKUP}.png": SVG,
+    f"{MARKUP}.csv": f"{MARKUP},{MARKUP}\n{MARKUP},1\n{MARKUP},2\n",
+    "page.csv": f"{SCRIPT}\n1\n2\n",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(server):
+    """Give the ids of two runs, as a hostile trainer leaves them."""
+    ids = HOSTILE, "javascript:alert(1)"
+    for one in ids:
+        server.submit(one, learning_rate=0.001, epoch=1)
+    server.until_ended(*ids)
+    for number, one in enumerate(ids):
+        folder = server.output_dir / one
+        for name, content in FILES.items():
+            (folder / name).write_text(content)
+        keys = KEYS[number:]  # what one run has, the other need not have
+        rows = [{"epoch": epoch} | dict.fromkeys(keys, epoch) for epoch in range(1, 30)]
+        rows[-1]["note"] = MARKUP
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "logs" / "1.log").write_text(f"{MARKUP}\n\x1b[31m{SCRIPT}\x1b[0m ]]> <!-- \n")
+    return ids
+
+
+def metrics(page):
+    """Name what a curve can be chosen of."""
+    names = page.locator("#metric option")
+    expect(names).to_have_count(len(KEYS))
+    return names.all_text_contents()
+
+
+def test_the_page_of_a_run(page, hostile):
+    page.goto(f"/ui/experiments/{quote(hostile[0], safe='')}")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(hostile[0])
+    expect(page.locator("#log")).to_contain_text(MARKUP)
+    expect(page.locator("#log")).to_contain_text(SCRIPT)
+    expect(page.locator("#metrics")).to_contain_text(KEYS[0])
+    expect(page.locator("#metrics dd").last).to_have_text(MARKUP)
+    expect(page.locator("#files")).to_contain_text(f"{MARKUP}.csv")
+    expect(page.get_by_role("img", name="reconstructions.png")).to_be_visible()
+    expect(page.locator("#previews").get_by_role("columnheader", name=MARKUP).first).to_be_visible()
+    for name in metrics(page):
+        page.locator("#metric").select_option(name)
+        expect(page.locator(".u-legend")).to_contain_text(name)
+
+
+def test_the_pages_of_several_runs(page, hostile):
+    one, other = (quote(name, safe="") for name in hostile)
+    page.goto(f"/ui/compare?id={other}&id={one}")
+    for name in metrics(page):
+        page.locator("#metric").select_option(name)
+        expect(page.locator(".u-legend")).to_contain_text(HOSTILE)
+    expect(page.locator("#facts")).to_contain_text(KEYS[0])
+
+    page.goto("/ui")
+    expect(page.get_by_role("link", name=HOSTILE)).to_be_visible()
+    page.goto(f"/ui/new?from={one}")
+    expect(page.locator(".lead")).to_contain_text(HOSTILE)
+    page.goto(f"/ui?q={one}&status=succeeded")
+    expect(page.get_by_label("Part of the name")).to_have_value(HOSTILE)
+
+
+def test_addresses_that_hold_markup(watched, page):
+    for path in ("experiments/", "new?from=", "compare?id=a&id=", "?status=", "nothing/"):
+        page.goto(f"/ui/{path}{quote(SCRIPT, safe='')}".replace("/ui/?", "/ui?"))
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+    watched.refused(404, 422)
+
+
+def test_answers_of_the_api_are_no_pages(page, hostile):
+    root = f"/experiments/{quote(hostile[0], safe='')}"
+    for path in ("", "/logs", "/metrics", "/files"):
+        page.goto(root + path)
+        assert page.evaluate("document.scripts.length") == 0
+    for name in ("page.html", "drawing.svg", f"{quote(MARKUP)}.png"):
+        page.goto("/ui")
+        with page.expect_download() as download:
+            page.evaluate("(url) => { location.href = url; }", f"{root}/files/{name}")
+        assert download.value.suggested_filename.endswith(name.rpartition(".")[2])
