@@ -1,6 +1,7 @@
 """What unit and API tests work on: the real app and store on SQLite, and a launcher that starts
 nothing."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from backend.reconciler import Reconciler
 from backend.records import Parameters
 from backend.settings import Settings
 from backend.store.tables import experiment as table
+from tests.api.kit import ALICE, BOB
 from tests.fakes.launcher import FakeLauncher
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
@@ -96,3 +98,32 @@ def made(experiments, launcher):
         return experiments.get(experiment_id)
 
     return make
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text(f"alice:{ALICE}\nro:bob:{BOB}\n")
+    return path
+
+
+@pytest.fixture
+def guarded(settings, launcher, token_file):
+    """The app with tokens set."""
+    settings.data_dir.mkdir(exist_ok=True)
+    app = make_app(replace(settings, api_token_file=token_file), launcher)
+    yield app
+    app.extensions["experiments"].close()
+
+
+@pytest.fixture
+def guest(guarded):
+    return guarded.test_client()
+
+
+@pytest.fixture
+def browser(guarded):
+    """A browser that is signed in as alice."""
+    client = guarded.test_client()
+    assert client.post("/ui/login", data={"token": ALICE}).status_code == 303
+    return client

@@ -1,1 +1,12 @@
-from tests.fixtures import app, client, experiments, launcher, settings, store  # noqa: F401
+from tests.fixtures import (  # noqa: F401
+    app,
+    browser,
+    client,
+    experiments,
+    guarded,
+    guest,
+    launcher,
+    settings,
+    store,
+    token_file,
+)

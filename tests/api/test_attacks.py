@@ -1,15 +1,39 @@
 """What broke others: each group names the hole it would be."""
 
+import contextlib
+import gzip
+import io
 import itertools
 import json
+import logging
+import os
 import pickle
+import socket
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 
+from backend.app import make_app
+from backend.settings import Settings
+
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 SECRET = "outside-of-every-folder"
-CLIMBS = ["../", "..\\", "/", "....//", "./../", "a/../../", "\0../", "．．/"]
+PASSWORD = "nobody-may-see-this"
+CLIMBS = [
+    "../",
+    "..\\",
+    "/",
+    "....//",
+    "./../",
+    "a/../../",
+    "\0../",
+    "．．/",
+    "..;/",
+    ".. /",
+    "../\0/",
+]
+RAW = ["%c0%ae%c0%ae%c0%af", "%e0%80%ae%e0%80%ae/", "%uff0e%uff0e/", "..%c1%9c", "file:///", "%00/"]
 
 
 def encodings(text):
@@ -22,7 +46,7 @@ TRAVERSALS = sorted(
     one
     for climb, depth in itertools.product(CLIMBS, (1, 2, 3))
     for one in encodings(climb * depth + "secret")
-)
+) + [f"{climb * 2}secret" for climb in RAW]
 
 
 @pytest.fixture
@@ -91,6 +115,70 @@ def test_a_planted_link_shows_nothing(client, secret, settings, name):
         assert SECRET.encode() not in client.get(f"/experiments/first{path}", buffered=True).data, (
             path
         )
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "run.json", "logs", "1.log"])
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "device", "endless"])
+def test_a_planted_thing_that_is_no_file_holds_nobody(client, settings, tmp_path, name, kind):
+    client.post("/test", data=FORM)
+    path = settings.output_dir / "first" / ("logs/1.log" if name == "1.log" else name)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)  # its whole path may be too long for an address
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**26)  # takes no space
+
+    for address in ("", "/logs", "/logs?tail=5", "/metrics", "/files", "/files?sha256=true"):
+        response = client.get(f"/experiments/first{address}", buffered=True)
+        assert response.status_code == 200, address
+        assert len(response.data) < 100_000, address
+    for page in ("/ui", "/ui/experiments/first", "/compare?ids=first"):
+        assert client.get(page).status_code == 200, page
+
+
+METRICS = {
+    "no number": b'{"epoch": 1, "loss": NaN, "val_loss": -Infinity}',
+    "a number without end": b'{"epoch": 1, "loss": 1' + b"0" * 400 + b"}",
+    "a number too long to be read": b'{"epoch": 1, "loss": 1' + b"0" * 5000 + b"}",
+    "an epoch without end": b'{"epoch": 1' + b"0" * 400 + b', "loss": 1}',
+    "an epoch that is none": b'{"epoch": true, "loss": 1}',
+    "half a character": b'{"epoch": 1, "\\ud800": 1, "a": "\\udfff"}',
+    "NUL": b'{"epoch": 1, "a\\u0000b": "\\u0000"}',
+    "lists in lists": b'{"epoch": 1, "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "lists just too deep": b'{"epoch": 1, "a": ' + b"[" * 960 + b"]" * 960 + b"}",
+    "objects in objects": b'{"epoch": 1, "a": ' + b'{"a":' * 960 + b"1" + b"}" * 961,
+    "other types": b'{"epoch": "x", "loss": [1], "val_loss": {}, "seconds": "-1"}',
+    "names of JavaScript": b'{"epoch": 1, "__proto__": 1, "constructor": {"prototype": 1}}',
+    "no UTF-8": b'{"epoch": 1, "\xff\xfe": 1}',
+    "a line without end": b'{"epoch": 1, "a": "' + b"x" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("line", METRICS.values(), ids=METRICS)
+def test_whatever_a_trainer_writes_is_answered(client, settings, line):
+    for one in ("first", "second"):
+        client.post("/test", data=FORM | {"experiment_id": one})
+    (settings.output_dir / "first" / "metrics.jsonl").write_bytes(line + b"\n" + line + b"\n")
+
+    for address in (
+        "/experiments/first",
+        "/experiments/first/metrics",
+        "/compare?ids=first,second",
+    ):
+        response = client.get(address)
+        assert response.status_code == 200, address
+        json.loads(response.data, parse_constant=pytest.fail)  # RFC 8259 knows no NaN
+    for page in ("/ui", "/ui/experiments/first", "/ui/compare?id=first&id=second"):
+        assert client.get(page).status_code == 200, page
+    assert type(client.get("/experiments/first").json["progress"]["epoch"]) is int
 
 
 # SQL in filters and sort: Flyte CVE-2023-41891.
@@ -182,3 +270,92 @@ def test_a_form_made_to_exhaust_the_parser_is_refused(client, launcher, body):
     assert response.status_code in (400, 413, 422)
     assert response.content_type == "application/problem+json"
     assert not launcher.jobs
+
+
+@pytest.mark.parametrize("pieces", [10, 200])
+def test_a_form_of_unknown_length_is_no_longer_than_another(client, launcher, pieces):
+    """Without a Content-Length, what is read has to be counted."""
+    part = b'--x\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n' + b"1" * 60_000 + b"\r\n"
+    body = b"".join(part % number for number in range(pieces)) + b"--x--"
+    response = client.post(
+        "/test",
+        input_stream=io.BytesIO(body),
+        headers={"Transfer-Encoding": "chunked"},
+        content_type="multipart/form-data; boundary=x",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert response.status_code == 413
+    assert not launcher.jobs
+
+
+def multipart(*parts):
+    return b"".join(b"--x\r\n%s\r\n" % part for part in parts) + b"--x--\r\n"
+
+
+FIELD = b'Content-Disposition: form-data; name="%s"'
+FIELDS = [FIELD % b"learning_rate" + b"\r\n\r\n1", FIELD % b"epoch" + b"\r\n\r\n1"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        FIELD % b"experiment_id" + b'; filename="../../secret"\r\n\r\nx',
+        FIELD % b"experiment_id" + b"; filename*=UTF-8''..%2f..%2fsecret\r\n\r\nx",
+        FIELD % b"experiment_id" + b"\r\n\r\n../../secret",
+        FIELD % b"experiment_id" + b"\r\nContent-Transfer-Encoding: base64\r\n\r\nLi4v\r\nLi4v",
+        FIELD % b"experiment_id" + b"\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n"
+        b'Content-Disposition: attachment; filename="secret"\r\n\r\nx\r\n--y--',
+        FIELD % b"experiment_id\r\nX: 1" + b"\r\n\r\na/b",
+    ],
+    ids=["file name", "file name*", "path", "base64", "in one another", "header in a name"],
+)
+def test_a_part_of_a_form_leads_out_of_no_folder(client, launcher, secret, part):
+    body = multipart(*FIELDS, part)
+    response = client.post("/test", data=body, content_type="multipart/form-data; boundary=x")
+
+    assert response.status_code in (400, 422), response.text
+    assert not launcher.jobs
+    assert secret.read_text() == SECRET
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_packed_is_not_unpacked(client, launcher, kind):
+    """A bomb of a few bytes would be gigabytes."""
+    body = gzip.compress(json.dumps(FORM).encode() + b" " * 10_000_000)
+    response = client.post(
+        "/test", data=body, content_type=kind, headers={"Content-Encoding": "gzip"}
+    )
+
+    assert response.status_code in (400, 413, 422)
+    assert not launcher.jobs
+
+
+@pytest.mark.parametrize("text", ["[" * 30_000, '{"a":' * 10_000, "1" * 60_000, '"\\ud800"'])
+def test_json_made_to_exhaust_the_parser_is_refused(client, launcher, text):
+    for body in (text, f'{{"experiment_id": "a", "epoch": 1, "learning_rate": {text}'):
+        for end in ("", "}", "]" * 30_000):
+            response = client.post("/test", data=body + end, content_type="application/json")
+            assert response.status_code in (400, 413, 422)
+    assert not launcher.jobs
+
+
+# Secrets in logs and errors: GO-2025-4024.
+
+
+def test_no_answer_and_no_log_holds_the_password_of_the_database(settings, launcher, caplog):
+    caplog.set_level(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]  # at which nobody listens any more
+    url = f"mysql://testuser:{PASSWORD}@127.0.0.1:{port}/testdb"
+    database = Settings.from_environment({"DB_URL": url}).database_url
+    app = make_app(replace(settings, database_url=database), launcher)
+    client = app.test_client()
+    answers = [client.post("/test", data=FORM), client.get("/readyz"), client.get("/ui")]
+    app.extensions["experiments"].close()
+
+    assert [one.status_code for one in answers] == [503, 503, 503]
+    assert "database" in caplog.text
+    for text in (caplog.text, *(one.text for one in answers)):
+        assert PASSWORD not in text
+        assert "testuser" not in text

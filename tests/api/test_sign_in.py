@@ -1,0 +1,182 @@
+"""Sessions: a token becomes a cookie, and what a cookie may do."""
+
+import html
+import re
+
+import pytest
+
+from backend import access
+from tests.api.kit import ALICE, BOB, BROWSER, CHANGES, FORM, check_problem
+
+
+def csrf(browser, guarded):
+    """Read what a page would hold in `<meta name="csrf-token">`."""
+    cookie = browser.get_cookie(access.COOKIE).value
+    headers = {"Cookie": f"{access.COOKIE}={cookie}"}
+    with guarded.test_request_context("/model", headers=headers):
+        guarded.preprocess_request()
+        return guarded.jinja_env.from_string("{{ csrf_token() }}").render(
+            csrf_token=guarded.extensions["access"].csrf_token
+        )
+
+
+def test_signing_in(guest):
+    page = guest.get("/ui/login", headers=BROWSER)
+    assert page.status_code == 401
+    assert "<form" in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert page.headers["Cache-Control"] == "no-store"
+
+    answer = guest.post("/ui/login", data={"token": ALICE})
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "/ui"
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "Path=/" in cookie
+    assert "Secure" not in cookie
+    assert ALICE not in cookie
+    assert guest.get("/model").status_code == 200
+
+
+def test_a_cookie_given_by_https_comes_back_by_https_alone(guest):
+    answer = guest.post("/ui/login", data={"token": ALICE}, base_url="https://localhost")
+
+    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("token", ["", "wrong", f"alice:{ALICE}"])
+def test_signing_in_with_a_wrong_token(guest, token):
+    answer = guest.post("/ui/login", data={"token": token})
+
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+    assert guest.get("/model").status_code == 401
+
+
+def test_another_site_signs_nobody_in(guest):
+    headers = {"Origin": "http://evil.example"}
+
+    check_problem(guest.post("/ui/login", data={"token": ALICE}, headers=headers), 403)
+
+
+def test_a_page_leads_to_the_sign_in_and_back(guest):
+    page = guest.get("/ui/experiments/a%2Fb?x=1&y=2", headers=BROWSER)
+    assert page.status_code == 401
+    action = html.unescape(re.search('action="(.*?)"', page.text)[1])
+    refused = guest.post(action, data={"token": "wrong"})
+    assert action in html.unescape(refused.text)
+    back = guest.post(action, data={"token": ALICE})
+
+    assert back.headers["Location"] == "/ui/experiments/a/b?x=1&y=2"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/uievil",
+        "/\\evil.example",
+        "ui",
+        "",
+        "/ui@evil.example",
+        "/ui.evil.example",
+        "\t//evil.example",
+        " /ui/",
+        "javascript:alert(1)//ui/",
+        "/model",
+    ],
+)
+def test_the_sign_in_leads_nowhere_else(guest, path):
+    answer = guest.post("/ui/login", query_string={"next": path}, data={"token": ALICE})
+
+    assert answer.headers["Location"] == "/ui"
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+@pytest.mark.parametrize("headers", [{}, {"X-CSRF-Token": "wrong"}, {"X-CSRF-Token": ""}])
+def test_a_session_changes_nothing_without_the_pages_own_token(
+    browser, launcher, method, path, headers
+):
+    check_problem(browser.open(path, method=method, data=FORM, headers=headers), 403)
+    assert not launcher.jobs
+
+
+def test_a_session_changes_with_the_pages_own_token(browser, guarded):
+    headers = {"X-CSRF-Token": csrf(browser, guarded)}
+
+    assert browser.post("/test", data=FORM, headers=headers).status_code == 201
+    assert browser.get("/experiments/first").json["history"][0]["by"] == "alice"
+
+
+def test_a_csrf_token_is_of_one_session(browser, guarded):
+    other = guarded.test_client()
+    other.post("/ui/login", data={"token": BOB})
+    headers = {"X-CSRF-Token": csrf(other, guarded)}
+
+    check_problem(browser.post("/test", data=FORM, headers=headers), 403)
+
+
+def test_a_read_only_session(guarded, launcher):
+    browser = guarded.test_client()
+    browser.post("/ui/login", data={"token": BOB})
+    headers = {"X-CSRF-Token": csrf(browser, guarded)}
+
+    assert browser.get("/model").status_code == 200
+    check_problem(browser.post("/test", data=FORM, headers=headers), 403)
+    assert browser.post("/ui/logout", headers=headers).status_code == 303
+    assert not launcher.jobs
+
+
+def test_signing_out(browser, guarded):
+    assert browser.post("/ui/logout").status_code == 403
+    answer = browser.post("/ui/logout", data={"csrf_token": csrf(browser, guarded)})
+
+    assert answer.headers["Location"] == "/ui/login"
+    assert browser.get_cookie(access.COOKIE) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-1],
+        lambda text: "x" + text,
+        lambda text: "MQ" + text[text.index(".") :],  # another token's number
+        lambda text: text.partition(".")[0],
+        lambda text: text.rpartition(".")[0] + ".",
+        lambda _: "0",
+        lambda _: "",
+        lambda _: "x" * 4000,
+    ],
+)
+def test_a_forged_cookie(guarded, browser, change):
+    cookie = browser.get_cookie(access.COOKIE).value
+    forger = guarded.test_client()
+    forger.set_cookie(access.COOKIE, change(cookie))
+
+    assert forger.get("/model").status_code == 401
+
+
+def test_a_session_that_was_there_before_is_none_after_the_sign_in(guarded, browser):
+    """Whoever plants a cookie before a person signs in does not share the session (fixation)."""
+    planted = guarded.test_client()
+    planted.set_cookie(access.COOKIE, "planted")
+    planted.post("/ui/login", data={"token": BOB})
+
+    assert planted.get_cookie(access.COOKIE).value not in (
+        "planted",
+        browser.get_cookie(access.COOKIE).value,
+    )
+    assert planted.post("/test", data=FORM).status_code == 403
+
+
+def test_a_session_ends(browser, monkeypatch):
+    monkeypatch.setattr(access, "SESSION_SECONDS", -1)
+
+    assert browser.get("/model").status_code == 401
+
+
+def test_without_tokens_nobody_signs_in(client):
+    assert client.get("/ui/login").headers["Location"] == "/ui"
+    assert "Set-Cookie" not in client.post("/ui/login", data={"token": "x"}).headers
