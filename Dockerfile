@@ -6,9 +6,9 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
 COPY requirements.lock ./
-# Exact versions, wheels alone: no dependency is resolved or compiled here.
+# Exact versions and hashes, wheels alone: no dependency is resolved or compiled here.
 RUN python -m venv --without-pip /venv \
-    && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps --only-binary :all: -r requirements.lock \
+    && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: -r requirements.lock \
     && pip --python /venv/bin/python check
 COPY gunicorn.conf.py ./app/
 COPY backend ./app/backend
@@ -18,12 +18,18 @@ RUN chmod -R u=rwX,go=rX app \
     && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib app/backend
 
 FROM ${BASE_IMAGE}
+# What installs (pip, apt) goes, and every setuid or setgid program; /tmp alone stays writable for all.
+# dpkg's list of packages stays: scanners and `make sbom` read it.
 # The public Python image comes without bytecode for the standard library, so every start would
 # compile it anew.
-RUN python -m compileall -q -x 'test|idlelib|lib2to3|tkinter|turtledemo|ensurepip' \
-        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
-    && groupadd --gid 10001 app \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --no-log-init --shell /usr/sbin/nologin app
+RUN groupadd --gid 10001 app \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --no-log-init --shell /usr/sbin/nologin app \
+    && stdlib=$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
+    && rm -rf "$stdlib/ensurepip" "$stdlib"/site-packages/* /usr/lib/python3/dist-packages/* /usr/share/python-wheels \
+        /usr/bin/pip* /usr/local/bin/pip* /usr/local/bin/wheel /usr/bin/apt* /usr/lib/apt \
+    && find / -xdev -type f -perm /6000 -delete \
+    && find / -xdev -type d -perm -0002 ! -path /tmp -exec chmod o-w {} + \
+    && python -m compileall -q -x 'test|idlelib|lib2to3|tkinter|turtledemo' "$stdlib"
 COPY --from=build /venv /venv
 COPY --from=build /build/app /app
 WORKDIR /app

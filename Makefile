@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements.lock models/autoencoder/requirements.lock
+TORCH_LOCKS := models/autoencoder/torch-cpu.lock models/autoencoder/torch.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Files of the locks alone: what has another hash is refused, and what no lock names is not taken.
+INSTALL := $(PIP) install --require-hashes --no-deps
 
-.PHONY: help demo run test e2e chaos lint image lock openapi bench clean
+.PHONY: help demo run test e2e chaos lint image lock sbom openapi bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +43,10 @@ openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection anew
 	@$(BIN)/python -m tools.openapi
 
 lock: $(VENV)/.dev ## choose the exact versions of *.lock anew
-	@tools/lock.sh $(BIN)
+	@$(BIN)/python -m tools.lock --upgrade
+
+sbom: $(VENV)/.dev ## write what both images are made of (CycloneDX) to sbom/
+	@$(BIN)/python -m tools.sbom
 
 clean: ## remove the virtual environment and caches; never data or output
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -48,14 +54,19 @@ clean: ## remove the virtual environment and caches; never data or output
 $(VENV)/bin/python:
 	@tools/make-venv.sh $(PYTHON) $(VENV)
 
-$(VENV)/.run: $(VENV)/bin/python $(LOCKS)
+$(VENV)/.run: $(VENV)/bin/python $(LOCKS) $(TORCH_LOCKS)
 	@echo "Installing into $(VENV) (once; PyTorch is the large part) ..."
-	@$(PIP) install $(addprefix -r ,$(LOCKS))
+	@$(INSTALL) $(addprefix -r ,$(LOCKS))
+	@$(INSTALL) -r $(firstword $(TORCH_LOCKS)) 2>/dev/null || \
+		{ echo "No index here has PyTorch's build for CPUs: taking the larger one for GPUs ..."; \
+		$(INSTALL) -r $(lastword $(TORCH_LOCKS)); }
+	@$(PIP) check >/dev/null || $(PIP) check
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "Installing the test tools into $(VENV) (once) ..."
-	@$(PIP) install -r requirements-dev.lock $(addprefix -r ,$(LOCKS))
+	@$(INSTALL) -r requirements-dev.lock
+	@$(PIP) check >/dev/null || $(PIP) check
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
