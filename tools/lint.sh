@@ -10,3 +10,4 @@ mypy backend gunicorn.conf.py tools bench models/autoencoder
 yamllint --strict .
 hadolint Dockerfile models/autoencoder/Dockerfile tests/chaos/Dockerfile tests/e2e/hostile/Dockerfile
 shellcheck build.sh .ci/run tools/*.sh
+python -m tools.audit
