@@ -1,0 +1,69 @@
+"""Reads single files of an image in a registry, with no container tool: they differ in how they do.
+
+The protocol is the OCI Distribution Specification, https://github.com/opencontainers/distribution-spec.
+"""
+
+import json
+import tarfile
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO, Any
+
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that a registry holds.
+
+    `digest` is that of the manifest ("sha256:..."), `environment` what the image sets, `files` the
+    content of those asked for that the image has, by name without the leading '/'.
+    """
+
+    digest: str
+    environment: dict[str, str]
+    files: dict[str, bytes]
+
+
+def read_image(repository: str, name: str, tag: str, files: Iterable[str]) -> Image:
+    """Read an image of a registry that asks for no login.
+
+    `repository` is the registry and perhaps a path, as build.sh takes it. Of an index for several
+    platforms the first one is read. Links are not followed. Raises OSError if it cannot be had.
+    """
+    host, _, path = repository.partition("/")
+    local = host.split(":")[0] in ("localhost", "127.0.0.1")
+    base = f"{'http' if local else 'https'}://{host}/v2/{f'{path}/' if path else ''}{name}"
+    digest, manifest = _manifest(base, tag)
+    if "manifests" in manifest:
+        digest, manifest = _manifest(base, manifest["manifests"][0]["digest"])
+    with _blob(base, manifest["config"]) as answer:
+        config = json.load(answer)["config"]
+    wanted = set(files)
+    found: dict[str, bytes] = {}
+    for layer in manifest["layers"]:  # a later layer covers the earlier ones
+        with _blob(base, layer) as answer, tarfile.open(fileobj=answer, mode="r|*") as archive:
+            for member in archive:
+                member_name = member.name.removeprefix("./")
+                if member_name in wanted and (content := archive.extractfile(member)):
+                    found[member_name] = content.read()
+    environment = dict(one.split("=", 1) for one in config.get("Env") or [])
+    return Image(digest, environment, found)
+
+
+def _manifest(base: str, reference: str) -> tuple[str, dict[str, Any]]:
+    headers = {"Accept": ", ".join(MANIFESTS)}
+    request = urllib.request.Request(f"{base}/manifests/{reference}", headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.headers["Docker-Content-Digest"], json.load(answer)
+
+
+def _blob(base: str, descriptor: dict[str, Any]) -> IO[bytes]:
+    answer: IO[bytes] = urllib.request.urlopen(f"{base}/blobs/{descriptor['digest']}", timeout=30)
+    return answer
