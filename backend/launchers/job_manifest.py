@@ -124,6 +124,7 @@ def _pod_spec(run: Run, settings: Settings) -> dict[str, Any]:
                 "persistentVolumeClaim": {"claimName": settings.input_pvc, "readOnly": True},
             },
             {"name": "output", "persistentVolumeClaim": {"claimName": settings.output_pvc}},
+            # No sizeLimit: how much a model needs there, only its author knows.
             {"name": "tmp", "emptyDir": {}},
         ],
     }

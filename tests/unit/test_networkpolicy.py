@@ -12,7 +12,8 @@ import pytest
 from backend.launchers import job_manifest
 from backend.launchers.base import Run
 from backend.settings import Settings
-from tests.unit.test_yaml import YAML, Document, documents, files, kustomize, one, pod_of
+from tests.unit.pod_rules import pod_of
+from tests.unit.test_yaml import YAML, Document, documents, files, kustomize, one
 
 DNS, MYSQL = 53, 3306
 PORTS = [("TCP", number) for number in (DNS, 80, 443, MYSQL, 5000, 6443, 33060)] + [("UDP", DNS)]

@@ -2,7 +2,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import yaml
 
 from backend import settings
 from backend.launchers import job_manifest
+from backend.launchers.base import Run
+from tests.unit.pod_rules import containers_of, exceptions, pod_of, restricted, violations
 
 ROOT = Path(__file__).parents[2]
 YAML = ROOT / "yaml"
@@ -264,96 +265,60 @@ def test_probes_ask_the_port_of_their_role(applied: list[Document]) -> None:
         }
 
 
-def pod_of(document: Document) -> Document | None:
-    """The pod that a document is or makes."""
-    if document["kind"] == "Pod":
-        return document
-    template: Document | None = document.get("spec", {}).get("template")
-    return template
-
-
-def containers_of(pod: Document) -> Iterator[Document]:
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        yield from pod["spec"].get(kind, [])
-
-
-# Of volumes, sysctls and SELinux options more is allowed; nothing more is needed here.
-VOLUMES = {"emptyDir", "persistentVolumeClaim", "secret"}
-WHOLE_POD = ("hostNetwork", "hostPID", "hostIPC")
-
-
-def violations(pod: Document) -> list[str]:
-    """What Pod Security level "restricted" refuses in a pod, container by container.
-
-    Source: Kubernetes' documentation, Pod Security Standards (baseline and restricted, v1.29, and
-    the host field of probes from v1.34).
-    """
-    spec = pod["spec"]
-    whole = spec.get("securityContext", {})
-    found = [f"pod: {key}" for key in WHOLE_POD if spec.get(key)]
-    found += ["pod: sysctls"] if "sysctls" in whole else []
-    found += [
-        f"pod: volume {volume['name']}"
-        for volume in spec.get("volumes", [])
-        if not set(volume) - {"name"} <= VOLUMES
-    ]
-    for container in containers_of(pod):
-        found += [
-            f"{container['name']}: {what}" for what in _container_violations(container, whole)
-        ]
-    return found
-
-
-def _container_violations(container: Document, whole: Document) -> Iterator[str]:
-    own = container.get("securityContext", {})
-    either = whole | own
-    capabilities = own.get("capabilities", {})
-    rules = {
-        "privileged": bool(own.get("privileged")),
-        "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is not False,
-        "runAsNonRoot": either.get("runAsNonRoot") is not True,
-        "runAsUser": either.get("runAsUser") == 0,
-        "seccompProfile": either.get("seccompProfile", {}).get("type")
-        not in ("RuntimeDefault", "Localhost"),
-        "capabilities.drop": "ALL" not in capabilities.get("drop", []),
-        "capabilities.add": not set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
-        "procMount": own.get("procMount", "Default") != "Default",
-        "hostProcess": either.get("windowsOptions", {}).get("hostProcess", False),
-        "appArmorProfile": either.get("appArmorProfile", {}).get("type") == "Unconfined",
-        "seLinuxOptions": "seLinuxOptions" in either,
-        "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
-        "probe host": any(
-            "host" in probe.get("httpGet", {}) or "host" in probe.get("tcpSocket", {})
-            for name, probe in container.items()
-            if name.endswith("Probe")
-        ),
-    }
-    yield from (rule for rule, broken in rules.items() if broken)
-
-
 ROOT_INIT_CONTAINER = ["runAsNonRoot", "runAsUser", "capabilities.add"]
 
 
 def test_only_the_init_containers_are_not_restricted(applied: list[Document]) -> None:
     found = {
-        document["metadata"]["name"]: violations(pod)
+        document["metadata"]["name"]: restricted(pod)
         for document in applied
         if (pod := pod_of(document))
     }
     assert found == {
         "hello-flask": [f"prepare-folders: {rule}" for rule in ROOT_INIT_CONTAINER],
         "hello-flask-mysql": [f"prepare-folder: {rule}" for rule in ROOT_INIT_CONTAINER],
-        "prepare-folders": ["pod: volume input", "pod: volume output"]
+        "prepare-folders": ["pod: volume.input", "pod: volume.output"]
         + [f"prepare-folders: {rule}" for rule in ROOT_INIT_CONTAINER],
     }
 
 
-def test_every_container_has_requests_limits_and_a_read_only_root(applied: list[Document]) -> None:
-    for document in applied:
-        for container in containers_of(pod_of(document) or {"spec": {}}):
-            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
-            assert set(container["resources"]["limits"]) == {"cpu", "memory"}
-            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(YAML)))
+def test_every_pod_keeps_the_rules_but_for_the_exceptions_in_place(file: Path) -> None:
+    pods = [pod for document in documents(file) if (pod := pod_of(document))]
+    assert {rule for pod in pods for rule in violations(pod)} == exceptions(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("automountServiceAccountToken: false", "pod: automountServiceAccountToken"),
+        ("enableServiceLinks: false", "pod: enableServiceLinks"),
+        ("sizeLimit: 256Mi", "pod: sizeLimit.tmp"),
+        ("readOnlyRootFilesystem: true", "web: readOnlyRootFilesystem"),
+        ("  drop: [ALL]", "web: capabilities.drop"),
+        ("livenessProbe:", "web: livenessProbe"),
+        ("requests: {cpu: 100m, memory: 192Mi}", "web: requests.memory"),
+        ('limits: {cpu: "1", memory: 512Mi}', "web: limits.cpu"),
+    ],
+)
+def test_a_rule_that_is_broken_is_found(line: str, rule: str) -> None:
+    text = (YAML / "4_pod.yaml").read_text()
+    text = text.replace("automountServiceAccountToken: true", "automountServiceAccountToken: false")
+    assert rule not in violations(yaml.safe_load(text))
+    key, _, value = line.partition(":")
+    broken = text.replace(line, f"{key.replace(key.strip(), 'other')}:{value}")
+    assert rule in violations(yaml.safe_load(broken))
+
+
+def test_a_job_of_ours_keeps_the_rules_but_for_two() -> None:
+    """The exceptions are explained in job_manifest.py."""
+    run = Run("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
+    given = {"AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
+    job = job_manifest.render(run, settings.Settings.from_environment(given))
+    pod = pod_of(job)
+    assert pod
+    assert [c["name"] for c in containers_of(pod)] == [job_manifest.CONTAINER]
+    assert violations(pod) == ["pod: sizeLimit.tmp", "train: limits.cpu"]
 
 
 def test_restricted_is_enforced_on_everything_in_the_dedicated_namespace(
@@ -367,7 +332,7 @@ def test_restricted_is_enforced_on_everything_in_the_dedicated_namespace(
         if document["metadata"].get("namespace") == "hello-flask" and (pod := pod_of(document))
     ]
     assert [pod["metadata"]["name"] for pod in pods] == ["hello-flask"]
-    assert violations(pods[0]) == []
+    assert restricted(pods[0]) == []
 
 
 def test_the_dedicated_namespace_holds_all_but_the_preparation(dedicated: list[Document]) -> None:

@@ -1,0 +1,168 @@
+"""What a pod must keep to, beside being valid, and the exceptions that stand in the manifests.
+
+The rules are Pod Security level "restricted" (Kubernetes' documentation, Pod Security Standards:
+baseline and restricted, v1.29, and the host field of probes from v1.34) and, of the checks of
+kube-linter and checkov, those that can be judged by a manifest alone. An exception is a comment
+`# exception RULE: why` between the first and the last line of its container or, for a rule on the
+whole pod, anywhere else in the file.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Document = dict[str, Any]
+# Of volumes, sysctls and SELinux options more is allowed; nothing more is needed here.
+VOLUMES = {"emptyDir", "persistentVolumeClaim", "secret"}
+WHOLE_POD = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
+FIRST_ID_OF_NO_HOST_USER = 10_000
+EXCEPTION = re.compile(r"# exception ([\w.]+): \S+ \S+ \S+")
+POD = "pod"
+
+
+def pod_of(document: Document) -> Document | None:
+    """The pod that a document is or makes."""
+    if document["kind"] == "Pod":
+        return document
+    template: Document | None = document.get("spec", {}).get("template")
+    return template
+
+
+def containers_of(pod: Document) -> Iterator[Document]:
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        yield from pod["spec"].get(kind, [])
+
+
+def restricted(pod: Document) -> list[str]:
+    """What Pod Security level "restricted" refuses in a pod, container by container."""
+    spec = pod["spec"]
+    whole = spec.get("securityContext", {})
+    found = [f"pod: {key}" for key in WHOLE_POD if spec.get(key)]
+    found += ["pod: sysctls"] if "sysctls" in whole else []
+    found += [
+        f"pod: volume.{volume['name']}"
+        for volume in spec.get("volumes", [])
+        if not set(volume) - {"name"} <= VOLUMES
+    ]
+    for container in containers_of(pod):
+        found += [
+            f"{container['name']}: {rule}" for rule in _restricted_container(container, whole)
+        ]
+    return found
+
+
+def _restricted_container(container: Document, whole: Document) -> Iterator[str]:
+    own = container.get("securityContext", {})
+    either = whole | own
+    capabilities = own.get("capabilities", {})
+    rules = {
+        "privileged": bool(own.get("privileged")),
+        "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is not False,
+        "runAsNonRoot": either.get("runAsNonRoot") is not True,
+        "runAsUser": either.get("runAsUser") == 0,
+        "seccompProfile": either.get("seccompProfile", {}).get("type")
+        not in ("RuntimeDefault", "Localhost"),
+        "capabilities.drop": "ALL" not in capabilities.get("drop", []),
+        "capabilities.add": not set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
+        "procMount": own.get("procMount", "Default") != "Default",
+        "hostProcess": either.get("windowsOptions", {}).get("hostProcess", False),
+        "appArmorProfile": either.get("appArmorProfile", {}).get("type") == "Unconfined",
+        "seLinuxOptions": "seLinuxOptions" in either,
+        "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
+        "probe.host": any(
+            "host" in probe.get("httpGet", {}) or "host" in probe.get("tcpSocket", {})
+            for name, probe in container.items()
+            if name.endswith("Probe")
+        ),
+    }
+    yield from (rule for rule, broken in rules.items() if broken)
+
+
+def violations(pod: Document) -> list[str]:
+    """All rules that a pod breaks, "restricted" included, as "CONTAINER: RULE" or "pod: RULE"."""
+    spec = pod["spec"]
+    found = restricted(pod)
+    rules = {
+        "hostUser": _host_user(spec.get("securityContext", {})),
+        "automountServiceAccountToken": spec.get("automountServiceAccountToken") is not False,
+        "enableServiceLinks": spec.get("enableServiceLinks") is not False,
+        **{
+            f"sizeLimit.{volume['name']}": "sizeLimit" not in volume["emptyDir"]
+            for volume in spec.get("volumes", [])
+            if "emptyDir" in volume
+        },
+    }
+    found += [f"pod: {rule}" for rule, broken in rules.items() if broken]
+    for container in containers_of(pod):
+        serves = container in spec["containers"] and spec.get("restartPolicy", "Always") == "Always"
+        whole = spec.get("securityContext", {})
+        found += [
+            f"{container['name']}: {rule}" for rule in _further(container, whole, serves=serves)
+        ]
+    return found
+
+
+def _further(container: Document, whole: Document, *, serves: bool) -> Iterator[str]:
+    """Give the rules beyond "restricted" that a container breaks; probes are for what serves."""
+    either = whole | container.get("securityContext", {})
+    resources = container.get("resources", {})
+    _, _, tag = container["image"].rpartition("/")[2].partition(":")
+    variables = container.get("env", [])
+    rules = {
+        "readOnlyRootFilesystem": either.get("readOnlyRootFilesystem") is not True,
+        **{
+            f"{kind}.{what}": what not in resources.get(kind, {})
+            for kind in ("requests", "limits")
+            for what in ("cpu", "memory")
+        },
+        **{
+            probe: serves and probe not in container
+            for probe in ("livenessProbe", "readinessProbe")
+        },
+        "image.tag": tag in ("", "latest"),
+        "hostUser": _host_user(container.get("securityContext", {})),
+        "env.secret": "envFrom" in container
+        or any("secretKeyRef" in v.get("valueFrom", {}) for v in variables)
+        or any(
+            re.search("PASSWORD|TOKEN|SECRET", v["name"]) and not v["name"].endswith("_FILE")
+            for v in variables
+        ),
+        "env.twice": len({v["name"] for v in variables}) < len(variables),
+    }
+    yield from (rule for rule, broken in rules.items() if broken)
+
+
+def _host_user(context: Document) -> bool:
+    """Whether a host may have given the number to a user of its own; root has its own rule."""
+    return 0 < context.get("runAsUser", 0) < FIRST_ID_OF_NO_HOST_USER
+
+
+def exceptions(file: Path) -> set[str]:
+    """Read the exceptions that a manifest states, each as `violations` names it."""
+    text = file.read_text()
+    spans = {
+        line: name
+        for document in yaml.compose_all(text, yaml.SafeLoader)
+        for name, first, last in _container_lines(document)
+        for line in range(first, last)
+    }
+    return {
+        f"{spans.get(number, POD)}: {found[1]}"
+        for number, line in enumerate(text.splitlines())
+        if (found := EXCEPTION.search(line))
+    }
+
+
+def _container_lines(node: yaml.Node) -> Iterator[tuple[str, int, int]]:
+    """Give name, first and past the last line of each container below a node."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value in ("initContainers", "containers"):
+                for container in value.value:
+                    (name,) = [v.value for k, v in container.value if k.value == "name"]
+                    yield name, container.start_mark.line, container.end_mark.line
+            else:
+                yield from _container_lines(value)
