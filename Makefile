@@ -58,7 +58,7 @@ $(VENV)/.run: $(VENV)/bin/python $(LOCKS) $(TORCH_LOCKS)
 	@echo "Installing into $(VENV) (once; PyTorch is the large part) ..."
 	@$(INSTALL) $(addprefix -r ,$(LOCKS))
 	@$(INSTALL) -r $(firstword $(TORCH_LOCKS)) 2>/dev/null || \
-		{ echo "No index here has PyTorch's build for CPUs: taking the larger one for GPUs ..."; \
+		{ echo "No build of PyTorch for CPUs is here that the lock knows: taking the larger one for GPUs ..."; \
 		$(INSTALL) -r $(lastword $(TORCH_LOCKS)); }
 	@$(PIP) check >/dev/null || $(PIP) check
 	@touch $@
@@ -70,5 +70,6 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
-	@$(PIP) install -r requirements-bench.lock $(addprefix -r ,requirements-dev.lock $(LOCKS))
+	@$(INSTALL) -r requirements-bench.lock
+	@$(PIP) check >/dev/null || $(PIP) check
 	@touch $@

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 LOCKS = (
     "requirements.lock",
     "requirements-dev.lock",
+    "requirements-bench.lock",
     "models/autoencoder/requirements.lock",
     "models/autoencoder/torch.lock",  # and so torch-cpu.lock: the same source, built otherwise
 )

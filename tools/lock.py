@@ -85,7 +85,10 @@ def main() -> None:
     options.append(f"--constraint={backend}")
     lock_model(*options)
     options.append(f"--constraint={MODEL / 'requirements.lock'}")
-    resolve(ROOT / "requirements-dev.txt", ROOT / "requirements-dev.lock", *options)
+    development = ROOT / "requirements-dev.lock"
+    resolve(ROOT / "requirements-dev.txt", development, *options)
+    options.append(f"--constraint={development}")
+    resolve(ROOT / "requirements-bench.txt", ROOT / "requirements-bench.lock", *options)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ MODEL = ROOT / "models" / "autoencoder"
 RANGES = {
     ROOT / "requirements.lock": ROOT / "requirements.txt",
     ROOT / "requirements-dev.lock": ROOT / "requirements-dev.txt",
+    ROOT / "requirements-bench.lock": ROOT / "requirements-bench.txt",
     MODEL / "requirements.lock": MODEL / "requirements.txt",
 }
 TORCH, TORCH_CPU = MODEL / "torch.lock", MODEL / "torch-cpu.lock"
