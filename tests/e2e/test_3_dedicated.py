@@ -16,7 +16,10 @@ def test_a_form_trains_a_model(dedicated: Deployment) -> None:
 
 def test_the_network_policies_let_everything_work(dedicated: Deployment, stage: Stage) -> None:
     """Whether they also stop what they should is up to the cluster's network."""
-    names = {policy["metadata"]["name"] for policy in objects("-n", dedicated.namespace, "networkpolicies")}
+    names = {
+        policy["metadata"]["name"]
+        for policy in objects("-n", dedicated.namespace, "networkpolicies")
+    }
     assert names == {"hello-flask-training"}
     file = f"{stage.yaml}/networkpolicy.yaml"
     kubectl("apply", "-f", file)

@@ -9,17 +9,23 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import PASSWORD, Images, Stage, build
 from tests.e2e.hostile.attacks import LINKS, SECRET, VICTIM
 from tests.e2e.kit import ROOT, Deployment, curl, edit, kubectl
 
-HOSTILE, UNGUARDED = "hostile", "unguarded"
-SECONDS = 60
+HOSTILE = "hostile"
+LABEL = "hello-flask/e2e=hostile"
+SECONDS = 120
+
+Document = dict[str, Any]
+
 NO_CAPABILITIES = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0)
 
 # What each attempt comes to.
@@ -31,7 +37,7 @@ GUARDED: dict[str, object] = {
     "read_another_run_by_a_descriptor": "ENOENT",
     "read_another_run_by_a_process": [HOSTILE],
     "open_the_host_by_a_file_handle": "EPERM",
-    "rename_its_folder": "EROFS",
+    "make_a_folder_beside_its_own": "EROFS",
     "write_into_the_input": "EROFS",
     "change_the_input": "EROFS",
     "mount_the_input_writable": "EPERM",
@@ -57,8 +63,8 @@ GUARDED: dict[str, object] = {
     "find_a_service_account": "ENOENT",
     "find_secrets": [],
     "find_secret_variables": [],
-    "read_secrets_from_kubernetes": 403,
-    "make_a_pod": 403,
+    "read_secrets_from_kubernetes": "refused",
+    "make_a_pod": "refused",
 }
 # What the container runtime or the API server refuses without any guard of ours.
 REFUSED_ANYHOW = {
@@ -68,6 +74,80 @@ REFUSED_ANYHOW = {
     "see_other_processes",
     "read_secrets_from_kubernetes",
     "make_a_pod",
+}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Something that holds an attacker back.
+
+    Attributes:
+        drop: take it away from a pod's spec and its container.
+        stops: attempts that come to something else without it alone; on some nodes others may, too.
+    """
+
+    drop: Callable[[Document, Document], object]
+    stops: set[str]
+
+
+def drop_sub_path(_spec: Document, container: Document) -> None:
+    mounts(container)["output"].update(mountPath="/output", subPath="")
+
+
+def drop_read_only_input(spec: Document, container: Document) -> None:
+    mounts(container)["input"]["readOnly"] = False
+    for volume in spec["volumes"]:
+        if volume["name"] == "input":
+            volume["persistentVolumeClaim"]["readOnly"] = False
+
+
+def mounts(container: Document) -> dict[str, Document]:
+    return {mount["name"]: mount for mount in container["volumeMounts"]}
+
+
+def in_pod(**changes: object) -> Callable[[Document, Document], object]:
+    return lambda spec, _container: spec.update(changes)
+
+
+def in_pods_context(**changes: object) -> Callable[[Document, Document], object]:
+    return lambda spec, _container: spec["securityContext"].update(changes)
+
+
+def in_containers_context(**changes: object) -> Callable[[Document, Document], object]:
+    return lambda _spec, container: container["securityContext"].update(changes)
+
+
+GUARDS = {
+    "sub-path": Guard(
+        drop_sub_path,
+        {
+            "list_other_runs",
+            "read_another_run",
+            "read_another_run_by_dots",
+            "read_another_run_by_a_link",
+            "read_another_run_by_a_descriptor",
+            "read_another_run_by_a_process",
+        },
+    ),
+    "read-only-input": Guard(drop_read_only_input, {"write_into_the_input", "change_the_input"}),
+    "no-token": Guard(
+        in_pod(automountServiceAccountToken=True), {"find_a_service_account", "find_secrets"}
+    ),
+    "no-service-links": Guard(in_pod(enableServiceLinks=True), {"find_secret_variables"}),
+    "user": Guard(
+        in_pods_context(runAsUser=0, runAsNonRoot=False),
+        {"be_somebody", "become_root", "become_root_by_a_program_of_its_own"},
+    ),
+    "seccomp": Guard(
+        in_pods_context(seccompProfile={"type": "Unconfined"}), {"make_a_user_namespace"}
+    ),
+    "no-escalation": Guard(
+        in_containers_context(allowPrivilegeEscalation=True), {"become_root_by_a_program_of_roots"}
+    ),
+    "no-capabilities": Guard(in_containers_context(capabilities={}), {"have_capabilities"}),
+    "read-only-root": Guard(
+        in_containers_context(readOnlyRootFilesystem=False), {"find_places_to_write"}
+    ),
 }
 
 
@@ -107,50 +187,38 @@ def guarded(attacked: Deployment) -> dict[str, object]:
     return outcomes(attacked, pod["metadata"]["name"])
 
 
-def without_guards(pod: dict[str, Any]) -> dict[str, Any]:
-    """Make a pod like this one, without what holds it back."""
-    spec = copy.deepcopy(pod["spec"])
+def pod_without(guards: Iterable[Guard], name: str, like: Document) -> Document:
+    """Make a pod of a Job's template, without some guards."""
+    spec = copy.deepcopy(like["spec"]["template"]["spec"])
     (container,) = spec["containers"]
-    environment = {one["name"]: one["value"] for one in container["env"]}
-    environment |= {"EXPERIMENT_ID": UNGUARDED, "OUTPUT_DIR": f"/output/{UNGUARDED}"}
-    environment |= {"DB_PASSWORD": "an example"}
-    mounts = {"input": "/input", "output": "/output", "tmp": "/tmp"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"hello-flask-{UNGUARDED}", "namespace": "default"},
-        "spec": {
-            "restartPolicy": "Never",
-            "containers": [
-                {
-                    "name": container["name"],
-                    "image": container["image"],
-                    "env": [{"name": name, "value": value} for name, value in environment.items()],
-                    "volumeMounts": [
-                        {"name": name, "mountPath": path} for name, path in mounts.items()
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": "input", "persistentVolumeClaim": {"claimName": "hello-flask-input"}},
-                {"name": "output", "persistentVolumeClaim": {"claimName": "hello-flask-output"}},
-                {"name": "tmp", "emptyDir": {}},
-            ],
-        },
+    container["resources"] = {}  # so that a small node takes all of them at once
+    for variable in container["env"]:
+        if variable["name"] == "EXPERIMENT_ID":
+            variable["value"] = name  # it plants no links then
+    for guard in guards:
+        guard.drop(spec, container)
+    metadata = {
+        "name": f"hello-flask-without-{name}",
+        "namespace": "default",
+        "labels": dict([LABEL.split("=")]),
     }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 @pytest.fixture(scope="module")
-def unguarded(attacked: Deployment) -> Iterator[dict[str, object]]:
-    (hostile,) = attacked.pods_of(HOSTILE)
-    pod = without_guards(hostile)
-    name, within = pod["metadata"]["name"], ("-n", "default", f"--timeout={SECONDS}s")
-    kubectl("apply", "-f", "-", stdin=json.dumps(pod).encode())
+def unguarded(attacked: Deployment) -> Iterator[dict[str, dict[str, object]]]:
+    """By the guard that is missing, what the attempts come to; `all`: every guard."""
+    (job,) = attacked.jobs_of(HOSTILE)
+    missing = {name: [guard] for name, guard in GUARDS.items()} | {"all": list(GUARDS.values())}
+    pods = [pod_without(guards, name, job) for name, guards in missing.items()]
+    ours = ("-n", "default", "pods", "-l", LABEL)
+    kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(pods).encode())
     try:
-        kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", *within)
-        yield outcomes(attacked, name)
+        done = "--for=jsonpath={.status.phase}=Succeeded"
+        kubectl("wait", *ours, done, f"--timeout={SECONDS}s")
+        yield {name: outcomes(attacked, f"hello-flask-without-{name}") for name in missing}
     finally:
-        kubectl("-n", "default", "delete", "pod", name)
+        kubectl("delete", *ours)
 
 
 def test_every_attempt_is_judged(guarded: dict[str, object]) -> None:
@@ -162,9 +230,18 @@ def test_no_attempt_gets_what_it_wants(guarded: dict[str, object], attempt: str)
     assert guarded[attempt] == GUARDED[attempt]
 
 
-def test_it_is_our_guards_that_stop_them(unguarded: dict[str, object]) -> None:
-    assert {name for name in GUARDED if unguarded[name] == GUARDED[name]} == REFUSED_ANYHOW
-    assert unguarded["read_another_run"] == "the victim's secret"
+@pytest.mark.parametrize("guard", GUARDS)
+def test_each_guard_stops_something(unguarded: dict[str, dict[str, object]], guard: str) -> None:
+    assert changed(unguarded[guard]) >= GUARDS[guard].stops
+
+
+def test_without_any_guard_everything_works(unguarded: dict[str, dict[str, object]]) -> None:
+    assert set(GUARDED) - changed(unguarded["all"]) == REFUSED_ANYHOW
+    assert unguarded["all"]["read_another_run"] == "the victim's secret"
+
+
+def changed(outcomes: dict[str, object]) -> set[str]:
+    return {name for name in GUARDED if outcomes[name] != GUARDED[name]}
 
 
 def test_the_backend_follows_no_link(attacked: Deployment) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 OUTPUT = Path(os.environ.get("OUTPUT_DIR", "/output/hostile"))
+MINE = f"planted-{socket.gethostname()}"  # a name that no other pod uses
 VICTIM, SECRET = "victim", "secret.txt"
 PASSWORD = "/run/secrets/hello-flask-db/password"  # in the backend's container
 LINKS = {  # for the backend to follow
@@ -67,7 +68,7 @@ def read_another_run_by_dots() -> object:
 
 @attempt
 def read_another_run_by_a_link() -> object:
-    link = OUTPUT / "attempted-link"
+    link = OUTPUT / MINE
     try:
         link.symlink_to(f"../{VICTIM}/{SECRET}")
         return link.read_text()
@@ -96,14 +97,16 @@ def open_the_host_by_a_file_handle() -> object:
 
 
 @attempt
-def rename_its_folder() -> object:
-    OUTPUT.rename(OUTPUT.parent / "renamed").rename(OUTPUT)
-    return "renamed"
+def make_a_folder_beside_its_own() -> object:
+    folder = OUTPUT.parent / MINE
+    folder.mkdir()
+    folder.rmdir()
+    return "made"
 
 
 @attempt
 def write_into_the_input() -> object:
-    planted = Path("/input/planted.npz")
+    planted = Path("/input", MINE)
     planted.touch()
     planted.unlink()
     return "written"
@@ -149,7 +152,7 @@ def writable_places() -> Iterator[str]:
 
 
 def can_create_in(folder: str) -> bool:
-    planted = Path(folder, "planted")
+    planted = Path(folder, MINE)
     try:
         planted.touch(exist_ok=False)
         planted.unlink()
@@ -201,7 +204,7 @@ def become_root_by_a_program_of_its_own() -> object:
 
 
 def run_with_its_bits_set(folder: Path) -> str:
-    program = folder / "id"
+    program = folder / MINE
     shutil.copyfile("/usr/bin/id", program)
     program.chmod(0o6755)
     try:
@@ -227,7 +230,7 @@ def make_a_user_namespace() -> object:
 
 @attempt
 def make_a_device() -> object:
-    device = OUTPUT / "disk"
+    device = OUTPUT / MINE
     os.mknod(device, stat.S_IFBLK | 0o666, os.makedev(8, 0))
     device.unlink()
     return "made"
@@ -285,7 +288,7 @@ def ask_kubernetes(path: str, body: bytes | None = None) -> object:
         with urllib.request.urlopen(request, timeout=SECONDS, context=unchecked) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        return error.code
+        return "refused" if error.code in (401, 403) else error.code
     except (urllib.error.URLError, TimeoutError):
         return "no answer"
 
@@ -326,7 +329,6 @@ def plant_links() -> None:
 
 
 def main() -> None:
-    OUTPUT.mkdir(exist_ok=True)
     match os.environ["EXPERIMENT_ID"]:
         case "victim":
             (OUTPUT / SECRET).write_text("the victim's secret")
@@ -335,7 +337,6 @@ def main() -> None:
             plant_links()
         case _:
             try_everything()
-            OUTPUT.rmdir()
 
 
 if __name__ == "__main__":
