@@ -5,9 +5,19 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from backend.store.engine import POOL_SIZE
+from tests.integration.backend_process import ROOT, House
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
-THREADS = 2 * 8  # gunicorn.conf.py: workers, and threads of each
+MAX_STREAMS = 1
+THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # gunicorn.conf.py: workers, and threads of each
+# Its limits are the same, only sooner: no test waits for a minute.
+HURRIED = f"""from pathlib import Path
+from backend import patience
+patience.GRACE_SECONDS = patience.PAUSE_SECONDS = 1.0
+patience.LOWEST_RATE = 1e6
+exec(Path({str(ROOT / "gunicorn.conf.py")!r}).read_text())
+"""
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LENGTH = b"Content-Length: %d\r\n" % len(SECOND)
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -27,12 +37,51 @@ AMBIGUOUS = {
     "a folded line": b"Transfer-Encoding:\r\n chunked\r\n",
     "an underscore": b"Content_Length: 0\r\nTransfer_Encoding: chunked\r\nX\0: 1\r\n",
     "a bare CR": b"X: 1\rTransfer-Encoding: chunked\r\n",
+    "a bare LF": b"X: 1\nTransfer-Encoding: chunked\r\n",
+    "the same length twice": b"Content-Length: 5\r\nContent-Length: 5\r\n\r\n12345",
+    "a tab before the coding": b"Transfer-Encoding:\tchunked\r\n" + LENGTH,
+    "NUL": b"X: a\0b\r\n",
+    "another Host": b"Host: evil.example\r\n",
+    "a Host on a folded line": b"X:\r\n Host: evil.example\r\n",
+}
+CHUNKS = {
+    "a size in another notation": b"0x5\r\n12345\r\n0\r\n\r\n",
+    "a size below zero": b"-1\r\n12345\r\n0\r\n\r\n",
+    "a size with an underscore": b"0_5\r\n12345\r\n0\r\n\r\n",
+    "a size without CR": b"0\n\n",
+    "an extension with a bare LF": b"5;\nxx\r\n12345\r\n0\r\n\r\n",
+    "a chunk that is longer than its size": b"5\r\n1234567\r\n0\r\n\r\n",
+    "a trailer that would be a header": b"0\r\nHost: evil.example\r\n\r\n",
+}
+NO_REQUESTS = {
+    "HTTP/0.9": b"GET /model\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no Host": b"GET /model HTTP/1.1\r\nConnection: close\r\n\r\n",
+    "line ends without CR": b"GET /model HTTP/1.1\nHost: localhost\n\n",
+    "chunked before there was chunked": b"POST /test HTTP/1.0\r\nHost: localhost\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a method in lower case": b"get /model HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "NUL in the address": b"GET /mod\0el HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "bytes in the address": b"GET /\xc0\xae HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a proxy's greeting": b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET /model HTTP/1.1\r\n"
+    b"Host: localhost\r\n\r\n",
+    "a tunnel": b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
 }
 
 
-@pytest.fixture
-def server(backend):
-    return backend("web").ready()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attacked")
+    environ = {"MAX_STREAMS": str(MAX_STREAMS)}
+    for name in ("data", "input", "output"):
+        (folder / name).mkdir()
+        environ[f"{name.upper()}_DIR"] = str(folder / name)
+    (folder / "input" / "large.csv").write_bytes(bytes(30_000_000))
+    house = House(folder / "house", environ)
+    (folder / "house" / "gunicorn.conf.py").unlink()
+    (folder / "house" / "gunicorn.conf.py").write_text(HURRIED)
+    yield house.start("web").ready()
+    house.close()
 
 
 def connect(server):
@@ -62,14 +111,38 @@ def test_a_request_of_doubtful_length_is_the_last_of_its_connection(server, head
     assert b"smuggled" not in answer
 
 
+@pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
+def test_a_body_of_doubtful_length_is_the_last_of_its_connection(server, chunks):
+    with connect(server) as connection:
+        connection.sendall(
+            b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED + b"\r\n" + chunks + SECOND
+        )
+        answer = everything(connection)
+
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert b"HTTP/1.1 404" not in answer  # the second request was not taken for one
+
+
+@pytest.mark.parametrize("text", NO_REQUESTS.values(), ids=NO_REQUESTS)
+def test_what_is_no_request_is_refused(server, text):
+    with connect(server) as connection:
+        connection.sendall(text + SECOND)
+        connection.shutdown(socket.SHUT_WR)
+        answer = everything(connection)
+
+    assert answer.startswith(b"HTTP/1.1 4") or not answer, answer
+    assert b"HTTP/1.1 2" not in answer
+
+
 @pytest.mark.parametrize(
     "flood",
     [
         b"".join(b"X-%d: 1\r\n" % number for number in range(500)),
+        b"".join(b"X-%d: 1\r\n" % number for number in range(10_000)),
         b"X: " + b"x" * 100_000 + b"\r\n",
         b"Cookie: " + b"a=b; " * 20_000 + b"\r\n",
     ],
-    ids=["many", "long", "cookies"],
+    ids=["many", "very many", "long", "cookies"],
 )
 def test_a_flood_of_headers_is_refused(server, flood):
     with connect(server) as connection:
@@ -97,7 +170,7 @@ STALLED = {
 @pytest.mark.parametrize("beginning", STALLED.values(), ids=STALLED)
 def test_clients_that_stall_do_not_keep_the_server_from_others(server, beginning):
     with ExitStack() as opened:
-        stalled = [opened.enter_context(connect(server)) for _ in range(2 * THREADS)]
+        stalled = [opened.enter_context(connect(server)) for _ in range(3 * THREADS)]
         for connection in stalled:
             connection.sendall(beginning)
 
@@ -113,3 +186,23 @@ def test_a_large_body_that_nobody_wants_is_not_read(server):
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_without_end_is_not_read_to_its_end(server):
+    head = b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED
+    head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with connect(server) as connection:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(head)
+            for _ in range(1000):
+                connection.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_clients_that_take_nothing_do_not_keep_the_server_from_others(server):
+    with ExitStack() as opened:
+        for _ in range(3 * THREADS):
+            connection = opened.enter_context(connect(server))
+            connection.sendall(b"GET /inputs/large.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+        assert eventually(lambda: server.ask("/").content) == b"Hello Flask!"
