@@ -34,11 +34,15 @@ class LogFiles:
         """Tell whether the log of an attempt lies in the run's folder."""
         return self._outputs.has_log(experiment_id, attempt)
 
-    def lines(self, experiment_id: str, attempt: int, part: str = "") -> Iterator[bytes]:
-        """Give the lines of a log; none if there is none."""
+    def lines(
+        self, experiment_id: str, attempt: int, part: str = "", *, last: int | None = None
+    ) -> Iterator[bytes]:
+        """Give the lines of a log, or the last so many; none if there is none."""
         file = self.open(experiment_id, attempt, part)
         if file:
             with file:
+                if last is not None:
+                    file.seek(_beginning(file, last))
                 yield from split(iter(lambda: file.read(PIECE_BYTES), b""))
 
     def parts(self, experiment_id: str, attempt: int) -> list[str]:
@@ -122,3 +126,22 @@ def _make_folder(within: int) -> None:
 
 def _name(attempt: int, part: str) -> str:
     return f"{attempt}.{part}.log" if part else f"{attempt}.log"
+
+
+def _beginning(file: BinaryIO, lines: int) -> int:
+    """Find where the last so many lines of a file begin, from its end on."""
+    position = file.seek(0, os.SEEK_END)
+    if lines == 0:
+        return position
+    position = max(0, position - 1)  # the last byte begins no line
+    while position:
+        start = max(0, position - PIECE_BYTES)
+        file.seek(start)
+        piece = file.read(position - start)
+        at = len(piece)
+        while (at := piece.rfind(b"\n", 0, at)) >= 0:
+            lines -= 1
+            if lines == 0:
+                return start + at + 1
+        position = start
+    return 0

@@ -39,8 +39,10 @@ class Logs:
         self._owed: dict[str, Experiment] = {}  # by Job; logs that could not be kept yet
         self._lock = threading.Lock()
 
-    def read(self, experiment: Experiment, attempt: int) -> Iterable[bytes]:
-        """Give the lines that an attempt has printed so far.
+    def read(
+        self, experiment: Experiment, attempt: int, *, last: int | None = None
+    ) -> Iterable[bytes]:
+        """Give the lines that an attempt has printed so far, or at least the last so many.
 
         Raises:
             UnknownAttempt: there has been no such attempt.
@@ -52,12 +54,12 @@ class Logs:
         is_kept = self._files.exists(experiment_id, attempt)
         over = attempt < experiment.attempt or experiment.status not in LIVE
         if self._source is None or (is_kept and over):
-            return self._files.lines(experiment_id, attempt)
+            return self._files.lines(experiment_id, attempt, last=last)
         try:
             return self._printed(experiment, attempt)
         except LauncherUnavailable:
             if is_kept:
-                return self._files.lines(experiment_id, attempt)
+                return self._files.lines(experiment_id, attempt, last=last)
             raise
 
     def follow(

@@ -47,7 +47,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     number, tail = query_data.get("attempt"), query_data.get("tail")
     if not (query_data["follow"] or wants_events(request)):
         experiment = experiments.get(experiment_id)
-        lines = experiments.logs.read(experiment, number or experiment.attempt)
+        lines = experiments.logs.read(experiment, number or experiment.attempt, last=tail)
         pieces = _pieces(lines if tail is None else last(lines, tail))
         return Response(pieces, content_type=f"{TEXT}; charset=utf-8")
 

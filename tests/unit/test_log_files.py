@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from backend import log_files
 from backend.log_files import LogFiles
 from backend.outputs import Outputs
 
@@ -27,6 +28,17 @@ def test_a_log_is_kept_and_read(files, folder):
     assert (folder / "logs" / "2.log").read_text() == "one\n둘\n"
     assert list(files.lines("first", 2)) == [b"one", "둘".encode()]
     assert list(files.lines("first", 1)) == []
+
+
+@pytest.mark.parametrize("text", ["", "one", "one\n", "one\n\ntwo", "\n\n", "하나\n둘\n셋\n넷\n"])
+def test_the_last_lines_are_those_of_the_whole(files, folder, monkeypatch, text):
+    monkeypatch.setattr(log_files, "PIECE_BYTES", 3)
+    (folder / "logs").mkdir()
+    (folder / "logs" / "1.log").write_text(text)
+    whole = list(files.lines("first", 1))
+
+    for last in range(len(whole) + 2):
+        assert list(files.lines("first", 1, last=last)) == whole[max(0, len(whole) - last) :]
 
 
 def test_a_log_is_replaced_only_by_one_of_more_lines(files):
