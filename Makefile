@@ -7,11 +7,12 @@ TORCH_LOCKS := models/autoencoder/torch-cpu.lock models/autoencoder/torch.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Files of the locks alone: what has another hash is refused, and what no lock names is not taken.
 INSTALL := $(PIP) install --require-hashes --no-deps
+PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run test e2e chaos lint image lock sbom openapi bench clean
+.PHONY: help demo run test e2e chaos lint image lock sbom openapi bench bench-peers clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## set up, then one real training run through the HTTP API
 	@$(BIN)/python tools/demo.py
@@ -39,6 +40,9 @@ image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
 bench: $(VENV)/.bench ## measure, and write docs/performance.md (QUICK=1: in two minutes)
 	@$(BIN)/python -m bench.run
 
+bench-peers: $(VENV)/.bench $(PEERS) ## install MLflow and Ray into bench/peers, and measure them beside ours
+	@$(BIN)/python -m bench.run peers
+
 openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection anew
 	@$(BIN)/python -m tools.openapi
 
@@ -49,7 +53,7 @@ sbom: $(VENV)/.dev ## write what both images are made of (CycloneDX) to sbom/
 	@$(BIN)/python -m tools.sbom
 
 clean: ## remove the virtual environment and caches; never data or output
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(dir $(PEERS)) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@tools/make-venv.sh $(PYTHON) $(VENV)
@@ -72,4 +76,10 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 $(VENV)/.bench: $(VENV)/.dev requirements-bench.lock
 	@$(INSTALL) -r requirements-bench.lock
 	@$(PIP) check >/dev/null || $(PIP) check
+	@touch $@
+
+bench/peers/.venv-%/.done: bench/peers/%.txt
+	@echo "Installing $* into $(@D) (once) ..."
+	@tools/make-venv.sh $(PYTHON) $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@

@@ -1,6 +1,7 @@
 """Databases to measure on: one of our own on the MySQL of the folder that LAB names."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,12 @@ from tests.integration.databases import KitMySQL
 
 
 @contextmanager
-def mysql(name: str) -> Iterator[str]:
-    """Have an empty database of this name; it is dropped at the end of the block.
+def mysql(name: str, *, privilege: str = "") -> Iterator[str]:
+    """Have an empty database and a user of it, both of this name, until the end of the block.
+
+    Args:
+        name: An identifier that needs no quotes.
+        privilege: A global one that the user needs, too.
 
     Yields:
         What DB_URL says.
@@ -19,11 +24,18 @@ def mysql(name: str) -> Iterator[str]:
     Raises:
         KeyError: LAB names no folder.
     """
-    server = KitMySQL(os.environ["LAB"])
-    url = make_url(server.database.url)
-    server.root(f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}")
-    server.root(f"GRANT ALL ON {name}.* TO '{url.username}'@'%'")
+    server, password = KitMySQL(os.environ["LAB"]), secrets.token_hex(16)
+    url = make_url(server.database.url).set(username=name, password=password, database=name)
+
+    def drop() -> None:
+        server.root(f"DROP DATABASE IF EXISTS {name}; DROP USER IF EXISTS {name}")
+
+    drop()
+    server.root(f"CREATE DATABASE {name}; CREATE USER {name} IDENTIFIED BY '{password}'")
+    server.root(f"GRANT ALL ON {name}.* TO {name}")
+    if privilege:
+        server.root(f"GRANT {privilege} ON *.* TO {name}")
     try:
-        yield url.set(database=name).render_as_string(hide_password=False)
+        yield url.render_as_string(hide_password=False)
     finally:
-        server.root(f"DROP DATABASE {name}")
+        drop()

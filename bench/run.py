@@ -1,6 +1,6 @@
 """`make bench`: measure everything, print one table, write it into docs/performance.md.
 
-    python -m bench.run [SECTION ...]
+    python -m bench.run [SECTION ...]       # without one: all but peers
 
 QUICK=1 takes fewer rounds. LAB (a folder with a program `mysql`) adds what needs MySQL, KUBECONFIG
 what needs a cluster; what is left out is named.
@@ -31,10 +31,12 @@ class Section:
     Attributes:
         name: Its module in `bench`, and its markers in the page.
         needs: Variables without which there is nothing to measure on.
+        on_request: Whether it is measured only if it is named.
     """
 
     name: str
     needs: tuple[str, ...] = ()
+    on_request: bool = False
 
     def lacks(self) -> list[str]:
         """Name the variables that are not set."""
@@ -52,6 +54,7 @@ SECTIONS = (
     Section("submission", ("KUBECONFIG", "LAB")),
     Section("endurance"),
     Section("reconcile", ("KUBECONFIG",)),
+    Section("peers", ("LAB",), on_request=True),
 )
 
 
@@ -63,14 +66,14 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     names = [section.name for section in SECTIONS]
-    parser.add_argument("section", nargs="*", help=f"of {', '.join(names)}; all if none is named")
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(names)}")
     wanted = parser.parse_args().section
     if unknown := set(wanted) - set(names):
         parser.error(f"not known: {', '.join(sorted(unknown))}. There are {', '.join(names)}.")
     failed = []
     write("machine", f"{machine()}\n{versions()}\n")
     for section in SECTIONS:
-        if wanted and section.name not in wanted:
+        if section.name not in wanted and (wanted or section.on_request):
             continue
         if lacks := section.lacks():
             print(f"\n{section.name}: left out, it needs {' and '.join(lacks)}", flush=True)

@@ -1,0 +1,288 @@
+"""MLflow's tracking server on the same MySQL: memory, start, pages of runs, new runs.
+
+Both as they come: MLflow with its four workers, ours with two and the reconciler. Its runs have the
+two parameters and the name that ours have, and no metrics.
+"""
+
+import base64
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from urllib.parse import quote
+
+from sqlalchemy import NullPool, create_engine, insert, text
+
+from backend.lifecycle import Status
+from backend.list_schemas import cursor_text
+from backend.records import Parameters, new_values
+from backend.store.pages import Cursor
+from backend.store.tables import experiment
+from bench.databases import mysql
+from bench.figures import Growth, Row
+from bench.peers.programs import (
+    CONNECTIONS,
+    Program,
+    ask,
+    in_turn,
+    ratio,
+    requests_per_second,
+    running,
+)
+from bench.reconcile import NAMESPACE, kubectl, namespace
+from bench.server import free_address
+
+BIN = Path(__file__).with_name(".venv-mlflow") / "bin"
+BATCH = 5000
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+SEARCH = "api/2.0/mlflow/runs/search"
+CREATE = "api/2.0/mlflow/runs/create"
+OUR_RUN = '{"experiment_id": "new-{n}", "learning_rate": 0.001, "epoch": 20}'
+LOCAL = {"LAUNCHER": "local"}
+KUBERNETES = {
+    "LAUNCHER": "kubernetes",
+    "AE_MODEL_IMAGE_URL": "autoencoder",
+    "JOB_NAMESPACE": NAMESPACE,
+}
+
+Pair = list[list[float]]  # ours and theirs, round by round
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to measure with: numbers of runs that there are, rounds, seconds of a load."""
+
+    steps: tuple[int, ...]
+    rounds: int
+    seconds: float
+    starts: int
+
+
+WHOLE, QUICK = Size((1000, 20_000, 100_000), 5, 4, 3), Size((1000, 5000), 3, 2, 1)
+
+
+@dataclass
+class Figures:
+    """What was measured: seconds, megabytes and processes, requests a second."""
+
+    start: Pair = field(default_factory=list)
+    idle: list[tuple[float, int]] = field(default_factory=list)
+    first_page: dict[int, Pair] = field(default_factory=dict)
+    middle_page: dict[int, Pair] = field(default_factory=dict)
+    create: dict[str, Pair] = field(default_factory=dict)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Give the lines of the table."""
+    size = QUICK if quick else WHOLE
+    figures = measure(size)
+    (mine, my_count), (its, its_count) = figures.idle
+    yield Row(
+        "idle memory (PSS) on MySQL",
+        f"{mine:.0f} MB in {my_count} processes",
+        f"MLflow: {its:,.0f} MB in {its_count}",
+        its / mine,
+    )
+    ours, theirs = figures.start
+    yield Row(
+        "start to first answer, migrated MySQL",
+        f"{median(ours):.2f} s",
+        f"MLflow: {median(theirs):.1f} s",
+        ratio(theirs, ours),
+    )
+    for step in size.steps[1:]:
+        for what, pairs in (("newest", figures.first_page), ("middle", figures.middle_page)):
+            ours, theirs = pairs[step]
+            is_goal = step == size.steps[-1]
+            faster = ratio(ours, theirs)
+            yield Row(
+                f"the {what} 100 of {step:,} runs, {CONNECTIONS} connections",
+                f"{median(ours):,.0f}/s (`GET /model`)",
+                f"MLflow: {median(theirs):,.1f}/s (`runs/search`)",
+                faster,
+                ">= 20" if is_goal else "",
+                faster >= 20 if is_goal else None,
+            )
+    for what, (ours, theirs) in figures.create.items():
+        yield Row(
+            f"new runs, {CONNECTIONS} connections",
+            f"{median(ours):.0f}/s (`POST /test`: {what})",
+            f"MLflow: {median(theirs):.0f}/s (`runs/create`: a row)",
+            ratio(ours, theirs),
+        )
+
+
+def growths(quick: bool) -> Iterator[Growth]:
+    """Give how a page grows with the runs, from the same measurement."""
+    figures = measure(QUICK if quick else WHOLE)
+    series: dict[str, list[tuple[float, float]]] = {}
+    for what, pairs in (("newest", figures.first_page), ("middle", figures.middle_page)):
+        for of, name in enumerate(("GET /model", "MLflow, runs/search")):
+            series[f"{name}, {what} 100"] = [
+                (step, CONNECTIONS * 1000 / median(pair[of])) for step, pair in pairs.items()
+            ]
+    title = f"A page of 100 runs from MySQL, {CONNECTIONS} connections"
+    yield Growth("peers_pages", title, "runs that there are", "milliseconds", series)
+
+
+@cache
+def measure(size: Size) -> Figures:
+    """Measure everything once; takes minutes."""
+    figures = Figures()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mysql("bench_ours") as our_url,
+        mysql("bench_mlflow", privilege="SUPER") as their_url,  # it makes triggers
+    ):
+        starts = [partial(ours, our_url, folder), partial(theirs, their_url, folder)]
+        seconds = [partial(start_seconds, start) for start in starts]
+        in_turn(1, *seconds)  # migrates
+        figures.start = in_turn(size.starts, *seconds)
+        with starts[1]() as its:
+            name = {"name": "bench"}
+            where = ask(f"{its.url}api/2.0/mlflow/experiments/create", name)["experiment_id"]
+            with starts[0]() as mine:
+                figures.idle = [mine.idle, its.idle]
+                for before, step in pairwise((0, *size.steps)):
+                    fill_ours(our_url, before, step)
+                    fill_theirs(their_url, where, before, step)
+                    contest = partial(pages, mine, its, where, step, size)
+                    figures.first_page[step] = contest(0)
+                    figures.middle_page[step] = contest(step // 2)
+            creates = partial(new_runs, its, where, size)
+            with ours(our_url, folder, "bench.peers.serve") as mine:
+                what = "a row, a folder, and a process that trains nothing"
+                figures.create[what] = creates(mine)
+            if "KUBECONFIG" in os.environ:
+                with namespace(), ours(our_url, folder, environment=KUBERNETES) as mine:
+                    kubectl("create", "quota", "no-pods", "--hard=pods=0", "-n", NAMESPACE)
+                    figures.create["a row, a folder, and a Job"] = creates(mine)
+    return figures
+
+
+def ours(
+    url: str, folder: str, module: str = "backend", environment: Mapping[str, str] = LOCAL
+) -> AbstractContextManager[Program]:
+    """Run our server, web and reconciler."""
+    address = free_address()
+    places = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
+    command = [sys.executable, "-m", module, "serve"]
+    where = {"DB_URL": url, "BIND": address} | places | environment
+    return running(command, f"http://{address}/", "readyz", where)
+
+
+def theirs(url: str, folder: str) -> AbstractContextManager[Program]:
+    """Run MLflow's server; it tells nobody of it."""
+    host, _, port = free_address().rpartition(":")
+    command = [str(BIN / "mlflow"), "server", "--backend-store-uri", url]
+    command += ["--artifacts-destination", f"{folder}/artifacts", "--host", host, "--port", port]
+    # uvicorn ends a worker that has not begun to answer within 5 s, as on a busy machine
+    command += ["--uvicorn-opts", "--timeout-worker-healthcheck 60"]
+    environment = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "PATH": f"{BIN}:{os.environ['PATH']}",  # it starts its workers by their names
+    }
+    return running(command, f"http://{host}:{port}/", "health", environment)
+
+
+def start_seconds(start: Callable[[], AbstractContextManager[Program]]) -> float:
+    """Start a server, and end it."""
+    with start() as program:
+        return program.start_seconds
+
+
+def pages(mine: Program, its: Program, where: str, there: int, size: Size, offset: int) -> Pair:
+    """Load the page of 100 that begins after the newest `offset` runs."""
+    after, token = "", ""
+    if offset:
+        number = there - offset  # of the last one of the page before
+        cursor = cursor_text(Cursor(created_at(number), number + 1))
+        after = f"&after={quote(cursor)}"
+        token = base64.b64encode(json.dumps({"offset": offset}).encode()).decode()
+    body = {"experiment_ids": [where], "max_results": 100, "page_token": token}
+    our_page, its_page = f"{mine.url}model?limit=100{after}", f"{its.url}{SEARCH}"
+    newest = f"run-{there - offset - 1}"
+    check(newest, ask(our_page)[0]["experiment_id"])
+    check(newest, ask(its_page, body)["runs"][0]["info"]["run_name"])
+    return in_turn(
+        size.rounds,
+        partial(requests_per_second, our_page, size.seconds),
+        partial(requests_per_second, its_page, size.seconds, body=json.dumps(body)),
+    )
+
+
+def new_runs(its: Program, where: str, size: Size, mine: Program) -> Pair:
+    """Load what makes a run."""
+    its_run = json.dumps({"experiment_id": where, "run_name": "new-{n}"})
+    return in_turn(
+        size.rounds,
+        partial(requests_per_second, f"{mine.url}test", size.seconds, body=OUR_RUN),
+        partial(requests_per_second, f"{its.url}{CREATE}", size.seconds, body=its_run),
+    )
+
+
+def check(wanted: str, found: str) -> None:
+    """Make sure that both give the same page."""
+    if wanted != found:
+        raise RuntimeError(f"the page begins with {found}, not {wanted}")
+
+
+def created_at(number: int) -> datetime:
+    """Give the time of a run, one a second."""
+    return BEGIN + timedelta(seconds=number)
+
+
+def fill_ours(url: str, first: int, end: int) -> None:
+    """Add experiments from one number to another."""
+    engine = create_engine(url, poolclass=NullPool)
+    parameters = Parameters("autoencoder", 0.001, 20, None)
+    with engine.begin() as connection:
+        for begin in range(first, end, BATCH):
+            rows = []
+            for number in range(begin, min(begin + BATCH, end)):
+                times = ("created_at", "updated_at", "started_at", "finished_at")
+                row = new_values(f"run-{number}", parameters)
+                row |= {"id": number + 1, "status": Status.SUCCEEDED}
+                rows.append(row | dict.fromkeys(times, created_at(number)))
+            connection.execute(insert(experiment), rows)
+    with engine.connect() as connection:
+        connection.execute(text("ANALYZE TABLE experiment"))
+
+
+def fill_theirs(url: str, where: str, first: int, end: int) -> None:
+    """Add MLflow's runs, with what its client would write of them."""
+    numbers = (
+        "WITH RECURSIVE number (n) AS"
+        " (SELECT :first UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :end)"
+    )
+    uuid, at = "LPAD(HEX(n), 32, '0')", f"{int(BEGIN.timestamp())}000 + 1000 * n"
+    run = (
+        "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id,"
+        " status, start_time, end_time, source_version, lifecycle_stage, artifact_uri,"
+        f" experiment_id) {numbers} SELECT {uuid}, CONCAT('run-', n), 'LOCAL', '', '', 'user',"
+        f" 'FINISHED', {at}, {at}, '', 'active',"
+        f" CONCAT('mlflow-artifacts:/', :where, '/', {uuid}, '/artifacts'), :where FROM number"
+    )
+    of_a_run = f"{numbers} SELECT :key, :value, {uuid} FROM number"
+    name = of_a_run.replace(":value", "CONCAT('run-', n)")
+    values = {"first": first, "end": end, "where": where}
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("SET SESSION cte_max_recursion_depth = 10000000"))
+        connection.execute(text(run), values)
+        for key, value in (("learning_rate", "0.001"), ("epoch", "20")):
+            statement = text(f"INSERT INTO params (`key`, value, run_uuid) {of_a_run}")
+            connection.execute(statement, values | {"key": key, "value": value})
+        statement = text(f"INSERT INTO tags (`key`, value, run_uuid) {name}")
+        connection.execute(statement, values | {"key": "mlflow.runName"})
+    with engine.connect() as connection:
+        connection.execute(text("ANALYZE TABLE runs, params, tags"))

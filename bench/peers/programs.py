@@ -1,0 +1,160 @@
+"""Programs that are measured: started, loaded, weighed, ended."""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.server import ROOT, answers, proportional_kilobytes
+
+CONNECTIONS = 8
+START_SECONDS = 240
+END_SECONDS = 30
+IDLE_SECONDS = 10  # after its first answer a program may still start what it works with
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server that runs.
+
+    Attributes:
+        url: Where it answers, with a slash at the end.
+        start_seconds: From its start to its first answer.
+        pid: Its first process.
+    """
+
+    url: str
+    start_seconds: float
+    pid: int
+
+    @cached_property
+    def idle(self) -> tuple[float, int]:
+        """Megabytes (proportional set size) and processes when nothing is asked of it."""
+        time.sleep(IDLE_SECONDS)
+        sizes = [proportional_kilobytes(pid) for pid in (self.pid, *below(self.pid))]
+        return sum(sizes) / 1000, len(sizes)
+
+
+@contextmanager
+def running(
+    command: Sequence[str], url: str, ready: str, environment: Mapping[str, str]
+) -> Iterator[Program]:
+    """Run a server until the end of the block; `ready` is the path of its first answer.
+
+    Raises:
+        RuntimeError: it ends, or does not answer in time.
+    """
+    with tempfile.TemporaryFile() as output:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            while not answers(f"{url}{ready}"):
+                late = time.perf_counter() - begin > START_SECONDS
+                if late or process.poll() is not None:
+                    output.seek(0)
+                    name = Path(command[0]).name  # the rest may hold a password
+                    raise RuntimeError(f"{name} does not serve: {output.read().decode()}")
+                time.sleep(0.01)
+            yield Program(url, time.perf_counter() - begin, process.pid)
+        finally:
+            end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a program and all that it has started."""
+    started = below(process.pid)
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in started:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def below(pid: int) -> list[int]:
+    """List the processes that a process has started, by whichever thread, and that these have."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def requests_per_second(url: str, seconds: float, *, body: str | None = None) -> float:
+    """Load one URL over keep-alive connections with wrk; a body, JSON, is posted.
+
+    `{n}` in the body is another number in each request.
+
+    Raises:
+        RuntimeError: an answer was none of success.
+    """
+    script = "" if body is None else post_script(body)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "post.lua")
+        file.write_text(script)
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--timeout=30s"]
+        command += ["-s", str(file), url] if script else [url]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if found is None or "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(text)
+    return float(found[1])
+
+
+def post_script(body: str) -> str:
+    """Write what lets wrk post."""
+    script = 'wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"\n'
+    if "{n}" not in body:
+        return f"{script}wrk.body = {json.dumps(body)}\n"
+    before, _, after = (json.dumps(one) for one in body.partition("{n}"))
+    return (
+        f"{script}local number = {time.time_ns() // 1000 % 10**12}\n"
+        "request = function() number = number + 1; return wrk.format(nil, nil, nil, "
+        f'{before} .. string.format("%d", number) .. {after}) end\n'
+    )
+
+
+def ask(url: str, body: Any = None) -> Any:
+    """GET an URL, or POST it JSON; give what the JSON in the answer says."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def in_turn(rounds: int, *works: Any) -> list[list[float]]:
+    """Let works take turns; give each one's figures."""
+    figures: list[list[float]] = [[] for _ in works]
+    for _ in range(rounds):
+        for work, found in zip(works, figures, strict=True):
+            found.append(work())
+    return figures
+
+
+def ratio(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """Give the median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
