@@ -2,11 +2,14 @@
 
 import inspect
 import re
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
 
 from backend import __version__, forms, openapi
-from backend.access import register_access
+from backend.access import protected, register_access
 from backend.errors import register_errors
 from backend.experiments import Experiments
 from backend.inputs import Inputs
@@ -20,10 +23,37 @@ from backend.settings import Settings
 from backend.streams import Streams
 from backend.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+class App(APIFlask):
+    """APIFlask, with what is done for every request done cheaply."""
+
+    def wsgi_app(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer one request: count it, and tell browsers how little they may do with the answer.
+
+        Both are done here and not by hooks, since it takes 2 us to ask Flask for the request.
+        """
+        begun = time.perf_counter()
+        telemetry: Telemetry = self.extensions["telemetry"]
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            telemetry.count(environ, int(status[:3]), time.perf_counter() - begun)
+            return start_response(status, protected(headers), exc_info)
+
+        return super().wsgi_app(environ, start)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Take every function for what it is: none is a coroutine, and to look takes 2 us each."""
+        return func
+
 
 def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     """Make the app: settings -> launcher -> experiments -> routes."""
-    app = APIFlask(
+    app = App(
         "backend",
         title="hello-flask",
         version=__version__,

@@ -7,8 +7,9 @@ The workers count in files of their own (the client's multiprocess mode) in the 
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -24,6 +25,9 @@ from prometheus_client.registry import Collector
 from backend.lifecycle import Status
 from backend.shared_counts import FOLDER
 from backend.store.engine import StoreUnavailable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 COUNT_SECONDS = 10  # how old the numbers of runs may be
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -64,8 +68,7 @@ class Telemetry:
             multiprocess_mode="livesum",
         )
         self._known: dict[tuple[str, str, int], Histogram] = {}
-        app.before_request(self._begin)
-        app.after_request(self._end)
+        app.after_request(self._count_stream)
 
     def text(self) -> bytes:
         """Give all numbers in Prometheus' text format."""
@@ -75,26 +78,23 @@ class Telemetry:
             MultiProcessCollector(registry, self._folder)
         return generate_latest(registry) + generate_latest(self._runs)
 
-    def _begin(self) -> None:
-        request.environ["hello_flask.begun"] = time.perf_counter()
+    def count(self, environ: "WSGIEnvironment", status: int, seconds: float) -> None:
+        """Count a request whose answer of that status begins after so many seconds."""
+        asked: Request = environ["werkzeug.request"]  # Werkzeug's Request writes itself there
+        rule, method = asked.url_rule, asked.method
+        self._timer(method, rule.rule if rule else "none", status).observe(seconds)
+        if rule and rule.endpoint == SUBMISSION:
+            self._submissions.labels(OUTCOMES.get(status, "refused")).inc()
 
-    def _end(self, response: Response) -> Response:
-        begun = request.environ.get("hello_flask.begun")
-        if begun is not None:  # else it was refused before
-            self._timer(response.status_code).observe(time.perf_counter() - begun)
-        if request.endpoint == SUBMISSION:
-            outcome = OUTCOMES.get(response.status_code, "refused")
-            self._submissions.labels(outcome).inc()
+    def _count_stream(self, response: Response) -> Response:
         if response.is_streamed:
             self._streams.inc()
             response.call_on_close(self._streams.dec)
         return response
 
-    def _timer(self, status: int) -> Histogram:
+    def _timer(self, method: str, route: str, status: int) -> Histogram:
         """Find the histogram of a request. Its labels take few values, whatever clients send."""
-        method = request.method if request.method in METHODS else "other"
-        route = request.url_rule.rule if request.url_rule else "none"
-        key = (method, route, status)
+        key = (method if method in METHODS else "other", route, status)
         if key not in self._known:
             self._known[key] = self._seconds.labels(*map(str, key))
         return self._known[key]

@@ -1,0 +1,93 @@
+"""How many instructions of the processor a request takes, counted by valgrind's callgrind.
+
+They do not depend on what else the machine does. Counted is the WSGI app alone, without gunicorn.
+Run as a program, this module is what is counted.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gunicorn.util import import_app
+
+ROOT = Path(__file__).parents[1]
+REQUESTS = 2000
+WARM_UP = 200
+EMPTY_BODY = Path(os.devnull)
+
+
+def per_request(
+    app: str, path: str, headers: dict[str, str] | None = None, requests: int = REQUESTS
+) -> float:
+    """Count the instructions of one GET of `path` to `app` (as gunicorn names one).
+
+    What the process takes without these requests is taken off. Settings come from the environment.
+    """
+    few, many = (_count(app, path, headers or {}, number) for number in (0, requests))
+    return (many - few) / requests
+
+
+def _count(app: str, path: str, headers: dict[str, str], requests: int) -> int:
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        raise RuntimeError("valgrind is missing: install Debian's package valgrind")
+    pairs = [f"{name}={value}" for name, value in headers.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                *(valgrind, "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
+                *(sys.executable, "-m", "bench.instructions", app, path, str(requests), *pairs),
+            ],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": "0"},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if found is None:
+        raise RuntimeError(done.stderr)
+    return int(found[1])
+
+
+def main() -> None:
+    """Make the app and send it the requests, after some to warm up."""
+    app, path, requests = import_app(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    name, _, query = path.partition("?")
+    with EMPTY_BODY.open("rb") as body:
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "SCRIPT_NAME": "",
+            "PATH_INFO": name,
+            "QUERY_STRING": query,
+            "RAW_URI": path,
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "31112",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": "127.0.0.1",
+            "HTTP_HOST": "127.0.0.1:31112",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": body,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+        }
+        for pair in sys.argv[4:]:
+            name, _, value = pair.partition("=")
+            environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+        for _ in range(WARM_UP + requests):
+            answer: Any = app(dict(environ), lambda *_args: None)
+            b"".join(answer)
+            if hasattr(answer, "close"):
+                answer.close()
+
+
+if __name__ == "__main__":
+    main()
