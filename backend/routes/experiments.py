@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 from marshmallow import RAISE
 
-from backend import forms  # noqa: F401  (teaches the parser form-data)
+from backend import __version__, forms  # noqa: F401  (forms teaches the parser form-data)
 from backend.access import actor
 from backend.experiments import MODEL, Outcome
 from backend.lifecycle import Status
@@ -46,22 +46,27 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
     """
     limit = query_data["limit"]
     selection = Selection(
-        statuses=query_data["status"],
+        statuses=tuple(query_data["status"]),
         model=query_data.get("model"),
         text=query_data.get("q"),
         created_after=query_data.get("created_after"),
         sort=query_data["sort"],
     )
-    page = services.experiments().page(
-        limit=limit + 1, after=query_data.get("after"), selection=selection
-    )
+    wanted = {"limit": limit + 1, "after": query_data.get("after"), "selection": selection}
+    experiments = services.experiments()
+    # Asked for first: what changes before the page is read makes the next answer a whole one.
+    version = f"{__version__}-{experiments.page_version(**wanted)}"
+    if request.if_none_match.contains_weak(version):
+        unchanged = Response(status=304)
+        unchanged.set_etag(version)
+        return unchanged
+    page = experiments.page(**wanted)
     response = jsonify([experiment_out(one) for one in page[:limit]])
     if len(page) > limit:
         after = cursor_text(selection.cursor(page[limit - 1]))
         query = request.args.to_dict(flat=False) | {"after": [after]}
         response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
-    response.add_etag()
-    response.make_conditional(request)
+    response.set_etag(version)
     return response
 
 

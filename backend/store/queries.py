@@ -4,6 +4,7 @@ A status changes by compare-and-set alone: the update names the status and attem
 decided on, and changes nothing if they are no longer so.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backend.store import schema
 from backend.store.engine import CircuitBreaker, StoreUnavailable, make_engine, transact
-from backend.store.pages import ALL, Cursor, Selection
+from backend.store.pages import ALL, Cursor, Selection, versions
 from backend.store.tables import experiment, transition
 
 PENDING = 1000  # more than there are transactions at once
@@ -181,6 +182,12 @@ class Store:
         """List at most `limit` experiments that follow `after`, newest first unless told."""
         query = selection.page(limit=limit, after=after)
         return self._read(lambda connection: connection.execute(query).all())
+
+    def page_version(self, *, limit: int, after: Cursor | None, selection: Selection) -> str:
+        """Name the state of that page: another page, or one of it that has changed, has another."""
+        query = versions(selection, limit, after)
+        texts = self._read(lambda connection: connection.scalars(query).all())
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
     def counts(self) -> dict[str, int]:
         """Count the experiments of each status that has any."""

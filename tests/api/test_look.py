@@ -116,13 +116,38 @@ def test_a_query_that_cannot_be_answered(client, query):
     assert response.json["errors"][0]["field"] == query.partition("=")[0]
 
 
-def test_nothing_changed_since(client):
-    submit(client)
-    etag = client.get("/model").headers["ETag"]
+@pytest.mark.parametrize("query", ["", "?status=queued,failed,cancelled", "?sort=updated_at"])
+def test_a_list_is_unchanged_until_anything_in_it_changes(client, experiments, query):
+    def tag():
+        whole = client.get(f"/model{query}")
+        again = client.get(f"/model{query}", headers={"If-None-Match": whole.headers["ETag"]})
+        assert (again.status_code, again.data) == (304, b"")
+        assert again.headers["ETag"] == whole.headers["ETag"]
+        return whole.headers["ETag"]
 
-    assert client.get("/model", headers={"If-None-Match": etag}).status_code == 304
-    submit(client, "second")
-    assert client.get("/model", headers={"If-None-Match": etag}).status_code == 200
+    def note():
+        experiments.recorder.note(experiments.get("first"), {"reason": "image_pull"})
+
+    def end():
+        one = experiments.get("first")
+        seen = Observation(one.uid, Phase.FAILED, run=one.run)
+        experiments.recorder.record(one, seen)
+
+    submit(client)
+    changes = [
+        lambda: submit(client, "second"),
+        note,
+        end,
+        lambda: experiments.retry("first"),
+        lambda: experiments.cancel("first"),
+        lambda: (end(), experiments.delete("first", outputs=True)),
+    ]
+    seen = [tag()]
+    for change in changes:
+        change()
+        seen.append(tag())
+
+    assert len(set(seen)) == len(seen)
 
 
 def test_one_experiment(client, experiments, settings):

@@ -141,6 +141,29 @@ def test_pages_follow_each_other_without_gap_or_repetition(store):
     assert list(itertools.chain(*pages)) == ids[::-1]
 
 
+@pytest.mark.parametrize("statuses", [(), ("submitting",), ("submitting", "failed")])
+def test_a_page_has_another_version_whenever_it_changes(store, statuses):
+    def version():
+        wanted = {"limit": 3, "after": None, "selection": Selection(statuses=statuses)}
+        found = store.page_version(**wanted)
+        assert found == store.page_version(**wanted)
+        return found
+
+    versions = [version()]
+    row = inserted(store)
+    versions.append(version())
+    store.note(row.id, attempt=1, status="submitting", values={"reason": "image_pull"})
+    versions.append(version())
+    store.note(row.id, attempt=1, status="submitting", values={"reason": "unschedulable"})
+    versions.append(version())
+    other = inserted(store)
+    versions.append(version())
+    store.forget(other.id, attempt=1, status="submitting")
+
+    assert len(set(versions)) == len(versions)
+    assert version() == versions[-2]
+
+
 def test_a_page_can_be_narrowed(store):
     row = inserted(store, experiment_id="50%_A\\b", model="other")
     inserted(store, experiment_id="500_a-b", status="queued")
