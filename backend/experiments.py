@@ -199,9 +199,12 @@ class Experiments:
         """List every experiment that has not ended, oldest first."""
         return [Experiment.from_row(row) for row in self._store.in_status(LIVE)]
 
-    def unsettled(self) -> list[str]:
-        """Name the Jobs that are still to be started or, as somebody wished, to be ended."""
-        return [str(row.job) for row in self._store.unsettled()]
+    def unsettled(self, before: datetime) -> list[str]:
+        """Name the Jobs that are to be ended, as somebody wished, or still to be started.
+
+        Of the latter those that nobody has tried to start since `before`.
+        """
+        return [str(row.job) for row in self._store.unsettled(before)]
 
     def of_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
         """List the experiments whose current attempt has one of these Jobs."""

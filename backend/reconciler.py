@@ -45,7 +45,7 @@ class Reconciler:
         self._expiry = Expiry(experiments.archive, experiments.logs, launcher, ttl_seconds)
         self._adoption = Adoption(experiments.archive)
         self._stopped = threading.Event()
-        self._next_whole_pass = 0.0
+        self._next_whole_pass = self._next_look = 0.0
         self.passes = Passes()
 
     def run(self) -> None:
@@ -95,23 +95,33 @@ class Reconciler:
             changed = self._launcher.changes(LOOK_SECONDS)
             if changed is None:
                 return None
-            jobs = changed.union(self._experiments.unsettled())
+            jobs = changed.union(self._left_undone())
             if jobs:
                 return jobs if len(jobs) <= MANY else None
         return None
+
+    def _left_undone(self) -> Collection[str]:
+        """Name the Jobs of what web workers have begun; those that go on with it are left to it."""
+        if time.monotonic() < self._next_look:  # a change comes many times as often
+            return ()
+        self._next_look = time.monotonic() + LOOK_SECONDS / 2
+        return self._experiments.unsettled(datetime.now(UTC) - SUBMIT_GRACE)
 
     def _live_of(self, jobs: Collection[str]) -> list[Experiment]:
         return [one for one in self._experiments.of_jobs(sorted(jobs)) if one.status in LIVE]
 
     def _reconcile_one(self, experiment: Experiment, observed: Mapping[str, Observation]) -> None:
         seen = observed.get(experiment.job)
+        is_new = datetime.now(UTC) - experiment.updated_at <= SUBMIT_GRACE
+        is_begun = experiment.status is Status.SUBMITTING and is_new  # a web worker is at it
         if seen is not None and seen.uid == experiment.uid:
             if experiment.cancel_requested_at and seen.phase in GOING_ON:
                 self._experiments.stop(experiment)
-            self._experiments.recorder.record(experiment, seen)
+            if not (is_begun and seen.phase is Phase.QUEUED):
+                self._experiments.recorder.record(experiment, seen)
         elif experiment.cancel_requested_at or experiment.status is not Status.SUBMITTING:
             self._experiments.recorder.record_gone(experiment)
-        elif datetime.now(UTC) - experiment.updated_at > SUBMIT_GRACE:
+        elif not is_begun:
             self._launch(experiment)
 
     def _end_what_nobody_wants(

@@ -315,9 +315,12 @@ class Store:
         query = select(experiment).where(experiment.c.job.in_(jobs))
         return self._read(lambda connection: connection.execute(query).all())
 
-    def unsettled(self) -> Sequence[Row[Any]]:
-        """List experiments (their `job`) that are to be submitted or, while live, cancelled."""
-        submitting = experiment.c.status == "submitting"
+    def unsettled(self, before: datetime) -> Sequence[Row[Any]]:
+        """List experiments (their `job`) that are to be submitted or, while live, cancelled.
+
+        Those to be submitted only if they have not changed since `before`.
+        """
+        submitting = and_(experiment.c.status == "submitting", experiment.c.updated_at < before)
         cancelling = and_(
             experiment.c.status.in_(("queued", "running")),
             experiment.c.cancel_requested_at.is_not(None),

@@ -227,16 +227,59 @@ def test_a_change_is_followed_by_a_look_at_what_changed(reconciler, launcher, mo
     assert script.looks[:5] == [None, {"a"}, {"b", "c"}, None, None]
 
 
-def test_what_a_web_worker_left_undone_is_looked_at_without_a_change(
+@pytest.mark.parametrize(("grace", "looks"), [(timedelta(0), 2), (timedelta(hours=1), 1)])
+def test_what_a_web_worker_left_undone_is_looked_at_without_a_change_once_it_had_its_time(
+    reconciler, experiments, launcher, monkeypatch, grace, looks
+):
+    launcher.down = True
+    _, first = experiments.submit("first", PARAMETERS)
+    launcher.down = False
+    monkeypatch.setattr(module, "SUBMIT_GRACE", grace)
+    monkeypatch.setattr(experiments, "launch", lambda _experiment: None)
+    script = Script(reconciler, launcher, monkeypatch, [frozenset()])
+
+    assert script.looks == [None, {first.job}][:looks]
+
+
+def test_a_wish_that_could_not_be_fulfilled_is_looked_at_without_a_change(
+    reconciler, experiments, launcher, monkeypatch
+):
+    def refuse(_handle):
+        raise LauncherUnavailable(Diagnosis("kubernetes_forbidden", "It is forbidden.", "Mend it."))
+
+    monkeypatch.setattr(launcher, "cancel", refuse)
+    _, first = experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    script = Script(reconciler, launcher, monkeypatch, [frozenset()])
+
+    assert script.looks == [None, {first.job}]
+
+
+def test_of_what_is_left_undone_the_database_is_not_asked_at_each_change(
+    reconciler, experiments, launcher, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(experiments, "unsettled", lambda before: asked.append(before) or [])
+    Script(reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")])
+
+    assert len(asked) == 1
+
+
+def test_a_run_that_a_web_worker_is_starting_is_left_to_it(
     reconciler, experiments, launcher, monkeypatch
 ):
     launcher.down = True
     _, first = experiments.submit("first", PARAMETERS)
     launcher.down = False
+    launcher.submit(launcher.render(first.run))
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(hours=1))
-    script = Script(reconciler, launcher, monkeypatch, [frozenset()])
 
-    assert script.looks == [None, {first.job}]
+    reconciler.reconcile([first.job])
+    assert experiments.get("first").status is Status.SUBMITTING
+
+    launcher.jobs[first.job] = Observation(first.uid, Phase.RUNNING)
+    reconciler.reconcile([first.job])
+    assert experiments.get("first").status is Status.RUNNING
 
 
 def test_now_and_then_all_are_looked_at_without_a_change(reconciler, launcher, monkeypatch):
