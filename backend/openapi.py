@@ -1,7 +1,8 @@
 """What the OpenAPI document has to say beside what APIFlask reads from the schemas. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 VERSION = "3.1.0"
@@ -65,7 +66,21 @@ _PATH_PARAMETERS = {
         "schema": {"type": "string", "minLength": 1},
     },
 }
+_EXAMPLES = {  # by type and format, of fields that name none themselves
+    ("string", "date-time"): "2026-01-31T12:00:00.000000Z",
+    ("string", None): "text",
+    ("integer", None): 1,
+    ("number", None): 0.5,
+    ("boolean", None): True,
+}
 _FILE = {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
+# Their answers hold an experiment, which can be gone on with.
+_LINKING = (
+    "/test",
+    "/experiments",
+    "/experiments/{experiment_id}/cancel",
+    "/experiments/{experiment_id}/retry",
+)
 _BINARIES = {
     "/experiments/{experiment_id}/files/{path}": "application/octet-stream",
     "/experiments/{experiment_id}/files.zip": "application/zip",
@@ -101,8 +116,17 @@ def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
         }
         for path, operations in sorted(document["paths"].items())
     }
-    for operation in _operations(document, "/test", "/experiments"):
-        _add_links(operation, document["paths"])
+    links = _links(document["paths"])
+    for path in _LINKING:
+        responses = document["paths"][path]["post"]["responses"]
+        for status in {"200", "201", "202"} & responses.keys():
+            responses[status]["links"] = links
+    for status, answer in _answers(document):
+        for kind, content in answer.get("content", {}).items():
+            if kind == "application/json":
+                content["example"] = _example(content["schema"], components["schemas"])
+            elif kind == "application/problem+json":
+                content["example"] = _problem_example(status, answer["description"])
     return document
 
 
@@ -160,14 +184,47 @@ def _with_headers(status: str, response: dict[str, Any]) -> dict[str, Any]:
     return response | {"headers": headers}
 
 
+def _answers(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give every answer with its status, those too that operations share."""
+    for status, (name, _) in _REFUSALS.items():
+        yield status, document["components"]["responses"][name]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            yield from operation["responses"].items()
+
+
+def _example(schema: Any, schemas: Mapping[str, Any]) -> Any:
+    """Make an example of the examples of the fields."""
+    if "$ref" in schema:
+        return _example(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if "example" in schema:
+        return schema["example"]
+    kind = schema.get("type")
+    if not isinstance(kind, str):  # several: null is one of them
+        return None
+    if kind == "array":
+        return [_example(schema["items"], schemas)]
+    if kind == "object":
+        fields = schema.get("properties", {})
+        more = schema.get("additionalProperties")
+        named = {"loss": more} if isinstance(more, dict) and more else {}
+        return {name: _example(one, schemas) for name, one in (fields | named).items()}
+    return _EXAMPLES[kind, schema.get("format")]
+
+
+def _problem_example(status: str, detail: str) -> dict[str, Any]:
+    code = HTTPStatus(int(status))
+    return {"type": "about:blank", "title": code.phrase, "status": code, "detail": f"{detail}."}
+
+
 def operation_id(method: str, path: str) -> str:
     """Name an operation by its address: a client generator makes a function's name of it."""
     return "_".join([method, *re.findall(r"\w+", path)])
 
 
-def _add_links(submission: dict[str, Any], paths: dict[str, Any]) -> None:
-    """Say what can be done with an experiment that was just submitted (Link Object)."""
-    links = {
+def _links(paths: dict[str, Any]) -> dict[str, Any]:
+    """Say what can be done with the experiment that an answer holds (Link Object)."""
+    return {
         operation["operationId"]: {
             "operationId": operation["operationId"],
             "parameters": {"experiment_id": "$response.body#/experiment_id"},
@@ -177,12 +234,6 @@ def _add_links(submission: dict[str, Any], paths: dict[str, Any]) -> None:
         for operation in operations.values()
         if sum(one["in"] == "path" for one in operation["parameters"]) == 1
     }
-    for status in ("200", "201", "202"):
-        submission["responses"][status]["links"] = links
-
-
-def _operations(document: Any, *paths: str) -> list[dict[str, Any]]:
-    return [document["paths"][path]["post"] for path in paths]
 
 
 def _problem() -> dict[str, Any]:

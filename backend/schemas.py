@@ -180,7 +180,12 @@ class ExperimentOut(Schema):
     dataset = String(allow_none=True)
     status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
     attempt = Integer(metadata={"example": 1})
-    job = String(metadata={"description": "The name of the Job."})
+    job = String(
+        metadata={
+            "description": "The name of the Job.",
+            "example": "autoencoder-run-1-fvr7tkk2mq4d-1",
+        }
+    )
     diagnosis = Nested(DiagnosisOut, allow_none=True)
     created_at = DateTime()
     updated_at = DateTime()
@@ -200,7 +205,7 @@ class TransitionOut(Schema):
 
     attempt = Integer()
     from_status = String(allow_none=True)
-    to_status = String()
+    to_status = String(metadata={"example": "submitting"})
     reason = String(allow_none=True)
     at = DateTime()
     by = String(

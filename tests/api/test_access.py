@@ -193,19 +193,18 @@ def test_no_method_goes_without_a_token(guest, method):
 @pytest.mark.parametrize(
     "header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method"]
 )
-def test_no_header_makes_another_request_of_one(guest, launcher, header):
-    """The page that a reader may load must not delete, nor what is open lead elsewhere."""
-    guest.post("/test", data=FORM, headers=bearer(ALICE))
-    reads = bearer(BOB)
-    for asked in ({header: "DELETE"}, {header: "POST"}):
-        guest.get("/experiments/first", headers=reads | asked, query_string={"_method": "DELETE"})
-        guest.post("/experiments/first", headers=reads | asked, data={"_method": "DELETE"})
+def test_no_header_makes_another_request_of_one(guest, header):
+    """What looks like reading must not delete, nor what is open lead elsewhere."""
+    alice = bearer(ALICE)
+    guest.post("/test", data=FORM, headers=alice)
+    path, form = "/experiments/first", {"_method": "DELETE"}
+    for method in ("DELETE", "POST"):
+        asked = alice | {header: method}
+        assert guest.get(path, headers=asked, query_string=form).json["experiment_id"] == "first"
+        assert guest.post(path, headers=asked, data=form).status_code == 405
     for name in ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix", "X-Script-Name"):
         assert guest.get("/", headers={name: "/model"}).text == "Hello Flask!"
         assert guest.get("/model", headers={name: "/healthz"}).status_code == 401
-
-    assert guest.get("/experiments/first", headers=reads).status_code == 200
-    assert launcher.submissions == 1
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -19,7 +23,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from backend.app import make_app
+from backend.reconciler import Reconciler
 from backend.settings import Settings
+from backend.store.tables import experiment as table
 from tests.fakes.launcher import FakeLauncher
 from tools import openapi, postman
 
@@ -34,6 +40,7 @@ CHECKS = [
 ]
 # A stream ends when its client does, which this client never does by itself.
 STREAMS = ("/events",)
+LIFE = r"^/test$|^/experiments/{experiment_id}(/cancel|/retry|/files)?$"
 # schemathesis closes no answer of a WSGI app, so a downloaded file is closed by the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 BOUNDED = settings(
@@ -58,6 +65,30 @@ def api(tmp_path_factory):
     yield schemathesis.openapi.from_wsgi("/openapi.json", app).exclude(path_regex="|".join(STREAMS))
     gc.collect()  # here, not in another test
     app.extensions["experiments"].close()
+
+
+class World:
+    """The app, and a reconciler that goes over the runs after each request."""
+
+    def __init__(self, app, launcher, output_dir):
+        self.app, self._launcher, self._output_dir = app, launcher, output_dir
+        self._experiments = app.extensions["experiments"]
+        self.reconcile = Reconciler(self._experiments, launcher, ttl_seconds=60).reconcile
+
+    def empty(self):
+        """Forget everything, so that each sequence of requests begins with nothing."""
+        store = self._experiments._store
+        store._write(lambda connection: connection.execute(table.delete()))
+        self._launcher.jobs.clear()
+        for folder in self._output_dir.iterdir():
+            shutil.rmtree(folder)
+
+
+@pytest.fixture
+def world(app, launcher, settings):
+    settings.output_dir.mkdir()
+    yield World(app, launcher, settings.output_dir)
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +136,12 @@ def test_every_operation_says_what_it_does_takes_and_gives(document):
             assert response["description"], (where, status)
             if status[0] in "45":
                 assert list(response["content"]) == ["application/problem+json"], (where, status)
+            for kind, content in response.get("content", {}).items():
+                if kind.startswith(("text/", "application/json", "application/problem+json")):
+                    validator = OAS31Validator(
+                        content["schema"] | {"components": document["components"]}
+                    )
+                    validator.validate(content["example"])
     assert len(names) == len(list(operations(document)))
 
 
@@ -120,30 +157,66 @@ def test_no_answer_is_outside_the_contract(api, mode):
     """Send what the contract allows, and what it does not."""
     asked = 0
     for result in api.get_all_operations():
-        operation = result.ok()
-        cases = operation.as_strategy(generation_mode=mode)
-
-        @BOUNDED
-        @given(cases)
-        def check(case):
-            _without_streams(case)
-            case.call_and_validate(checks=CHECKS)
-
         with suppress(Unsatisfiable):  # an operation that takes nothing takes nothing wrong
-            check()
+            send_examples(result.ok(), mode)
             asked += 1
     assert asked > 8
 
 
-def test_no_sequence_of_requests_leads_outside_the_contract(api):
-    class Machine(api.as_state_machine()):
-        def before_call(self, case):
-            _without_streams(case)
+def send_examples(operation, mode):
+    @BOUNDED
+    @given(operation.as_strategy(generation_mode=mode))
+    def check(case):
+        _without_streams(case)
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+def test_no_sequence_of_requests_leads_outside_the_contract(world):
+    """Submit, look, cancel, try again and forget, in any order; each answer leads to the next."""
+    positive = SchemathesisConfig.from_dict({"generation": {"mode": "positive"}})
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", world.app, config=positive)
+    seen = set()
+
+    class Machine(schema.include(path_regex=LIFE).as_state_machine()):
+        def setup(self):
+            world.empty()
+
+        def after_call(self, response, case):
+            world.reconcile()
 
         def validate_response(self, response, case, **options):
+            seen.add((case.method, case.operation.path.rpartition("}")[2], response.status_code))
             case.validate_response(response, checks=CHECKS)
 
-    Machine.run(settings=BOUNDED)
+    Machine.run(settings=settings(BOUNDED, max_examples=20, stateful_step_count=12))
+
+    assert seen >= {
+        ("POST", "/test", 201),
+        ("GET", "", 200),
+        ("POST", "/cancel", 202),
+        ("DELETE", "", 204),
+    }
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: 1 / 0,
+        lambda: {"status": 1},
+        lambda: {"state": "ok", "status": "ok"},
+        lambda: ({"status": "ok"}, 202),
+        lambda: "ok",
+    ],
+    ids=["500", "type", "field", "status", "content type"],
+)
+def test_an_answer_outside_the_contract_would_be_found(world, broken):
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", world.app)
+    world.app.view_functions["health.healthz"] = broken  # the contract is read already
+
+    with pytest.raises((FailureGroup, ZeroDivisionError)):
+        send_examples(schema["/healthz"]["GET"], schemathesis.GenerationMode.POSITIVE)
 
 
 def _without_streams(case):

@@ -43,6 +43,8 @@ def test_names_of_the_server(header):
         "lab.example",
         "evillab.example",
         "train.example.com.evil.example",
+        "evilsvc.cluster.local",
+        "a.evillocalhost",
         "127.1",
         "10.0.0.5.nip.io",
     ],
