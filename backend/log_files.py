@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from backend.beneath import opened_folder
-from backend.log_lines import MARKER_BYTES, bounded, split, stands_for
+from backend.log_lines import MARKER_BYTES, MAX_TAIL_BYTES, bounded, split, stands_for
 from backend.outputs import LOG_FOLDER, Outputs, write_file
 
 PIECE_BYTES = 64 * 1024
@@ -129,13 +129,17 @@ def _name(attempt: int, part: str) -> str:
 
 
 def _beginning(file: BinaryIO, lines: int) -> int:
-    """Find where the last so many lines of a file begin, from its end on."""
+    """Find where the last so many lines of a file begin, from its end on.
+
+    No more is read than may be given: a trainer can make a file of terabytes that takes no space.
+    """
     position = file.seek(0, os.SEEK_END)
     if lines == 0:
         return position
+    lowest = max(0, position - MAX_TAIL_BYTES)
     position = max(0, position - 1)  # the last byte begins no line
-    while position:
-        start = max(0, position - PIECE_BYTES)
+    while position > lowest:
+        start = max(lowest, position - PIECE_BYTES)
         file.seek(start)
         piece = file.read(position - start)
         at = len(piece)
@@ -144,4 +148,4 @@ def _beginning(file: BinaryIO, lines: int) -> int:
             if lines == 0:
                 return start + at + 1
         position = start
-    return 0
+    return lowest

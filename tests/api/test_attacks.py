@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from backend.app import make_app
+from backend.outputs import Outputs
 from backend.settings import Settings
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
@@ -237,17 +238,29 @@ def test_what_was_stored_is_never_a_page(client, settings):
 
 
 class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self._folder = str(folder)
+
     def __reduce__(self):
-        return (pytest.fail, ("it was unpickled",))
+        return (os.mkdir, (self._folder,))
 
 
 @pytest.mark.parametrize("name", ["model.pt", "metrics.jsonl", "summary.json", "run.json"])
-def test_nothing_is_unpickled(client, settings, name):
+def test_nothing_is_unpickled(client, settings, tmp_path, name):
     client.post("/test", data=FORM)
-    (settings.output_dir / "first" / name).write_bytes(pickle.dumps(Bomb()))
+    bomb = pickle.dumps(Bomb(tmp_path / "exploded"))
+    assert b"\n" not in bomb  # it is one line
+    (settings.output_dir / "first" / name).write_bytes(bomb + b"\n")
 
     for path in ("", "/metrics", "/files", f"/files/{name}", "/files.zip"):
         assert client.get(f"/experiments/first{path}", buffered=True).status_code < 500, path
+    outputs = Outputs(settings.output_dir)
+    outputs.read_run("first")
+    outputs.is_finished("first")
+    outputs.is_forgotten("first", "")
+    assert not (tmp_path / "exploded").exists()
 
 
 # Form-parser exhaustion: Werkzeug CVE-2023-25577, -46136.

@@ -114,3 +114,14 @@ def test_a_pipe_that_a_trainer_planted_does_not_hold_us(files, folder):
 
     assert not files.exists("first", 1)
     assert list(files.lines("first", 1)) == []
+
+
+def test_of_a_log_of_terabytes_that_takes_no_space_a_bounded_end_is_read(files, folder):
+    (folder / "logs").mkdir()
+    with (folder / "logs" / "1.log").open("wb") as log:
+        log.truncate(2**42)
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nlast\n")
+
+    assert list(files.lines("first", 1, last=1)) == [b"last"]
+    assert list(files.lines("first", 1, last=5))[-1] == b"last"
