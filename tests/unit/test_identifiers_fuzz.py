@@ -2,9 +2,12 @@
 
 import re
 import tempfile
+import unicodedata
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote, unquote, unquote_plus
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backend.identifiers import MAX_ID_BYTES, experiment_id_problem, job_name
@@ -15,8 +18,22 @@ from backend.settings import Settings
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 # Letters that look or fold alike, and all that means something to a path, a URL or a shell.
 TRICKY = st.text(st.sampled_from("aAäÄＡıİſKßﬀ가각 ᄀ-_.:%$(){}~'\"`&;|<>*?#@!=+,^\u200d\u202e"))
-TEXTS = st.one_of(st.text(), TRICKY, st.from_regex(r"(\.\.|%2e|%252f|/|\\|a){1,8}", fullmatch=True))
+LONG = st.text("ab1-. A", min_size=30, max_size=200)  # longer than a name has room for
+TEXTS = st.one_of(
+    st.text(), TRICKY, LONG, st.from_regex(r"(\.\.|%2e|%252f|/|\\|a){1,8}", fullmatch=True)
+)
 IDS = TEXTS.filter(lambda text: experiment_id_problem(text) is None)
+# What a file system, a database's collation, a URL or a slug may take for the same.
+ALIKE = (
+    *(getattr(str, name) for name in ("upper", "lower", "swapcase", "casefold", "title")),
+    *(partial(unicodedata.normalize, form) for form in ("NFC", "NFD", "NFKC", "NFKD")),
+    *(quote, unquote, unquote_plus),
+    lambda text: text.replace("-", " "),
+    lambda text: re.sub("[^A-Za-z0-9]+", "-", text),
+    lambda text: text[:-1],
+    lambda text: text + "-1",
+    lambda text: text + "\u200d",
+)
 MANY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 
 
@@ -55,6 +72,16 @@ def test_names_never_collide(one, other, first, second):
     same = (one, first) == (other, second)
 
     assert (job_name("autoencoder", one, first) == job_name("autoencoder", other, second)) is same
+
+
+@MANY
+@given(IDS, st.sampled_from(ALIKE))
+def test_names_of_ids_that_are_alike_never_collide(one, alike):
+    other = alike(one)
+    assume(one != other and experiment_id_problem(other) is None)
+
+    assert job_name("autoencoder", one, 1) != job_name("autoencoder", other, 1)
+    assert job_name("autoencoder", one, 11) != job_name("autoencoder", f"{one}-1", 1)
 
 
 @settings(MANY, max_examples=60)
