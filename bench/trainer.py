@@ -1,6 +1,6 @@
 """Measures an epoch of the autoencoder's trainer against other ways to train the same network.
 
-    python bench/trainer.py [--json] [--rounds N]
+    python -m bench.trainer
 
 The contenders take turns, each in a process of its own, because threads and the treatment of
 denormal numbers are settings of a process. All of them compute the validation loss of each epoch.
@@ -12,14 +12,15 @@ tensors            the shortest loop over tensors, without metrics, checkpoints 
                    trainer's settings
 """
 
-import argparse
-import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, redirect_stdout, suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from os import devnull
 from pathlib import Path
@@ -31,6 +32,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench.figures import Growth, Row
+
 HOUSE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOUSE / "models" / "autoencoder"))
 
@@ -40,7 +43,10 @@ from run import RunFolder, Settings  # noqa: E402
 from training import Training  # noqa: E402
 
 LEARNING_RATE = 0.001
-EPOCHS = {"digits": 100, "60000 x 784": 3}
+MANY_ROWS = 60_000
+GROWTH_ROWS = (1_000, 3_000, 10_000, 30_000, MANY_ROWS)
+SAMPLES = 180_000  # that each contender learns from in a round, so that a clock tells enough
+MEGABYTE = 1_000_000
 
 
 def digits() -> Dataset:
@@ -48,15 +54,12 @@ def digits() -> Dataset:
     return read_dataset(HOUSE / "input", "digits.npz")
 
 
-def synthetic() -> Dataset:
-    """Return 60,000 images of 28 x 28 with 16 hidden causes, half of their pixels dark."""
+def synthetic(samples: int) -> Dataset:
+    """Return images of 28 x 28 with 16 hidden causes, half of their pixels dark."""
     random = np.random.default_rng(0)
-    causes, pixels = random.normal(size=(60_000, 16)), random.normal(size=(16, 784))
+    causes, pixels = random.normal(size=(samples, 16)), random.normal(size=(16, 784))
     rows = np.clip(causes.astype(np.float32) @ pixels.astype(np.float32) * 32, 0, 255).round()
     return Dataset(rows, (28, 28), {"synthetic": len(rows)}, {"synthetic": ""})
-
-
-DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits, "60000 x 784": synthetic}
 
 
 def trainer(training: Training) -> None:
@@ -129,18 +132,19 @@ class Contender:
     default_threads: int
 
     @classmethod
-    def prepare(cls, dataset: str) -> None:
-        """Load the data (the first call in a process)."""
-        cls.dataset = DATASETS[dataset]()
+    def prepare(cls, samples: int | None) -> None:
+        """Make so many samples, or load the digits (the first call in a process)."""
+        cls.dataset = synthetic(samples) if samples else digits()
         cls.default_threads = torch.get_num_threads()
 
     @classmethod
-    def epoch_seconds(cls, name: str, dataset: str) -> float:
+    def epoch_seconds(cls, name: str) -> float:
         """Train a fresh network and return what an epoch took."""
-        epochs = EPOCHS[dataset]
+        epochs = max(1, min(100, SAMPLES // len(cls.dataset.rows)))
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(Path(), Path(folder), LEARNING_RATE, epochs)
-            training = Training(settings, cls.dataset, RunFolder(settings.output_dir))
+            dataset = replace(cls.dataset, rows=cls.dataset.rows.copy())
+            training = Training(settings, dataset, RunFolder(settings.output_dir))
             if name in AT_DEFAULTS:
                 torch.set_flush_denormal(False)
                 torch.set_num_threads(cls.default_threads)
@@ -149,56 +153,94 @@ class Contender:
             return (time.perf_counter() - started) / epochs
 
 
-def measure(dataset: str, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of an epoch for each contender and round, after a round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+def measure(
+    samples: int | None, rounds: int, names: tuple[str, ...] = tuple(CONTENDERS)
+) -> dict[str, list[float]]:
+    """Return the seconds of an epoch for each contender and round, after a round to warm up.
+
+    The data are so many samples of 784 numbers, or the digits.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-            for name in CONTENDERS
+            for name in names
         }
         for process in processes.values():
-            process.submit(Contender.prepare, dataset).result()
+            process.submit(Contender.prepare, samples).result()
         for number in range(rounds + 1):
             for name, process in processes.items():
-                taken = process.submit(Contender.epoch_seconds, name, dataset).result()
+                taken = process.submit(Contender.epoch_seconds, name).result()
                 if number:
                     seconds[name].append(taken)
     return seconds
 
 
-def main() -> None:
-    """Print the medians, and how many times faster the trainer is than each other contender."""
-    parser = argparse.ArgumentParser(description="Compare the speed of an epoch.")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    report = {}
-    for dataset in DATASETS:
-        seconds = measure(dataset, arguments.rounds)
-        report[dataset] = {
-            name: {
-                "epoch_ms": round(1000 * median(taken), 2),
-                "trainer_is_faster_by": round(
-                    median(
-                        other / ours for other, ours in zip(taken, seconds["trainer"], strict=True)
-                    ),
-                    3,
-                ),
-            }
-            for name, taken in seconds.items()
-        }
-    if arguments.json:
-        print(json.dumps(report, indent=2))
-        return
-    print(f"{'data':<12} {'contender':<18} {'epoch, ms':>10} {'trainer is faster by':>21}")
-    for dataset, contenders in report.items():
-        for name, figures in contenders.items():
-            print(
-                f"{dataset:<12} {name:<18} {figures['epoch_ms']:>10.1f} "
-                f"{figures['trainer_is_faster_by']:>20.2f}x"
+def peak_megabytes(samples: int) -> float:
+    """Return the most memory that a whole run takes on so many samples of 784 float32 numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "input.npy"), synthetic(samples).rows)
+        settings = {"INPUT_DIR": folder, "LEARNING_RATE": str(LEARNING_RATE), "EPOCH": "1"}
+        command = [sys.executable, str(HOUSE / "models" / "autoencoder" / "train.py")]
+        environment = os.environ | settings | {"OUTPUT_DIR": f"{folder}/run"}
+        peak = 0
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+            status = Path(f"/proc/{process.pid}/status")
+            while process.poll() is None:
+                with suppress(StopIteration):  # it has just ended
+                    lines = iter(status.read_text().splitlines())
+                    peak = int(next(line for line in lines if "VmHWM" in line).split()[1])
+                time.sleep(0.01)
+        if process.returncode:
+            raise RuntimeError(f"the trainer has ended with {process.returncode}")
+    return peak * 1024 / MEGABYTE
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure one line after the other."""
+    rounds = 2 if quick else 7
+    for samples, data in ((None, "digits"), (MANY_ROWS, f"{MANY_ROWS:,} x 784")):
+        seconds = measure(samples, rounds)
+        ours = f"{1000 * median(seconds['trainer']):.1f} ms"
+        for name, least in (("dataloader", 1.5), ("dataloader, fused", None), ("tensors", 0.95)):
+            theirs = seconds[name]
+            ratio = median(
+                other / mine for other, mine in zip(theirs, seconds["trainer"], strict=True)
             )
+            yield Row(
+                f"an epoch of the trainer, {data}",
+                ours,
+                f"{1000 * median(theirs):.1f} ms by `{name}`",
+                round(ratio, 2),
+                f">= {least}" if least else "",
+                ratio >= least if least else None,
+            )
+    peak = peak_megabytes(MANY_ROWS)
+    limit = 1024**3 / MEGABYTE
+    yield Row(
+        f"the most memory of a run, {MANY_ROWS:,} x 784",
+        f"{peak:.0f} MB",
+        f"{limit:.0f} MB, JOB_MEMORY",
+        round(peak / limit, 2),
+    )
+
+
+def growths(quick: bool) -> Iterator[Growth]:
+    """Measure how an epoch grows with its samples."""
+    names = ("trainer", "dataloader", "tensors")
+    points: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for samples in GROWTH_ROWS:
+        for name, seconds in measure(samples, 1 if quick else 3, names).items():
+            points[name].append((samples, median(seconds)))
+    yield Growth(
+        "trainer",
+        "An epoch of the trainer",
+        "samples of 784 numbers",
+        "seconds an epoch",
+        points,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    for row in rows(quick=False):
+        print(row, flush=True)

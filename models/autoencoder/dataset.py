@@ -27,6 +27,7 @@ SUFFIXES = (".csv", ".npy", ".npz")
 LABEL_COLUMNS = {"class", "label", "target", "y"}
 MIN_SAMPLES = 10
 VALIDATION_SHARE = 0.1
+ROWS_AT_A_TIME = 1024  # bounds what a move of rows takes besides
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -48,6 +49,18 @@ class Dataset:
         shuffled = permutation(len(self.rows), seed, epoch=0)  # those of training begin at 1
         validation = int(len(self.rows) * VALIDATION_SHARE)
         return np.sort(shuffled[validation:]), np.sort(shuffled[:validation])
+
+    def take(self, training: Indices, validation: Indices) -> tuple[Floats, Floats]:
+        """Return the two parts of a split, the rows of training where all rows were.
+
+        A large data set has room in the memory only once: `rows` are of no use afterwards.
+        """
+        validation_rows = self.rows[validation]
+        for begin in range(0, len(training), ROWS_AT_A_TIME):
+            part = training[begin : begin + ROWS_AT_A_TIME]
+            # In order, a row only moves to the front, onto one that was moved or is taken.
+            self.rows[begin : begin + len(part)] = self.rows[part]
+        return self.rows[: len(training)], validation_rows
 
     def origin(self, row: int) -> tuple[str, int]:
         """Return the file a row came from and its number there, counted from 0."""
@@ -136,7 +149,10 @@ def _read(path: Path) -> Floats:
                 f"mixed shapes: {name} holds {_times(arrays[0].shape)} and {_times(array.shape)}"
             )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told
-        samples = np.concatenate(arrays, dtype=np.float32, casting="unsafe")
+        if len(arrays) > 1:
+            samples = np.concatenate(arrays, dtype=np.float32, casting="unsafe")
+        else:  # no copy of what is float32 already
+            samples = np.ascontiguousarray(arrays[0], dtype=np.float32)
     finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
     if not finite.all():
         number = np.argmin(finite)

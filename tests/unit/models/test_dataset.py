@@ -4,6 +4,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -230,6 +231,28 @@ def test_the_split_is_a_tenth_and_complete() -> None:
     training, validation = Dataset(rows, (2,), {"a": 105}, {"a": ""}).split(seed=3)
     assert len(validation) == 10
     assert sorted([*training, *validation]) == list(range(105))
+
+
+def test_taken_rows_are_those_of_the_split_and_lie_where_all_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dataset.ROWS_AT_A_TIME", 7)
+    rows = table(105).astype(np.float32)
+    dataset = Dataset(rows.copy(), (4,), {"a": 105}, {"a": ""})
+    parts = dataset.split(seed=3)
+    training, validation = dataset.take(*parts)
+    assert (training == rows[parts[0]]).all()
+    assert (validation == rows[parts[1]]).all()
+    assert np.shares_memory(training, dataset.rows)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_lie_one_after_the_other(trainer: Trainer, order: Literal["C", "F"]) -> None:
+    rows = np.asarray(table(), dtype=np.float32, order=order)
+    trainer.save("a.npy", rows)
+    dataset = read(trainer)
+    assert dataset.rows.flags.c_contiguous
+    assert (dataset.rows == rows).all()
 
 
 def test_a_permutation_depends_on_seed_and_epoch() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import mse_loss
 
 from dataset import read_dataset
-from network import Autoencoder, architecture, reconstruction_errors
+from network import Autoencoder, architecture, loss_and_gradients, reconstruction_errors
 from run import CHECKPOINT, METRICS, Metrics, RunFolder, Settings
 from tests.unit.models.kit import DIGITS, Trainer
 from training import Training, usable_cpus
@@ -274,6 +275,19 @@ def test_every_width_has_a_narrower_code(width: int) -> None:
     assert sizes["hidden"] > sizes["code"]
     rows = torch.ones(2, width)
     assert Autoencoder(**sizes)(rows).shape == rows.shape
+
+
+@pytest.mark.parametrize("width", [1, 16, 784])
+def test_loss_and_gradients_are_those_of_autograd(width: int) -> None:
+    network, rows = Autoencoder(**architecture(width)).double(), torch.randn(50, width).double()
+    expected = mse_loss(network(rows), rows)
+    weights = list(network.parameters())
+    gradients = torch.autograd.grad(expected, weights)
+    for weight in weights:
+        weight.grad = torch.full_like(weight, torch.nan)  # of the batch before
+    torch.testing.assert_close(loss_and_gradients(network, rows), expected.detach())
+    for weight, gradient in zip(weights, gradients, strict=True):
+        torch.testing.assert_close(weight.grad, gradient)
 
 
 def test_the_error_of_a_sample_does_not_depend_on_the_others(

@@ -1,0 +1,113 @@
+"""How long a local run takes from its submission to the first line of its trainer's log.
+
+    python -m bench.local_start
+
+In turn with the same program started by hand. Each run comes to its end before the next begins.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from bench.figures import Row
+from bench.server import ROOT, serving
+
+ROUNDS = 21
+QUICK_ROUNDS = 5
+MOST_EXTRA = 0.06  # seconds
+PATIENCE = 60.0  # seconds
+POLL_SECONDS = 0.0005
+PARAMETERS = {"learning_rate": "0.001", "epoch": "1"}
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure the one line."""
+    submitted, by_hand = measure(QUICK_ROUNDS if quick else ROUNDS)
+    extra = median(ours - theirs for ours, theirs in zip(submitted, by_hand, strict=True))
+    yield Row(
+        "local run, from its submission to the first line of its log",
+        f"{1000 * median(submitted):.0f} ms, {1000 * extra:.0f} ms more",
+        f"{1000 * median(by_hand):.0f} ms, the same program by hand",
+        round(median(ours / theirs for ours, theirs in zip(submitted, by_hand, strict=True)), 2),
+        f"<= {1000 * MOST_EXTRA:.0f} ms more",
+        extra <= MOST_EXTRA,
+    )
+
+
+def measure(rounds: int) -> tuple[list[float], list[float]]:
+    """Return the seconds of each round, after one to warm up: submitted, and by hand."""
+    submitted, by_hand = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "digits.npz").write_bytes((ROOT / "input" / "digits.npz").read_bytes())
+        with serving([sys.executable, "-m", "backend", "serve"], name) as (url, _):
+            for number in range(rounds + 1):
+                submitted.append(submit(url, folder, f"submitted-{number}"))
+                by_hand.append(start_by_hand(folder, f"by-hand-{number}"))
+    return submitted[1:], by_hand[1:]
+
+
+def submit(url: str, folder: Path, experiment_id: str) -> float:
+    """Submit a run, and return the seconds until its log has a line."""
+    form = urllib.parse.urlencode(PARAMETERS | {"experiment_id": experiment_id}).encode()
+    before = time.perf_counter()
+    with urllib.request.urlopen(f"{url}test", form) as response:
+        response.read()
+    seconds = wait_for_line(folder / experiment_id / "logs" / "1.log") - before
+    deadline = time.perf_counter() + PATIENCE
+    while status(url, experiment_id) != "succeeded":
+        if time.perf_counter() > deadline:
+            raise TimeoutError(f"{experiment_id} does not come to its end")
+        time.sleep(0.05)
+    return seconds
+
+
+def status(url: str, experiment_id: str) -> str:
+    """Ask for the status of a run."""
+    with urllib.request.urlopen(f"{url}experiments/{experiment_id}") as response:
+        return str(json.load(response)["status"])
+
+
+def start_by_hand(folder: Path, experiment_id: str) -> float:
+    """Start the trainer as a person would, and return the seconds until its log has a line."""
+    output = folder / experiment_id
+    output.mkdir()
+    environment = {
+        "EXPERIMENT_ID": experiment_id,
+        "LEARNING_RATE": PARAMETERS["learning_rate"],
+        "EPOCH": PARAMETERS["epoch"],
+        "INPUT_DIR": str(folder),
+        "OUTPUT_DIR": str(output),
+    }
+    command = [sys.executable, "-u", str(ROOT / "models" / "autoencoder" / "train.py")]
+    log = output / "log"
+    with log.open("wb") as file:
+        before = time.perf_counter()
+        with subprocess.Popen(command, env=os.environ | environment, stdout=file) as trainer:
+            seconds = wait_for_line(log) - before
+    if trainer.returncode:
+        raise RuntimeError(f"the trainer has ended with {trainer.returncode}")
+    return seconds
+
+
+def wait_for_line(log: Path) -> float:
+    """Return the time at which a file was seen to have a line."""
+    deadline = time.perf_counter() + PATIENCE
+    while time.perf_counter() < deadline:
+        if log.exists() and b"\n" in log.read_bytes():
+            return time.perf_counter()
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError(f"{log} stays empty")
+
+
+if __name__ == "__main__":
+    for row in rows(quick=False):
+        print(row)
