@@ -175,7 +175,7 @@ def ours(
     address = free_address()
     places = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
     command = [sys.executable, "-m", module, "serve"]
-    where = {"DB_URL": url, "BIND": address} | places | environment
+    where = {"DB_URL": url, "BIND": address, **places, **environment}
     return running(command, f"http://{address}/", "readyz", where)
 
 

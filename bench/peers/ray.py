@@ -52,8 +52,8 @@ def rows(quick: bool) -> Iterator[Row]:
             rounds = QUICK_ROUNDS if quick else ROUNDS
             yield contest("a local run", our_server, their_server, rounds)
             if "KUBECONFIG" in os.environ:
-                with doing_nothing() as environment, ours(folder, "backend", environment) as mine:
-                    yield contest("a Job of Kubernetes", mine, their_server, rounds)
+                with doing_nothing() as environment, ours(folder, "backend", environment) as server:
+                    yield contest("a Job of Kubernetes", server, their_server, rounds)
 
 
 def contest(what: str, our_server: Program, their_server: Program, rounds: int) -> Row:
@@ -76,7 +76,7 @@ def ours(
     address = free_address()
     places = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
     command = [sys.executable, "-m", module, "serve"]
-    where = {"BIND": address} | places | environment
+    where = {"BIND": address, **places, **environment}
     return running(command, f"http://{address}/", "readyz", where)
 
 
