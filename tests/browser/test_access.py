@@ -122,7 +122,7 @@ async () => {
   const found = [];
   const load = (make) => new Promise((done) => {
     const one = make();
-    one.onload = () => done(found.push(one.tagName ?? one.constructor.name));
+    one.onload = one.onopen = () => done(found.push(one.tagName ?? one.constructor.name));
     one.onerror = one.onmessage = ({ data }) => done(data && found.push(data));
   });
   for (const path of ["/experiments", "/experiments/victim", "/openapi.json", "/ui", "/"]) {
