@@ -52,7 +52,7 @@ SECTIONS = (
     Section("trainer"),
     Section("local_start"),
     Section("submission", ("KUBECONFIG", "LAB")),
-    Section("endurance"),
+    Section("endurance", ("KUBECONFIG",)),
     Section("reconcile", ("KUBECONFIG",)),
     Section("peers", ("LAB",), on_request=True),
 )

@@ -37,7 +37,7 @@ from bench.figures import Growth, Row
 from bench.reconcile import kubectl
 from bench.server import family, serving
 
-NAMESPACES = OURS, BARE = "hello-flask-bench-ours", "hello-flask-bench-bare"
+OURS, BARE = "hello-flask-bench-ours", "hello-flask-bench-bare"
 DATABASE, BARE_TABLE = "hello_flask_bench_submission", "bare"
 CLIENTS = 8
 WARM_UP = 40
@@ -265,16 +265,25 @@ def connect_to(url: URL) -> "pymysql.Connection[Any]":
 
 
 @contextmanager
+def namespace(name: str) -> Iterator[None]:
+    """Have an empty namespace in which no pod is made; it is gone at the end of the block."""
+    kubectl("delete", "namespace", name, "--ignore-not-found")
+    kubectl("create", "namespace", name)
+    try:
+        kubectl("create", "quota", "no-pods", "--hard=pods=0", "--namespace", name)
+        yield
+    finally:
+        kubectl("delete", "namespace", name)  # and its Jobs
+
+
+@contextmanager
 def surroundings() -> Iterator[Contest]:
     """Have empty namespaces without pods, and an empty database, for as long as the block takes."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         url = make_url(stack.enter_context(mysql(DATABASE)))
-        for namespace in NAMESPACES:
-            kubectl("delete", "namespace", namespace, "--ignore-not-found")
-            kubectl("create", "namespace", namespace)
-            stack.callback(kubectl, "delete", "namespace", namespace)  # takes the Jobs with it
-            kubectl("create", "quota", "no-pods", "--hard=pods=0", "--namespace", namespace)
+        for name in (OURS, BARE):
+            stack.enter_context(namespace(name))
         schema.migrate(url)
         with closing(connect_to(url)) as connection:
             connection.cursor().execute(f"CREATE TABLE {BARE_TABLE} LIKE {experiment.name}")

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
@@ -40,6 +40,9 @@ from backend.settings import Settings
 TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server
 RELOOK_SECONDS = 5.0  # what waits without a reason is looked at again: events wake no watch
 MAX_WARNINGS = 500
+PAGE = 100  # objects in one answer; each takes 30 kB of memory while it is read
+
+Object = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -73,22 +76,12 @@ class KubernetesLauncher:
         return name
 
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
-        """List all our Jobs and their pods in two calls, or look at some."""
+        """List all our Jobs and their pods, page by page, or look at some."""
         try:
             pods, jobs = self._all() if handles is None else self._some(handles)
+            observations = self._observations(pods, jobs)
         except ApiException as error:
             raise _unavailable(error) from error
-        pods_of: dict[str, list[dict[str, Any]]] = {}
-        for pod in pods:
-            pods_of.setdefault(_job_of(pod), []).append(pod)
-        around = Surroundings(self._node_is_ready, cache(self._warnings), datetime.now(UTC))
-        observations = {
-            _name(job): job_status.observation(job, pods_of.pop(_name(job), []), around)
-            for job in jobs
-        }
-        for name, left in pods_of.items():
-            if seen := job_status.of_pods_left(left, around):
-                observations[name] = seen
         self._waiting -= frozenset(self._waiting if handles is None else handles)
         self._waiting |= {
             name
@@ -136,11 +129,27 @@ class KubernetesLauncher:
             self._watcher.close()
         self._api.close()
 
-    def _all(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        ours = {"labelSelector": job_manifest.SELECTOR}
-        return self._items(PODS, ours), self._items(JOBS, ours)
+    def _observations(
+        self, pods: Iterable[Object], jobs: Iterable[Object]
+    ) -> dict[str, Observation]:
+        pods_of: dict[str, list[Object]] = {}
+        for pod in pods:
+            pods_of.setdefault(_job_of(pod), []).append(pod)
+        around = Surroundings(self._node_is_ready, cache(self._warnings), datetime.now(UTC))
+        observations = {
+            _name(job): job_status.observation(job, pods_of.pop(_name(job), []), around)
+            for job in jobs
+        }
+        for name, left in pods_of.items():
+            if seen := job_status.of_pods_left(left, around):
+                observations[name] = seen
+        return observations
 
-    def _some(self, handles: Collection[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _all(self) -> tuple[Iterable[Object], Iterable[Object]]:
+        pods = [_what_is_asked_of(pod) for pod in self._pages(PODS)]
+        return pods, self._pages(JOBS)
+
+    def _some(self, handles: Collection[str]) -> tuple[Iterable[Object], Iterable[Object]]:
         """Read each of the Jobs, and list the pods of all.
 
         The pods come out of the API server's cache, in which a label need not be looked for in
@@ -240,6 +249,20 @@ class KubernetesLauncher:
         query = {**query, "labelSelector": job_manifest.SELECTOR}
         return self._api.request("GET", path, query=query, timeout=timeout)
 
+    def _pages(self, path: str) -> Iterator[Object]:
+        """List what is ours, as of one moment; a page at a time, so that memory holds no more.
+
+        Kubernetes documentation, API Concepts, Retrieving large results sets in chunks.
+        """
+        query = {"labelSelector": job_manifest.SELECTOR, "limit": str(PAGE)}
+        while True:
+            page = self._object(path, query=query)
+            yield from page["items"]
+            following = page["metadata"].get("continue")
+            if not following:
+                return
+            query["continue"] = following
+
     def _items(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self._object(path, query=query)["items"]
         return items
@@ -271,6 +294,13 @@ class KubernetesLauncher:
             if not error.status or error.status >= 500 or error.status == 429:
                 raise _no_answer(error) from error
             raise
+
+
+def _what_is_asked_of(pod: Object) -> Object:
+    """Keep the parts of a pod that job_status looks at: the others are most of it."""
+    kept = {name: part for name, part in pod["metadata"].items() if name != "managedFields"}
+    node = (pod.get("spec") or {}).get("nodeName")
+    return {"metadata": kept, "spec": {"nodeName": node}, "status": pod.get("status")}
 
 
 def _name(job: dict[str, Any]) -> str:

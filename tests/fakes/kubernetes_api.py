@@ -21,7 +21,8 @@ PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>batch)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
     r"/(?P<resource>jobs|pods|nodes|events)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
-LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "limit", "watch", "timeoutSeconds"}
+LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "watch", "timeoutSeconds"}
+LISTING |= {"limit", "continue"}
 LOGGING = {"follow", "timestamps", "sinceTime"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 
@@ -261,7 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
                     limit = int(query.get("limit") or 0)
                     selector = query.get("labelSelector", "")
                     api.check_version(resource, int(query.get("resourceVersion") or 0))
-                    return 200, api.listing(resource, namespace, selector, limit)
+                    first = int(query.get("continue") or 0)
+                    return 200, api.listing(resource, namespace, selector, limit, first)
                 case "list", "events":
                     assert query.pop("fieldSelector") == "type=Warning"
                     return 200, api.listing(resource, namespace, "", int(query["limit"]))

@@ -237,7 +237,7 @@ class Cluster:
             raise Refused(404, "NotFound", f'{_full(resource)} "{name}" not found')
         return found
 
-    def listing(self, resource, namespace, selector, limit):
+    def listing(self, resource, namespace, selector, limit, first=0):
         items = [
             one
             for (space, _), one in sorted(self._objects[resource].items(), key=str)
@@ -245,8 +245,9 @@ class Cluster:
         ]
         version, kind = KINDS[resource]
         metadata = {"resourceVersion": str(self._last_version)}
+        items = items[first:]
         if limit and len(items) > limit:
-            metadata["remainingItemCount"] = len(items) - limit
+            metadata |= {"remainingItemCount": len(items) - limit, "continue": str(first + limit)}
             items = items[:limit]
         return {
             "apiVersion": version,

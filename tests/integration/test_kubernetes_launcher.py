@@ -12,6 +12,7 @@ from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
 from backend.launchers.kubernetes import KubernetesLauncher
 from backend.settings import Settings
 from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, made_anew, quota_exceeded
+from tests.fakes.kubernetes_cluster import Refused
 from tests.integration.twins import A_RUN
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
@@ -263,6 +264,37 @@ def test_of_many_that_wait_the_events_are_asked_once(launcher, kubernetes):
     assert len(launcher.observe()) == 3
 
     assert kubernetes.count("list", "events") == 1
+
+
+def test_what_fits_in_no_answer_is_listed_page_by_page(launcher, kubernetes, monkeypatch):
+    monkeypatch.setattr(kubernetes_launcher, "PAGE", 2)
+    for name in "abcde":
+        run = replace(A_RUN, experiment_id=name)
+        launcher.submit(launcher.render(run))
+        kubernetes.run(run.handle)
+
+    assert [seen.phase for seen in launcher.observe().values()] == [Phase.RUNNING] * 5
+
+    assert kubernetes.count("list", "jobs") == kubernetes.count("list", "pods") == 3
+
+
+def test_a_page_that_does_not_come_is_an_outage(launcher, kubernetes, monkeypatch):
+    monkeypatch.setattr(kubernetes_launcher, "PAGE", 1)
+    for name in "ab":
+        launcher.submit(launcher.render(replace(A_RUN, experiment_id=name)))
+    listing = kubernetes.listing
+
+    def expire(resource, namespace, selector, limit, first=0):
+        if first:
+            raise Refused(410, "Expired", "The provided continue parameter is too old")
+        return listing(resource, namespace, selector, limit)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(kubernetes, "listing", expire)
+        with pytest.raises(LauncherUnavailable):  # half a list says that the other half is gone
+            launcher.observe()
+
+    assert len(launcher.observe()) == 2
 
 
 def test_without_the_right_to_look_at_events_nothing_is_said_of_them(launcher, kubernetes, job):
