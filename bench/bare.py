@@ -1,8 +1,11 @@
 """What `GET /` is held against: one Flask route and nothing else."""
 
+from types import SimpleNamespace
+
 from flask import Flask, Response
 
 app = Flask(__name__)
+app.extensions["streams"] = SimpleNamespace()  # gunicorn.conf.py tells it when the worker stops
 
 
 @app.get("/")

@@ -22,29 +22,28 @@ EMPTY_BODY = Path(os.devnull)
 
 
 def per_request(
-    app: str, path: str, headers: dict[str, str] | None = None, requests: int = REQUESTS
+    app: str, path: str, requests: int = REQUESTS, environment: dict[str, str] | None = None
 ) -> float:
     """Count the instructions of one GET of `path` to `app` (as gunicorn names one).
 
-    What the process takes without these requests is taken off. Settings come from the environment.
+    What the process takes without these requests is taken off. `environment` holds settings.
     """
-    few, many = (_count(app, path, headers or {}, number) for number in (0, requests))
+    few, many = (_count(app, path, number, environment or {}) for number in (0, requests))
     return (many - few) / requests
 
 
-def _count(app: str, path: str, headers: dict[str, str], requests: int) -> int:
+def _count(app: str, path: str, requests: int, environment: dict[str, str]) -> int:
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise RuntimeError("valgrind is missing: install Debian's package valgrind")
-    pairs = [f"{name}={value}" for name, value in headers.items()]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [
                 *(valgrind, "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
-                *(sys.executable, "-m", "bench.instructions", app, path, str(requests), *pairs),
+                *(sys.executable, "-m", "bench.instructions", app, path, str(requests)),
             ],
             cwd=ROOT,
-            env=os.environ | {"PYTHONHASHSEED": "0"},
+            env=os.environ | environment | {"PYTHONHASHSEED": "0"},
             check=True,
             capture_output=True,
             text=True,
@@ -79,9 +78,6 @@ def main() -> None:
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
         }
-        for pair in sys.argv[4:]:
-            name, _, value = pair.partition("=")
-            environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
         for _ in range(WARM_UP + requests):
             answer: Any = app(dict(environ), lambda *_args: None)
             b"".join(answer)

@@ -1,10 +1,9 @@
-"""The server: requests a second against a bare Flask route, time to ready, memory when idle."""
+"""The server: requests a second, instructions, time to ready, memory when idle and after much."""
 
 import os
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -13,32 +12,132 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
+
+from sqlalchemy import insert, make_url
+
+from backend.records import Parameters, new_values
+from backend.store.queries import Store
+from backend.store.tables import experiment
+from bench import instructions
+from bench.databases import mysql
+from bench.figures import Growth, Row
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 3
 ROUNDS = 7
 CONNECTIONS = 16
+MANY_CONNECTIONS = (1, 4, 16, 64, 256)
 START_ROUNDS = 5
 IDLE_SECONDS = 3
+EXPERIMENTS = 1000
+REQUESTS = 100_000
+OURS = [sys.executable, "-m", "backend", "web"]
+BARE = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "bench.bare:app"]
+CLUSTER = {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "autoencoder"}
 
 
-def hello_ratio(quick: bool) -> tuple[float, float, float]:
-    """Load `GET /` and the bare route in turn.
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure one line after the other; MySQL's needs LAB, that of a cluster KUBECONFIG."""
+    yield hello(quick)
+    yield hello_instructions()
+    yield unchanged_list("SQLite", None, quick)
+    if "LAB" in os.environ:
+        with mysql("bench_server") as url:
+            yield unchanged_list("MySQL", url, quick)
+    for role, goal in (("web", 1.2), ("reconcile", 1.5)):
+        seconds = start_seconds(role, quick)
+        what = f"start to ready, `{role}`, migrated SQLite"
+        yield Row(what, f"{seconds:.2f} s", goal=f"<= {goal} s", met=seconds <= goal)
+    yield idle("local runs", {}, 110)
+    if "KUBECONFIG" in os.environ:
+        yield idle("Kubernetes", CLUSTER, 180)
+    yield growth_over_requests(quick)
+
+
+def growths(quick: bool) -> Iterator[Growth]:
+    """Load more and more connections that are kept alive."""
+    series: dict[str, list[tuple[float, float]]] = {"`GET /`": [], "a bare Flask route": []}
+    with serving(OURS) as (our_url, _), serving(BARE) as (bare_url, _):
+        for connections in MANY_CONNECTIONS:
+            for url, points in zip((our_url, bare_url), series.values(), strict=True):
+                rates = [requests_per_second(url, connections) for _ in range(1 if quick else 3)]
+                points.append((connections, median(rates)))
+    yield Growth("connections", "Many clients", "connections", "requests a second", series)
+
+
+def how(quick: bool) -> str:
+    """Say how it is measured."""
+    return (
+        f"Loads by wrk over {CONNECTIONS} connections kept alive, {3 if quick else ROUNDS} "
+        "rounds in turn; both servers run in the same gunicorn, 2 workers. Instructions are those "
+        "of the WSGI app alone. Memory is the proportional set size of all processes together."
+    )
+
+
+def hello(quick: bool) -> Row:
+    """Load `GET /` and the bare route in turn."""
+    with serving(OURS) as (our_url, _), serving(BARE) as (bare_url, _):
+        ratio, ours, bare = in_turn((our_url, {}), (bare_url, {}), quick)
+    return Row(
+        "`GET /`, requests a second",
+        f"{ours:,.0f}",
+        f"{bare:,.0f}, a bare Flask route",
+        ratio,
+        ">= 0.95",
+        ratio >= 0.95,
+    )
+
+
+def hello_instructions() -> Row:
+    """Count the instructions of `GET /` and of the bare route."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
+        settings["PROMETHEUS_MULTIPROC_DIR"] = folder
+        ours = instructions.per_request("backend:create_app()", "/", environment=settings)
+    bare = instructions.per_request("bench.bare:app", "/")
+    what, limit = "`GET /`, instructions of the app", f"{bare:,.0f}, a bare Flask route"
+    return Row(what, f"{ours:,.0f}", limit, bare / ours)
+
+
+def unchanged_list(database: str, url: str | None, quick: bool) -> Row:
+    """Load the list, nothing changed since (304), and `GET /` in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"sqlite:///{folder}/experiments.sqlite3"
+        store = Store(make_url(url or path).set(drivername="mysql+pymysql" if url else "sqlite"))
+        store.prepare()
+        parameters = Parameters("autoencoder", 0.001, 20, None)
+        values = [new_values(f"run-{number}", parameters) for number in range(EXPERIMENTS)]
+        store._write(lambda connection: connection.execute(insert(experiment), values))
+        store.close()
+        with serving(OURS, folder, {"DB_URL": url} if url else None) as (root, _):
+            with urllib.request.urlopen(f"{root}model") as response:
+                tag = {"If-None-Match": response.headers["ETag"]}
+            ratio, ours, limit = in_turn((f"{root}model", tag), (root, {}), quick)
+    return Row(
+        f"`GET /model`, nothing changed (304), {database}, requests a second",
+        f"{ours:,.0f}",
+        f"{limit:,.0f}, `GET /`",
+        ratio,
+        ">= 0.6",
+        ratio >= 0.6,
+    )
+
+
+def in_turn(
+    ours: tuple[str, dict[str, str]], limit: tuple[str, dict[str, str]], quick: bool
+) -> tuple[float, float, float]:
+    """Load two addresses, each with headers, in turn.
 
     Returns:
-        The median of the ratios ours / bare, and the median requests per second of both.
+        The median of the ratios, and the median requests a second of both.
     """
-    ours, bare = [], []
-    gunicorn = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py"]
-    with (
-        serving([sys.executable, "-m", "backend", "web"]) as (our_url, _),
-        serving([*gunicorn, "bench.bare:app"]) as (bare_url, _),
-    ):
-        for _ in range(3 if quick else ROUNDS):
-            ours.append(requests_per_second(our_url))
-            bare.append(requests_per_second(bare_url))
-    ratios = [mine / theirs for mine, theirs in zip(ours, bare, strict=True)]
-    return statistics.median(ratios), statistics.median(ours), statistics.median(bare)
+    rates: tuple[list[float], list[float]] = ([], [])
+    for _ in range(3 if quick else ROUNDS):
+        for (url, headers), taken in zip((ours, limit), rates, strict=True):
+            taken.append(requests_per_second(url, headers=headers))
+    ratios = [mine / theirs for mine, theirs in zip(*rates, strict=True)]
+    return median(ratios), median(rates[0]), median(rates[1])
 
 
 def start_seconds(role: str, quick: bool) -> float:
@@ -48,15 +147,11 @@ def start_seconds(role: str, quick: bool) -> float:
         for _ in range(1 + (2 if quick else START_ROUNDS)):  # the first one migrates
             with serving([sys.executable, "-m", "backend", role], folder) as (_, seconds):
                 times.append(seconds)
-    return statistics.median(times[1:])
+    return median(times[1:])
 
 
-def idle_megabytes(environment: dict[str, str] | None = None) -> tuple[float, int]:
-    """Add up the proportional set size of an idle `serve`: web with two workers, and reconcile.
-
-    Returns:
-        Megabytes, and the number of processes.
-    """
+def idle(what: str, environment: dict[str, str], goal: int) -> Row:
+    """Add up the memory of an idle `serve`: web with two workers, and reconcile."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "backend", "serve"]
         with serving(command, folder, environment):  # migrates
@@ -66,8 +161,46 @@ def idle_megabytes(environment: dict[str, str] | None = None) -> tuple[float, in
                 with urllib.request.urlopen(url) as response:
                     response.read()
             time.sleep(IDLE_SECONDS)
-            sizes = [proportional_kilobytes(pid) for pid in family(os.getpid())]
-    return sum(sizes) / 1000, len(sizes)
+            size = megabytes()
+    what = f"idle memory, web with 2 workers + reconcile, {what}"
+    return Row(what, f"{size:.0f} MB", goal=f"<= {goal} MB", met=size <= goal)
+
+
+def growth_over_requests(quick: bool) -> Row:
+    """Send many requests of all kinds, bad ones too, and compare the memory with that before."""
+    number = REQUESTS // 10 if quick else REQUESTS
+    with tempfile.TemporaryDirectory() as folder, serving(OURS, folder) as (url, _):
+        script = Path(folder, "mixed.lua")
+        script.write_text(MIXED)
+        load(url, script, number // 5)
+        before = megabytes()
+        load(url, script, number)
+        grown = megabytes() - before
+    what = f"memory gained over {number:,} mixed requests, bad ones too"
+    return Row(what, f"{grown:.1f} MB", f"{before:.0f} MB before", goal="<= 5 MB", met=grown <= 5)
+
+
+# Each thread of wrk asks for these in turn.
+MIXED = """
+local paths = {"/", "/model", "/experiments/none", "/ui", "/model?limit=x", "/nowhere",
+               "/model?q=a", "/healthz", "/experiments/%00", "/ui/experiments/none"}
+local number = 0
+request = function()
+  number = number + 1
+  return wrk.format("GET", paths[number % #paths + 1])
+end
+"""
+
+
+def load(url: str, script: Path, number: int) -> None:
+    """Send at least so many requests, as the script says."""
+    sent = 0
+    while sent < number:
+        text = wrk(url, CONNECTIONS, ["-s", str(script)])
+        found = re.search(r"(\d+) requests in", text)
+        if not found or "Socket errors" in text:
+            raise RuntimeError(text)
+        sent += int(found[1])
 
 
 @contextmanager
@@ -85,10 +218,11 @@ def serving(
         free.close()
         url = f"http://127.0.0.1:{port}/"
         settings = {
-            "BIND": f"127.0.0.1:{port}",
+            ("HEALTH_BIND" if "reconcile" in command else "BIND"): f"127.0.0.1:{port}",
             "DATA_DIR": data,
             "INPUT_DIR": data,
             "OUTPUT_DIR": data,
+            "PYTHONDONTWRITEBYTECODE": "",  # the image has it written
         }
         before = time.perf_counter()
         process = subprocess.Popen(
@@ -123,19 +257,32 @@ def answers(url: str) -> bool:
         return False
 
 
-def requests_per_second(url: str) -> float:
-    """Load one URL over keep-alive connections with wrk."""
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise RuntimeError("wrk is missing: install Debian's package wrk")
-    command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", url]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in text or "Socket errors" in text:
-        raise RuntimeError(text)
+def requests_per_second(
+    url: str, connections: int = CONNECTIONS, headers: dict[str, str] | None = None
+) -> float:
+    """Load one URL over connections that are kept alive."""
+    options = [
+        part for name, value in (headers or {}).items() for part in ("-H", f"{name}: {value}")
+    ]
+    text = wrk(url, connections, options)
     match = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    if match is None:
+    if match is None or "Non-2xx" in text or "Socket errors" in text:
         raise RuntimeError(text)
     return float(match[1])
+
+
+def wrk(url: str, connections: int, options: list[str]) -> str:
+    """Run wrk for SECONDS, and give what it prints."""
+    program = shutil.which("wrk")
+    if program is None:
+        raise RuntimeError("wrk is missing: install Debian's package wrk")
+    command = [program, "-t1", f"-c{connections}", f"-d{SECONDS}s", *options, url]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def megabytes() -> float:
+    """Add up the proportional set size of all servers that run."""
+    return sum(proportional_kilobytes(pid) for pid in family(os.getpid())) / 1000
 
 
 def family(pid: int) -> list[int]:
