@@ -1,0 +1,188 @@
+"""The list of very many experiments: against the same page without us, and as it grows."""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import URL, create_engine, make_url, text
+
+from backend.list_schemas import cursor_text
+from backend.store.pages import Cursor
+from backend.store.queries import Store
+from bench.databases import mysql
+from bench.figures import Growth, Row
+from bench.server import requests_per_second, serving
+
+EXPERIMENTS = 1_000_000
+NUMBERS = (1000, 10_000, 100_000, 1_000_000)
+BATCH = 50_000  # experiments added in one transaction
+ROUNDS = 5
+REQUESTS = 30
+GOAL = 0.8
+BEGIN = datetime(2024, 1, 1, 0, 0, 0, 123456, UTC)
+OUR_COMMAND = [sys.executable, "-m", "backend", "web"]
+RAW_COMMAND = [
+    *(sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "bench.raw_listing:app"),
+]
+# One in ten has failed; `updated_at` is in another order than `created_at`.
+FILL = """
+INSERT INTO experiment (experiment_id, uid, model, learning_rate, epoch, status, attempt, job,
+    reason, message, remedy, created_at, updated_at, started_at, finished_at)
+WITH RECURSIVE numbers(i) AS (SELECT :begin UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :end)
+SELECT {run}, {uid}, 'autoencoder', 0.001, 20,
+    CASE i % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'cancelled' ELSE 'succeeded' END, 1, {job},
+    CASE i % 10 WHEN 0 THEN 'out_of_memory' END,
+    CASE i % 10 WHEN 0 THEN 'The run needed more memory than it may have.' END,
+    CASE i % 10 WHEN 0 THEN 'Raise JOB_MEMORY, or choose a smaller data set.' END,
+    {created}, {updated}, {created}, {updated}
+FROM numbers"""
+CREATED, UPDATED = "i", "i + 60 + i * 7919 % 100000"  # seconds after BEGIN
+MYSQL = {
+    "run": "CONCAT('run-', i)",
+    "uid": "LPAD(HEX(i), 32, '0')",
+    "job": "CONCAT('autoencoder-run-', i, '-1')",
+    **{
+        name: f"TIMESTAMP '{BEGIN:%Y-%m-%d %H:%M:%S.%f}' + INTERVAL ({seconds}) SECOND"
+        for name, seconds in (("created", CREATED), ("updated", UPDATED))
+    },
+}
+SQLITE = {
+    "run": "'run-' || i",
+    "uid": "printf('%032x', i)",
+    "job": "'autoencoder-run-' || i || '-1'",
+    **{
+        name: "strftime('%Y-%m-%d %H:%M:%S', "
+        f"{int(BEGIN.timestamp())} + {seconds}, 'unixepoch') || '{BEGIN:.%f}'"
+        for name, seconds in (("created", CREATED), ("updated", UPDATED))
+    },
+}
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure pages of a long list on each database that there is."""
+    number = EXPERIMENTS // 10 if quick else EXPERIMENTS
+    for name in (*(["mysql"] if "LAB" in os.environ else []), "sqlite"):
+        with database(name) as url:
+            fill(url, 0, number)
+            yield from _against_raw(name, url, number, 2 if quick else ROUNDS)
+
+
+def _against_raw(name: str, url: URL, number: int, rounds: int) -> Iterator[Row]:
+    environment = {"DB_URL": url.render_as_string(hide_password=False)}
+    with (
+        serving(OUR_COMMAND, environment=environment) as (ours, _),
+        serving(RAW_COMMAND, environment=environment) as (raw, _),
+    ):
+        addresses = {
+            "raw": raw,
+            "first": f"{ours}model?limit=100",
+            "middle": f"{ours}model?limit=100&after={_after(number // 2)}",
+            "last": f"{ours}model?limit=100&after={_after(100)}",
+        }
+        rates: dict[str, list[float]] = {page: [] for page in addresses}
+        for _ in range(rounds):
+            for page, address in addresses.items():
+                rates[page].append(requests_per_second(address))
+    for page, limit in (("first", "raw"), ("middle", "first"), ("last", "first")):
+        ratio = statistics.median(a / b for a, b in zip(rates[page], rates[limit], strict=True))
+        against = "raw driver and orjson" if limit == "raw" else "our first page"
+        yield Row(
+            f"100 of {number:,} experiments, {page} page, {name}",
+            f"{statistics.median(rates[page]):,.0f} requests/s",
+            f"{statistics.median(rates[limit]):,.0f} requests/s, {against}",
+            ratio,
+            *((f">= {GOAL}", ratio >= GOAL) if name == "mysql" or limit == "first" else ()),
+        )
+
+
+def growths(quick: bool) -> Iterator[Growth]:
+    """Measure pages of shorter and longer lists, on MySQL if it is there."""
+    name, folder = "mysql" if "LAB" in os.environ else "sqlite", tempfile.mkdtemp()
+    series: dict[str, list[tuple[float, float]]] = {}
+    before = 0
+    with database(name) as url:
+        for number in NUMBERS[:-1] if quick else NUMBERS:
+            fill(url, before, number)
+            before = number
+            environment = {"DB_URL": url.render_as_string(hide_password=False)}
+            with serving(OUR_COMMAND, folder, environment) as (ours, _):
+                for what, path in _paths(number).items():
+                    cost = milliseconds(f"{ours}{path}")
+                    series.setdefault(what, []).append((number, cost))
+    title = f"Pages of the list, {name}"
+    yield Growth("listing", title, "experiments", "milliseconds of one request", series)
+
+
+def _paths(number: int) -> dict[str, str]:
+    """Name the addresses whose cost is drawn."""
+    return {
+        "GET /model": "model",
+        "the last page": f"model?after={_after(100)}",
+        "of one status": "experiments?status=failed",
+        "of two, by updated_at": "experiments?status=failed,cancelled&sort=-updated_at",
+        "with q, nothing found": "experiments?q=nothing",
+        "GET /ui": "ui",
+    }
+
+
+def how(quick: bool) -> str:
+    """Say how it is measured."""
+    return (
+        "Raw is a WSGI function under the same gunicorn: one statement by the driver as it comes, "
+        "rows to dicts, orjson; it takes no parameters and checks nothing. The driver reads times "
+        "by a regular expression, which we do not let it: so we can be ahead of it. Medians of "
+        f"{2 if quick else ROUNDS} rounds in turn; the plot, of {REQUESTS} requests one by one."
+    )
+
+
+@contextmanager
+def database(name: str) -> Iterator[URL]:
+    """Have an empty database, `mysql` or `sqlite`, with our tables."""
+    with ExitStack() as stack:
+        if name == "mysql":
+            url = make_url(stack.enter_context(mysql("bench_listing")))
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            url = URL.create("sqlite", database=f"{folder}/experiments.sqlite3")
+        store = Store(url)
+        store.prepare()
+        store.close()
+        yield url
+
+
+def fill(url: URL, begin: int, end: int) -> None:
+    """Add the experiments of these numbers, a second apart."""
+    is_server = url.get_backend_name() != "sqlite"
+    statement = text(FILL.format(**(MYSQL if is_server else SQLITE)))
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        if is_server:
+            connection.execute(text(f"SET SESSION cte_max_recursion_depth = {BATCH}"))
+        for first in range(begin, end, BATCH):
+            connection.execute(statement, {"begin": first, "end": min(end, first + BATCH)})
+            connection.commit()
+        connection.execute(text("ANALYZE TABLE experiment" if is_server else "ANALYZE"))
+        connection.commit()
+    engine.dispose()
+
+
+def milliseconds(url: str, requests: int = REQUESTS) -> float:
+    """Load one address again and again, and give the median."""
+    times = []
+    for _ in range(requests):
+        before = time.perf_counter()
+        with urllib.request.urlopen(url) as response:
+            response.read()
+        times.append(time.perf_counter() - before)
+    return 1000 * statistics.median(times)
+
+
+def _after(number: int) -> str:
+    """Give the cursor of the page that follows that experiment."""
+    return cursor_text(Cursor(BEGIN + timedelta(seconds=number), 1))
