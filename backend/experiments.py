@@ -173,6 +173,12 @@ class Experiments:
         rows = self._store.page(limit=limit, after=after, selection=selection)
         return [Experiment.from_row(row) for row in rows]
 
+    def listed(
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+    ) -> Sequence[Any]:
+        """Give the rows of a page as they are to be written as JSON, see pages.LISTED."""
+        return self._store.listed(limit=limit, after=after, selection=selection)
+
     def page_version(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> str:

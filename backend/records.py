@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,7 +47,7 @@ class Experiment:
     @classmethod
     def from_row(cls, row: Any) -> "Experiment":
         """Read a row of the table."""
-        return cls.from_columns(row._mapping)
+        return cls.from_columns(dict(zip(_COLUMNS, row, strict=True)))
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -74,6 +74,9 @@ class Experiment:
         return run.uid == self.uid and (
             run.attempt < self.attempt or (over and run.attempt == self.attempt)
         )
+
+
+_COLUMNS = tuple(field.name for field in fields(Experiment))  # as the table has them
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,9 @@ class ExperimentOut(Schema):
     cancel_requested_at = DateTime(allow_none=True)
 
 
+_SHOWN = tuple(ExperimentOut().fields)
+
+
 class SubmissionOut(ExperimentOut):
     """What a submission is answered with."""
 
@@ -262,7 +265,13 @@ class StateOut(Schema):
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Give an experiment as JSON has it."""
-    diagnosis = {name: getattr(experiment, name) for name in DiagnosisOut().fields}
+    diagnosis = None
+    if experiment.reason:
+        diagnosis = {
+            "reason": experiment.reason,
+            "message": experiment.message,
+            "remedy": experiment.remedy,
+        }
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
@@ -272,13 +281,21 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
-        "diagnosis": diagnosis if experiment.reason else None,
+        "diagnosis": diagnosis,
         "created_at": to_text(experiment.created_at),
         "updated_at": to_text(experiment.updated_at),
         "started_at": _time(experiment.started_at),
         "finished_at": _time(experiment.finished_at),
         "cancel_requested_at": _time(experiment.cancel_requested_at),
     }
+
+
+def listed_out(row: Any) -> dict[str, Any]:
+    """Give a row of the columns pages.LISTED as JSON has it, as experiment_out would."""
+    shown: dict[str, Any] = dict(zip(_SHOWN, row, strict=False))
+    if row.reason:  # stands in the place of the diagnosis
+        shown["diagnosis"] = {"reason": row.reason, "message": row.message, "remedy": row.remedy}
+    return shown
 
 
 def transition_out(transition: Transition) -> dict[str, Any]:

@@ -19,3 +19,8 @@ def from_text(text: str) -> datetime:
     if time.tzinfo is None or not 1970 <= time.year < 9999:
         raise ValueError("it names no time zone, or a year that no run was started in")
     return time.astimezone(UTC)
+
+
+def from_database(text: str) -> datetime:
+    """Read a time as a database keeps it: UTC that does not say so."""
+    return datetime.fromisoformat(f"{text}+00:00")

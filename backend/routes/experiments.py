@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import orjson
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
 from marshmallow import RAISE
@@ -21,9 +22,11 @@ from backend.schemas import (
     ExperimentOut,
     SubmissionOut,
     experiment_out,
+    listed_out,
     transition_out,
 )
-from backend.store.pages import Selection
+from backend.store.pages import Cursor, Selection
+from backend.timestamps import from_text
 
 blueprint = APIBlueprint("experiments", __name__, tag="Experiments")
 
@@ -60,10 +63,14 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         unchanged = Response(status=304)
         unchanged.set_etag(version)
         return unchanged
-    page = experiments.page(**wanted)
-    response = jsonify([experiment_out(one) for one in page[:limit]])
+    page = experiments.listed(**wanted)
+    content = orjson.dumps(
+        [listed_out(row) for row in page[:limit]], option=orjson.OPT_APPEND_NEWLINE
+    )
+    response = Response(content, content_type="application/json")
     if len(page) > limit:
-        after = cursor_text(selection.cursor(page[limit - 1]))
+        last = page[limit - 1]
+        after = cursor_text(Cursor(from_text(getattr(last, selection.column)), last.id))
         query = request.args.to_dict(flat=False) | {"after": [after]}
         response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
     response.set_etag(version)

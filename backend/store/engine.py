@@ -79,6 +79,9 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
     """Make an engine; nothing is connected before the first use, so it may be made before a fork.
 
     `answer_seconds` is how long one statement may take on a database server.
+
+    With the execution option `reading` each statement stands for itself: there is no transaction
+    to begin and to end. With `read_committed` a transaction sees what others have committed.
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": 5})
@@ -86,7 +89,7 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     # Its driver and cryptography take 8 MB, which SQLite does not need.
-    from backend.store.connection import CONNECT_SECONDS, ServerConnection
+    from backend.store.connection import CONNECT_SECONDS, CONVERSIONS, ServerConnection
 
     engine = create_engine(
         url,
@@ -100,11 +103,14 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": answer_seconds,
             "write_timeout": answer_seconds,
+            "autocommit": True,
+            "conv": CONVERSIONS,
         },
     )
     event.listen(
         engine, "do_connect", lambda _, __, args, options: ServerConnection(*args, **options)
     )
+    event.listen(engine, "begin", _begin_on_server)
     return engine
 
 
@@ -162,7 +168,15 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that turns from reading to writing cannot wait for its turn; one that only
-    # reads need not.
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    if not connection.get_execution_options().get("reading", False):
+        # A transaction that turns from reading to writing could not wait for its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_on_server(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("reading", False):
+        return
+    if options.get("read_committed", False):
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # of the next
+    connection.exec_driver_sql("BEGIN")

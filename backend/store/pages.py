@@ -4,17 +4,44 @@ A page begins where the one before ended (keyset), and each order has an index t
 primary key. Only a search in ids, `text`, has to look at every one until the page is full.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, String, cast, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    union_all,
+)
 
-from backend.store.tables import experiment
+from backend.store.tables import UTCDateTime, experiment
 
 SORTS = ("-created_at", "created_at", "-updated_at", "updated_at")  # `-`: the latest first
+LISTED = (
+    *("experiment_id", "model", "learning_rate", "epoch", "dataset", "status", "attempt", "job"),
+    *("reason", "created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at"),
+    *("message", "remedy", "id"),
+)
+STATEMENTS = 32  # that are kept: to make one takes as long as to run it
+
+
+class Columns(Enum):
+    """What a page holds of each experiment."""
+
+    WHOLE = "all there is"
+    LISTED = "the columns LISTED, times as they are written in JSON"
+    VERSION = "one text that changes whenever the experiment does"
 
 
 class Cursor(NamedTuple):
@@ -36,67 +63,94 @@ class Selection:
         sort: one of SORTS.
     """
 
-    statuses: Sequence[str] = ()
+    statuses: tuple[str, ...] = ()
     model: str | None = None
     text: str | None = None
     created_after: datetime | None = None
     sort: str = SORTS[0]
 
-    def cursor(self, row: Any) -> Cursor:
-        """Say where a page ends whose last one is `row`."""
-        return Cursor(getattr(row, self._column), row.id)
-
-    def page(self, *, limit: int, after: Cursor | None) -> Select[Any]:
-        """Ask for a page: at most `limit` experiments that follow `after`."""
-        parts = [
-            self._ordered(select(experiment).where(*self._conditions(after), *status), limit)
-            for status in [[experiment.c.status == one] for one in self.statuses] or [[]]
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        # Each status by itself, in its index; together they would have to be sorted.
-        together = union_all(*(select(part.subquery()) for part in parts)).subquery()
-        return self._ordered(select(together), limit)
-
     @property
-    def _column(self) -> str:
+    def column(self) -> str:
+        """Name the column that it is sorted by."""
         return self.sort.removeprefix("-")
 
-    def _conditions(self, after: Cursor | None) -> list[ColumnElement[bool]]:
-        conditions, column, key = [], experiment.c[self._column], experiment.c.id
-        if after is not None and self.sort.startswith("-"):
-            beyond = or_(column < after.time, key < after.id)
-            conditions += [column <= after.time, beyond]
-        elif after is not None:
-            beyond = or_(column > after.time, key > after.id)
-            conditions += [column >= after.time, beyond]
-        if self.created_after is not None:
-            conditions.append(experiment.c.created_at > self.created_after)
-            if column is not experiment.c.created_at:  # follows from it, and bounds the index
-                conditions.append(column > self.created_after)
-        if self.model is not None:
-            conditions.append(experiment.c.model == self.model)
-        if self.text is not None:
-            conditions.append(experiment.c.experiment_id.icontains(self.text, autoescape=True))
-        return conditions
-
-    def _ordered(self, query: Select[Any], limit: int) -> Select[Any]:
-        columns = [query.selected_columns[name] for name in (self._column, "id")]
-        if self.sort.startswith("-"):
-            columns = [column.desc() for column in columns]
-        return query.order_by(*columns).limit(limit)
+    def cursor(self, row: Any) -> Cursor:
+        """Say where a page ends whose last one is `row`."""
+        return Cursor(getattr(row, self.column), row.id)
 
 
 ALL = Selection()
 
 
-@lru_cache(maxsize=32)  # to put the question together takes longer than to answer it
-def versions(selection: Selection, limit: int, after: Cursor | None) -> Select[str]:
-    """Ask for a text of each experiment of a page that changes whenever it does.
+@lru_cache(maxsize=STATEMENTS)
+def page(selection: Selection, *, goes_on: bool, columns: Columns) -> Select[Any]:
+    """Ask for a page; its parameters are those that `parameters` gives.
 
-    Every change of an experiment writes `updated_at`.
+    Args:
+        selection: which experiments.
+        goes_on: whether it follows another page.
+        columns: what of each experiment.
+    XX the columns LISTED, times as they are written in JSON; else all there are.
     """
-    page = selection.page(limit=limit, after=after)
-    of = page.selected_columns
-    text = of.uid + of.status + cast(of.attempt, String(10)) + cast(of.updated_at, String(32))
-    return page.with_only_columns(text)
+    conditions = list(_conditions(selection, goes_on))
+    parts = [
+        select(experiment).where(*conditions, *status)
+        for status in [[experiment.c.status == one] for one in selection.statuses] or [[]]
+    ]
+    table: FromClause = experiment
+    query = parts[0]
+    if len(parts) > 1:
+        # Each status by itself, in its index; together they would have to be sorted.
+        ordered = [_ordered(part, experiment, selection).subquery() for part in parts]
+        table = union_all(*map(select, ordered)).subquery()
+        query = select(table)
+    if columns is Columns.LISTED:
+        query = query.with_only_columns(*(_written(table, name) for name in LISTED))
+    elif columns is Columns.VERSION:
+        query = query.with_only_columns(_version(table))
+    return _ordered(query, table, selection)
+
+
+def parameters(limit: int, after: Cursor | None) -> dict[str, Any]:
+    """Give the parameters of a page of at most `limit` experiments that follow `after`."""
+    return {"limit": limit} | ({"time": after.time, "key": after.id} if after else {})
+
+
+def _conditions(selection: Selection, goes_on: bool) -> Iterable[ColumnElement[bool]]:
+    column, key = experiment.c[selection.column], experiment.c.id
+    time, last = bindparam("time", type_=column.type), bindparam("key", type_=key.type)
+    if goes_on and selection.sort.startswith("-"):
+        yield column <= time
+        yield or_(column < time, key < last)
+    elif goes_on:
+        yield column >= time
+        yield or_(column > time, key > last)
+    if selection.created_after is not None:
+        yield experiment.c.created_at > selection.created_after
+        if column is not experiment.c.created_at:  # follows from it, and bounds the index
+            yield column > selection.created_after
+    if selection.model is not None:
+        yield experiment.c.model == selection.model
+    if selection.text is not None:
+        yield experiment.c.experiment_id.icontains(selection.text, autoescape=True)
+
+
+def _ordered(query: Select[Any], table: FromClause, selection: Selection) -> Select[Any]:
+    columns = (table.c[selection.column], table.c.id)
+    falling = selection.sort.startswith("-")
+    order = [column.desc() if falling else column.asc() for column in columns]
+    return query.order_by(*order).limit(bindparam("limit", type_=Integer()))
+
+
+def _written(table: FromClause, name: str) -> ColumnElement[Any]:
+    """Let the database write a time, as timestamps.to_text does."""
+    column = table.c[name]
+    if not isinstance(column.type, UTCDateTime):
+        return column
+    return (func.replace(cast(column, String()), " ", "T") + "Z").label(name)
+
+
+def _version(table: FromClause) -> ColumnElement[str]:
+    """Name the state of an experiment: every change of it writes `updated_at`."""
+    of = table.c
+    return of.uid + of.status + cast(of.attempt, String(10)) + cast(of.updated_at, String(32))

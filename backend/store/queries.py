@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from backend.store import schema
+from backend.store import pages, schema
 from backend.store.engine import CircuitBreaker, StoreUnavailable, make_engine, transact
-from backend.store.pages import ALL, Cursor, Selection, versions
+from backend.store.pages import ALL, Columns, Cursor, Selection
 from backend.store.tables import experiment, transition
 
 PENDING = 1000  # more than there are transactions at once
@@ -180,14 +180,18 @@ class Store:
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> Sequence[Row[Any]]:
         """List at most `limit` experiments that follow `after`, newest first unless told."""
-        query = selection.page(limit=limit, after=after)
-        return self._read(lambda connection: connection.execute(query).all())
+        return self._page(limit, after, selection, columns=Columns.WHOLE)
+
+    def listed(
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+    ) -> Sequence[Row[Any]]:
+        """Give a page as pages.LISTED says, times as text; it takes half of the time of `page`."""
+        return self._page(limit, after, selection, columns=Columns.LISTED)
 
     def page_version(self, *, limit: int, after: Cursor | None, selection: Selection) -> str:
         """Name the state of that page: another page, or one of it that has changed, has another."""
-        query = versions(selection, limit, after)
-        texts = self._read(lambda connection: connection.scalars(query).all())
-        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        rows = self._page(limit, after, selection, columns=Columns.VERSION)
+        return hashlib.sha256("\n".join(row[0] for row in rows).encode()).hexdigest()
 
     def counts(self) -> dict[str, int]:
         """Count the experiments of each status that has any."""
@@ -354,10 +358,17 @@ class Store:
         A locking read waits for them; "read committed" lets others go on adding (MySQL's manual,
         InnoDB locking).
         """
-        engine = self._engine.execution_options(isolation_level="READ COMMITTED")
+        engine = self._engine.execution_options(read_committed=True)
         query = _transitions(chosen).with_for_update(read=True, of=transition)
         # Not through the circuit breaker: a database that lets us wait here is not away.
         return transact(engine, lambda connection: connection.execute(query).all())
+
+    def _page(
+        self, limit: int, after: Cursor | None, selection: Selection, *, columns: Columns
+    ) -> Sequence[Row[Any]]:
+        query = pages.page(selection, goes_on=after is not None, columns=columns)
+        values = pages.parameters(limit, after)
+        return self._read(lambda connection: connection.execute(query, values).all())
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return self._transact(self._reader, work)

@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
+from backend.timestamps import from_database
+
 metadata = MetaData()
 
 
@@ -40,9 +42,13 @@ class UTCDateTime(TypeDecorator[datetime]):
         """Turn an aware time into naive UTC."""
         return value.astimezone(UTC).replace(tzinfo=None) if value else None
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn naive UTC into an aware time."""
-        return value.replace(tzinfo=UTC) if value else None
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Read the text that SQLite keeps; of a server, the connection has read it already."""
+        return _read_text if dialect.name == "sqlite" else None
+
+
+def _read_text(text: str | None) -> datetime | None:
+    return from_database(text) if text else None
 
 
 Identity = BigInteger().with_variant(Integer(), "sqlite")

@@ -72,6 +72,7 @@ def kill_when(store):
                 raw = connection.connection.dbapi_connection
                 if moment == "commit":
                     raw.commit()  # it is kept, only the answer gets lost
+                    raw.begin()  # so that it is asked for again
                 server.root(f"KILL {raw.thread_id()}")
 
         listeners.extend([(moment, kill), ("handle_error", see)])

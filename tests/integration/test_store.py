@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.records import Experiment
+from backend.schemas import experiment_out, listed_out
 from backend.store.engine import StoreUnavailable
 from backend.store.pages import ALL, SORTS, Selection
 
@@ -172,16 +174,16 @@ def test_a_page_can_be_narrowed(store):
         return store.page(limit=9, selection=Selection(**filters))
 
     assert page(text="0%_a\\B") == [row]
-    assert page(statuses=["submitting"]) == [row]
+    assert page(statuses=("submitting",)) == [row]
     assert page(model="other") == [row]
-    assert page(model="other", statuses=["queued"]) == []
-    assert page(model="other", statuses=["queued", "submitting"]) == [row]
+    assert page(model="other", statuses=("queued",)) == []
+    assert page(model="other", statuses=("queued", "submitting")) == [row]
     assert page(created_after=NOW) == []
     assert len(page(created_after=NOW - timedelta(microseconds=1))) == 2
     assert page(created_after=NOW - timedelta(microseconds=1), sort="updated_at", model="other")
 
 
-@pytest.mark.parametrize("statuses", [[], ["submitting"], ["submitting", "queued", "failed"]])
+@pytest.mark.parametrize("statuses", [(), ("submitting",), ("submitting", "queued", "failed")])
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_order_has_every_experiment_once(store, sort, statuses):
     chance = random.Random(sort)
@@ -202,10 +204,27 @@ def test_every_order_has_every_experiment_once(store, sort, statuses):
     )
     selection, listed, after = Selection(statuses=statuses, sort=sort), [], None
     while page := store.page(limit=7, after=after, selection=selection):
+        texts = store.listed(limit=7, after=after, selection=selection)
+        assert [row.experiment_id for row in texts] == [row.experiment_id for row in page]
         listed += page
         after = selection.cursor(page[-1])
 
     assert listed == wanted
+
+
+@on_the_same_database
+@given(
+    st.floats(min_value=0, max_value=10, exclude_min=True),
+    st.none() | st.datetimes(min_value=datetime(1970, 1, 2), timezones=st.just(UTC)),
+    st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=60),
+)
+def test_a_list_says_of_an_experiment_what_it_says_of_itself(store, learning_rate, time, text):
+    values = {"reason": text, "message": text, "remedy": text}
+    times = dict.fromkeys(("started_at", "finished_at", "cancel_requested_at"), time)
+    row = inserted(store, learning_rate=learning_rate, **values, **times)
+    one = Experiment.from_row(row)
+
+    assert listed_out(store.listed(limit=1)[0]) == experiment_out(one)
 
 
 def test_a_move_writes_each_step_into_the_history(store):
