@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, abort, render_template, request, url_for
+from flask import Response, abort, get_template_attribute, render_template, request, url_for
+from markupsafe import Markup
 from marshmallow import ValidationError
 
 from backend import presentation
@@ -83,7 +84,8 @@ def list_runs() -> str:
     following = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
     return render_template(
         "list.html",
-        rows=[_row(one) for one in shown],
+        lines=[_line(one) for one in shown],
+        last=shown[-1] if shown else None,
         status=status,
         text=text,
         after=after,
@@ -179,15 +181,20 @@ def _list_url(status: str | None, text: str, after: str | None = None) -> str:
 
 
 def _row(experiment: Experiment) -> Row:
+    curve = services.results().curve(experiment.experiment_id, max_points=SPARK_POINTS)
+    return presentation.row(experiment, curve)
+
+
+def _line(experiment: Experiment) -> Markup:
     results = services.results()
-    return _row_as_of(results, experiment, results.version(experiment.experiment_id))
+    return _line_as_of(results, experiment, results.version(experiment.experiment_id))
 
 
 @lru_cache(maxsize=2000)
-def _row_as_of(results: Results, experiment: Experiment, _version: str) -> Row:
-    """Make a row anew only when the experiment or its curve is another one."""
-    curve = results.curve(experiment.experiment_id, max_points=SPARK_POINTS)
-    return presentation.row(experiment, curve)
+def _line_as_of(_results: Results, experiment: Experiment, _version: str) -> Markup:
+    """Write a line of the list anew only when the experiment or its curve is another one."""
+    line: Markup = get_template_attribute("macros.html", "row")(_row(experiment))
+    return line
 
 
 def _free_id(experiment_id: str) -> str:
