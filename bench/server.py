@@ -32,6 +32,7 @@ START_ROUNDS = 5
 IDLE_SECONDS = 3
 EXPERIMENTS = 1000
 REQUESTS = 100_000
+WARM_UP = 30_000  # until every thread has its connection to the database
 OURS = [sys.executable, "-m", "backend", "web"]
 BARE = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "bench.bare:app"]
 CLUSTER = {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "autoencoder"}
@@ -172,7 +173,7 @@ def growth_over_requests(quick: bool) -> Row:
     with tempfile.TemporaryDirectory() as folder, serving(OURS, folder) as (url, _):
         script = Path(folder, "mixed.lua")
         script.write_text(MIXED)
-        load(url, script, number // 5)
+        load(url, script, WARM_UP)
         before = megabytes()
         load(url, script, number)
         grown = megabytes() - before
