@@ -103,7 +103,7 @@ def _against_raw(name: str, url: URL, number: int, rounds: int) -> Iterator[Row]
 
 def growths(quick: bool) -> Iterator[Growth]:
     """Measure pages of shorter and longer lists, on MySQL if it is there."""
-    name, folder = "mysql" if "LAB" in os.environ else "sqlite", tempfile.mkdtemp()
+    name = "mysql" if "LAB" in os.environ else "sqlite"
     series: dict[str, list[tuple[float, float]]] = {}
     before = 0
     with database(name) as url:
@@ -111,7 +111,7 @@ def growths(quick: bool) -> Iterator[Growth]:
             fill(url, before, number)
             before = number
             environment = {"DB_URL": url.render_as_string(hide_password=False)}
-            with serving(OUR_COMMAND, folder, environment) as (ours, _):
+            with serving(OUR_COMMAND, environment=environment) as (ours, _):
                 for what, path in _paths(number).items():
                     cost = milliseconds(f"{ours}{path}")
                     series.setdefault(what, []).append((number, cost))
