@@ -80,6 +80,9 @@ def loss_and_gradients(network: Autoencoder, normalised: Tensor) -> Tensor:
 
     The same as `mse_loss(network(rows), rows).backward()`, layer by layer from the last one. Layers
     this small are done before autograd has written down what it needs.
+
+    Raises:
+        TypeError: a layer is neither Linear nor ReLU.
     """
     layers = list(network.layers)
     inputs = [normalised]  # of each layer, and then what comes out of the last one
@@ -94,8 +97,10 @@ def loss_and_gradients(network: Autoencoder, normalised: Tensor) -> Tensor:
             torch.sum(gradient, dim=0, out=layer.bias.grad)
             if entered is not normalised:
                 gradient = gradient @ layer.weight
-        else:  # ReLU
+        elif isinstance(layer, nn.ReLU):
             gradient.mul_(entered > 0)
+        else:
+            raise TypeError(f"The gradient of a {type(layer).__name__} is not known here.")
     return loss
 
 
