@@ -47,10 +47,11 @@ def test_the_backend_may_do_nothing_in_other_namespaces(dedicated: Deployment) -
         assert granted(other, dedicated.namespace, "hello-flask") == {("nodes", "get")}
 
 
-def test_a_run_is_forgotten_with_its_folder(dedicated: Deployment) -> None:
+def test_runs_are_forgotten_with_their_folders(dedicated: Deployment) -> None:
     """The deployments share a database, and no folder."""
-    address = f"{dedicated.url}/experiments/dedicated?outputs=true"
-    answer = curl(address, "--request", "DELETE")
-    assert answer is not None
-    assert answer.status == 204, answer
-    assert dedicated.get("/experiments/dedicated").status == 404
+    for name in ("dedicated", "behind%20policies"):
+        address = f"{dedicated.url}/experiments/{name}"
+        answer = curl(f"{address}?outputs=true", "--request", "DELETE")
+        assert answer is not None
+        assert answer.status == 204, answer
+        assert dedicated.get(f"/experiments/{name}").status == 404

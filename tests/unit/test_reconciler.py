@@ -350,11 +350,12 @@ def test_nothing_is_removed_before_its_time(reconciler, launcher, ended):
 
 
 def test_a_run_whose_log_cannot_be_kept_stays(reconciler, launcher, ended, settings, monkeypatch):
-    (settings.output_dir / "first" / "logs").write_text("in the way")
+    in_the_way = settings.output_dir / "first" / "logs" / "1.log"
+    in_the_way.mkdir(parents=True)
     reconciler.reconcile()
     assert list(launcher.jobs) == [ended.job]
 
-    (settings.output_dir / "first" / "logs").unlink()
+    in_the_way.rmdir()
     reconciler.reconcile()
     assert not launcher.jobs
 
