@@ -221,13 +221,14 @@ def _whole_metrics(evidence: Evidence) -> Iterator[str]:
 def _kept_logs(evidence: Evidence) -> Iterator[str]:
     """The log of an attempt has its trainer's last line, unless a fault took the pod with it.
 
-    So does a cancel, if who listened to the pod's last words is killed meanwhile.
+    On Kubernetes a cancel takes the pod, too: its last words are lost if who listens to them is
+    killed, or if the API server has come back and does not know yet that the pod has begun.
     """
     lost = {(hit.run, hit.attempt) for hit in evidence.hits if hit.kind in ("pod", "job")}
     cancelled = {request.run for request in evidence.requests if request.what == "cancel"}
     for name, final in _final(evidence):
-        if name in cancelled and final.folder:
-            lost |= {(name, attempt) for attempt in final.folder.broken_off}
+        if evidence.jobs is not None and name in cancelled:
+            continue
         for one in _ledger(final, "exit"):
             attempt = one["attempt"]
             if (name, attempt) not in lost and one["says"] not in final.logs.get(attempt, ""):

@@ -32,18 +32,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Folder:
-    """What lies in a run's folder.
-
-    Attributes:
-        metrics: the epochs, in the order of the lines.
-        broken_off: attempts of whose log a part is left that somebody wrote when he was killed.
-    """
+    """What lies in a run's folder. `metrics` are the epochs, in the order of the lines."""
 
     run_file: Json | None
     finished: bool
     metrics: list[int]
     ledger: list[Json]
-    broken_off: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,6 @@ def read_folder(folder: Path) -> Folder | None:
         finished=(folder / "summary.json").is_file(),
         metrics=[line["epoch"] for line in read_lines(folder / "metrics.jsonl")],
         ledger=read_lines(folder / "ledger.jsonl"),
-        broken_off=frozenset(int(one.name.split(".")[1]) for one in folder.glob("logs/.*.log.*")),
     )
 
 

@@ -171,15 +171,13 @@ def test_a_fault_excuses_the_failure_that_it_made_and_no_other(kind):
     assert violated(replace(struck, hits=[Hit(NAME, 1, kind)])) != set()
 
 
-def test_who_is_killed_while_he_keeps_a_cancelled_runs_log_is_excused():
+def test_a_cancel_on_kubernetes_excuses_a_log_without_its_last_words():
     lacking = with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}))
-    broken_off = replace(FOLDER, broken_off=frozenset({1}))
-    killed = with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}, folder=broken_off))
-    cancelled = Request(NAME, "cancel", 200, SHOWN)
+    cancelled = replace(lacking, requests=[*lacking.requests, Request(NAME, "cancel", 200, SHOWN)])
 
-    assert "logs kept" in violated(replace(lacking, requests=[*lacking.requests, cancelled]))
-    assert "logs kept" in violated(killed)
-    assert "logs kept" not in violated(replace(killed, requests=[*killed.requests, cancelled]))
+    assert "logs kept" in violated(lacking)
+    assert "logs kept" not in violated(cancelled)
+    assert "logs kept" in violated(replace(cancelled, jobs=None))
 
 
 def test_the_same_seed_gives_the_same_plan_with_every_fault_in_it():
