@@ -39,7 +39,7 @@ from backend.refusals import (
 )
 from backend.settings import Settings
 from backend.store.engine import StoreUnavailable
-from backend.store.pages import ALL, Cursor, Selection
+from backend.store.pages import ALL, Columns, Cursor, Selection
 from backend.store.queries import Store
 from backend.transitions import Attempt, Transitions
 
@@ -173,17 +173,11 @@ class Experiments:
         rows = self._store.page(limit=limit, after=after, selection=selection)
         return [Experiment.from_row(row) for row in rows]
 
-    def listed(
-        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+    def rows(
+        self, *, limit: int, after: Cursor | None, selection: Selection, columns: Columns
     ) -> Sequence[Any]:
-        """Give the rows of a page as they are to be written as JSON, see pages.LISTED."""
-        return self._store.listed(limit=limit, after=after, selection=selection)
-
-    def page_version(
-        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
-    ) -> str:
-        """Name the state of that page at much less cost than to list it; see Store.page_version."""
-        return self._store.page_version(limit=limit, after=after, selection=selection)
+        """Give the rows of that page, of each experiment only the `columns`: at less cost."""
+        return self._store.page(limit=limit, after=after, selection=selection, columns=columns)
 
     def get_all(self, experiment_ids: Sequence[str]) -> list[Experiment]:
         """Find several experiments, in that order.

@@ -1,5 +1,6 @@
 """Experiments: list, submit, look at one. `/model` and `/test` are the documents' first names."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -25,7 +26,7 @@ from backend.schemas import (
     listed_out,
     transition_out,
 )
-from backend.store.pages import Cursor, Selection
+from backend.store.pages import Columns, Cursor, Selection, version
 from backend.timestamps import from_text
 
 blueprint = APIBlueprint("experiments", __name__, tag="Experiments")
@@ -57,13 +58,13 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
     )
     wanted = {"limit": limit + 1, "after": query_data.get("after"), "selection": selection}
     experiments = services.experiments()
-    # Asked for first: what changes before the page is read makes the next answer a whole one.
-    version = f"{__version__}-{experiments.page_version(**wanted)}"
-    if request.if_none_match.contains_weak(version):
-        unchanged = Response(status=304)
-        unchanged.set_etag(version)
-        return unchanged
-    page = experiments.listed(**wanted)
+    if request.if_none_match:
+        tag = _tag(experiments.rows(**wanted, columns=Columns.VERSION))
+        if request.if_none_match.contains_weak(tag):
+            unchanged = Response(status=304)
+            unchanged.set_etag(tag)
+            return unchanged
+    page = experiments.rows(**wanted, columns=Columns.LISTED)
     content = orjson.dumps(
         [listed_out(row) for row in page[:limit]], option=orjson.OPT_APPEND_NEWLINE
     )
@@ -73,7 +74,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         after = cursor_text(Cursor(from_text(getattr(last, selection.column)), last.id))
         query = request.args.to_dict(flat=False) | {"after": [after]}
         response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
-    response.set_etag(version)
+    response.set_etag(_tag(page))
     return response
 
 
@@ -162,6 +163,11 @@ def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[s
     """Forget a run; its output folder stays unless `outputs=true`."""
     services.experiments().delete(experiment_id, outputs=query_data["outputs"], by=actor())
     return "", 204
+
+
+def _tag(page: Sequence[Any]) -> str:
+    """Give the ETag of a page: another version of the program may write it otherwise."""
+    return f"{__version__}-{version(page)}"
 
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:

@@ -4,6 +4,7 @@ A page begins where the one before ended (keyset), and each order has an index t
 primary key. Only a search in ids, `text`, has to look at every one until the page is full.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,8 +41,8 @@ class Columns(Enum):
     """What a page holds of each experiment."""
 
     WHOLE = "all there is"
-    LISTED = "the columns LISTED, times as they are written in JSON"
-    VERSION = "one text that changes whenever the experiment does"
+    LISTED = "the columns LISTED, times as they are written in JSON, and its version"
+    VERSION = "its version, a text that changes whenever it does"
 
 
 class Cursor(NamedTuple):
@@ -105,7 +106,9 @@ def page(selection: Selection, *, goes_on: bool, columns: Columns) -> Select[Any
         table = union_all(*map(select, ordered)).subquery()
         query = select(table)
     if columns is Columns.LISTED:
-        query = query.with_only_columns(*(_written(table, name) for name in LISTED))
+        query = query.with_only_columns(
+            *(_written(table, name) for name in LISTED), _version(table)
+        )
     elif columns is Columns.VERSION:
         query = query.with_only_columns(_version(table))
     return _ordered(query, table, selection)
@@ -114,6 +117,11 @@ def page(selection: Selection, *, goes_on: bool, columns: Columns) -> Select[Any
 def parameters(limit: int, after: Cursor | None) -> dict[str, Any]:
     """Give the parameters of a page of at most `limit` experiments that follow `after`."""
     return {"limit": limit} | ({"time": after.time, "key": after.id} if after else {})
+
+
+def version(rows: Iterable[Any]) -> str:
+    """Name the state of a page from its rows' `version`; another or a changed page has another."""
+    return hashlib.sha256("\n".join(row.version for row in rows).encode()).hexdigest()
 
 
 def _conditions(selection: Selection, goes_on: bool) -> Iterable[ColumnElement[bool]]:
@@ -153,4 +161,5 @@ def _written(table: FromClause, name: str) -> ColumnElement[Any]:
 def _version(table: FromClause) -> ColumnElement[str]:
     """Name the state of an experiment: every change of it writes `updated_at`."""
     of = table.c
-    return of.uid + of.status + cast(of.attempt, String(10)) + cast(of.updated_at, String(32))
+    text = of.uid + of.status + cast(of.attempt, String(10)) + cast(of.updated_at, String(32))
+    return text.label("version")

@@ -4,7 +4,6 @@ A status changes by compare-and-set alone: the update names the status and attem
 decided on, and changes nothing if they are no longer so.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -177,21 +176,17 @@ class Store:
         return self._read(lambda connection: connection.execute(query).all())
 
     def page(
-        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+        self,
+        *,
+        limit: int,
+        after: Cursor | None = None,
+        selection: Selection = ALL,
+        columns: Columns = Columns.WHOLE,
     ) -> Sequence[Row[Any]]:
         """List at most `limit` experiments that follow `after`, newest first unless told."""
-        return self._page(limit, after, selection, columns=Columns.WHOLE)
-
-    def listed(
-        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
-    ) -> Sequence[Row[Any]]:
-        """Give a page as pages.LISTED says, times as text; it takes half of the time of `page`."""
-        return self._page(limit, after, selection, columns=Columns.LISTED)
-
-    def page_version(self, *, limit: int, after: Cursor | None, selection: Selection) -> str:
-        """Name the state of that page: another page, or one of it that has changed, has another."""
-        rows = self._page(limit, after, selection, columns=Columns.VERSION)
-        return hashlib.sha256("\n".join(row[0] for row in rows).encode()).hexdigest()
+        query = pages.page(selection, goes_on=after is not None, columns=columns)
+        values = pages.parameters(limit, after)
+        return self._read(lambda connection: connection.execute(query, values).all())
 
     def counts(self) -> dict[str, int]:
         """Count the experiments of each status that has any."""
@@ -362,13 +357,6 @@ class Store:
         query = _transitions(chosen).with_for_update(read=True, of=transition)
         # Not through the circuit breaker: a database that lets us wait here is not away.
         return transact(engine, lambda connection: connection.execute(query).all())
-
-    def _page(
-        self, limit: int, after: Cursor | None, selection: Selection, *, columns: Columns
-    ) -> Sequence[Row[Any]]:
-        query = pages.page(selection, goes_on=after is not None, columns=columns)
-        values = pages.parameters(limit, after)
-        return self._read(lambda connection: connection.execute(query, values).all())
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         return self._transact(self._reader, work)

@@ -225,14 +225,19 @@ def _kept_logs(evidence: Evidence) -> Iterator[str]:
     killed, or if the API server has come back and does not know yet that the pod has begun.
     """
     lost = {(hit.run, hit.attempt) for hit in evidence.hits if hit.kind in ("pod", "job")}
-    cancelled = {request.run for request in evidence.requests if request.what == "cancel"}
     for name, final in _final(evidence):
-        if evidence.jobs is not None and name in cancelled:
-            continue
+        if evidence.jobs is not None:
+            lost |= {(name, attempt) for attempt in _cancelled(final.shown)}
         for one in _ledger(final, "exit"):
             attempt = one["attempt"]
             if (name, attempt) not in lost and one["says"] not in final.logs.get(attempt, ""):
                 yield f"{name}: the log of attempt {attempt} lacks {one['says']!r}"
+
+
+def _cancelled(shown: Json) -> set[int]:
+    """Name the attempts that were to be cancelled, even if they came to their own end first."""
+    ended = {one["attempt"] for one in shown["history"] if one["to_status"] == "cancelled"}
+    return ended | ({shown["attempt"]} if shown.get("cancel_requested_at") else set())
 
 
 def _nothing_differs(evidence: Evidence) -> Iterator[str]:

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from backend.store.connection import ServerConnection
+from backend.store.pages import Columns
 from tests.integration.test_store import a_run, inserted, move
 
 
@@ -30,7 +31,7 @@ def test_a_question_is_one_statement(store, said):
     inserted(store, experiment_id="a")
     said.clear()
 
-    store.listed(limit=9)
+    store.page(limit=9, columns=Columns.LISTED)
 
     assert said == ["ping", "SELECT"]
 

@@ -172,12 +172,15 @@ def test_a_fault_excuses_the_failure_that_it_made_and_no_other(kind):
 
 
 def test_a_cancel_on_kubernetes_excuses_a_log_without_its_last_words():
-    lacking = with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}))
-    cancelled = replace(lacking, requests=[*lacking.requests, Request(NAME, "cancel", 200, SHOWN)])
+    asked_to_end = SHOWN | {"cancel_requested_at": "2024-01-01T00:00:00Z"}
+    lacking = replace(FOUND, logs={1: "hello\na ends\n", 2: "hello\n"})
+    cancelled = replace(lacking, shown=asked_to_end)
+    earlier = replace(cancelled, logs={1: "hello\n", 2: "b ends\n"})
 
-    assert "logs kept" in violated(lacking)
-    assert "logs kept" not in violated(cancelled)
-    assert "logs kept" in violated(replace(cancelled, jobs=None))
+    assert "logs kept" in violated(with_found(lacking))
+    assert "logs kept" not in violated(with_found(cancelled))
+    assert "logs kept" in violated(with_found(earlier))
+    assert "logs kept" in violated(replace(with_found(cancelled), jobs=None))
 
 
 def test_the_same_seed_gives_the_same_plan_with_every_fault_in_it():
