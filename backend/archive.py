@@ -21,6 +21,8 @@ from backend.timestamps import to_text
 
 log = logging.getLogger(__name__)
 
+Found = tuple[Experiment, list[Transition]]  # its changes of status, oldest first
+
 
 class Forgotten(Exception):
     """Somebody wanted the run forgotten."""
@@ -46,15 +48,18 @@ class Archive:
         self._outputs.write_run(experiment.experiment_id, run_file.render(experiment, history))
         self._outputs.remember(experiment.experiment_id)
 
-    def keep(self, experiment: Experiment) -> Experiment | None:
+    def keep(self, experiment: Experiment, expected: Found | None = None) -> Experiment | None:
         """Bring run.json in line with the database, as far as it can be written.
+
+        `expected` is what the database holds if nobody else has changed it meanwhile: it is written
+        before it is looked at.
 
         Returns:
             The experiment as it now is, or None if it is there no more.
         """
-        written = None
+        written, found = None, expected or self.find(experiment.experiment_id)
         # Of several that write, the last one sees what the others have changed.
-        while (found := self.find(experiment.experiment_id)) and found != written:
+        while found and found != written:
             now, history = found
             if now.uid != experiment.uid:
                 return None
@@ -63,8 +68,7 @@ class Archive:
                 self._outputs.write_run(now.experiment_id, record, make_folder=False)
             except (OSError, FolderTaken) as error:
                 log.warning("run.json of %r cannot be written: %r", now.experiment_id, error)
-                return now
-            written = found
+            written, found = found, self.find(experiment.experiment_id)
         return found[0] if found else None
 
     def keep_last_changed(self, number: int) -> None:
@@ -81,7 +85,7 @@ class Archive:
         word = {"uid": experiment.uid, "forgotten_at": to_text(datetime.now(UTC))}
         self._outputs.write_forgotten(experiment.experiment_id, word)
 
-    def find(self, experiment_id: str) -> tuple[Experiment, list[Transition]] | None:
+    def find(self, experiment_id: str) -> Found | None:
         """Find an experiment and its changes of status, oldest first, both as of one moment."""
         found = self._store.with_history(experiment_id)
         if found is None:

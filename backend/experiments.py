@@ -343,8 +343,7 @@ class Experiments:
             )
             self.recorder.record(experiment, failed)
             raise SubmissionRefused(error.diagnosis) from error
-        self.recorder.apply(experiment, Observation(experiment.uid, Phase.QUEUED))
-        now = self.archive.keep(experiment)
+        now = self.recorder.record_submitted(experiment, history)
         if now is None or now.has_no_use_for(experiment.run):  # any more: we were slow
             self._launcher.cancel(experiment.job)
         if now is None:

@@ -4,15 +4,15 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backend.archive import Archive
+from backend.archive import Archive, Found
 from backend.launchers.base import Diagnosis, Observation, Phase
 from backend.lifecycle import LIVE, Status, path
 from backend.logs import Logs
 from backend.outputs import Outputs
-from backend.records import Experiment
+from backend.records import Experiment, Transition
 from backend.store.queries import Store
 
-NO_DIAGNOSIS = {"reason": None, "message": None, "remedy": None}
+NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
 class Recorder:
@@ -37,6 +37,30 @@ class Recorder:
         self.record(
             experiment, Observation(experiment.uid, Phase.LOST, None, datetime.now(UTC), why)
         )
+
+    def record_submitted(
+        self, experiment: Experiment, history: list[Transition]
+    ) -> Experiment | None:
+        """Bring an experiment with this history, whose run was just submitted, to `queued`.
+
+        Returns:
+            The experiment as it then is, or None if it is there no more.
+        """
+        now = datetime.now(UTC)
+        old, new = Status.SUBMITTING, Status.QUEUED
+        moved = self._store.move(
+            experiment.id,
+            attempt=experiment.attempt,
+            path=(old, new),
+            times=[now],
+            values=NO_DIAGNOSIS,
+            at=now,
+        )
+        expected: Found | None = None
+        if moved:
+            queued = replace(experiment, status=new, updated_at=now, **NO_DIAGNOSIS)
+            expected = queued, [*history, Transition(experiment.attempt, old, new, None, now)]
+        return self._archive.keep(experiment, expected)
 
     def apply(self, experiment: Experiment, seen: Observation) -> bool:
         """Write what was seen into the database alone.
@@ -103,6 +127,7 @@ class Recorder:
             path=steps,
             times=[times.get(step) or now for step in steps[1:]],
             values=values,
+            at=now,
         )
 
 

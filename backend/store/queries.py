@@ -209,11 +209,13 @@ class Store:
         path: Sequence[str],
         times: Sequence[datetime],
         values: Values,
+        at: datetime,
     ) -> bool:
         """Take an experiment along `path`, a list of statuses, from the first to the last.
 
-        Each step becomes a row of its history, at its own one of `times`; `values` are further
-        columns to set. Whoever asked for its end is the one who cancelled it.
+        It is changed `at` that time. Each step becomes a row of its history, at its own one of
+        `times`; `values` are further columns to set. Whoever asked for its end is the one who
+        cancelled it.
 
         Returns:
             False if it is not in the first status, in that attempt, any more: nothing changed.
@@ -225,7 +227,7 @@ class Store:
         )
 
         def work(connection: Connection) -> bool:
-            changes = {**values, "status": path[-1], "updated_at": datetime.now(UTC)}
+            changes = {**values, "status": path[-1], "updated_at": at}
             if connection.execute(update(experiment).where(expected).values(changes)).rowcount != 1:
                 return False
             asked = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)

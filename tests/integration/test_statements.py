@@ -1,8 +1,11 @@
 """What a call says to a database server: every word takes a way there and back."""
 
+import math
+
 import pytest
 from sqlalchemy import text
 
+from backend.store import connection
 from backend.store.connection import ServerConnection
 from backend.store.pages import Columns
 from tests.integration.test_store import a_run, inserted, move
@@ -15,8 +18,9 @@ def store(server, open_store):
 
 @pytest.fixture
 def said(monkeypatch):
-    """Note the first word of each statement, and `ping`."""
+    """Note the first word of each statement, and `ping`, of connections that have rested."""
     words, real = [], ServerConnection._execute_command
+    monkeypatch.setattr(connection, "FRESH_SECONDS", 0)
 
     def execute(self, command, sql):
         sql = sql.decode() if isinstance(sql, bytes) else sql
@@ -34,6 +38,16 @@ def test_a_question_is_one_statement(store, said):
     store.page(limit=9, columns=Columns.LISTED)
 
     assert said == ["ping", "SELECT"]
+
+
+def test_a_connection_that_has_just_answered_is_not_pinged(store, said, monkeypatch):
+    monkeypatch.setattr(connection, "FRESH_SECONDS", math.inf)
+    store.page(limit=9)
+    said.clear()
+
+    store.page(limit=9)
+
+    assert said == ["SELECT"]
 
 
 def test_a_change_is_one_transaction(store, said):

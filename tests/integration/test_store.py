@@ -65,7 +65,12 @@ def inserted(store, **values):
 
 def move(store, row, path, **values):
     return store.move(
-        row.id, attempt=row.attempt, path=path, times=[NOW] * (len(path) - 1), values=values
+        row.id,
+        attempt=row.attempt,
+        path=path,
+        times=[NOW] * (len(path) - 1),
+        values=values,
+        at=datetime.now(UTC),
     )
 
 
@@ -250,7 +255,12 @@ def test_what_was_decided_on_an_old_status_or_attempt_changes_nothing(store, sta
     wrong = {"status": "submitting", "attempt": 1} | stale
 
     moved = store.move(
-        row.id, attempt=wrong["attempt"], path=[wrong["status"], "failed"], times=[NOW], values={}
+        row.id,
+        attempt=wrong["attempt"],
+        path=[wrong["status"], "failed"],
+        times=[NOW],
+        values={},
+        at=NOW,
     )
     noted = store.note(row.id, **wrong, values={"reason": "x"})
 

@@ -43,6 +43,21 @@ def test_it_works(experiments, launcher, written, monkeypatch):
     assert written() == ("queued", [*steps, "queued"])
 
 
+def test_what_a_submission_expects_is_what_the_database_holds(experiments, written, monkeypatch):
+    """So run.json need not be written again after it was compared."""
+    writes, write = [], experiments._outputs.write_run
+
+    def note(experiment_id, run, **options):
+        writes.append(run["status"])
+        write(experiment_id, run, **options)
+
+    monkeypatch.setattr(experiments._outputs, "write_run", note)
+    submit(experiments)
+
+    assert writes == ["submitting", "queued"]
+    assert written() == ("queued", ["submitting", "queued"])
+
+
 def test_the_last_writer_writes_what_is_so(experiments, store, written, monkeypatch):
     """A worker reads that it is queued, and is slow to write it: it has ended meanwhile."""
     _, one = submit(experiments)
