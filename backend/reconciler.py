@@ -27,7 +27,12 @@ from backend.store.engine import StoreUnavailable
 WHOLE_SECONDS = 30.0  # at the latest all runs are looked at, even if nothing tells of a change
 LOOK_SECONDS = 2.0  # at the latest the database is looked at for what a web worker has left undone
 LONGEST_PAUSE = 2.0  # between tries while the database or the launcher is away
-MANY = 20  # to look at so many runs one by one takes as long as to look at all
+FEW = 20  # so many runs are always looked at one by one
+PART = 4  # to look at one run alone takes about as long as at so many among all
+# After a pass the reconciler rests for so many times as long as it took, within these seconds: it
+# takes a quarter of a core at most while much changes, and a burst of changes is one pass.
+REST = 3.0
+SHORTEST_REST, LONGEST_REST = 0.05, 0.5
 GOING_ON = (Phase.QUEUED, Phase.RUNNING)
 KILLED_BEFORE = 100  # experiments whose change a killed process may not have archived
 # How long a web worker may take to start what it has just written down, before we do it.
@@ -46,6 +51,7 @@ class Reconciler:
         self._adoption = Adoption(experiments.archive)
         self._stopped = threading.Event()
         self._next_whole_pass = self._next_look = 0.0
+        self._live = 0  # how many runs were live when all were looked at
         self.passes = Passes()
 
     def run(self) -> None:
@@ -58,8 +64,10 @@ class Reconciler:
                     self._experiments.archive.keep_last_changed(KILLED_BEFORE)
                     archived = True
                 self.reconcile(jobs)
-                self.passes.succeeded(time.monotonic() - started)
+                took = time.monotonic() - started
+                self.passes.succeeded(took)
                 pause = 0.0
+                self._stopped.wait(min(max(SHORTEST_REST, REST * took), LONGEST_REST))
                 jobs = self._wait_for_work()
             except (StoreUnavailable, LauncherUnavailable) as error:
                 self.passes.failed(time.monotonic() - started, str(error))
@@ -88,6 +96,7 @@ class Reconciler:
             self._expiry.forget(observed)
             soon = LOOK_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
             self._next_whole_pass = time.monotonic() + soon
+            self._live = len(live)
 
     def _wait_for_work(self) -> Collection[str] | None:
         """Wait until there are Jobs to look at, and name them; None: all."""
@@ -97,7 +106,7 @@ class Reconciler:
                 return None
             jobs = changed.union(self._left_undone())
             if jobs:
-                return jobs if len(jobs) <= MANY else None
+                return jobs if len(jobs) <= max(FEW, self._live / PART) else None
         return None
 
     def _left_undone(self) -> Collection[str]:

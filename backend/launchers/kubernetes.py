@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import urllib3
@@ -39,6 +40,8 @@ from backend.settings import Settings
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server
 RELOOK_SECONDS = 5.0  # what waits without a reason is looked at again: events wake no watch
+MOST_RELOOKED = 100  # of these at once, those first whose last look is the longest ago
+SELECTED = 100  # names in one label selector: proxies let an address have 8 kB
 MAX_WARNINGS = 500
 PAGE = 100  # objects in one answer; each takes 30 kB of memory while it is read
 
@@ -54,7 +57,8 @@ class KubernetesLauncher:
         self._settings = settings
         self._api = KubernetesApi(settings.job_namespace)
         self._watcher: Watcher | None = None
-        self._waiting: frozenset[str] = frozenset()  # without a reason: an event may tell it
+        # Jobs that wait without a reason, by their last look: an event may tell the reason.
+        self._waiting: dict[str, None] = {}
         self._next_relook = 0.0
         self.log_source = PodLogs(
             pods=self._pods_of, pod=self._pod, log=self._log, open_log=self._open_log
@@ -82,12 +86,11 @@ class KubernetesLauncher:
             observations = self._observations(pods, jobs)
         except ApiException as error:
             raise _unavailable(error) from error
-        self._waiting -= frozenset(self._waiting if handles is None else handles)
-        self._waiting |= {
-            name
-            for name, seen in observations.items()
-            if seen.phase is Phase.QUEUED and seen.diagnosis is None
-        }
+        for handle in list(self._waiting) if handles is None else handles:
+            self._waiting.pop(handle, None)
+        for name, seen in observations.items():
+            if seen.phase is Phase.QUEUED and seen.diagnosis is None:
+                self._waiting[name] = None
         return observations
 
     def changes(self, timeout: float) -> frozenset[str] | None:
@@ -99,7 +102,7 @@ class KubernetesLauncher:
         if changed is None or time.monotonic() < self._next_relook:
             return changed
         self._next_relook = time.monotonic() + RELOOK_SECONDS
-        return changed | self._waiting
+        return changed.union(islice(self._waiting, MOST_RELOOKED))
 
     def cancel(self, handle: str) -> None:
         """Delete the Job; the garbage collector ends its pods."""
@@ -158,8 +161,13 @@ class KubernetesLauncher:
         not do: it is the cluster's, which that cache may reach with the next change of a pod only.
         """
         version = self._watcher.watches[1].told if self._watcher else None
-        query = {"labelSelector": f"job-name in ({','.join(handles)})"}
-        pods = self._items(PODS, query | ({"resourceVersion": version} if version else {}))
+        newest = {"resourceVersion": version} if version else {}
+        pods: list[Object] = []
+        names = list(handles)
+        for start in range(0, len(names), SELECTED):
+            some = ",".join(names[start : start + SELECTED])
+            query = {"labelSelector": f"job-name in ({some})"}
+            pods += self._items(PODS, query | newest)
         jobs = []
         for handle in handles:
             try:

@@ -17,6 +17,7 @@ TTL_SECONDS = 60
 @pytest.fixture
 def reconciler(experiments, launcher, monkeypatch):
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
+    monkeypatch.setattr(module, "LONGEST_REST", 0)
     return Reconciler(experiments, launcher, TTL_SECONDS)
 
 
@@ -220,11 +221,42 @@ class Script:
 
 
 def test_a_change_is_followed_by_a_look_at_what_changed(reconciler, launcher, monkeypatch):
-    many = frozenset(str(number) for number in range(module.MANY + 1))
+    many = frozenset(str(number) for number in range(module.FEW + 1))
     changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
     script = Script(reconciler, launcher, monkeypatch, changes)
 
     assert script.looks[:5] == [None, {"a"}, {"b", "c"}, None, None]
+
+
+@pytest.mark.parametrize(("changed", "looked_at"), [(25, 25), (26, None)])
+def test_many_of_more_runs_are_looked_at_one_by_one(
+    reconciler, experiments, launcher, monkeypatch, changed, looked_at
+):
+    for number in range(100):
+        experiments.submit(str(number), PARAMETERS)
+    some = frozenset(str(number) for number in range(changed))
+    script = Script(reconciler, launcher, monkeypatch, [some])
+
+    assert script.looks[1] == (some if looked_at else None)
+
+
+def test_after_a_pass_the_reconciler_rests_and_a_stop_ends_the_rest(
+    reconciler, launcher, monkeypatch
+):
+    rests = []
+    monkeypatch.setattr(module, "LONGEST_REST", 3600)
+    monkeypatch.setattr(module, "SHORTEST_REST", 3600)
+    wait = reconciler._stopped.wait
+
+    def rest(seconds):
+        rests.append(seconds)
+        reconciler.stop()
+        wait(seconds)
+
+    monkeypatch.setattr(reconciler._stopped, "wait", rest)
+    reconciler.run()
+
+    assert rests == [3600]
 
 
 @pytest.mark.parametrize(("grace", "looks"), [(timedelta(0), 2), (timedelta(hours=1), 1)])
