@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter, lt
 from typing import Any, BinaryIO
 
 import orjson
@@ -28,6 +29,7 @@ MAX_EPOCH = 2**53 - 1  # what JavaScript counts to
 PIECE_BYTES = 1024 * 1024
 READ_BYTES = 256 * PIECE_BYTES  # of one file in one go; the next call reads on
 BLOCK = 64  # rows whose extremes are remembered
+LINES_AT_ONCE = 256  # parsed in one call: a third faster than one by one
 MARK_BYTES = 256  # the end of what was read: it tells a rewritten file from a longer one
 
 
@@ -123,6 +125,9 @@ class Table:
         checkpoint. One without a usable epoch counts on from the row before.
         """
         last = self._epochs[-1] if self._epochs else 0
+        if (ascending := _ascending_epochs(rows)) and (not self._epochs or ascending[0] > last):
+            self._append(ascending, rows)
+            return
         epochs, begin = array("q"), 0
         for number, row in enumerate(rows):
             epoch = row.get("epoch")
@@ -184,7 +189,7 @@ class Table:
             if name not in self._series and self._takes(name, rows):
                 self._series[name] = array("d", [math.nan]) * before
         for name, values in self._series.items():
-            values.extend(_numbers([row.get(name, math.nan) for row in rows]))
+            values.extend(_numbers(_column(name, rows)))
         if self.size > MAX_CURVE:
             self._thin()
 
@@ -244,7 +249,7 @@ def extreme_rows(series: Iterable[Sequence[float]], begin: int, end: int) -> set
     """Choose, of the rows from `begin` to before `end`, those in which a metric is extreme."""
     rows = set()
     for column in series:
-        part = values = column[begin:end]
+        part = values = list(column[begin:end])  # an array would make each number anew each time
         if math.isnan(sum(part)):
             values = [value for value in part if value == value]
         if values:
@@ -270,7 +275,7 @@ class _Reading:
             self.inode = os.fstat(file.fileno()).st_ino
         file.seek(self.offset)
         for lines in self._whole_lines(file):
-            self.table.extend(list(_rows(lines)))
+            self.table.extend(_rows(lines))
 
     def _goes_on(self, file: BinaryIO) -> bool:
         # A retry truncates the file to its checkpoint, and may have written more than was there.
@@ -296,14 +301,49 @@ class _Reading:
             yield lines
 
 
-def _rows(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            row = orjson.loads(line)
-        except ValueError:
-            row = _python_json(line)
-        if isinstance(row, dict):
-            yield row
+def _ascending_epochs(rows: Sequence[Mapping[str, Any]]) -> "array[int] | None":
+    """Give the epochs of rows that all have one, each later than the one before; else None."""
+    try:
+        epochs = list(map(itemgetter("epoch"), rows))
+    except KeyError:
+        return None
+    if set(map(type, epochs)) != {int} or not all(map(lt, epochs, epochs[1:])):
+        return None
+    return array("q", epochs) if epochs[0] >= 0 and epochs[-1] <= MAX_EPOCH else None
+
+
+def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Give a value of every row; NaN where there is none."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name, math.nan) for row in rows]
+
+
+def _rows(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Give what is a JSON object."""
+    rows: list[dict[str, Any]] = []
+    for begin in range(0, len(lines), LINES_AT_ONCE):
+        values = _values(lines[begin : begin + LINES_AT_ONCE])
+        rows += [value for value in values if type(value) is dict]
+    return rows
+
+
+def _values(lines: Sequence[bytes]) -> list[Any]:
+    """Give what stands in each line; None for a line that is no JSON."""
+    try:
+        values: list[Any] = orjson.loads(b"[" + b",".join(lines) + b"]")
+    except ValueError:  # some line is no JSON, or has NaN
+        values = []
+    # Another number of values: a line had several, or a value had several lines.
+    return values if len(values) == len(lines) else [_value(line) for line in lines]
+
+
+def _value(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        return _python_json(line)
 
 
 def _python_json(line: bytes) -> Any:
