@@ -68,6 +68,17 @@ def test_a_line_that_is_no_object_is_passed_over(results, file, line):
     assert results.curve("first").series == {"loss": [1, 2]}
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [['{"epoch": 2}, {"epoch": 3}'], ['{"epoch": 2, "lists": [{}', "{}]}"]],
+)
+def test_lines_that_are_json_only_together_are_passed_over(results, file, lines):
+    good = [json.dumps(row) for row in rows(1, 3)]
+    file.write_text("\n".join([good[0], *lines, good[1]]) + "\n")
+
+    assert results.curve("first").epochs == [1, 2]
+
+
 def test_half_a_line_is_left_for_the_next_call(results, file):
     file.write_text('{"epoch": 1, "loss": 1}\n{"epoch": 2, "lo')
     assert results.curve("first").epochs == [1]
