@@ -206,15 +206,17 @@ class LocalLauncher:
             for name in ("runner.json", "started.json", "cancel"):  # of a runner that was killed
                 (state / name).unlink(missing_ok=True)
             Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
-            local_runner.write_json(state / "job.json", job)
+            local_runner.write(str(state / "job.json"), json.dumps(job))
             with (state / "runner.log").open("a") as log:
                 # The runner inherits the lock: there is no moment at which nobody holds it. It
                 # goes on in a child of the process that we wait for, so it is no child of ours.
                 subprocess.run(  # noqa: S603  (our own program, arguments of our own making)
                     [
                         *(sys.executable, "-I", "-S", local_runner.__file__),
-                        *(str(state), str(lock.fileno())),
+                        *(str(state), str(lock.fileno()), str(job["slots"])),
+                        *(job["folder"], job["log"], *job["command"]),
                     ],
+                    env=job["environment"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -1,24 +1,23 @@
 """Starts one trainer when a slot is free, ends it when asked, and writes down how it ended.
 
-A program of its own (`local_runner.py STATE LOCK_FD`), of the standard library alone so that it
-starts in an instant. Its parent has locked LOCK_FD for it; the lock falls when it ends, however it
-ends.
+A program of its own:
+
+    local_runner.py STATE LOCK_FD SLOTS FOLDER LOG COMMAND...
+
+Its environment is the trainer's. Its parent has locked LOCK_FD for it; the lock falls when it ends,
+however it ends.
+
+A person waits for the trainer's first line. So only what comes in an instant is imported before the
+trainer's start (no pathlib, subprocess, typing, json), and what its end needs while it starts.
 """
 
 import ctypes
 import fcntl
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
-from io import TextIOWrapper
-from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
 
 CHANGED = "changed"  # in the common folder; grows by a byte whenever a run changes
 TRAINING = "training"  # in the run's state; locked by the trainer for as long as it lives
@@ -33,148 +32,200 @@ class Cancelled(Exception):
     """The run was asked to end."""
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write(path: str, text: str) -> None:
     """Write a file that a reader sees whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path)
     except OSError:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         raise
 
 
-def run(state: Path, lock: int) -> None:
-    """Run the job that lies in `state`, from waiting for a slot to `exit.json`.
+def run(state: str, lock: int, slots: int, folder: str, log: str, command: list[str]) -> None:
+    """Run the trainer's command, from waiting for a slot to `exit.json`.
 
-    `lock` is the descriptor of the locked file; closing it unlocks it.
+    Args:
+        state: the run's folder under `.local`.
+        lock: the descriptor of the locked file; closing it unlocks it.
+        slots: how many trainers there may be at once.
+        folder: where the trainer is started.
+        log: the file that its output is appended to.
+        command: the trainer's.
     """
     signal.signal(signal.SIGTERM, _cancel)
-    ended: dict[str, Any] = {"code": None, "cancelled": False, "started_at": None}
+    common = os.path.dirname(state)
+    ended = _Outcome()
     try:
-        _write_down(state / "runner.json", {"pid": os.getpid()})
-        job = json.loads((state / "job.json").read_text(encoding="utf-8"))
+        _write_down(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
         _check_cancel(state)
-        with _wait_for_slot(state.parent, job["slots"]):
+        slot = _wait_for_slot(common, slots)
+        try:
             _check_cancel(state)
-            _train(job, state, ended)
+            _train(state, folder, log, command, ended)
+        finally:
+            os.close(slot)
     except Cancelled:
-        ended["cancelled"] = True
+        ended.cancelled = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late
-    _write_down(state / "exit.json", ended | {"finished_at": _now()})
+    _write_down(os.path.join(state, "exit.json"), ended.as_json())
     os.close(lock)  # before we tell: who then looks sees that it has ended
     with suppress(OSError):  # it is seen a little later
-        _tell(state.parent)
+        _tell(common)
 
 
-def _write_down(path: Path, content: dict[str, Any]) -> None:
+class _Outcome:
+    """What became of the trainer."""
+
+    code: int | None = None
+    cancelled = False
+    started_at: float | None = None  # seconds since 1970
+
+    def as_json(self) -> str:
+        """Write it as the launcher reads it; it ends now."""
+        import json  # not before the trainer's start
+
+        started_at = None if self.started_at is None else _iso(self.started_at)
+        ended = {"code": self.code, "cancelled": self.cancelled, "started_at": started_at}
+        return json.dumps(ended | {"finished_at": _iso(time.time())})
+
+
+def _write_down(path: str, text: str) -> None:
     """Write a file without which nobody knows how the run is; wait for space if there is none."""
     while True:
         try:
-            return write_json(path, content)
+            return write(path, text)
         except FileNotFoundError:  # somebody has removed it all: nobody wants to know
             raise
         except OSError:  # a full disk has no room for a word about it either
             time.sleep(SPACE_POLL_SECONDS)
 
 
-def _train(job: dict[str, Any], state: Path, ended: dict[str, Any]) -> None:
+def _train(state: str, folder: str, log: str, command: list[str], ended: _Outcome) -> None:
     """Run the trainer, and note in `ended` what became of it."""
-    with Path(job["log"]).open("ab") as log, (state / TRAINING).open("a") as training:
-        fcntl.flock(training, fcntl.LOCK_EX)
-        # Between the start of the trainer and `trainer =` no signal may come.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        ended["started_at"] = _now()
-        try:
-            trainer = subprocess.Popen(  # noqa: S603  (the command that the server rendered)
-                job["command"],
-                cwd=job["folder"],
-                env=job["environment"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[training.fileno()],
-                preexec_fn=_prepare_trainer,
-            )
-        except OSError as error:
-            log.write(f"error: the trainer cannot be started: {error}\n".encode())
-            ended["code"] = EXIT_CANNOT_START
-            return
-        try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            with suppress(OSError):  # the trainer goes on, and its end says it too
-                write_json(state / "started.json", {"at": ended["started_at"], "pid": trainer.pid})
-                _tell(state.parent)
-            code = _wait(trainer)
-        except Cancelled:
-            code = _end(trainer)
-            # A trainer that was done before the signal reached it has succeeded.
-            ended["cancelled"] = code != 0
-        ended["code"] = 128 - code if code < 0 else code  # as a shell counts signals
+    output = _open(log)
+    training = _open(os.path.join(state, TRAINING))
+    fcntl.flock(training, fcntl.LOCK_EX)
+    # Between the start of the trainer and the `try` no signal may come.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    ended.started_at = time.time()
+    trainer = os.fork()
+    if not trainer:
+        _become_trainer(command, folder, output, training)
+    os.close(output)
+    os.close(training)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        with suppress(OSError):  # the trainer goes on, and its end says it too
+            at = _iso(ended.started_at)
+            write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {trainer}}}')
+            _tell(os.path.dirname(state))
+        code = _wait(trainer)
+    except Cancelled:
+        code = _end(trainer)
+        # A trainer that was done before the signal reached it has succeeded.
+        ended.cancelled = code != 0
+    ended.code = 128 - code if code < 0 else code  # as a shell counts signals
 
 
-def _cancel(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _become_trainer(command: list[str], folder: str, output: int, training: int) -> None:
+    """Go on as the trainer, in a session of its own; `training` stays locked for as long."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the two
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        if sys.platform == "linux":  # SIGTERM from the kernel if this runner is killed
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.set_inheritable(training, True)
+        os.chdir(folder)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        os.execve(command[0], command, os.environ)  # noqa: S606  (the command that the server rendered)
+    except OSError as error:
+        os.write(output, f"error: the trainer cannot be started: {error}\n".encode())
+    finally:
+        os._exit(EXIT_CANNOT_START)
+
+
+def _cancel(_signal: int, _frame: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and the end is written down
     raise Cancelled
 
 
-def _check_cancel(state: Path) -> None:
-    if (state / "cancel").exists():
+def _check_cancel(state: str) -> None:
+    if os.path.exists(os.path.join(state, "cancel")):
         raise Cancelled
 
 
-def _wait_for_slot(folder: Path, slots: int) -> TextIOWrapper:
+def _wait_for_slot(folder: str, slots: int) -> int:
     """Lock one of the slots; those who wait stand in line at `next`, about first come first."""
-    with (folder / "next").open("a") as line:
+    line = _open(os.path.join(folder, "next"))
+    try:
         fcntl.flock(line, fcntl.LOCK_EX)
         while True:
             for number in range(slots):
-                slot = (folder / f"slot-{number}").open("a")
+                slot = _open(os.path.join(folder, f"slot-{number}"))
                 try:
                     fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    slot.close()
+                    os.close(slot)
                 else:
                     return slot
             time.sleep(SLOT_POLL_SECONDS)
+    finally:
+        os.close(line)
 
 
-def _wait(trainer: subprocess.Popen[bytes]) -> int:
-    """Wait for the trainer's end, and end what it may have left behind."""
+def _open(path: str) -> int:
+    """Open a file to append to or to lock."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+
+def _wait(trainer: int) -> int:
+    """Wait for the trainer's end, and end what it may have left behind.
+
+    Returns:
+        Its exit code, or the negative number of the signal that ended it.
+    """
     # Not reaped yet, its process id still names its group and nobody else's.
-    os.waitid(os.P_PID, trainer.pid, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, trainer, os.WEXITED | os.WNOWAIT)
     with suppress(ProcessLookupError):
-        os.killpg(trainer.pid, signal.SIGKILL)
-    return trainer.wait()
+        os.killpg(trainer, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(trainer, 0)[1])
 
 
-def _end(trainer: subprocess.Popen[bytes]) -> int:
-    with suppress(ProcessLookupError):
-        os.killpg(trainer.pid, signal.SIGTERM)
-    signal.signal(signal.SIGALRM, lambda *_: os.killpg(trainer.pid, signal.SIGKILL))
+def _end(trainer: int) -> int:
+    _signal_group(trainer, signal.SIGTERM)
+    signal.signal(signal.SIGALRM, lambda *_: _signal_group(trainer, signal.SIGKILL))
     signal.alarm(KILL_SECONDS)
     return _wait(trainer)
 
 
-def _prepare_trainer() -> None:
-    """Let the kernel send SIGTERM to the trainer if this runner is killed (Linux)."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _signal_group(trainer: int, number: int) -> None:
+    """Send a signal to all of the trainer's group, or to the trainer if it has made none yet."""
+    try:
+        os.killpg(trainer, number)
+    except ProcessLookupError:
+        with suppress(ProcessLookupError):
+            os.kill(trainer, number)
 
 
-def _tell(folder: Path) -> None:
-    with (folder / CHANGED).open("ab") as changed:
+def _tell(folder: str) -> None:
+    with open(os.path.join(folder, CHANGED), "ab") as changed:
         changed.write(b".")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _iso(seconds: float) -> str:
+    from datetime import UTC, datetime  # not before the trainer's start
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 if __name__ == "__main__":
@@ -182,4 +233,4 @@ if __name__ == "__main__":
     os.set_inheritable(lock_descriptor, False)  # the trainer must not hold the lock
     if os.fork():
         os._exit(0)  # init, not the server, is the parent of what goes on
-    run(Path(sys.argv[1]), lock_descriptor)
+    run(sys.argv[1], lock_descriptor, int(sys.argv[3]), sys.argv[4], sys.argv[5], sys.argv[6:])

@@ -110,7 +110,11 @@ class LocalHouse(House):
     def kill_trainer(self, draw: random.Random, _pause: Pause) -> bool:
         """A training."""
         here = str(self.program.trainer)
-        found = sorted(pid for pid, command in _commands() if here in command)
+        found = sorted(
+            pid
+            for pid, command in _commands()
+            if here in command and "local_runner.py" not in command  # a runner names its trainer
+        )
         if not found:
             return False
         pid = draw.choice(found)

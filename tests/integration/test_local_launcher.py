@@ -236,6 +236,9 @@ def test_the_trainer_gets_the_contract_and_no_secret(twin, monkeypatch, dataset)
     }
     assert not set(SECRETS) & set(environment)
     assert "precious" not in json.dumps(environment)
+    runner = Path(f"/proc/{pid_of_runner(twin, run)}/environ")
+    assert "EXPERIMENT_ID" in runner.read_text()
+    assert "precious" not in runner.read_text()
 
 
 def test_the_results_of_a_forgotten_run_stay(twin, launcher):
