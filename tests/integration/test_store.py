@@ -172,6 +172,18 @@ def test_a_page_has_another_version_whenever_it_changes(store, statuses):
     assert version() == versions[-2]
 
 
+def test_the_largest_page_has_its_version(store):
+    """No text is too long for the database: MySQL cuts one after 1 kB unless told."""
+    for _ in range(1001):
+        inserted(store)
+    wanted = {"limit": 1001, "after": None, "selection": ALL}
+    whole = store.page(**wanted, columns=Columns.LISTED)
+
+    assert len(whole) == 1001
+    (version,) = store.page(**wanted, columns=Columns.VERSION)
+    assert version.version.split(pages.SEPARATOR) == [row.version for row in whole]
+
+
 def test_a_page_can_be_narrowed(store):
     row = inserted(store, experiment_id="50%_A\\b", model="other")
     inserted(store, experiment_id="500_a-b", status="queued")
