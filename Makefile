@@ -37,7 +37,7 @@ lint: $(VENV)/.dev ## every static check
 image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
 	@./build.sh
 
-bench: $(VENV)/.bench ## measure, and write docs/performance.md (QUICK=1: in fewer rounds)
+bench: $(VENV)/.bench ## measure, and write docs/performance.md (QUICK=1: only print, in fewer rounds)
 	@$(BIN)/python -m bench.run
 
 bench-peers: $(VENV)/.bench $(PEERS) ## install MLflow and Ray into bench/peers, and measure them beside ours

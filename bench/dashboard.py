@@ -36,17 +36,16 @@ def rows(quick: bool) -> Iterator[Row]:
         with serving([sys.executable, "-m", "backend", "web"], folder, environment) as (base, _):
             for path in PAGES:
                 yield server_row(
-                    path, f"{base.rstrip('/')}{path}", ROUNDS // 4 if quick else ROUNDS
+                    path, f"{base.rstrip('/')}{path}", ROUNDS // 10 if quick else ROUNDS
                 )
-            yield from browser_rows(f"{base}ui", 3 if quick else PAINTS)
+            yield from browser_rows(f"{base}ui", 2 if quick else PAINTS)
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
-    number = EXPERIMENTS // 10 if quick else EXPERIMENTS
     return (
-        f"SQLite, {number:,} experiments, {WITH_CURVES} curves of {EPOCHS:,} epochs. Server time "
-        "is that of whole requests, one by one; the browser is Chromium without a cache, which "
+        f"SQLite, {EXPERIMENTS:,} experiments, {WITH_CURVES} curves of {EPOCHS:,} epochs. Server "
+        "time is that of whole requests, one by one; the browser is Chromium without a cache, which "
         "draws in software."
     )
 

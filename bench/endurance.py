@@ -23,9 +23,9 @@ from bench.server import children, proportional_kilobytes, serving
 from bench.submission import TIMEOUT, namespace
 
 NAMESPACE = "hello-flask-bench-endurance"
-WHOLE, QUICK = (500, 1000, 1500, 2000), (50, 100)
+WHOLE, QUICK = (500, 1000, 1500, 2000), (10, 20)
 AT_ONCE = 100  # runs that are live at the same time
-CLIENTS = 4
+CLIENTS = 8
 SETTLE_SECONDS = 120
 PASS_SECONDS = 35  # in which a pass over all runs is among those that are made
 NOISE_MEGABYTES = 5.0
@@ -34,8 +34,8 @@ Megabytes = dict[str, float]  # by role
 
 
 @cache
-def measure(steps: tuple[int, ...]) -> dict[int, Megabytes]:
-    """Give the memory of each role after so many runs have come to their end; takes minutes."""
+def measure(steps: tuple[int, ...], pause: float) -> dict[int, Megabytes]:
+    """Give the memory of each role `pause` seconds after so many runs have come to their end."""
     config.load_kube_config()
     with namespace(NAMESPACE), tempfile.TemporaryDirectory() as folder:
         environment = {
@@ -50,7 +50,7 @@ def measure(steps: tuple[int, ...]) -> dict[int, Megabytes]:
                 for first in range(there, step, AT_ONCE):
                     run(url, range(first, min(first + AT_ONCE, step)))
                 there = step
-                time.sleep(PASS_SECONDS)
+                time.sleep(pause)
                 found[step] = megabytes()
     return found
 
@@ -93,7 +93,7 @@ def megabytes() -> Megabytes:
 
 def rows(quick: bool) -> Iterator[Row]:
     """Give the lines of the table of measurements."""
-    found = measure(QUICK if quick else WHOLE)
+    found = measure(QUICK, 2) if quick else measure(WHOLE, PASS_SECONDS)
     (first, before), *_, (last, after) = found.items()
     for role in before:
         growth = after[role] - before[role]
@@ -107,9 +107,9 @@ def rows(quick: bool) -> Iterator[Row]:
         )
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Give how memory grows with the runs, from the same measurement."""
-    found = measure(QUICK if quick else WHOLE)
+    found = measure(WHOLE, PASS_SECONDS)
     roles = ("web", "reconcile")
     yield Growth(
         "endurance_runs",
@@ -120,6 +120,6 @@ def growths(quick: bool) -> Iterator[Growth]:
     )
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
     return f"At most {AT_ONCE} runs live at once; a pass over all runs before each look."

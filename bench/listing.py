@@ -66,14 +66,14 @@ SQLITE = {
 
 def rows(quick: bool) -> Iterator[Row]:
     """Measure pages of a long list on each database that there is."""
-    number = EXPERIMENTS // 10 if quick else EXPERIMENTS
+    number = EXPERIMENTS // 50 if quick else EXPERIMENTS
     for name in (*(["mysql"] if "LAB" in os.environ else []), "sqlite"):
         with database(name) as url:
             fill(url, 0, number)
-            yield from _against_raw(name, url, number, 2 if quick else ROUNDS)
+            yield from _against_raw(name, url, number, quick=quick)
 
 
-def _against_raw(name: str, url: URL, number: int, rounds: int) -> Iterator[Row]:
+def _against_raw(name: str, url: URL, number: int, *, quick: bool) -> Iterator[Row]:
     environment = {"DB_URL": url.render_as_string(hide_password=False)}
     with (
         serving(OUR_COMMAND, environment=environment) as (ours, _),
@@ -82,13 +82,13 @@ def _against_raw(name: str, url: URL, number: int, rounds: int) -> Iterator[Row]
         addresses = {
             "raw": raw,
             "first": f"{ours}model?limit=100",
-            "middle": f"{ours}model?limit=100&after={_after(number // 2)}",
-            "last": f"{ours}model?limit=100&after={_after(100)}",
+            "middle": f"{ours}model?limit=100&after={after(number // 2)}",
+            "last": f"{ours}model?limit=100&after={after(100)}",
         }
         rates: dict[str, list[float]] = {page: [] for page in addresses}
-        for _ in range(rounds):
+        for _ in range(2 if quick else ROUNDS):
             for page, address in addresses.items():
-                rates[page].append(requests_per_second(address))
+                rates[page].append(requests_per_second(address, quick=quick))
     for page, limit in (("first", "raw"), ("middle", "first"), ("last", "first")):
         ratio = statistics.median(a / b for a, b in zip(rates[page], rates[limit], strict=True))
         against = "raw driver and orjson" if limit == "raw" else "our first page"
@@ -101,13 +101,13 @@ def _against_raw(name: str, url: URL, number: int, rounds: int) -> Iterator[Row]
         )
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Measure pages of shorter and longer lists, on MySQL if it is there."""
     name = "mysql" if "LAB" in os.environ else "sqlite"
     series: dict[str, list[tuple[float, float]]] = {}
     before = 0
     with database(name) as url:
-        for number in NUMBERS[:-1] if quick else NUMBERS:
+        for number in NUMBERS:
             fill(url, before, number)
             before = number
             environment = {"DB_URL": url.render_as_string(hide_password=False)}
@@ -123,7 +123,7 @@ def _paths(number: int) -> dict[str, str]:
     """Name the addresses whose cost is drawn."""
     return {
         "GET /model": "model",
-        "the last page": f"model?after={_after(100)}",
+        "the last page": f"model?after={after(100)}",
         "of one status": "experiments?status=failed",
         "of two, by updated_at": "experiments?status=failed,cancelled&sort=-updated_at",
         "with q, nothing found": "experiments?q=nothing",
@@ -131,13 +131,13 @@ def _paths(number: int) -> dict[str, str]:
     }
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
     return (
         "Raw is a WSGI function under the same gunicorn: one statement by the driver as it comes, "
         "rows to dicts, orjson; it takes no parameters and checks nothing. The driver reads times "
         "by a regular expression, which we do not let it: so we can be ahead of it. Medians of "
-        f"{2 if quick else ROUNDS} rounds in turn; the plot, of {REQUESTS} requests one by one."
+        f"{ROUNDS} rounds in turn; the plot, of {REQUESTS} requests one by one."
     )
 
 
@@ -183,6 +183,6 @@ def milliseconds(url: str, requests: int = REQUESTS) -> float:
     return 1000 * statistics.median(times)
 
 
-def _after(number: int) -> str:
+def after(number: int) -> str:
     """Give the cursor of the page that follows that experiment."""
     return cursor_text(Cursor(BEGIN + timedelta(seconds=number), 1))

@@ -36,9 +36,9 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row(f"the whole {of}", f"{whole:.1f} ms ({KEPT / whole / 1000:.0f} MB/s)")
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Give how both grow, from the same measurement."""
-    figures = measure(QUICK_LENGTHS if quick else LENGTHS)
+    figures = measure(LENGTHS)
     series = {
         "?tail=100": [(length, tail) for length, (tail, _) in figures.items()],
         "the whole": [(length, whole) for length, (_, whole) in figures.items()],
@@ -47,7 +47,7 @@ def growths(quick: bool) -> Iterator[Growth]:
     yield Growth("logs", title, "bytes of the log", "milliseconds", series)
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
     return f"One client on the loopback, lines of {len(LINE)} bytes, medians of {ROUNDS}."
 

@@ -38,7 +38,6 @@ from bench.server import children, free_address, serving
 
 NAMESPACE = "hello-flask-bench"
 SETTLE_SECONDS = 300
-IDLE_SECONDS = 30
 POLL_SECONDS = 0.01
 TIMEOUT = 60
 
@@ -57,6 +56,7 @@ class Size:
     live: int
     changes: int
     known: int
+    idle_seconds: float
 
     @property
     def jobs(self) -> int:
@@ -64,8 +64,8 @@ class Size:
         return self.steps[-1]
 
 
-WHOLE = Size((10, 30, 100, 250, 500, 1000), live=500, changes=100, known=10_000)
-QUICK = Size((10, 50), live=50, changes=10, known=1000)
+WHOLE = Size((10, 30, 100, 250, 500, 1000), live=500, changes=100, known=10_000, idle_seconds=30)
+QUICK = Size((5, 20), live=20, changes=5, known=1000, idle_seconds=5)
 ROUNDS = 5  # of passes
 
 
@@ -111,7 +111,7 @@ def measure(size: Size) -> Figures:
                 there = step
                 if step == size.live:
                     delays = [delay(url, number) for number in range(size.changes)]
-                    idle = idle_cpu()
+                    idle = idle_cpu(size.idle_seconds)
         add_ended(folder, size.known - size.jobs)
         environment["HEALTH_BIND"] = health = free_address()
         with serving(serve, folder, environment):
@@ -211,13 +211,13 @@ def get(url: str, number: int) -> dict[str, Any]:
         return shown
 
 
-def idle_cpu() -> float:
+def idle_cpu(seconds: float) -> float:
     """Give the share of a core that the reconciler takes while nothing changes."""
     (serve,) = children(os.getpid())
     (reconciler,) = [pid for pid in children(serve) if not children(pid)]
     before = cpu_seconds(reconciler)
-    time.sleep(IDLE_SECONDS)
-    return (cpu_seconds(reconciler) - before) / IDLE_SECONDS
+    time.sleep(seconds)
+    return (cpu_seconds(reconciler) - before) / seconds
 
 
 def cpu_seconds(pid: int) -> float:
@@ -279,9 +279,9 @@ def rows(quick: bool) -> Iterator[Row]:
     )
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Give how a pass grows with the Jobs, from the same measurement."""
-    figures = measure(QUICK if quick else WHOLE)
+    figures = measure(WHOLE)
     yield Growth(
         "reconcile_jobs",
         "The reconciler: a pass over all runs",
@@ -291,7 +291,6 @@ def growths(quick: bool) -> Iterator[Growth]:
     )
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
-    changes = (QUICK if quick else WHOLE).changes
-    return f"{changes} changes one after the other; a pass is the median of {ROUNDS}."
+    return f"{WHOLE.changes} changes one after the other; a pass is the median of {ROUNDS}."

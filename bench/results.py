@@ -69,7 +69,7 @@ def rows(quick: bool) -> Iterator[Row]:
         yield Row(f"{EPOCHS:,} epochs, whole", f"{milliseconds(run.poll):.1f} ms")
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Measure polls of shorter and longer curves."""
     series: dict[str, list[tuple[float, float]]] = {
         "500 points, first poll": [],
@@ -77,7 +77,7 @@ def growths(quick: bool) -> Iterator[Growth]:
         "whole": [],
     }
     first, later, whole = series.values()
-    for length in LENGTHS[:-1] if quick else LENGTHS:
+    for length in LENGTHS:
         with tempfile.TemporaryDirectory() as folder:
             run = Run(folder, length)
             poll = partial(run.poll, max_points=500)
@@ -88,7 +88,7 @@ def growths(quick: bool) -> Iterator[Growth]:
     yield Growth("metrics", title, "epochs, of three metrics", "milliseconds of processor", series)
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
     return f"Processor time without HTTP, medians of {ROUNDS}; a first poll happens once."
 

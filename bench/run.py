@@ -2,8 +2,8 @@
 
     python -m bench.run [SECTION ...]       # without one: all but peers
 
-QUICK=1 takes fewer rounds. LAB (a folder with a program `mysql`) adds what needs MySQL, KUBECONFIG
-what needs a cluster; what is left out is named.
+QUICK=1 takes fewer and smaller rounds, and only prints. LAB (a folder with a program `mysql`) adds
+what needs MySQL, KUBECONFIG what needs a cluster; what is left out is named.
 """
 
 import argparse
@@ -74,7 +74,9 @@ def main() -> int:
         parser.error(f"not known: {', '.join(sorted(unknown))}. There are {', '.join(names)}.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leaves nothing behind
     failed = []
-    write("machine", f"{machine()}\n{versions()}\n")
+    if not is_quick():
+        write("machine", f"{machine()}\n{versions()}\n")
+    print(*map(str.ljust, page.COLUMNS, WIDTHS))
     for section in SECTIONS:
         if section.name not in wanted and (wanted or section.on_request):
             continue
@@ -92,15 +94,22 @@ def main() -> int:
 
 
 def measure(name: str) -> None:
-    """Measure a section, print it as it goes, and write it into the page."""
-    quick = os.environ.get("QUICK") == "1"
+    """Measure a section, print it as it goes, and write it into the page unless it was quick."""
+    quick = is_quick()
     module = import_module(f"bench.{name}")
     print(f"\n{name}")
     begin = datetime.now(UTC)
     rows = list(printed(module.rows(quick)))
-    growths = list(drawn(module.growths(quick))) if hasattr(module, "growths") else []
-    how = module.how(quick) if hasattr(module, "how") else ""
-    write(name, page.section(rows, growths, taken(how, begin, quick=quick)))
+    if not quick:
+        growths = list(drawn(module.growths())) if hasattr(module, "growths") else []
+        how = module.how() if hasattr(module, "how") else ""
+        write(name, page.section(rows, growths, taken(how, begin)))
+    print(f"{name} took {(datetime.now(UTC) - begin).total_seconds():.0f} s")
+
+
+def is_quick() -> bool:
+    """Tell whether QUICK=1 is set."""
+    return os.environ.get("QUICK") == "1"
 
 
 def printed(rows: Iterable[Row]) -> Iterator[Row]:
@@ -121,11 +130,11 @@ def drawn(growths: Iterable[Growth]) -> Iterator[Growth]:
         yield growth
 
 
-def taken(how: str, begin: datetime, *, quick: bool) -> str:
+def taken(how: str, begin: datetime) -> str:
     """Say how and when a section was measured."""
     end = datetime.now(UTC)
     when = f"Taken {begin:%Y-%m-%d}, {begin:%H:%M} to {end:%H:%M} UTC"
-    return f"{how} {when}{' with QUICK=1, in fewer rounds' if quick else ''}.".lstrip()
+    return f"{how} {when}.".lstrip()
 
 
 def write(name: str, content: str) -> None:

@@ -24,12 +24,12 @@ from bench.databases import mysql
 from bench.figures import Growth, Row
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 3
-ROUNDS = 7
+SECONDS, QUICK_SECONDS = 3, 1  # of one load
+ROUNDS, QUICK_ROUNDS = 5, 2
 CONNECTIONS = 16
 MANY_CONNECTIONS = (1, 4, 16, 64, 256)
 START_ROUNDS = 5
-IDLE_SECONDS = 3
+IDLE_SECONDS, QUICK_SECONDS = 3, 1  # of one load
 EXPERIMENTS = 1000
 REQUESTS = 100_000
 WARM_UP = 30_000  # until every thread has its connection to the database
@@ -41,7 +41,8 @@ CLUSTER = {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "autoencoder"}
 def rows(quick: bool) -> Iterator[Row]:
     """Measure one line after the other; MySQL's needs LAB, that of a cluster KUBECONFIG."""
     yield hello(quick)
-    yield hello_instructions()
+    if not quick:
+        yield hello_instructions()
     yield unchanged_list("SQLite", None, quick)
     if "LAB" in os.environ:
         with mysql("bench_server") as url:
@@ -56,21 +57,21 @@ def rows(quick: bool) -> Iterator[Row]:
     yield growth_over_requests(quick)
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Load more and more connections that are kept alive."""
     series: dict[str, list[tuple[float, float]]] = {"`GET /`": [], "a bare Flask route": []}
     with serving(OURS) as (our_url, _), serving(BARE) as (bare_url, _):
         for connections in MANY_CONNECTIONS:
             for url, points in zip((our_url, bare_url), series.values(), strict=True):
-                rates = [requests_per_second(url, connections) for _ in range(1 if quick else 3)]
+                rates = [requests_per_second(url, connections) for _ in range(3)]
                 points.append((connections, median(rates)))
     yield Growth("connections", "Many clients", "connections", "requests a second", series)
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
     return (
-        f"Loads by wrk over {CONNECTIONS} connections kept alive, {3 if quick else ROUNDS} "
+        f"Loads by wrk over {CONNECTIONS} connections kept alive, {ROUNDS} "
         "rounds in turn; both servers run in the same gunicorn, 2 workers. Instructions are those "
         "of the WSGI app alone. Memory is the proportional set size of all processes together."
     )
@@ -134,9 +135,9 @@ def in_turn(
         The median of the ratios, and the median requests a second of both.
     """
     rates: tuple[list[float], list[float]] = ([], [])
-    for _ in range(3 if quick else ROUNDS):
+    for _ in range(QUICK_ROUNDS if quick else ROUNDS):
         for (url, headers), taken in zip((ours, limit), rates, strict=True):
-            taken.append(requests_per_second(url, headers=headers))
+            taken.append(requests_per_second(url, headers=headers, quick=quick))
     ratios = [mine / theirs for mine, theirs in zip(*rates, strict=True)]
     return median(ratios), median(rates[0]), median(rates[1])
 
@@ -145,7 +146,7 @@ def start_seconds(role: str, quick: bool) -> float:
     """Measure from starting `python -m backend ROLE` to its first answer, database migrated."""
     times = []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(1 + (2 if quick else START_ROUNDS)):  # the first one migrates
+        for _ in range(1 + (1 if quick else START_ROUNDS)):  # the first one migrates
             with serving([sys.executable, "-m", "backend", role], folder) as (_, seconds):
                 times.append(seconds)
     return median(times[1:])
@@ -169,11 +170,12 @@ def idle(what: str, environment: dict[str, str], goal: int) -> Row:
 
 def growth_over_requests(quick: bool) -> Row:
     """Send many requests of all kinds, bad ones too, and compare the memory with that before."""
-    number = REQUESTS // 10 if quick else REQUESTS
+    part = 50 if quick else 1
+    number = REQUESTS // part
     with tempfile.TemporaryDirectory() as folder, serving(OURS, folder) as (url, _):
         script = Path(folder, "mixed.lua")
         script.write_text(MIXED)
-        load(url, script, WARM_UP)
+        load(url, script, WARM_UP // part)
         before = megabytes()
         load(url, script, number)
         grown = megabytes() - before
@@ -197,7 +199,7 @@ def load(url: str, script: Path, number: int) -> None:
     """Send at least so many requests, as the script says."""
     sent = 0
     while sent < number:
-        text = wrk(url, CONNECTIONS, ["-s", str(script)])
+        text = wrk(url, CONNECTIONS, ["-s", str(script)], QUICK_SECONDS)
         found = re.search(r"(\d+) requests in", text)
         if not found or "Socket errors" in text:
             raise RuntimeError(text)
@@ -259,25 +261,29 @@ def answers(url: str) -> bool:
 
 
 def requests_per_second(
-    url: str, connections: int = CONNECTIONS, headers: dict[str, str] | None = None
+    url: str,
+    connections: int = CONNECTIONS,
+    headers: dict[str, str] | None = None,
+    *,
+    quick: bool = False,
 ) -> float:
     """Load one URL over connections that are kept alive."""
     options = [
         part for name, value in (headers or {}).items() for part in ("-H", f"{name}: {value}")
     ]
-    text = wrk(url, connections, options)
+    text = wrk(url, connections, options, QUICK_SECONDS if quick else SECONDS)
     match = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if match is None or "Non-2xx" in text or "Socket errors" in text:
         raise RuntimeError(text)
     return float(match[1])
 
 
-def wrk(url: str, connections: int, options: list[str]) -> str:
-    """Run wrk for SECONDS, and give what it prints."""
+def wrk(url: str, connections: int, options: list[str], seconds: int) -> str:
+    """Run wrk, and give what it prints."""
     program = shutil.which("wrk")
     if program is None:
         raise RuntimeError("wrk is missing: install Debian's package wrk")
-    command = [program, "-t1", f"-c{connections}", f"-d{SECONDS}s", *options, url]
+    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", *options, url]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

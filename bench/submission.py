@@ -41,7 +41,7 @@ OURS, BARE = "hello-flask-bench-ours", "hello-flask-bench-bare"
 DATABASE, BARE_TABLE = "hello_flask_bench_submission", "bare"
 CLIENTS = 8
 WARM_UP = 40
-MANY_CLIENTS = (1, 2, 4, 8, 16, 32)
+MOST_CLIENTS = 32
 POINTS = 10  # of the plot of the Jobs that are there
 TIMEOUT = 60
 
@@ -53,9 +53,10 @@ class Size:
     rounds: int
     each: int
     sustained: int
+    clients: tuple[int, ...]  # at once, of each point of the plot
 
 
-WHOLE, QUICK = Size(7, 160, 2000), Size(3, 80, 200)
+WHOLE, QUICK = Size(7, 160, 2000, (1, 2, 4, 8, 16, 32)), Size(2, 40, 100, ())
 
 
 Pair = tuple["Load", "Load"]  # ours, and the bare one
@@ -243,7 +244,7 @@ class Contest:
         with urllib3.HTTPSConnectionPool(
             address.hostname or "",
             address.port,
-            maxsize=max(MANY_CLIENTS),
+            maxsize=MOST_CLIENTS,
             ca_certs=api.ssl_ca_cert,
             cert_file=api.cert_file,
             key_file=api.key_file,
@@ -321,7 +322,7 @@ def measure(size: Size) -> Figures:
 
         in_turn(WARM_UP)
         rounds = [in_turn(size.each) for _ in range(size.rounds)]
-        by_clients = {clients: in_turn(size.each, clients) for clients in MANY_CLIENTS}
+        by_clients = {clients: in_turn(size.each, clients) for clients in size.clients}
     return Figures(size, rounds, (long_ours, long_bare), by_clients)
 
 
@@ -350,9 +351,9 @@ def rows(quick: bool) -> Iterator[Row]:
     )
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Give the plots."""
-    figures = measure(QUICK if quick else WHOLE)
+    figures = measure(WHOLE)
     names = ("POST /test", "one INSERT and one create")
     clients = figures.by_clients
     yield Growth(
@@ -374,10 +375,9 @@ def growths(quick: bool) -> Iterator[Growth]:
     )
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Say how it is measured."""
-    size = QUICK if quick else WHOLE
     return (
-        f"{size.rounds} rounds of {size.each} submissions by each in turn, {CLIENTS} clients over "
-        "keep-alive; ours with its reconciler, and stopped while the other one works."
+        f"{WHOLE.rounds} rounds of {WHOLE.each} submissions by each in turn, {CLIENTS} clients "
+        "over keep-alive; ours with its reconciler, and stopped while the other one works."
     )

@@ -14,12 +14,12 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from ray.rows(quick)
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Give how pages grow with the runs that there are."""
-    yield from mlflow.growths(quick)
+    yield from mlflow.growths()
 
 
-def how(quick: bool) -> str:
+def how() -> str:
     """Name the versions, and say how it is measured."""
     files = sorted(Path(__file__).parent.glob("*.txt"))
     found = (re.findall(r"^(mlflow|ray)\S*==(\S+)$", file.read_text(), re.M) for file in files)

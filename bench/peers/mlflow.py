@@ -12,20 +12,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from urllib.parse import quote
 
-from sqlalchemy import NullPool, create_engine, insert, text
+from sqlalchemy import NullPool, create_engine, make_url, text
 
-from backend.lifecycle import Status
-from backend.list_schemas import cursor_text
-from backend.records import Parameters, new_values
-from backend.store.pages import Cursor
-from backend.store.tables import experiment
+from bench import listing
 from bench.databases import mysql
 from bench.figures import Growth, Row
 from bench.peers.programs import (
@@ -41,7 +37,6 @@ from bench.reconcile import NAMESPACE, kubectl, namespace
 from bench.server import free_address
 
 BIN = Path(__file__).with_name(".venv-mlflow") / "bin"
-BATCH = 5000
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 SEARCH = "api/2.0/mlflow/runs/search"
 CREATE = "api/2.0/mlflow/runs/create"
@@ -66,7 +61,7 @@ class Size:
     starts: int
 
 
-WHOLE, QUICK = Size((1000, 20_000, 100_000), 5, 4, 3), Size((1000, 5000), 3, 2, 1)
+WHOLE, QUICK = Size((1000, 30_000, 1_000_000), 3, 3, 3), Size((1000, 5000), 2, 1, 1)
 
 
 @dataclass
@@ -120,9 +115,9 @@ def rows(quick: bool) -> Iterator[Row]:
         )
 
 
-def growths(quick: bool) -> Iterator[Growth]:
+def growths() -> Iterator[Growth]:
     """Give how a page grows with the runs, from the same measurement."""
-    figures = measure(QUICK if quick else WHOLE)
+    figures = measure(WHOLE)
     series: dict[str, list[tuple[float, float]]] = {}
     for what, pairs in (("newest", figures.first_page), ("middle", figures.middle_page)):
         for of, name in enumerate(("GET /model", "MLflow, runs/search")):
@@ -152,7 +147,7 @@ def measure(size: Size) -> Figures:
             with starts[0]() as mine:
                 figures.idle = [mine.idle, its.idle]
                 for before, step in pairwise((0, *size.steps)):
-                    fill_ours(our_url, before, step)
+                    listing.fill(make_url(our_url), before, step)
                     fill_theirs(their_url, where, before, step)
                     contest = partial(pages, mine, its, where, step, size)
                     figures.first_page[step] = contest(0)
@@ -205,8 +200,7 @@ def pages(mine: Program, its: Program, where: str, there: int, size: Size, offse
     after, token = "", ""
     if offset:
         number = there - offset  # of the last one of the page before
-        cursor = cursor_text(Cursor(created_at(number), number + 1))
-        after = f"&after={quote(cursor)}"
+        after = f"&after={quote(listing.after(number))}"
         token = base64.b64encode(json.dumps({"offset": offset}).encode()).decode()
     body = {"experiment_ids": [where], "max_results": 100, "page_token": token}
     our_page, its_page = f"{mine.url}model?limit=100{after}", f"{its.url}{SEARCH}"
@@ -234,28 +228,6 @@ def check(wanted: str, found: str) -> None:
     """Make sure that both give the same page."""
     if wanted != found:
         raise RuntimeError(f"the page begins with {found}, not {wanted}")
-
-
-def created_at(number: int) -> datetime:
-    """Give the time of a run, one a second."""
-    return BEGIN + timedelta(seconds=number)
-
-
-def fill_ours(url: str, first: int, end: int) -> None:
-    """Add experiments from one number to another."""
-    engine = create_engine(url, poolclass=NullPool)
-    parameters = Parameters("autoencoder", 0.001, 20, None)
-    with engine.begin() as connection:
-        for begin in range(first, end, BATCH):
-            rows = []
-            for number in range(begin, min(begin + BATCH, end)):
-                times = ("created_at", "updated_at", "started_at", "finished_at")
-                row = new_values(f"run-{number}", parameters)
-                row |= {"id": number + 1, "status": Status.SUCCEEDED}
-                rows.append(row | dict.fromkeys(times, created_at(number)))
-            connection.execute(insert(experiment), rows)
-    with engine.connect() as connection:
-        connection.execute(text("ANALYZE TABLE experiment"))
 
 
 def fill_theirs(url: str, where: str, first: int, end: int) -> None:
