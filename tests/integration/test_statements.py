@@ -8,6 +8,7 @@ from sqlalchemy import text
 from backend.store import connection
 from backend.store.connection import ServerConnection
 from backend.store.pages import Columns
+from tests.api.kit import FORM
 from tests.integration.test_store import a_run, inserted, move
 
 
@@ -57,6 +58,19 @@ def test_a_change_is_one_transaction(store, said):
     assert move(store, row, ["submitting", "queued"])
 
     assert said == ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
+
+
+def test_a_submission_asks_ten_times(server, make_app, said, monkeypatch):
+    """The last question finds what was written into run.json, so nothing is written again."""
+    monkeypatch.setattr(connection, "FRESH_SECONDS", math.inf)
+    client = make_app(server.database).test_client()
+    assert client.get("/readyz").status_code == 200
+    said.clear()
+
+    assert client.post("/test", data=FORM).status_code == 201
+
+    changes = ["BEGIN", "INSERT", "INSERT", "COMMIT", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
+    assert said == ["SELECT", *changes, "SELECT"]
 
 
 def test_a_change_that_fails_is_taken_back(store, said):
