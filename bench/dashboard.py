@@ -45,8 +45,8 @@ def how() -> str:
     """Say how it is measured."""
     return (
         f"SQLite, {EXPERIMENTS:,} experiments, {WITH_CURVES} curves of {EPOCHS:,} epochs. Server "
-        "time is that of whole requests, one by one; the browser is Chromium without a cache, which "
-        "draws in software."
+        "time is that of whole requests, one by one; the browser is Chromium without a cache, "
+        "which draws in software."
     )
 
 

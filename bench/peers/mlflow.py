@@ -246,15 +246,16 @@ def fill_theirs(url: str, where: str, first: int, end: int) -> None:
     )
     of_a_run = f"{numbers} SELECT :key, :value, {uuid} FROM number"
     name = of_a_run.replace(":value", "CONCAT('run-', n)")
-    values = {"first": first, "end": end, "where": where}
     engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.execute(text("SET SESSION cte_max_recursion_depth = 10000000"))
-        connection.execute(text(run), values)
-        for key, value in (("learning_rate", "0.001"), ("epoch", "20")):
-            statement = text(f"INSERT INTO params (`key`, value, run_uuid) {of_a_run}")
-            connection.execute(statement, values | {"key": key, "value": value})
-        statement = text(f"INSERT INTO tags (`key`, value, run_uuid) {name}")
-        connection.execute(statement, values | {"key": "mlflow.runName"})
     with engine.connect() as connection:
+        connection.execute(text(f"SET SESSION cte_max_recursion_depth = {listing.BATCH}"))
+        for begin in range(first, end, listing.BATCH):
+            values = {"first": begin, "end": min(end, begin + listing.BATCH), "where": where}
+            connection.execute(text(run), values)
+            for key, value in (("learning_rate", "0.001"), ("epoch", "20")):
+                statement = text(f"INSERT INTO params (`key`, value, run_uuid) {of_a_run}")
+                connection.execute(statement, values | {"key": key, "value": value})
+            statement = text(f"INSERT INTO tags (`key`, value, run_uuid) {name}")
+            connection.execute(statement, values | {"key": "mlflow.runName"})
+            connection.commit()
         connection.execute(text("ANALYZE TABLE runs, params, tags"))
