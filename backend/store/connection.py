@@ -1,7 +1,5 @@
 """A connection to MySQL or MariaDB that says and waits for no more than it must."""
 
-import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +12,6 @@ from backend.timestamps import from_database
 
 # A server that hangs costs a ping and a connect before it is called away: under two seconds.
 PING_SECONDS = 0.5  # an idle connection answers at once or not at all
-FRESH_SECONDS = 0.1  # one request asks several times in a row: a ping each would tell nothing new
 CONNECT_SECONDS = 1.1  # above the second after which a lost SYN is sent again (RFC 6298)
 # PyMySQL reads a time by a regular expression, which takes half of the time of a page.
 CONVERSIONS = conversions | {FIELD_TYPE.DATETIME: from_database}
@@ -30,23 +27,14 @@ class ServerConnection(pymysql.Connection):
     server_status: int
     _read_timeout: float | None
     _write_timeout: float | None
-    _answered_at = -math.inf
 
     def connect(self, sock: Any = None) -> None:
         """Connect and log in; each step may take CONNECT_SECONDS."""
         with self._giving_up_after(CONNECT_SECONDS):
             super().connect(sock)
 
-    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
-        """Send a statement and read its answer."""
-        rows: int = super().query(sql, unbuffered)
-        self._answered_at = time.monotonic()
-        return rows
-
     def ping(self, reconnect: Any = False) -> None:
-        """Ask for a sign of life, within PING_SECONDS, if there was none for FRESH_SECONDS."""
-        if time.monotonic() - self._answered_at < FRESH_SECONDS:
-            return
+        """Ask for a sign of life, within PING_SECONDS."""
         with self._giving_up_after(PING_SECONDS):
             super().ping(reconnect)
 

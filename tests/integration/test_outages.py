@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, select, update
 
-from backend.store import connection as server_connection
 from backend.store.connection import ServerConnection
 from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
 from backend.store.tables import experiment
@@ -290,8 +289,7 @@ def connects(monkeypatch):
     return attempts
 
 
-def test_a_server_that_hangs_is_given_up_at_its_ping(server, store, connects, monkeypatch):
-    monkeypatch.setattr(server_connection, "FRESH_SECONDS", 0)  # it has rested
+def test_a_server_that_hangs_is_given_up_at_its_ping(server, store, connects):
     inserted(store, experiment_id="a")
     connects.clear()
 
