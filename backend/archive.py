@@ -57,9 +57,8 @@ class Archive:
         Returns:
             The experiment as it now is, or None if it is there no more.
         """
-        written, found = None, expected or self.find(experiment.experiment_id)
-        # Of several that write, the last one sees what the others have changed.
-        while found and found != written:
+        found = expected or self.find(experiment.experiment_id)
+        while found:
             now, history = found
             if now.uid != experiment.uid:
                 return None
@@ -68,8 +67,11 @@ class Archive:
                 self._outputs.write_run(now.experiment_id, record, make_folder=False)
             except (OSError, FolderTaken) as error:
                 log.warning("run.json of %r cannot be written: %r", now.experiment_id, error)
-            written, found = found, self.find(experiment.experiment_id)
-        return found[0] if found else None
+            # Of several that write, the last one sees what the others have changed.
+            if self._store.last_change(now.id) == (now.attempt, now.status, now.updated_at):
+                return now
+            found = self.find(experiment.experiment_id)
+        return None
 
     def keep_last_changed(self, number: int) -> None:
         """Keep the `number` that were changed last: who did it may have been killed before."""

@@ -34,6 +34,7 @@ from backend.refusals import (
     StillLive,
     SubmissionRefused,
     UnknownAttempt,
+    UnknownDataset,
     UnknownExperiment,
     folder_diagnosis,
 )
@@ -115,19 +116,16 @@ class Experiments:
             OutputUnwritable: the output folder cannot be written.
             SubmissionRefused: the launcher will never start it.
         """
+        values = new_values(experiment_id, parameters)
+        job = self._launcher.render(run_of(values))
+        refusal = self._what_stands_against(experiment_id, parameters)
+        if refusal is None and (row_id := self._store.insert(values, actor=by)):
+            return self._start_new(Experiment.from_columns(values | {"id": row_id}), job, by)
         existing = self._find(experiment_id)
         if existing is None:
-            self._inputs.check(parameters.dataset)
-            values = new_values(experiment_id, parameters)
-            job = self._launcher.render(run_of(values))
-            free = self._folder_can_be_had(experiment_id)
-            if free and (row_id := self._store.insert(values, actor=by)):
-                return self._start_new(Experiment.from_columns(values | {"id": row_id}), job, by)
-            existing = self._find(experiment_id)
-            if existing is None:
-                raise FolderTaken
-            if existing.uid == values["uid"]:  # it was inserted, and the answer lost
-                return self._start_new(existing, job, by)
+            raise refusal or FolderTaken()
+        if existing.uid == values["uid"]:  # it was inserted, and the answer lost
+            return self._start_new(existing, job, by)
         if existing.parameters != parameters:
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
@@ -356,15 +354,20 @@ class Experiments:
         self.recorder.note(experiment, values)
         return replace(experiment, **values)
 
-    def _folder_can_be_had(self, experiment_id: str) -> bool:
-        """Ask before the intent is committed: after it, nothing is taken back."""
+    def _what_stands_against(
+        self, experiment_id: str, parameters: Parameters
+    ) -> UnknownDataset | FolderTaken | OutputUnwritable | None:
+        """Look before the intent of a new run is committed: after it, nothing is taken back."""
         try:
+            self._inputs.check(parameters.dataset)
             if not self._outputs.is_free(experiment_id):
-                return False
+                return FolderTaken()
             self._outputs.check_space()
-            return True
+        except UnknownDataset as error:
+            return error
         except OSError as error:
-            raise OutputUnwritable(error) from error
+            return OutputUnwritable(error)
+        return None
 
     def _find(self, experiment_id: str) -> Experiment | None:
         row = self._store.get(experiment_id)

@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 from backend.beneath import (
     Entry,
     is_public,
@@ -127,8 +129,7 @@ class Outputs:
         if there is not None and there.get("uid") != run["uid"]:
             raise FolderTaken
         with opened_folder(folder) as directory:
-            text = json.dumps(run, ensure_ascii=False, indent=2)
-            write_file(directory, RUN_FILE, [text.encode()])
+            write_file(directory, RUN_FILE, [orjson.dumps(run, option=orjson.OPT_INDENT_2)])
 
     def read_run(self, experiment_id: str) -> dict[str, Any] | None:
         """Read `run.json`, or give None if there is none or it is no JSON object."""

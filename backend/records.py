@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,7 +62,7 @@ class Experiment:
     @property
     def run(self) -> Run:
         """Give what a launcher needs to know of the current attempt."""
-        return run_of(asdict(self))
+        return run_of(vars(self))
 
     def has_no_use_for(self, run: Run) -> bool:
         """Tell whether that run of it, if it goes on, does so by mistake.
@@ -99,7 +99,7 @@ class Transition:
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
     """Give the columns of an experiment that is to be submitted."""
     now = datetime.now(UTC)
-    values = asdict(parameters) | {
+    values = vars(parameters) | {
         "experiment_id": experiment_id,
         "uid": uuid.uuid4().hex,
         "status": Status.SUBMITTING,
@@ -110,7 +110,7 @@ def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
     return values | {"job": run_of(values).handle}
 
 
-def run_of(values: dict[str, Any]) -> Run:
+def run_of(values: Mapping[str, Any]) -> Run:
     """Give what a launcher needs to know, from columns of an experiment."""
     names = ("experiment_id", "uid", "model", "learning_rate", "epoch", "dataset", "attempt")
     return Run(**{name: values[name] for name in names})

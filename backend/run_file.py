@@ -63,8 +63,8 @@ class RunFile:
 
 def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
     """Give what run.json says of an experiment: all but the database's own key."""
-    record = {name: _plain(value) for name, value in asdict(experiment).items() if name != "id"}
-    steps = [{name: _plain(value) for name, value in asdict(step).items()} for step in history]
+    record = {name: _plain(value) for name, value in vars(experiment).items() if name != "id"}
+    steps = [{name: _plain(value) for name, value in vars(step).items()} for step in history]
     return record | {"history": steps}
 
 

@@ -45,7 +45,8 @@ from training import Training  # noqa: E402
 LEARNING_RATE = 0.001
 MANY_ROWS = 60_000
 GROWTH_ROWS = (1_000, 10_000, MANY_ROWS)
-SAMPLES = 120_000  # that each contender learns from in a round, so that a clock tells enough
+# Samples that each contender learns from in a round, so that a clock tells enough.
+SAMPLES, QUICK_SAMPLES = 120_000, 10_000
 MEGABYTE = 1_000_000
 
 
@@ -138,9 +139,9 @@ class Contender:
         cls.default_threads = torch.get_num_threads()
 
     @classmethod
-    def epoch_seconds(cls, name: str) -> float:
-        """Train a fresh network and return what an epoch took."""
-        epochs = max(1, min(100, SAMPLES // len(cls.dataset.rows)))
+    def epoch_seconds(cls, name: str, samples: int) -> float:
+        """Train a fresh network on so many samples, and return what an epoch took."""
+        epochs = max(1, min(100, samples // len(cls.dataset.rows)))
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(Path(), Path(folder), LEARNING_RATE, epochs)
             dataset = replace(cls.dataset, rows=cls.dataset.rows.copy())
@@ -154,11 +155,14 @@ class Contender:
 
 
 def measure(
-    samples: int | None, rounds: int, names: tuple[str, ...] = tuple(CONTENDERS)
+    samples: int | None,
+    rounds: int,
+    names: tuple[str, ...] = tuple(CONTENDERS),
+    a_round: int = SAMPLES,
 ) -> dict[str, list[float]]:
     """Return the seconds of an epoch for each contender and round, after a round to warm up.
 
-    The data are so many samples of 784 numbers, or the digits.
+    The data are so many samples of 784 numbers, or the digits; each learns from `a_round` samples.
     """
     seconds: dict[str, list[float]] = {name: [] for name in names}
     with ExitStack() as stack:
@@ -170,7 +174,7 @@ def measure(
             process.submit(Contender.prepare, samples).result()
         for number in range(rounds + 1):
             for name, process in processes.items():
-                taken = process.submit(Contender.epoch_seconds, name).result()
+                taken = process.submit(Contender.epoch_seconds, name, a_round).result()
                 if number:
                     seconds[name].append(taken)
     return seconds
@@ -200,7 +204,8 @@ def rows(quick: bool) -> Iterator[Row]:
     """Measure one line after the other."""
     many = MANY_ROWS // 12 if quick else MANY_ROWS
     for samples, data in ((None, "digits"), (many, f"{many:,} x 784")):
-        seconds = measure(samples, 1 if quick else 5)
+        rounds, a_round = (1, QUICK_SAMPLES) if quick else (5, SAMPLES)
+        seconds = measure(samples, rounds, a_round=a_round)
         ours = f"{1000 * median(seconds['trainer']):.1f} ms"
         for name, least in (("dataloader", 1.5), ("dataloader, fused", None), ("tensors", 0.95)):
             theirs = seconds[name]

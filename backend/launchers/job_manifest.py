@@ -5,7 +5,6 @@ Define Dependent Environment Variables ($$).
 """
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from backend.launchers.base import Job, Run
@@ -73,7 +72,7 @@ def render(run: Run, settings: Settings) -> Job:
             "name": run.handle,
             "namespace": settings.job_namespace,
             "labels": labels | queue,
-            "annotations": annotations | {RUN: json.dumps(asdict(run), ensure_ascii=False)},
+            "annotations": annotations | {RUN: json.dumps(vars(run), ensure_ascii=False)},
         },
         "spec": spec,
     }

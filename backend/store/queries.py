@@ -16,6 +16,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -132,13 +133,9 @@ class Store:
         Returns:
             False if it is not in that status, in that attempt, any more: nothing changed.
         """
-        expected = and_(
-            experiment.c.id == row_id,
-            experiment.c.status == status,
-            experiment.c.attempt == attempt,
-        )
-        statement = delete(experiment).where(expected)
-        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
+        statement = delete(experiment).where(_EXPECTED)
+        expected = _expected(row_id, status, attempt)
+        return self._write(lambda connection: connection.execute(statement, expected).rowcount == 1)
 
     def get(self, experiment_id: str) -> Row[Any] | None:
         """Find one experiment by its id."""
@@ -154,6 +151,11 @@ class Store:
         columns, width = experiment.c.keys(), len(experiment.c)
         steps = [dict(zip(_STEP.keys(), row[width:], strict=True)) for row in rows]
         return dict(zip(columns, rows[0], strict=False)), [s for s in steps if s["to_status"]]
+
+    def last_change(self, row_id: int) -> Row[int, str, datetime] | None:
+        """Give an experiment's attempt, status and `updated_at`: every change gives it others."""
+        query = _LAST_CHANGE.where(experiment.c.id == row_id)
+        return self._read(lambda connection: connection.execute(query).one_or_none())
 
     def of_ids(self, experiment_ids: Sequence[str]) -> Sequence[Row[Any]]:
         """Find experiments by their ids, in no order."""
@@ -220,18 +222,16 @@ class Store:
         Returns:
             False if it is not in the first status, in that attempt, any more: nothing changed.
         """
-        expected = and_(
-            experiment.c.id == row_id,
-            experiment.c.status == path[0],
-            experiment.c.attempt == attempt,
-        )
+        changes = {**values, "status": path[-1], "updated_at": at}
+        changes |= _expected(row_id, path[0], attempt)
 
         def work(connection: Connection) -> bool:
-            changes = {**values, "status": path[-1], "updated_at": at}
-            if connection.execute(update(experiment).where(expected).values(changes)).rowcount != 1:
+            if connection.execute(_UPDATE, changes).rowcount != 1:
                 return False
-            asked = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
-            actor = connection.execute(asked).scalar() if path[-1] == "cancelled" else None
+            actor = None
+            if path[-1] == "cancelled":
+                asked = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
+                actor = connection.execute(asked).scalar()
             steps = [
                 {
                     "experiment": row_id,
@@ -251,14 +251,9 @@ class Store:
 
     def note(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
         """Set further columns (a diagnosis, say) if the experiment still is in that status."""
-        expected = and_(
-            experiment.c.id == row_id,
-            experiment.c.status == status,
-            experiment.c.attempt == attempt,
-        )
         changes = {**values, "updated_at": datetime.now(UTC)}
-        statement = update(experiment).where(expected).values(changes)
-        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
+        changes |= _expected(row_id, status, attempt)
+        return self._write(lambda connection: connection.execute(_UPDATE, changes).rowcount == 1)
 
     def retry(
         self,
@@ -278,11 +273,6 @@ class Store:
         Returns:
             False if it is not in that status, in that attempt, any more: nothing changed.
         """
-        expected = and_(
-            experiment.c.id == row_id,
-            experiment.c.status == status,
-            experiment.c.attempt == attempt,
-        )
         now = datetime.now(UTC)
         following = following or attempt + 1
         cleared = dict.fromkeys(
@@ -292,6 +282,7 @@ class Store:
             )
         )
         changes = {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
+        changes |= _expected(row_id, status, attempt)
         step = {
             "experiment": row_id,
             "attempt": following,
@@ -303,8 +294,7 @@ class Store:
         }
 
         def work(connection: Connection) -> bool:
-            statement = update(experiment).where(expected).values(cleared | changes)
-            if connection.execute(statement).rowcount != 1:
+            if connection.execute(_UPDATE, cleared | changes).rowcount != 1:
                 return False
             connection.execute(insert(transition), [step])
             return True
@@ -377,12 +367,25 @@ class Store:
                 raise
 
 
+# Its parameters have names that no column has.
+_EXPECTED = and_(
+    experiment.c.id == bindparam("expected_id"),
+    experiment.c.status == bindparam("expected_status"),
+    experiment.c.attempt == bindparam("expected_attempt"),
+)
+_UPDATE = update(experiment).where(_EXPECTED)
+_LAST_CHANGE = select(experiment.c.attempt, experiment.c.status, experiment.c.updated_at)
 _STEP = transition.c["attempt", "from_status", "to_status", "reason", "at", "actor"]
 _WITH_HISTORY = (
     select(experiment, *_STEP)
     .outerjoin(transition, transition.c.experiment == experiment.c.id)
     .order_by(transition.c.id)
 )
+
+
+def _expected(row_id: int, status: str, attempt: int) -> dict[str, Any]:
+    """Give the parameters of _EXPECTED."""
+    return {"expected_id": row_id, "expected_status": status, "expected_attempt": attempt}
 
 
 def _transitions(chosen: ColumnElement[bool]) -> Select[Any]:
