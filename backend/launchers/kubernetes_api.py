@@ -60,16 +60,18 @@ class KubernetesApi:
             urllib3.exceptions.HTTPError: it does not answer, within `timeout` (seconds to connect,
                 seconds of silence).
         """
-        request = self._client.param_serialize(
+        headers = {"Accept": "*/*" if path == POD_LOG else "application/json"}
+        headers |= {"Content-Type": "application/json"} if body else {}
+        # The body stays out of it: it is plain JSON, of which a copy would be made value by value.
+        method, url, headers, *_ = self._client.param_serialize(
             method=method,
             resource_path=path,
             path_params={"namespace": self._namespace, "name": name},
             query_params=list((query or {}).items()),
-            header_params={"Accept": "*/*" if path == POD_LOG else "application/json"},
-            body=body,
+            header_params=headers,
             auth_settings=["BearerToken"],
         )
-        answer = self._client.call_api(*request, _request_timeout=timeout)
+        answer = self._client.call_api(method, url, headers, body, _request_timeout=timeout)
         if not 200 <= answer.status <= 299:
             answer.read()
             ApiException.from_response(http_resp=answer, body=None, data=None)  # raises it
