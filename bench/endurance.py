@@ -5,7 +5,6 @@ no pod be made, and the script says in the Job controller's place that a Job is 
 Jobs stay where they are, as they do for JOB_TTL_SECONDS.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from kubernetes import client, config
 from backend.timestamps import to_text
 from bench.figures import Growth, Row
 from bench.reconcile import get, submit
-from bench.server import children, proportional_kilobytes, serving
+from bench.server import children, proportional_kilobytes, servers, serving
 from bench.submission import TIMEOUT, namespace
 
 NAMESPACE = "hello-flask-bench-endurance"
@@ -82,7 +81,7 @@ def end(url: str, number: int) -> None:
 
 def megabytes() -> Megabytes:
     """Give the proportional set size of the web's processes and of the reconciler."""
-    (serve,) = children(os.getpid())
+    (serve,) = servers()
     sizes = {"web": proportional_kilobytes(serve), "reconcile": 0}
     for role in children(serve):
         workers = children(role)

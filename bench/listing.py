@@ -86,7 +86,7 @@ def _against_raw(name: str, url: URL, number: int, *, quick: bool) -> Iterator[R
             "last": f"{ours}model?limit=100&after={after(100)}",
         }
         rates: dict[str, list[float]] = {page: [] for page in addresses}
-        for _ in range(2 if quick else ROUNDS):
+        for _ in range(1 if quick else ROUNDS):
             for page, address in addresses.items():
                 rates[page].append(requests_per_second(address, quick=quick))
     for page, limit in (("first", "raw"), ("middle", "first"), ("last", "first")):

@@ -34,7 +34,7 @@ from backend.settings import Settings
 from backend.store.engine import make_engine
 from backend.store.tables import experiment
 from bench.figures import Growth, Row
-from bench.server import children, free_address, serving
+from bench.server import children, free_address, servers, serving
 
 NAMESPACE = "hello-flask-bench"
 SETTLE_SECONDS = 300
@@ -65,7 +65,7 @@ class Size:
 
 
 WHOLE = Size((10, 30, 100, 250, 500, 1000), live=500, changes=100, known=10_000, idle_seconds=30)
-QUICK = Size((5, 20), live=20, changes=5, known=1000, idle_seconds=5)
+QUICK = Size((20,), live=20, changes=5, known=1000, idle_seconds=2)
 ROUNDS = 5  # of passes
 
 
@@ -213,7 +213,7 @@ def get(url: str, number: int) -> dict[str, Any]:
 
 def idle_cpu(seconds: float) -> float:
     """Give the share of a core that the reconciler takes while nothing changes."""
-    (serve,) = children(os.getpid())
+    (serve,) = servers()
     (reconciler,) = [pid for pid in children(serve) if not children(pid)]
     before = cpu_seconds(reconciler)
     time.sleep(seconds)

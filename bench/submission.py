@@ -35,7 +35,7 @@ from backend.store.tables import experiment
 from bench.databases import mysql
 from bench.figures import Growth, Row
 from bench.reconcile import kubectl
-from bench.server import family, serving
+from bench.server import servers, serving, with_children
 
 OURS, BARE = "hello-flask-bench-ours", "hello-flask-bench-bare"
 DATABASE, BARE_TABLE = "hello_flask_bench_submission", "bare"
@@ -48,15 +48,22 @@ TIMEOUT = 60
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure with: rounds in turn, submissions of each round, and of a long one."""
+    """How much to measure with.
+
+    Attributes:
+        rounds: In turn.
+        each: Submissions of one round.
+        sustained: Submissions without a pause; the last round's if it is 0.
+        clients: At once, of each point of the plot.
+    """
 
     rounds: int
     each: int
     sustained: int
-    clients: tuple[int, ...]  # at once, of each point of the plot
+    clients: tuple[int, ...]
 
 
-WHOLE, QUICK = Size(7, 160, 2000, (1, 2, 4, 8, 16, 32)), Size(2, 40, 100, ())
+WHOLE, QUICK = Size(7, 160, 2000, (1, 2, 4, 8, 16, 32)), Size(1, 80, 0, ())
 
 
 Pair = tuple["Load", "Load"]  # ours, and the bare one
@@ -267,14 +274,14 @@ def connect_to(url: URL) -> "pymysql.Connection[Any]":
 
 @contextmanager
 def namespace(name: str) -> Iterator[None]:
-    """Have an empty namespace in which no pod is made; it is gone at the end of the block."""
+    """Have an empty namespace in which no pod is made, until the end of the block."""
     kubectl("delete", "namespace", name, "--ignore-not-found")
     kubectl("create", "namespace", name)
     try:
         kubectl("create", "quota", "no-pods", "--hard=pods=0", "--namespace", name)
         yield
     finally:
-        kubectl("delete", "namespace", name)  # and its Jobs
+        kubectl("delete", "namespace", name, "--wait=false")  # and its Jobs
 
 
 @contextmanager
@@ -294,7 +301,7 @@ def surroundings() -> Iterator[Contest]:
 @contextmanager
 def stopped() -> Iterator[None]:
     """Let all processes of ours stand still, so that they take no cpu from the other one."""
-    pids = family(os.getpid())
+    pids = with_children(servers())
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -308,11 +315,7 @@ def stopped() -> Iterator[None]:
 def measure(size: Size) -> Figures:
     """Measure everything once; takes minutes."""
     config.load_kube_config()
-    with surroundings() as contest, contest.bare() as bare:
-        long_bare = contest.load(bare, size.sustained)
-        with contest.ours() as ours:
-            contest.load(ours, WARM_UP)
-            long_ours = contest.load(ours, size.sustained)
+    sustained = alone(size.sustained) if size.sustained else None
     with surroundings() as contest, contest.ours() as ours, contest.bare() as bare:
 
         def in_turn(number: int, clients: int = CLIENTS) -> Pair:
@@ -323,7 +326,16 @@ def measure(size: Size) -> Figures:
         in_turn(WARM_UP)
         rounds = [in_turn(size.each) for _ in range(size.rounds)]
         by_clients = {clients: in_turn(size.each, clients) for clients in size.clients}
-    return Figures(size, rounds, (long_ours, long_bare), by_clients)
+    return Figures(size, rounds, sustained or rounds[-1], by_clients)
+
+
+def alone(number: int) -> Pair:
+    """Let one after the other submit so many without a pause."""
+    with surroundings() as contest, contest.bare() as bare:
+        its = contest.load(bare, number)
+        with contest.ours() as ours:
+            contest.load(ours, WARM_UP)
+            return contest.load(ours, number), its
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -342,7 +354,7 @@ def rows(quick: bool) -> Iterator[Row]:
     mine, its = figures.sustained
     ratio = mine.rate / its.rate
     yield Row(
-        f"submissions a second, {figures.size.sustained:,} without a pause",
+        f"submissions a second, {len(mine.ends):,} without a pause",
         f"{mine.rate:.0f}/s",
         f"{its.rate:.0f}/s, one INSERT and one create",
         ratio,

@@ -165,11 +165,10 @@ def measure(
     The data are so many samples of 784 numbers, or the digits; each learns from `a_round` samples.
     """
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    context = get_context("forkserver")  # imports once what each would take seconds to import
+    context.set_forkserver_preload(["__main__", __name__, "torch._dynamo"])
     with ExitStack() as stack:
-        processes = {
-            name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-            for name in names
-        }
+        processes = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in names}
         for process in processes.values():
             process.submit(Contender.prepare, samples).result()
         for number in range(rounds + 1):
