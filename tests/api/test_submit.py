@@ -224,6 +224,22 @@ def test_a_dataset_that_is_not_there(client, launcher, settings):
     assert not launcher.jobs
 
 
+def test_a_run_whose_dataset_or_disk_is_gone_since_is_still_the_same(client, settings, monkeypatch):
+    (settings.input_dir / "digits.npz").touch()
+    form = FORM | {"dataset": "digits.npz"}
+    assert post(client, form).status_code == 201
+    (settings.input_dir / "digits.npz").unlink()
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    assert post(client, form).status_code == 200
+    monkeypatch.setattr("backend.outputs.Outputs.check_space", full)
+    monkeypatch.setattr("backend.outputs.Outputs.is_free", lambda *_: True)
+    assert post(client, form).status_code == 200
+    check_problem(post(client, FORM | {"experiment_id": "second"}), 507)
+
+
 def test_a_folder_that_holds_something_else(client, launcher, settings):
     (settings.output_dir / "first").mkdir(parents=True)
     (settings.output_dir / "first" / "model.pt").touch()
