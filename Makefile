@@ -38,9 +38,11 @@ image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
 	@./build.sh
 
 bench: $(VENV)/.bench ## measure, and write docs/performance.md (QUICK=1: only print, in fewer rounds)
+	@tools/install-test-services.sh bench
 	@$(BIN)/python -m bench.run
 
 bench-peers: $(VENV)/.bench $(PEERS) ## install MLflow and Ray into bench/peers, and measure them beside ours
+	@tools/install-test-services.sh bench
 	@$(BIN)/python -m bench.run peers
 
 openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection anew

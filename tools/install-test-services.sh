@@ -2,6 +2,7 @@
 # Installs what the tests use beside Python: the database server that the integration tests start
 # for themselves (never as a service of this machine), and the browser that looks at the dashboard,
 # and newman, which runs the Postman collection.
+# With the word `bench`, what `make bench` loads servers and counts instructions with, too.
 # What cannot be installed is skipped by the tests; this script says so and succeeds, because the
 # other tests are worth running all the same. Under CI a skipped test fails.
 set -eu
@@ -14,18 +15,18 @@ install() {
   shift 2
   command -v "$program" >/dev/null && return
   if ! command -v apt-get >/dev/null; then
-    echo "Tests on $what will be skipped: $program is not installed, and this is no Debian."
+    echo "What needs $what is left out: $program is not installed, and this is no Debian."
     return
   fi
   if [ "$(id -u)" -ne 0 ]; then
-    echo "Tests on $what will be skipped: only root can install it (apt-get install $*)."
+    echo "What needs $what is left out: only root can install it (apt-get install $*)."
     return
   fi
   log=$(mktemp)
   if { apt-get update && apt-get install --yes --no-install-recommends "$@"; } >"$log" 2>&1; then
     rm -f "$log"
   else
-    echo "Tests on $what will be skipped: apt-get could not install $*, see $log."
+    echo "What needs $what is left out: apt-get could not install $*, see $log."
   fi
 }
 
@@ -38,6 +39,11 @@ if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ] && ! command -v mariadbd >/dev/nul
 fi
 install mariadbd MariaDB mariadb-server
 install chromium "a browser" chromium fonts-dejavu-core fonts-noto-cjk
+
+if [ "${1:-}" = bench ]; then
+  install wrk wrk wrk
+  install valgrind valgrind valgrind
+fi
 
 newman=.venv/newman/node_modules/.bin/newman
 if [ ! -x "$newman" ] && ! command -v newman >/dev/null; then
