@@ -100,13 +100,13 @@ class Outputs:
             return True
 
     def check_space(self) -> None:
-        """Make sure that a new run's folder and `run.json` could be written.
+        """Make sure that a new run's folder and `run.json` could be written; leave nothing there.
 
         Raises:
             OSError: they could not (no space, no right).
         """
-        self._root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._root) as file:
+        there = next(one for one in (self._root, *self._root.parents) if one.exists())
+        with tempfile.TemporaryFile(dir=there) as file:
             file.write(bytes(SPACE_BYTES))
             file.flush()
 

@@ -50,6 +50,7 @@ class Size:
         steps: Numbers of live Jobs at which a pass is timed, ascending.
         live: One of them, at which changes are timed.
         known: Experiments that a reconciler finds when it starts, beside the last of `steps`.
+        settle_seconds: What the last new pod sets off may take.
     """
 
     steps: tuple[int, ...]
@@ -57,6 +58,7 @@ class Size:
     changes: int
     known: int
     idle_seconds: float
+    settle_seconds: float
 
     @property
     def jobs(self) -> int:
@@ -64,8 +66,8 @@ class Size:
         return self.steps[-1]
 
 
-WHOLE = Size((10, 30, 100, 250, 500, 1000), live=500, changes=100, known=10_000, idle_seconds=30)
-QUICK = Size((20,), live=20, changes=5, known=1000, idle_seconds=2)
+WHOLE = Size((10, 30, 100, 250, 500, 1000), 500, 100, 10_000, idle_seconds=30, settle_seconds=5)
+QUICK = Size((20,), 20, 5, 1000, idle_seconds=2, settle_seconds=1)
 ROUNDS = 5  # of passes
 
 
@@ -107,6 +109,7 @@ def measure(size: Size) -> Figures:
             for step in size.steps:
                 submit(url, range(there, step))
                 wait_for_pods(step)
+                time.sleep(size.settle_seconds)
                 passes[step] = pass_seconds(folder, environment)
                 there = step
                 if step == size.live:
@@ -180,8 +183,7 @@ def wait_for_pods(number: int) -> None:
     while (made := len(pods())) < number:
         if time.monotonic() > deadline:
             raise RuntimeError(f"only {made} of {number} pods after {SETTLE_SECONDS} s")
-        time.sleep(2)
-    time.sleep(5)  # what the last of them set off
+        time.sleep(1)
 
 
 def delay(url: str, number: int) -> float:

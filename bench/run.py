@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from bench import page, plots
+from bench import page
 from bench.figures import Growth, Row
-from bench.machine import machine, versions
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 TERMINATED = 143  # as a shell says it
@@ -56,6 +55,7 @@ SECTIONS = (
     Section("submission", ("KUBECONFIG", "LAB")),
     Section("endurance", ("KUBECONFIG",)),
     Section("reconcile", ("KUBECONFIG",)),
+    Section("image", ("REPOSITORY_URL",)),
     Section("peers", ("LAB",), on_request=True),
 )
 
@@ -75,6 +75,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leaves nothing behind
     failed = []
     if not is_quick():
+        from bench.machine import machine, versions  # they take a second, which quick has not
+
         write("machine", f"{machine()}\n{versions()}\n")
     print(*map(str.ljust, page.COLUMNS, WIDTHS))
     for section in SECTIONS:
@@ -121,6 +123,8 @@ def printed(rows: Iterable[Row]) -> Iterator[Row]:
 
 def drawn(growths: Iterable[Growth]) -> Iterator[Growth]:
     """Print and draw how costs grow as they come."""
+    from bench import plots  # Matplotlib takes a second, which quick has not
+
     for growth in growths:
         print(f"{growth.title}: {growth.cost} against {growth.work}")
         for name, points in growth.series.items():

@@ -145,25 +145,22 @@ def in_turn(
 def start_seconds(role: str, quick: bool) -> float:
     """Measure from starting `python -m backend ROLE` to its first answer, database migrated."""
     times = []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(1 + (1 if quick else START_ROUNDS)):  # the first one migrates
+    with migrated() as folder:
+        for _ in range(1 if quick else START_ROUNDS):
             with serving([sys.executable, "-m", "backend", role], folder) as (_, seconds):
                 times.append(seconds)
-    return median(times[1:])
+    return median(times)
 
 
 def idle(what: str, environment: dict[str, str], goal: int, quick: bool) -> Row:
     """Add up the memory of an idle `serve`: web with two workers, and reconcile."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "backend", "serve"]
-        with serving(command, folder, environment):  # migrates
-            pass
-        with serving(command, folder, environment) as (url, _):
-            for _ in range(50):
-                with urllib.request.urlopen(url) as response:
-                    response.read()
-            time.sleep(QUICK_SECONDS if quick else IDLE_SECONDS)
-            size = megabytes()
+    command = [sys.executable, "-m", "backend", "serve"]
+    with migrated() as folder, serving(command, folder, environment) as (url, _):
+        for _ in range(50):
+            with urllib.request.urlopen(url) as response:
+                response.read()
+        time.sleep(QUICK_SECONDS if quick else IDLE_SECONDS)
+        size = megabytes()
     what = f"idle memory, web with 2 workers + reconcile, {what}"
     return Row(what, f"{size:.0f} MB", goal=f"<= {goal} MB", met=size <= goal)
 
@@ -204,6 +201,16 @@ def load(url: str, script: Path, number: int) -> None:
         if not found or "Socket errors" in text:
             raise RuntimeError(text)
         sent += int(found[1])
+
+
+@contextmanager
+def migrated() -> Iterator[str]:
+    """Have a folder with a database that a server need not migrate any more."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(make_url(f"sqlite:///{folder}/experiments.sqlite3"))
+        store.prepare()
+        store.close()
+        yield folder
 
 
 @contextmanager

@@ -166,7 +166,7 @@ def measure(
     """
     seconds: dict[str, list[float]] = {name: [] for name in names}
     context = get_context("forkserver")  # imports once what each would take seconds to import
-    context.set_forkserver_preload([__name__, "bench.run", "torch._dynamo"])
+    context.set_forkserver_preload([__name__, "torch._dynamo"])
     with ExitStack() as stack:
         processes = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in names}
         for process in processes.values():

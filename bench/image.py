@@ -1,0 +1,52 @@
+"""The images: what a node pulls of them once it has the base image, compressed.
+
+With REPOSITORY_URL, the registry to which `make image` has pushed them.
+"""
+
+import json
+import os
+import re
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from bench.figures import Row
+from bench.server import ROOT
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"  # Docker's, schema 2
+IMAGES = (("hello-flask", "Dockerfile", 75), ("autoencoder", "models/autoencoder/Dockerfile", None))
+
+
+def rows(_quick: bool) -> Iterator[Row]:
+    """Add up the layers of each image that lie on those of its base."""
+    for name, dockerfile, goal in IMAGES:
+        text = (ROOT / dockerfile).read_text()
+        own = re.findall(r"^(?:RUN|COPY|ADD)\b", text.rpartition("\nFROM ")[2], re.MULTILINE)
+        sizes = [layer["size"] / 1e6 for layer in manifest(name)["layers"]]
+        size, base = sum(sizes[-len(own) :]), sum(sizes[: -len(own)])
+        yield Row(
+            f"image `{name}`, compressed, without its base",
+            f"{size:.0f} MB",
+            f"{base:.0f} MB, its base",
+            goal=f"<= {goal} MB" if goal else "",
+            met=size <= goal if goal else None,
+        )
+
+
+def manifest(name: str) -> dict[str, Any]:
+    """Ask the registry for the manifest of this version's image (OCI distribution, `GET /v2/`)."""
+    host, _, path = os.environ["REPOSITORY_URL"].rstrip("/").partition("/")
+    scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
+    repository = f"{path}/{name}".lstrip("/")
+    tag = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    url = f"{scheme}://{host}/v2/{repository}/manifests/{tag}"
+    request = urllib.request.Request(url, headers={"Accept": MANIFEST})
+    with urllib.request.urlopen(request) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def how() -> str:
+    """Say how it is measured."""
+    return "The sizes that the registry's manifest gives, layer by layer."
