@@ -1,5 +1,6 @@
 """How gunicorn serves the app: `python -m backend web`, or plain `gunicorn` in this folder."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ control_socket_disable = True
 graceful_timeout = 20  # seconds; below the pod's terminationGracePeriodSeconds
 keepalive = 75  # seconds; longer than the idle time of a usual proxy
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (heartbeats)
+
+
+def when_ready(_server: Arbiter) -> None:
+    """Keep the collector from what the workers share: to look at it would make it each one's own."""
+    gc.freeze()
 
 
 def post_worker_init(worker: Worker) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from bench.server import ROOT, answers, proportional_kilobytes
 
@@ -109,13 +110,14 @@ def requests_per_second(url: str, seconds: float, *, body: str | None = None) ->
     """Load one URL over keep-alive connections; a body, JSON, is posted.
 
     `{n}` in the body is another number in each request. What answers in less than `seconds` is
-    loaded for so long by wrk; of what takes longer, each connection has one answer.
+    loaded for so long by wrk; of what takes longer, each connection has one answer. MLflow fails
+    now and then, which does not count.
 
     Raises:
-        RuntimeError: an answer was none of success.
+        RuntimeError: it fails more often than once, and than once in a hundred.
     """
     before = time.perf_counter()
-    send(url, body)
+    succeeds(url, body)
     if time.perf_counter() - before > seconds:
         return one_each(url, body)
     script = "" if body is None else post_script(body)
@@ -126,27 +128,42 @@ def requests_per_second(url: str, seconds: float, *, body: str | None = None) ->
         command += ["-s", str(file), url] if script else [url]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"(\d+) requests in .*?Requests/sec:\s+([\d.]+)", text, re.DOTALL)
-    if found is None or "Non-2xx" in text or "Socket errors" in text:
+    if found is None or "Socket errors" in text:
         raise RuntimeError(text)
-    if int(found[1]) < CONNECTIONS:
+    answers, rate = int(found[1]), float(found[2])
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    failures = int(failed[1]) if failed else 0
+    if failures > max(1, answers // 100):
+        raise RuntimeError(text)
+    if answers < CONNECTIONS:
         return one_each(url, body)
-    return float(found[2])
+    return rate * (answers - failures) / answers
 
 
 def one_each(url: str, body: str | None) -> float:
-    """Let each connection ask once, all at a time; give the requests a second."""
+    """Let each connection ask once, all at a time; give the successes a second.
+
+    Raises:
+        RuntimeError: more than one has failed.
+    """
     before = time.perf_counter()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(lambda _: send(url, body), range(CONNECTIONS)))
-    return CONNECTIONS / (time.perf_counter() - before)
+        successes = sum(pool.map(lambda _: succeeds(url, body), range(CONNECTIONS)))
+    if successes < CONNECTIONS - 1:
+        raise RuntimeError(f"of {CONNECTIONS} requests only {successes} had success")
+    return successes / (time.perf_counter() - before)
 
 
-def send(url: str, body: str | None) -> None:
-    """GET an URL, or POST it JSON, and read the answer."""
+def succeeds(url: str, body: str | None) -> bool:
+    """GET an URL, or POST it JSON, and tell whether that had success."""
     data = None if body is None else body.replace("{n}", str(time.time_ns())).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        answer.read()
+    try:
+        with urllib.request.urlopen(request) as answer:
+            answer.read()
+    except HTTPError:
+        return False
+    return True
 
 
 def post_script(body: str) -> str:
