@@ -26,7 +26,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 
 def when_ready(_server: Arbiter) -> None:
-    """Keep the collector from what the workers share: to look at it would make it each one's own."""
+    """Keep the collector from what the workers share: it would make it each one's own."""
     gc.freeze()
 
 
