@@ -29,8 +29,10 @@ class PatientSocket:
         """Begin to count anew, for the next request of the connection."""
         self._received, self._waited = 0, 0.0
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive, as long as the sender keeps to the lowest rate.
+
+        `flags` are the kernel's, as MSG_PEEK (recv(2)).
 
         Raises:
             ConnectionResetError: it does not; the connection cannot be used any more.
@@ -39,7 +41,7 @@ class PatientSocket:
         before = time.monotonic()
         self._inner.settimeout(max(left, 0.001))
         try:
-            content = self._inner.recv(size)
+            content = self._inner.recv(size, flags)
         except TimeoutError as error:
             raise ConnectionResetError(errno.ECONNRESET, "the client sends too slowly") from error
         finally:

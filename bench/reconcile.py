@@ -66,8 +66,15 @@ class Size:
         return self.steps[-1]
 
 
-WHOLE = Size((10, 30, 100, 250, 500, 1000), 500, 100, 10_000, idle_seconds=30, settle_seconds=5)
-QUICK = Size((20,), 20, 5, 1000, idle_seconds=2, settle_seconds=1)
+WHOLE = Size(
+    steps=(10, 30, 100, 250, 500, 1000),
+    live=500,
+    changes=100,
+    known=10_000,
+    idle_seconds=30,
+    settle_seconds=5,
+)
+QUICK = Size(steps=(20,), live=20, changes=5, known=1000, idle_seconds=2, settle_seconds=1)
 ROUNDS = 5  # of passes
 
 

@@ -73,7 +73,8 @@ def how() -> str:
     return (
         f"Loads by wrk over {CONNECTIONS} connections kept alive, {ROUNDS} "
         "rounds in turn; both servers run in the same gunicorn, 2 workers. Instructions are those "
-        "of the WSGI app alone. Memory is the proportional set size of all processes together."
+        "of the WSGI app alone. Memory is the proportional set size of all processes together, "
+        "with the image's MALLOC_ARENA_MAX."
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from tests.integration.twins import TRAINER, kill_local_runs
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[2]
+MISTAKE = re.compile(r"^(TypeError|AttributeError|NameError|UnboundLocalError)\b", re.MULTILINE)
 OURS = ("DB_", "LOCAL_", "JOB_", "BIND", "LAUNCHER", "DATA_DIR", "INPUT_", "OUTPUT_", "HEALTH_")
 
 
@@ -58,9 +60,12 @@ class House:
         return self._processes[-1]
 
     def close(self):
+        """End everything; whatever a test broke, no mistake of ours may have shown itself."""
         for process in self._processes:
             process.kill_all()
         kill_local_runs(self._output_dir)
+        for process in self._processes:
+            assert not MISTAKE.search(process.stderr), process.stderr
 
 
 class Backend:

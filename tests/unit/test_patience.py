@@ -29,6 +29,13 @@ def test_what_comes_in_time_goes_through(ends):
     assert ours.gettimeout() is None  # gunicorn's own waiting is as it was
 
 
+def test_to_look_at_what_has_come_takes_nothing_of_it(ends):
+    ours, client = ends
+    client.sendall(b"question")
+    assert ours.recv(1, socket.MSG_PEEK) == b"q"
+    assert ours.recv(100) == b"question"
+
+
 def test_a_client_that_sends_nothing(ends):
     ours, _ = ends
 
@@ -53,7 +60,7 @@ class Trickle:
         if seconds is not None:
             self.waits.append(seconds)
 
-    def recv(self, _size):
+    def recv(self, _size, _flags):
         return b"x"
 
 
