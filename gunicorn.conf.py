@@ -8,14 +8,16 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from backend.settings import Settings
-from backend.shared_counts import make_folder, remove_folder
 from backend.store.engine import POOL_SIZE
+from backend.web.telemetry_folder import make_folder, remove_folder
 
 make_folder()  # before the app is made
 _settings = Settings.from_environment()
-wsgi_app = "backend:create_app()"
+wsgi_app = "backend.app:create_app()"
 bind = _settings.bind
-worker_class = "backend.patience.PatientWorker"  # gthread, with a time limit for slow clients
+worker_class = (
+    "backend.web.slow_clients.PatientWorker"  # gthread, with a time limit for slow clients
+)
 workers = 2
 threads = POOL_SIZE + _settings.max_streams  # a stream holds a thread, but no connection
 preload_app = True  # the workers share the memory of what is imported once

@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
 
-from backend import __version__, forms, openapi
-from backend.access import protected, register_access
-from backend.errors import register_errors
-from backend.experiments import Experiments
-from backend.inputs import Inputs
-from backend.launchers import make_launcher
+from backend import __version__
+from backend.experiments.services import build
 from backend.launchers.base import Launcher
-from backend.outputs import Outputs
-from backend.results import Results
-from backend.routes import register_routes
-from backend.schemas import ProblemOut
 from backend.settings import Settings
-from backend.streams import Streams
-from backend.telemetry import Telemetry
+from backend.web import forms, openapi
+from backend.web.access import protected, register_access
+from backend.web.errors import register_errors
+from backend.web.routes import register_routes
+from backend.web.schemas.problems import ProblemOut
+from backend.web.streams import Streams
+from backend.web.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -51,10 +48,20 @@ class App(APIFlask):
         return func
 
 
-def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
-    """Make the app: settings -> launcher -> experiments -> routes."""
+def create_app(settings: Settings | None = None, launcher: Launcher | None = None) -> APIFlask:
+    """Return the Flask app; its parts are in `app.extensions`, the services in "services".
+
+    Args:
+        settings: the environment is read if they are left out.
+        launcher: used instead of the one that `settings` name.
+
+    Raises:
+        SettingsError: the environment is read and cannot be used.
+    """
+    settings = settings or Settings.from_environment()
+    services = build(settings, launcher)
     app = App(
-        "backend",
+        "backend.web",  # whose folder holds the templates and static files
         title="hello-flask",
         version=__version__,
         docs_path=None,
@@ -73,17 +80,9 @@ def make_app(settings: Settings, launcher: Launcher | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_errors(app)
-    counts = lambda: app.extensions["experiments"].counts()  # noqa: E731
-    app.extensions["telemetry"] = Telemetry(app, counts)
+    app.extensions["telemetry"] = Telemetry(app, services.experiments.counts)
     register_access(app, settings)
-    launcher = launcher or make_launcher(settings)
-    app.extensions["experiments"] = Experiments.from_settings(settings, launcher)
-    outputs = Outputs(settings.output_dir)
-    app.extensions |= {
-        "inputs": Inputs(settings.input_dir),
-        "outputs": outputs,
-        "results": Results(outputs),
-    }
+    app.extensions["services"] = services
     app.extensions["streams"] = Streams(settings.max_streams)
     register_routes(app)
     app.spec_processor(lambda document: openapi.describe(document, _texts(app)))

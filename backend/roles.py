@@ -78,10 +78,10 @@ def import_what_is_shared(settings: Settings) -> None:
     The garbage collector is kept from what it would write into, and so make each one's own.
     """
     import backend.app
-    import backend.reconciler
+    import backend.experiments.reconciler
 
     if settings.launcher == "kubernetes":
-        import backend.launchers.kubernetes  # noqa: F401
+        import backend.launchers.kubernetes.launcher  # noqa: F401
     gc.freeze()
 
 
@@ -96,19 +96,17 @@ def web(settings: Settings) -> None:
 
 def reconcile(settings: Settings) -> None:
     """Reconcile until SIGTERM or SIGINT."""
-    from backend.experiments import Experiments
-    from backend.health import serve_health
-    from backend.launchers import make_launcher
-    from backend.reconciler import Reconciler
+    from backend.experiments.health import serve_health
+    from backend.experiments.reconciler import Reconciler
+    from backend.experiments.services import build
 
     check_addresses(settings, "HEALTH_BIND")
-    launcher = make_launcher(settings)
-    experiments = Experiments.from_settings(settings, launcher)
-    reconciler = Reconciler(experiments, launcher, settings.job_ttl_seconds)
+    services = build(settings)
+    reconciler = Reconciler(services, settings.job_ttl_seconds)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         reconciler.stop()
-        launcher.close()
+        services.launcher.close()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -131,19 +129,17 @@ def rebuild(settings: Settings, *, check: bool) -> int:
     Raises:
         CannotStart: the database, the Jobs or the output folder cannot be read.
     """
-    from backend import rebuild as work
-    from backend.experiments import Experiments
-    from backend.launchers import make_launcher
+    from backend.experiments import rebuild as work
+    from backend.experiments.services import build
     from backend.launchers.base import LauncherUnavailable
 
-    launcher = make_launcher(settings)
-    experiments = Experiments.from_settings(settings, launcher)
+    services = build(settings)
     try:
         if not check:
-            print(work.rebuild(experiments.archive, launcher))
+            print(work.rebuild(services.archive, services.launcher))
             return 0
         count = 0
-        for difference in work.differences(experiments.archive, launcher):
+        for difference in work.differences(services.archive, services.launcher):
             print(difference)
             count += 1
         print(f"{count} difference(s) between the database, the folders and the Jobs")
@@ -151,5 +147,4 @@ def rebuild(settings: Settings, *, check: bool) -> int:
     except (StoreUnavailable, LauncherUnavailable, OSError) as error:
         raise CannotStart(f"{error}. What was done stays: run it again.") from error
     finally:
-        experiments.close()
-        launcher.close()
+        services.close()

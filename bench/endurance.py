@@ -15,7 +15,7 @@ from functools import cache, partial
 
 from kubernetes import client, config
 
-from backend.timestamps import to_text
+from backend.domain.timestamps import to_text
 from bench.figures import Growth, Row
 from bench.reconcile import get, submit
 from bench.server import children, proportional_kilobytes, servers, serving

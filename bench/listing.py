@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import URL, create_engine, make_url, text
 
-from backend.list_schemas import cursor_text
 from backend.store.pages import Cursor
 from backend.store.queries import Store
+from backend.web.schemas.fields import cursor_text
 from bench.databases import mysql
 from bench.figures import Growth, Row
 from bench.server import requests_per_second, serving

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import insert, make_url
 
-from backend.lifecycle import Status
-from backend.outputs import LOG_FOLDER
-from backend.records import Parameters, new_values
+from backend.domain.experiment import Parameters, new_values
+from backend.domain.status import Status
+from backend.files.outputs import LOG_FOLDER
 from backend.store.engine import make_engine
 from backend.store.tables import experiment
 from bench.figures import Growth, Row

@@ -26,10 +26,9 @@ from typing import Any
 from kubernetes import client, config
 from sqlalchemy import insert, make_url
 
-from backend.experiments import Experiments
-from backend.launchers import make_launcher
-from backend.reconciler import Reconciler
-from backend.records import Parameters, new_values
+from backend.domain.experiment import Parameters, new_values
+from backend.experiments.reconciler import Reconciler
+from backend.experiments.services import build
 from backend.settings import Settings
 from backend.store.engine import make_engine
 from backend.store.tables import experiment
@@ -133,16 +132,14 @@ def pass_seconds(folder: str, environment: dict[str, str]) -> float:
     """Let a second reconciler look at all runs; give the median of what a pass takes."""
     places = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
     settings = Settings.from_environment(environment | places)
-    launcher = make_launcher(settings)
-    experiments = Experiments.from_settings(settings, launcher)
-    reconciler = Reconciler(experiments, launcher, settings.job_ttl_seconds)
+    services = build(settings)
+    reconciler = Reconciler(services, settings.job_ttl_seconds)
     times = []
     for _ in range(1 + ROUNDS):  # the first one connects
         before = time.perf_counter()
         reconciler.reconcile()
         times.append(time.perf_counter() - before)
-    experiments.close()
-    launcher.close()
+    services.close()
     return statistics.median(times[1:])
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import orjson
 
-from backend.outputs import METRICS_FILE, Outputs
-from backend.results import Results
+from backend.files.curves import Curves
+from backend.files.outputs import METRICS_FILE, Outputs
 from bench.figures import Growth, Row
 
 EPOCHS = 100_000
@@ -35,7 +35,7 @@ class Run:
         self._chance = random.Random(0)
         self._epochs = 0
         self.write(epochs)
-        self.results = Results(Outputs(Path(folder)))
+        self.results = Curves(Outputs(Path(folder)))
 
     def write(self, epochs: int = NEW_EPOCHS) -> None:
         """Write so many more epochs."""

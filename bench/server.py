@@ -16,7 +16,7 @@ from statistics import median
 
 from sqlalchemy import insert, make_url
 
-from backend.records import Parameters, new_values
+from backend.domain.experiment import Parameters, new_values
 from backend.store.queries import Store
 from backend.store.tables import experiment
 from bench import instructions
@@ -97,7 +97,7 @@ def hello_instructions() -> Row:
     with tempfile.TemporaryDirectory() as folder:
         settings = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
         settings["PROMETHEUS_MULTIPROC_DIR"] = folder
-        ours = instructions.per_request("backend:create_app()", "/", environment=settings)
+        ours = instructions.per_request("backend.app:create_app()", "/", environment=settings)
     bare = instructions.per_request("bench.bare:app", "/")
     what, limit = "`GET /`, instructions of the app", f"{bare:,.0f}, a bare Flask route"
     return Row(what, f"{ours:,.0f}", limit, bare / ours)

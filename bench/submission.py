@@ -27,8 +27,9 @@ import urllib3
 from kubernetes import client, config
 from sqlalchemy import URL, make_url
 
-from backend.launchers import job_manifest
-from backend.records import Parameters, new_values, run_of
+from backend.domain.attempt import Attempt
+from backend.domain.experiment import Parameters, new_values
+from backend.launchers.kubernetes import manifest as job_manifest
 from backend.settings import Settings
 from backend.store import schema
 from backend.store.tables import experiment
@@ -163,7 +164,7 @@ class BareClient:
     def submit(self, number: int) -> None:
         """Insert the row, and create the Job."""
         values = new_values(str(number), Parameters("autoencoder", 0.001, 1, None))
-        body = json.dumps(job_manifest.render(run_of(values), self._settings))
+        body = json.dumps(job_manifest.render(Attempt.from_columns(values), self._settings))
         with self._database.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {BARE_TABLE} ({', '.join(values)}) "

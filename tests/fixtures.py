@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from backend import reconciler as reconciler_module
-from backend.app import make_app
+from backend.app import create_app
+from backend.domain.experiment import Parameters
+from backend.experiments import reconciler as reconciler_module
+from backend.experiments.reconciler import Reconciler
 from backend.launchers.base import Observation
-from backend.reconciler import Reconciler
-from backend.records import Parameters
 from backend.settings import Settings
 from backend.store.tables import experiment as table
 from tests.api.kit import ALICE, BOB
@@ -40,9 +40,9 @@ def launcher():
 @pytest.fixture
 def app(settings, launcher):
     settings.data_dir.mkdir()
-    app = make_app(settings, launcher)
+    app = create_app(settings, launcher)
     yield app
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
 
 @pytest.fixture
@@ -51,24 +51,29 @@ def client(app):
 
 
 @pytest.fixture
-def experiments(app):
-    return app.extensions["experiments"]
+def services(app):
+    return app.extensions["services"]
 
 
 @pytest.fixture
-def store(experiments):
-    return experiments._store
+def experiments(services):
+    return services.experiments
 
 
 @pytest.fixture
-def archive(experiments):
-    return experiments.archive
+def store(services):
+    return services.store
 
 
 @pytest.fixture
-def reconciler(experiments, launcher, monkeypatch):
+def archive(services):
+    return services.archive
+
+
+@pytest.fixture
+def reconciler(services, launcher, monkeypatch):
     monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(0))
-    return Reconciler(experiments, launcher, ttl_seconds=60)
+    return Reconciler(services, ttl_seconds=60)
 
 
 @pytest.fixture
@@ -85,16 +90,16 @@ def lose(store):
 
 
 @pytest.fixture
-def made(experiments, launcher):
+def made(services, experiments, launcher):
     """Bring a run to a status."""
 
     def make(experiment_id, *phases):
         experiments.submit(experiment_id, PARAMETERS)
         for phase in phases:
             one = experiments.get(experiment_id)
-            seen = Observation(one.uid, phase, run=one.run)
+            seen = Observation(one.uid, phase, attempt=one.current_attempt)
             launcher.jobs[one.job] = seen
-            experiments.recorder.record(one, seen)
+            services.recorder.record(one, seen)
         return experiments.get(experiment_id)
 
     return make
@@ -111,9 +116,9 @@ def token_file(tmp_path):
 def guarded(settings, launcher, token_file):
     """The app with tokens set."""
     settings.data_dir.mkdir(exist_ok=True)
-    app = make_app(replace(settings, api_token_file=token_file), launcher)
+    app = create_app(replace(settings, api_token_file=token_file), launcher)
     yield app
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from backend import create_app
+from backend.app import create_app
 from backend.settings import Settings
 from tools import postman
 

@@ -10,9 +10,9 @@ def make_launcher(settings: Settings) -> Launcher:
     The Kubernetes client takes 0.3 s and 14 MB to import, so only who needs it imports it.
     """
     if settings.launcher == "kubernetes":
-        from backend.launchers.kubernetes import KubernetesLauncher
+        from backend.launchers.kubernetes.launcher import KubernetesLauncher
 
         return KubernetesLauncher(settings)
-    from backend.launchers.local import LocalLauncher
+    from backend.launchers.local.launcher import LocalLauncher
 
     return LocalLauncher(settings)

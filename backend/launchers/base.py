@@ -6,61 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from backend.identifiers import experiment_id_problem, job_name
+from backend.domain.attempt import Attempt, Diagnosis
 
 Job = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One attempt to train: everything a launcher needs to know.
-
-    `uid` tells two experiments apart that had the same id one after the other.
-    """
-
-    experiment_id: str
-    uid: str
-    model: str
-    learning_rate: float
-    epoch: int
-    dataset: str | None
-    attempt: int
-
-    @property
-    def handle(self) -> str:
-        """The name of the run's Job; the same run always has the same."""
-        return job_name(self.model, self.experiment_id, self.attempt)
-
-    @classmethod
-    def from_fields(cls, fields: Any) -> "Run | None":
-        """Read what `dataclasses.asdict` gave of a run, or None if it is none.
-
-        It comes from where others can write, so nothing of it is taken on trust.
-        """
-        names = {"experiment_id": str, "uid": str, "model": str, "learning_rate": float}
-        names |= {"epoch": int, "attempt": int}
-        if not isinstance(fields, dict) or fields.keys() != names.keys() | {"dataset"}:
-            return None
-        if not all(type(fields[name]) is kind for name, kind in names.items()):
-            return None
-        if not isinstance(fields["dataset"], str | None) or fields["attempt"] < 1:
-            return None
-        return None if experiment_id_problem(fields["experiment_id"]) else cls(**fields)
-
-    def environment(self, *, input_dir: str, output_dir: str) -> dict[str, str]:
-        """Give the variables that a model image is started with.
-
-        `output_dir` is the run's own folder.
-        """
-        variables = {
-            "EXPERIMENT_ID": self.experiment_id,
-            "LEARNING_RATE": repr(self.learning_rate),
-            "EPOCH": str(self.epoch),
-            "ATTEMPT": str(self.attempt),
-            "INPUT_DIR": input_dir,
-            "OUTPUT_DIR": output_dir,
-        }
-        return variables | ({"DATASET": self.dataset} if self.dataset else {})
 
 
 class Phase(StrEnum):
@@ -80,15 +28,6 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """Why a run fails or waits: a code for programs, a sentence for people, and what to do."""
-
-    reason: str
-    message: str
-    remedy: str
-
-
-@dataclass(frozen=True)
 class Observation:
     """What a launcher saw of one run. Times are aware, in UTC; None where not known.
 
@@ -103,7 +42,7 @@ class Observation:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     diagnosis: Diagnosis | None = None
-    run: Run | None = None
+    attempt: Attempt | None = None
     leaving: tuple[str, ...] = ()
 
 
@@ -161,7 +100,7 @@ class Launcher(Protocol):
     def log_source(self) -> LogSource | None:
         """Give where logs are read from, or None: each lies in its run's folder by itself."""
 
-    def render(self, run: Run) -> Job:
+    def render(self, attempt: Attempt) -> Job:
         """Make the whole request for a run, without sending it. Pure."""
 
     def submit(self, job: Job) -> str:
@@ -187,7 +126,7 @@ class Launcher(Protocol):
     def cancel(self, handle: str) -> None:
         """Ask the run to end, and return at once. A run that is gone already is no error."""
 
-    def forget(self, run: Run) -> None:
+    def delete_job(self, attempt: Attempt) -> None:
         """Leave nothing of a run that has ended; one that goes on is asked to end.
 
         A later run of the same handle stays as it is.

@@ -89,7 +89,7 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     # Its driver and cryptography take 8 MB, which SQLite does not need.
-    from backend.store.connection import CONNECT_SECONDS, CONVERSIONS, ServerConnection
+    from backend.store.mysql import CONNECT_SECONDS, CONVERSIONS, ServerConnection
 
     engine = create_engine(
         url,

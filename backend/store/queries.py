@@ -127,7 +127,7 @@ class Store:
                 continue
         return self._write(work) if runs else []
 
-    def forget(self, row_id: int, *, attempt: int, status: str) -> bool:
+    def delete(self, row_id: int, *, attempt: int, status: str) -> bool:
         """Remove an experiment and its history.
 
         Returns:
@@ -157,7 +157,7 @@ class Store:
         query = _LAST_CHANGE.where(experiment.c.id == row_id)
         return self._read(lambda connection: connection.execute(query).one_or_none())
 
-    def of_ids(self, experiment_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    def by_ids(self, experiment_ids: Sequence[str]) -> Sequence[Row[Any]]:
         """Find experiments by their ids, in no order."""
         query = select(experiment).where(experiment.c.experiment_id.in_(experiment_ids))
         return self._read(lambda connection: connection.execute(query).all())
@@ -203,7 +203,7 @@ class Store:
         )
         return self._read(lambda connection: connection.execute(query).all())
 
-    def move(
+    def advance(
         self,
         row_id: int,
         *,
@@ -249,7 +249,7 @@ class Store:
 
         return self._write(work)
 
-    def note(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
+    def update(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
         """Set further columns (a diagnosis, say) if the experiment still is in that status."""
         changes = {**values, "updated_at": datetime.now(UTC)}
         changes |= _expected(row_id, status, attempt)

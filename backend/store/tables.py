@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
-from backend.timestamps import from_database
+from backend.domain.timestamps import from_database
 
 metadata = MetaData()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.__main__ import main
-from backend.launchers import local
+from backend.launchers.local import launcher as local
 
 nothing = Path(__file__).with_name("nothing.py")
 replaced: Any = partial(local.LocalLauncher, trainer=nothing)

@@ -6,6 +6,7 @@ from tests.fixtures import (  # noqa: F401
     guarded,
     guest,
     launcher,
+    services,
     settings,
     store,
     token_file,

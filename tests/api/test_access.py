@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.app import make_app
+from backend.app import create_app
 from backend.launchers.base import Observation, Phase
 from tests.api.kit import ALICE, BOB, CHANGES, FORM, bearer, check_problem
 
@@ -43,10 +43,10 @@ def test_the_servers_own_names(client, host):
 
 def test_further_names(settings, launcher):
     settings.data_dir.mkdir()
-    app = make_app(replace(settings, allowed_hosts=frozenset({"train.example.com"})), launcher)
+    app = create_app(replace(settings, allowed_hosts=frozenset({"train.example.com"})), launcher)
 
     assert app.test_client().get("/", headers={"Host": "train.example.com"}).status_code == 200
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
@@ -245,29 +245,29 @@ def test_a_lost_file_of_tokens_lets_nobody_in(guest, browser, token_file):
 
 def test_tokens_in_the_environment(settings, launcher):
     settings.data_dir.mkdir()
-    app = make_app(replace(settings, api_token="one\nro:two"), launcher)
+    app = create_app(replace(settings, api_token="one\nro:two"), launcher)
     client = app.test_client()
 
     assert client.get("/model").status_code == 401
     assert client.post("/test", data=FORM, headers=bearer("two")).status_code == 403
     assert client.post("/test", data=FORM, headers=bearer("one")).status_code == 201
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
 
 def test_without_tokens_the_server_says_so_once(settings, launcher, caplog):
     settings.data_dir.mkdir()
-    app = make_app(settings, launcher)
+    app = create_app(settings, launcher)
     for _ in range(3):
         assert app.test_client().get("/model").status_code == 200
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
     assert [record for record in caplog.records if "API_TOKEN is not set" in record.message] == [
         caplog.records[0]
     ]
 
 
-def test_the_history_names_who_made_a_change(guest, guarded, caplog):
-    experiments = guarded.extensions["experiments"]
+def test_the_history_names_who_made_a_change(services, guest, guarded, caplog):
+    experiments = guarded.extensions["services"].experiments
     alice = bearer(ALICE)
 
     def history():
@@ -279,8 +279,8 @@ def test_the_history_names_who_made_a_change(guest, guarded, caplog):
 
     guest.post("/experiments/first/cancel", headers=alice)
     seen = experiments.get("first")
-    experiments.recorder.record(seen, Observation(seen.uid, Phase.RUNNING))
-    experiments.recorder.record_gone(experiments.get("first"))
+    services.recorder.record(seen, Observation(seen.uid, Phase.RUNNING))
+    services.recorder.record_gone(experiments.get("first"))
     guest.post("/experiments/first/retry", headers=alice)
     assert history()[2:] == [
         ("running", None),
@@ -290,7 +290,7 @@ def test_the_history_names_who_made_a_change(guest, guarded, caplog):
     ]
 
     seen = experiments.get("first")
-    experiments.recorder.record(seen, Observation(seen.uid, Phase.CANCELLED))
+    services.recorder.record(seen, Observation(seen.uid, Phase.CANCELLED))
     assert history()[-1] == ("cancelled", None)  # nobody asked for that one
     with caplog.at_level("INFO"):
         guest.delete("/experiments/first", headers=alice)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
-from backend.app import make_app
-from backend.outputs import Outputs
+from backend.app import create_app
+from backend.files.outputs import Outputs
 from backend.settings import Settings
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
@@ -259,7 +259,7 @@ def test_nothing_is_unpickled(client, settings, tmp_path, name):
     outputs = Outputs(settings.output_dir)
     outputs.read_run("first")
     outputs.is_finished("first")
-    outputs.is_forgotten("first", "")
+    outputs.has_tombstone("first", "")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -362,10 +362,10 @@ def test_no_answer_and_no_log_holds_the_password_of_the_database(settings, launc
         port = there.getsockname()[1]  # at which nobody listens any more
     url = f"mysql://testuser:{PASSWORD}@127.0.0.1:{port}/testdb"
     database = Settings.from_environment({"DB_URL": url}).database_url
-    app = make_app(replace(settings, database_url=database), launcher)
+    app = create_app(replace(settings, database_url=database), launcher)
     client = app.test_client()
     answers = [client.post("/test", data=FORM), client.get("/readyz"), client.get("/ui")]
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
     assert [one.status_code for one in answers] == [503, 503, 503]
     assert "database" in caplog.text

@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from backend.app import make_app
-from backend.reconciler import Reconciler
+from backend.app import create_app
+from backend.experiments.reconciler import Reconciler
 from backend.settings import Settings
 from backend.store.tables import experiment as table
 from tests.fakes.launcher import FakeLauncher
@@ -61,10 +61,10 @@ def api(tmp_path_factory):
     for name in ("data", "input", "output"):
         (folder / name).mkdir()
     environ = {f"{name.upper()}_DIR": str(folder / name) for name in ("data", "input", "output")}
-    app = make_app(Settings.from_environment(environ), FakeLauncher())
+    app = create_app(Settings.from_environment(environ), FakeLauncher())
     yield schemathesis.openapi.from_wsgi("/openapi.json", app).exclude(path_regex="|".join(STREAMS))
     gc.collect()  # here, not in another test
-    app.extensions["experiments"].close()
+    app.extensions["services"].close()
 
 
 class World:
@@ -72,12 +72,12 @@ class World:
 
     def __init__(self, app, launcher, output_dir):
         self.app, self._launcher, self._output_dir = app, launcher, output_dir
-        self._experiments = app.extensions["experiments"]
-        self.reconcile = Reconciler(self._experiments, launcher, ttl_seconds=60).reconcile
+        self._services = app.extensions["services"]
+        self.reconcile = Reconciler(self._services, ttl_seconds=60).reconcile
 
     def empty(self):
         """Forget everything, so that each sequence of requests begins with nothing."""
-        store = self._experiments._store
+        store = self._services.store
         store._write(lambda connection: connection.execute(table.delete()))
         self._launcher.jobs.clear()
         for folder in self._output_dir.iterdir():

@@ -5,8 +5,9 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from backend.launchers.base import Diagnosis, Observation, Phase
-from backend.routes.dashboard import PAGE_ROWS, STATIC_FOLDER
+from backend.domain.attempt import Diagnosis
+from backend.launchers.base import Observation, Phase
+from backend.web.routes.dashboard import PAGE_ROWS, STATIC_FOLDER
 
 HOSTILE = "<script>alert(1)</script>'\"&"
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -51,12 +52,12 @@ def get(client):
 
 
 @pytest.fixture
-def end(experiments):
+def end(services, experiments):
     """End a run as the reconciler does."""
 
     def end(experiment_id, phase=Phase.SUCCEEDED, diagnosis=None):
         one = experiments.get(experiment_id)
-        experiments.recorder.record(one, Observation(one.uid, phase, diagnosis=diagnosis))
+        services.recorder.record(one, Observation(one.uid, phase, diagnosis=diagnosis))
 
     return end
 

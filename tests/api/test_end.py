@@ -2,8 +2,8 @@
 
 import pytest
 
+from backend.domain.status import Status
 from backend.launchers.base import Observation, Phase
-from backend.lifecycle import Status
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 LIVE = (Phase.QUEUED, Phase.RUNNING)
@@ -11,14 +11,14 @@ ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
 @pytest.fixture
-def see(client, experiments):
+def see(services, client, experiments):
     """Submit a run, and bring it to a status."""
 
     def submit_and_see(*phases):
         client.post("/test", data=FORM)
         for phase in phases:
             experiment = experiments.get("first")
-            experiments.recorder.record(experiment, Observation(experiment.uid, phase))
+            services.recorder.record(experiment, Observation(experiment.uid, phase))
         return experiments.get("first")
 
     return submit_and_see
@@ -42,11 +42,11 @@ def test_cancel(client, launcher, see, phase):
     assert not launcher.jobs
 
 
-def test_cancel_twice(client, experiments, see):
+def test_cancel_twice(services, client, experiments, see):
     see()
     client.post("/experiments/first/cancel")
     assert client.post("/experiments/first/cancel").status_code == 202
-    experiments.recorder.record_gone(experiments.get("first"))
+    services.recorder.record_gone(experiments.get("first"))
     response = client.post("/experiments/first/cancel")
 
     assert response.status_code == 200
@@ -166,11 +166,13 @@ def test_nothing_there(client, method, path):
     assert getattr(client, method)(path).status_code == 404
 
 
-def test_a_run_that_was_done_before_the_cancel_has_succeeded(client, experiments, settings, see):
+def test_a_run_that_was_done_before_the_cancel_has_succeeded(
+    services, client, experiments, settings, see
+):
     see(Phase.RUNNING)
     client.post("/experiments/first/cancel")
     (settings.output_dir / "first" / "summary.json").write_text("{}")
-    experiments.recorder.record_gone(experiments.get("first"))
+    services.recorder.record_gone(experiments.get("first"))
 
     assert experiments.get("first").status is Status.SUCCEEDED
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from backend import transitions
+from backend.experiments import events as transitions
 from backend.store.engine import StoreUnavailable
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
@@ -24,7 +24,7 @@ def during(monkeypatch, app):
         else:
             app.extensions["streams"].is_stopping = lambda: True
 
-    monkeypatch.setattr(transitions.Transitions, "wait", step)
+    monkeypatch.setattr(transitions.TransitionFeed, "wait", step)
     return steps
 
 
@@ -130,10 +130,10 @@ def test_who_comes_back_while_the_database_is_away_is_kept(client, store, during
     assert len(listen(client, last=0)) == 2
 
 
-def test_the_end_of_a_run_tells_its_reason(client, experiments, during):
+def test_the_end_of_a_run_tells_its_reason(services, client, experiments, during):
     submit(client)
     experiment = experiments.get("first")
-    during.append(lambda: experiments.recorder.record_gone(experiment))
+    during.append(lambda: services.recorder.record_gone(experiment))
 
     (*_, (_, last)) = listen(client)
 
@@ -161,13 +161,13 @@ def test_streams_are_limited_and_freed_again(client, app):
 
 
 def test_a_quiet_stream_says_that_it_is_there(client, during, monkeypatch):
-    monkeypatch.setattr("backend.streams.KEEPALIVE_SECONDS", 0)
+    monkeypatch.setattr("backend.web.streams.KEEPALIVE_SECONDS", 0)
     during += [lambda: None]
 
     assert ": keepalive\n\n" in client.get("/events").text
 
 
 def test_a_stream_has_an_end(client, monkeypatch):
-    monkeypatch.setattr("backend.streams.STREAM_SECONDS", 0)
+    monkeypatch.setattr("backend.web.streams.STREAM_SECONDS", 0)
 
     assert client.get("/events").text == "retry: 2000\n\n"

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from backend import outputs as module
-from backend.routes import downloads
+from backend.files import outputs as module
+from backend.web.routes import downloads
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "실험 1"}
 RUN = f"/experiments/{quote('실험 1')}"
@@ -46,7 +46,7 @@ def folder(client, settings):
 
 @pytest.fixture
 def outputs(app):
-    return app.extensions["outputs"]
+    return app.extensions["services"].outputs
 
 
 def paths(client, query=""):
@@ -68,7 +68,7 @@ def test_the_list(client, folder):
 
 
 def test_digests_if_they_are_asked_for(client, folder, monkeypatch):
-    monkeypatch.setattr("backend.routes.results.MAX_DIGEST_BYTES", 10)
+    monkeypatch.setattr("backend.web.routes.results.MAX_DIGEST_BYTES", 10)
     files = client.get(f"{RUN}/files?sha256=true").json["files"]
 
     assert files[0]["sha256"] == hashlib.sha256(b"0123456789").hexdigest()

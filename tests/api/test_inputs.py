@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from backend import inputs as module
+from backend.files import inputs as module
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from backend import transitions
+from backend.experiments import events as transitions
 from backend.launchers.base import Observation, Phase
 from tests.integration.waiting import eventually
 
@@ -22,8 +22,10 @@ def test_the_log_of_a_run_that_goes_on(client, experiment):
     assert response.text == "epoch 1/20\nepoch 2/20\n"
 
 
-def test_the_log_stays_when_the_job_is_gone(client, experiment, experiments, launcher, settings):
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+def test_the_log_stays_when_the_job_is_gone(
+    services, client, experiment, experiments, launcher, settings
+):
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     launcher.jobs.clear()
     launcher.down = True
 
@@ -31,8 +33,8 @@ def test_the_log_stays_when_the_job_is_gone(client, experiment, experiments, lau
     assert (settings.output_dir / "first" / "logs" / "1.log").is_file()
 
 
-def test_each_attempt_keeps_its_log(client, experiment, experiments, launcher):
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+def test_each_attempt_keeps_its_log(services, client, experiment, experiments, launcher):
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
     client.post("/experiments/first/retry")
     launcher.jobs.clear()
 
@@ -41,10 +43,10 @@ def test_each_attempt_keeps_its_log(client, experiment, experiments, launcher):
 
 
 def test_a_log_that_cannot_be_kept_does_not_hold_the_end_up(
-    client, experiment, experiments, settings
+    services, client, experiment, experiments, settings
 ):
     (settings.output_dir / "first" / "logs").touch()  # a file where the folder should be
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     assert client.get("/experiments/first").json["status"] == "succeeded"
 
@@ -82,18 +84,18 @@ def test_the_tail_of_a_log(client, experiment, tail, text):
 
 
 def test_of_a_log_that_cannot_be_read_what_was_kept_is_given(
-    client, experiment, experiments, launcher
+    services, client, experiment, experiments, launcher
 ):
-    assert experiments.logs.keep(experiment)
+    assert services.logs.save(experiment)
     launcher.down = True
 
     assert client.get("/experiments/first/logs").text == "epoch 1/20\nepoch 2/20\n"
-    assert not experiments.logs.keep(experiment)
+    assert not services.logs.save(experiment)
 
 
 @pytest.fixture
-def ended(experiment, experiments):
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+def ended(experiment, services):
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     return experiment
 
 
@@ -143,11 +145,10 @@ def test_a_last_event_id_that_is_none(client, ended, last):
     assert response.content_type == "application/problem+json"
 
 
-def test_a_line_with_line_ends_of_its_own_stays_one_event(client, experiment, launcher):
+def test_a_line_with_line_ends_of_its_own_stays_one_event(services, client, experiment, launcher):
     launcher.log_source.printed = {experiment.job: {"1-pod": [b"10%\r20%\x0b\xff", b""]}}
     launcher.log_source.ended.add("1-pod")
-    experiments = client.application.extensions["experiments"]
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     text = client.get("/experiments/first/logs", headers=EVENTS).text
 
@@ -164,13 +165,13 @@ def during(launcher, monkeypatch):
             steps.pop(0)()
 
     launcher.log_source.on_wait = step
-    monkeypatch.setattr(transitions.Transitions, "wait", step)
+    monkeypatch.setattr(transitions.TransitionFeed, "wait", step)
     monkeypatch.setattr(transitions, "LOOK_SECONDS", 0)
     return steps
 
 
 def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
-    client, experiment, experiments, launcher, during
+    services, client, experiment, experiments, launcher, during
 ):
     printed = launcher.log_source.printed[experiment.job] = {}
     end = Observation(experiment.uid, Phase.SUCCEEDED)
@@ -180,7 +181,7 @@ def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
         lambda: launcher.log_source.ended.add("1-pod"),
         lambda: printed.update({"2-pod": [b"c"]}),
         lambda: launcher.log_source.ended.add("2-pod"),
-        lambda: experiments.recorder.record(experiment, end),
+        lambda: services.recorder.record(experiment, end),
     ]
 
     assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
@@ -188,13 +189,13 @@ def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
 
 
 def test_what_a_follower_missed_comes_from_the_kept_log(
-    client, experiment, experiments, launcher, during
+    services, client, experiment, experiments, launcher, during
 ):
     printed = launcher.log_source.printed[experiment.job] = {"1-pod": [b"a"]}
 
     def end():
         printed["1-pod"] += [b"b", b"c"]
-        experiments.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
         launcher.jobs.clear()
         launcher.log_source.printed = {}
         launcher.down = True  # and never comes back
@@ -205,33 +206,33 @@ def test_what_a_follower_missed_comes_from_the_kept_log(
 
 
 def test_a_pod_that_leaves_while_its_run_goes_on_leaves_its_log(
-    client, experiment, experiments, launcher, during
+    services, client, experiment, experiments, launcher, during
 ):
     source = launcher.log_source
     source.printed[experiment.job] = {"1-pod": [b"a"], "2-pod": [b"c"]}
     source.ended |= {"1-pod", "2-pod"}
-    experiments.recorder.record(
+    services.recorder.record(
         experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",))
     )
-    eventually(lambda: experiments.logs._files.parts("first", 1) == ["1-pod"])
+    eventually(lambda: services.logs._files.parts("first", 1) == ["1-pod"])
     del source.printed[experiment.job]["1-pod"]
 
     assert client.get("/experiments/first/logs").text == "a\nc\n"
     running = experiments.get("first")
     end = Observation(experiment.uid, Phase.SUCCEEDED)
-    during.append(lambda: experiments.recorder.record(running, end))
+    during.append(lambda: services.recorder.record(running, end))
     assert client.get("/experiments/first/logs?follow=true").text == "a\nc\n"
     assert client.get("/experiments/first/logs").text == "a\nc\n"
 
 
 def test_what_a_run_prints_after_it_was_cancelled_is_kept(
-    client, experiment, experiments, launcher
+    services, client, experiment, experiments, launcher
 ):
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
 
     assert client.post("/experiments/first/cancel").status_code == 202
-    experiments.recorder.record_gone(experiments.get("first"))
+    services.recorder.record_gone(experiments.get("first"))
     printed["1-pod"].append(b"stopped by signal 15")
     source.ended.add("1-pod")
 
@@ -239,16 +240,16 @@ def test_what_a_run_prints_after_it_was_cancelled_is_kept(
 
 
 def test_what_a_pod_prints_after_its_job_was_deleted_is_kept(
-    client, experiment, experiments, launcher
+    services, client, experiment, experiments, launcher
 ):
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
-    experiments.logs.keep(experiment)
+    services.logs.save(experiment)
     left = Observation(experiment.uid, Phase.UNKNOWN, leaving=("1-pod",))
-    experiments.recorder.record(experiment, left)
+    services.recorder.record(experiment, left)
     printed["1-pod"].append(b"finished")
     source.ended.add("1-pod")
     launcher.jobs.clear()
-    experiments.recorder.record_gone(experiments.get("first"))
+    services.recorder.record_gone(experiments.get("first"))
 
     eventually(lambda: client.get("/experiments/first/logs").text == "a\nfinished\n")

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from backend.launchers.base import Diagnosis, Observation, Phase
+from backend.domain.attempt import Diagnosis
+from backend.launchers.base import Observation, Phase
 from backend.store.engine import StoreUnavailable
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -48,11 +49,11 @@ def test_pages_follow_the_link(client):
     assert seen == ["run-4", "run-3", "run-2", "run-1", "run-0"]
 
 
-def test_filters(client, experiments):
+def test_filters(services, client, experiments):
     submit(client, "Resnet a")
     submit(client, "b")
     b = experiments.get("b")
-    experiments.recorder.record(b, Observation(b.uid, Phase.RUNNING))
+    services.recorder.record(b, Observation(b.uid, Phase.RUNNING))
 
     def ids(query):
         return [one["experiment_id"] for one in client.get(f"/experiments?{query}").json]
@@ -117,7 +118,7 @@ def test_a_query_that_cannot_be_answered(client, query):
 
 
 @pytest.mark.parametrize("query", ["", "?status=queued,failed,cancelled", "?sort=updated_at"])
-def test_a_list_is_unchanged_until_anything_in_it_changes(client, experiments, query):
+def test_a_list_is_unchanged_until_anything_in_it_changes(services, client, experiments, query):
     def tag():
         whole = client.get(f"/model{query}")
         again = client.get(f"/model{query}", headers={"If-None-Match": whole.headers["ETag"]})
@@ -126,12 +127,12 @@ def test_a_list_is_unchanged_until_anything_in_it_changes(client, experiments, q
         return whole.headers["ETag"]
 
     def note():
-        experiments.recorder.note(experiments.get("first"), {"reason": "image_pull"})
+        services.recorder.update(experiments.get("first"), {"reason": "image_pull"})
 
     def end():
         one = experiments.get("first")
-        seen = Observation(one.uid, Phase.FAILED, run=one.run)
-        experiments.recorder.record(one, seen)
+        seen = Observation(one.uid, Phase.FAILED, attempt=one.current_attempt)
+        services.recorder.record(one, seen)
 
     submit(client)
     changes = [
@@ -150,11 +151,11 @@ def test_a_list_is_unchanged_until_anything_in_it_changes(client, experiments, q
     assert len(set(seen)) == len(seen)
 
 
-def test_one_experiment(client, experiments, settings):
+def test_one_experiment(services, client, experiments, settings):
     submit(client)
     first = experiments.get("first")
     (settings.output_dir / "first" / "metrics.jsonl").write_text('{"epoch": 5, "loss": 0.5}\n')
-    experiments.recorder.record(first, Observation(first.uid, Phase.RUNNING))
+    services.recorder.record(first, Observation(first.uid, Phase.RUNNING))
     shown = client.get("/experiments/first").json
 
     assert shown["status"] == "running"
@@ -165,11 +166,11 @@ def test_one_experiment(client, experiments, settings):
     assert all(TIME.fullmatch(one["at"]) for one in shown["history"])
 
 
-def test_a_diagnosis(client, experiments):
+def test_a_diagnosis(services, client, experiments):
     submit(client)
     first = experiments.get("first")
     why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
-    experiments.recorder.record(first, Observation(first.uid, Phase.FAILED, diagnosis=why))
+    services.recorder.record(first, Observation(first.uid, Phase.FAILED, diagnosis=why))
     shown = client.get("/experiments/first").json
 
     assert shown["status"] == "failed"

@@ -40,7 +40,7 @@ def test_a_part_of_it(client, file):
     assert (coarse["epoch"][0], coarse["epoch"][-1]) == (1, 100)
 
 
-def test_a_poll_that_finds_nothing_new(client, file, experiments):
+def test_a_poll_that_finds_nothing_new(services, client, file, experiments):
     etag = client.get(PATH).headers["ETag"]
     unchanged = client.get(PATH, headers={"If-None-Match": etag})
     assert (unchanged.status_code, unchanged.data) == (304, b"")
@@ -51,7 +51,7 @@ def test_a_poll_that_finds_nothing_new(client, file, experiments):
     assert longer.json["epoch"] == [1, 2, 3]
 
     first = experiments.get("first")
-    experiments.recorder.record(first, Observation(first.uid, Phase.SUCCEEDED))
+    services.recorder.record(first, Observation(first.uid, Phase.SUCCEEDED))
     ended = client.get(PATH, headers={"If-None-Match": longer.headers["ETag"]})
     assert ended.json["status"] == "succeeded"
 

@@ -50,7 +50,7 @@ def test_a_database_that_is_away(client, app, monkeypatch):
     def away():
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(app.extensions["experiments"], "counts", away)
+    monkeypatch.setattr(app.extensions["services"].store, "counts", away)
 
     assert not any(name.startswith("hello_flask_runs") for name, *_ in samples(client))
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from backend import access
+from backend.web import access
 from tests.api.kit import ALICE, BOB, BROWSER, CHANGES, FORM, check_problem
 
 

@@ -234,8 +234,8 @@ def test_a_run_whose_dataset_or_disk_is_gone_since_is_still_the_same(client, set
         raise OSError(28, "No space left on device")
 
     assert post(client, form).status_code == 200
-    monkeypatch.setattr("backend.outputs.Outputs.check_space", full)
-    monkeypatch.setattr("backend.outputs.Outputs.is_free", lambda *_: True)
+    monkeypatch.setattr("backend.files.outputs.Outputs.check_space", full)
+    monkeypatch.setattr("backend.files.outputs.Outputs.is_free", lambda *_: True)
     assert post(client, form).status_code == 200
     check_problem(post(client, FORM | {"experiment_id": "second"}), 507)
 

@@ -97,7 +97,7 @@ class LocalHouse(House):
         """The process that waits for a trainer, or still for a slot."""
         found = {}
         for pid, command in _commands():
-            if "local_runner.py" in command and str(self._state) in command:
+            if "launchers/local/runner.py" in command and str(self._state) in command:
                 state = next(one for one in command.split("\0") if one.startswith(str(self._state)))
                 found[pid] = Path(state) / "job.json"
         if not found:
@@ -113,7 +113,8 @@ class LocalHouse(House):
         found = sorted(
             pid
             for pid, command in _commands()
-            if here in command and "local_runner.py" not in command  # a runner names its trainer
+            if here in command
+            and "launchers/local/runner.py" not in command  # a runner names its trainer
         )
         if not found:
             return False

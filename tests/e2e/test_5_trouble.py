@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from backend.launchers.base import Diagnosis, Job, Phase, Run
-from backend.launchers.kubernetes import KubernetesLauncher
+from backend.domain.attempt import Attempt, Diagnosis
+from backend.launchers.base import Job, Phase
+from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import DATASET, HOST_FOLDER, Images, Node
 from tests.e2e.kit import Deployment, eventually, kubectl, run
@@ -124,7 +125,7 @@ def launchers(images: Images, node: Node) -> Iterator[dict[str, KubernetesLaunch
     launchers = {}
     for reason, case in CASES.items():
         launcher = launchers[reason] = KubernetesLauncher(settings_of(case, images.model))
-        launcher.submit(with_trouble(launcher.render(run_of(reason)), case))
+        launcher.submit(with_trouble(launcher.render(attempt_of(reason)), case))
     yield launchers
     for launcher in launchers.values():
         launcher.close()
@@ -138,8 +139,8 @@ def settings_of(case: Case, image: str) -> Settings:
     return Settings.from_environment(environ | dict(case.settings or {}))
 
 
-def run_of(reason: str) -> Run:
-    return Run(reason, "a-uid", "autoencoder", 0.001, 1, None, 1)
+def attempt_of(reason: str) -> Attempt:
+    return Attempt(reason, "a-uid", "autoencoder", 0.001, 1, None, 1)
 
 
 def with_trouble(job: Job, case: Case) -> Job:
@@ -153,7 +154,7 @@ def with_trouble(job: Job, case: Case) -> Job:
 def test_trouble_is_told_by_its_reason(
     launchers: dict[str, KubernetesLauncher], reason: str
 ) -> None:
-    handle = run_of(reason).handle
+    handle = attempt_of(reason).handle
     told: list[Diagnosis | None] = []
 
     def explained() -> Diagnosis | None:

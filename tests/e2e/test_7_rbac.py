@@ -15,9 +15,10 @@ import pytest
 import yaml
 from kubernetes.config import kube_config
 
-from backend.launchers import kubernetes_watch
-from backend.launchers.base import Job, LauncherUnavailable, Observation, Phase, Run
-from backend.launchers.kubernetes import KubernetesLauncher
+from backend.domain.attempt import Attempt
+from backend.launchers.base import Job, LauncherUnavailable, Observation, Phase
+from backend.launchers.kubernetes import watch as kubernetes_watch
+from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import Images
 from tests.e2e.kit import ROOT, eventually, granted, kubectl, run
@@ -37,16 +38,16 @@ class Prepared:
     """Runs that there are, and the launcher of somebody who may do everything."""
 
     admin: KubernetesLauncher
-    ended: Run
-    refused: Run  # gets no pod
+    ended: Attempt
+    refused: Attempt  # gets no pod
 
-    def submit(self, experiment_id: str, **spec: str) -> Run:
+    def submit(self, experiment_id: str, **spec: str) -> Attempt:
         """Submit a run whose pod has this in its spec."""
-        one = run_of(experiment_id)
+        one = attempt_of(experiment_id)
         self.admin.submit(with_spec(self.admin.render(one), **spec))
         return one
 
-    def eventually(self, one: Run, what: Callable[[Observation], bool]) -> None:
+    def eventually(self, one: Attempt, what: Callable[[Observation], bool]) -> None:
         """Wait until this is so of a run."""
         eventually(
             lambda: what(self.admin.observe([one.handle])[one.handle]),
@@ -67,7 +68,7 @@ class Account:
 
 
 def submits_a_run(account: Account, there: Prepared) -> bool:
-    job = with_spec(account.launcher.render(run_of(account.name)), serviceAccountName=NO_SUCH)
+    job = with_spec(account.launcher.render(attempt_of(account.name)), serviceAccountName=NO_SUCH)
     return account.launcher.submit(job) in there.admin.observe()
 
 
@@ -206,8 +207,8 @@ def launcher_with(image: str) -> KubernetesLauncher:
     return KubernetesLauncher(Settings.from_environment(environ))
 
 
-def run_of(experiment_id: str) -> Run:
-    return Run(experiment_id, "a-uid", "autoencoder", 0.001, 1, None, 1)
+def attempt_of(experiment_id: str) -> Attempt:
+    return Attempt(experiment_id, "a-uid", "autoencoder", 0.001, 1, None, 1)
 
 
 def with_spec(job: Job, **spec: str) -> Job:
@@ -218,7 +219,7 @@ def with_spec(job: Job, **spec: str) -> Job:
     return job
 
 
-def reason_of(account: Account, one: Run) -> str | None:
+def reason_of(account: Account, one: Attempt) -> str | None:
     diagnosis = account.launcher.observe([one.handle])[one.handle].diagnosis
     return diagnosis and diagnosis.reason
 
@@ -237,7 +238,7 @@ def there(images: Images) -> Iterator[Prepared]:
     kubectl("create", "namespace", NAMESPACE)
     kubectl("label", "namespace", NAMESPACE, LABEL)
     admin = launcher_with(images.flask)
-    there = Prepared(admin, ended=run_of("ended"), refused=run_of("refused"))
+    there = Prepared(admin, ended=attempt_of("ended"), refused=attempt_of("refused"))
     there.submit("ended")
     there.submit("refused", serviceAccountName=NO_SUCH)
     there.eventually(there.ended, lambda seen: seen.phase is Phase.SUCCEEDED)

@@ -185,7 +185,7 @@ class Cluster:
             (key,) = (key for key in self._objects["pods"] if key[1] == pod)
             self._end_pod(key)
 
-    def forget(self, job_name):
+    def remove_job(self, job_name):
         """Let the Job's time-to-live, or a person, take it with its pods."""
         with self._changed:
             (key,) = (key for key in self._objects["jobs"] if key[1] == job_name)

@@ -1,12 +1,7 @@
 """A launcher that starts nothing: tests say how its runs are."""
 
-from backend.launchers.base import (
-    Diagnosis,
-    LauncherRefused,
-    LauncherUnavailable,
-    Observation,
-    Phase,
-)
+from backend.domain.attempt import Diagnosis
+from backend.launchers.base import LauncherRefused, LauncherUnavailable, Observation, Phase
 
 
 class FakeLauncher:
@@ -19,8 +14,8 @@ class FakeLauncher:
         self.down = False
         self.refusing = False
 
-    def render(self, run):
-        return {"handle": run.handle, "uid": run.uid, "run": run}
+    def render(self, attempt):
+        return {"handle": attempt.handle, "uid": attempt.uid, "run": attempt}
 
     def submit(self, job):
         self._check()
@@ -41,10 +36,10 @@ class FakeLauncher:
         self._check()
         self.jobs.pop(handle, None)
 
-    def forget(self, run):
+    def delete_job(self, attempt):
         self._check()
-        if run.handle in self.jobs and self.jobs[run.handle].uid == run.uid:
-            del self.jobs[run.handle]
+        if attempt.handle in self.jobs and self.jobs[attempt.handle].uid == attempt.uid:
+            del self.jobs[attempt.handle]
 
     def close(self):
         pass
@@ -89,5 +84,5 @@ class FakeLogSource:
             yield None
 
 
-def _queued(run):
-    return Observation(run.uid, Phase.QUEUED, run=run)
+def _queued(attempt):
+    return Observation(attempt.uid, Phase.QUEUED, attempt=attempt)

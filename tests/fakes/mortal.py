@@ -18,10 +18,10 @@ import alembic.command  # noqa: F401  (what the app imports when it needs it, on
 from kubernetes.config import kube_config
 from sqlalchemy import Engine, event
 
-import backend.launchers.kubernetes  # noqa: F401
-from backend.app import make_app
+import backend.launchers.kubernetes.launcher  # noqa: F401
+from backend.app import create_app
 from backend.launchers import make_launcher
-from backend.launchers.local import LocalLauncher
+from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
 
 TRAINER = Path(__file__).with_name("trainer.py")
@@ -85,7 +85,7 @@ def make_worker(environ, kubeconfig):
     """Make the app as a web worker has it."""
     kube_config.KUBE_CONFIG_DEFAULT_LOCATION = kubeconfig
     settings = Settings.from_environment(environ)
-    return make_app(settings, launcher_of(settings))
+    return create_app(settings, launcher_of(settings))
 
 
 def carry_out(app, request, steps, fatal=None):
@@ -102,8 +102,8 @@ def load(app, request, steps):
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join()
-    app.extensions["experiments"].close()
-    app.extensions["experiments"]._launcher.close()
+    app.extensions["services"].close()
+    app.extensions["services"].close()
     return answer
 
 

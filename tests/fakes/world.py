@@ -8,15 +8,9 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from backend.launchers.base import (
-    Diagnosis,
-    LauncherRefused,
-    LauncherUnavailable,
-    Observation,
-    Phase,
-    Run,
-)
-from backend.outputs import SUMMARY_FILE
+from backend.domain.attempt import Attempt, Diagnosis
+from backend.files.outputs import SUMMARY_FILE
+from backend.launchers.base import LauncherRefused, LauncherUnavailable, Observation, Phase
 
 GOING_ON = (Phase.QUEUED, Phase.RUNNING)
 FAILED = Diagnosis("trainer_failed", "It failed.", "Look.")
@@ -46,21 +40,21 @@ class World:
 
     # The launcher
 
-    def render(self, run):
-        return {"handle": run.handle, "uid": run.uid, "run": run}
+    def render(self, attempt):
+        return {"handle": attempt.handle, "uid": attempt.uid, "run": attempt}
 
     def submit(self, job):
-        run: Run = job["run"]
-        there = self.jobs.get(run.handle)
+        attempt: Attempt = job["run"]
+        there = self.jobs.get(attempt.handle)
         if there is not None:
-            if there.uid != run.uid:
+            if there.uid != attempt.uid:
                 raise LauncherUnavailable(Diagnosis("job_name_taken", "Taken.", "Delete it."))
-            return run.handle
+            return attempt.handle
         if self.refusing:
             raise LauncherRefused(Diagnosis("job_refused", "It is refused.", "Mend it."))
-        self.jobs[run.handle] = Observation(run.uid, Phase.QUEUED, run=run)
-        self.ends_of(run).created += 1
-        return run.handle
+        self.jobs[attempt.handle] = Observation(attempt.uid, Phase.QUEUED, attempt=attempt)
+        self.ends_of(attempt).created += 1
+        return attempt.handle
 
     def observe(self, jobs=None):
         return dict(self.jobs)
@@ -77,14 +71,14 @@ class World:
             return
         if seen.phase in GOING_ON and self._keeps_cancelled:
             now = datetime.now(UTC)
-            phase = Phase.SUCCEEDED if self.ends_of(seen.run).succeeded else Phase.CANCELLED
+            phase = Phase.SUCCEEDED if self.ends_of(seen.attempt).succeeded else Phase.CANCELLED
             self.jobs[handle] = replace(seen, phase=phase, finished_at=now)
         elif seen.phase in GOING_ON or not self._keeps_cancelled:
             self.remove(handle)
 
-    def forget(self, run):
-        if run.handle in self.jobs:
-            self.remove(run.handle)
+    def delete_job(self, attempt):
+        if attempt.handle in self.jobs:
+            self.remove(attempt.handle)
 
     def close(self):
         pass
@@ -96,32 +90,32 @@ class World:
 
     def write_summary(self, handle):
         """Let the trainer come to its end, and nobody know yet."""
-        run = self.jobs[handle].run
-        folder = self._folder_of(run.experiment_id)
+        attempt = self.jobs[handle].attempt
+        folder = self._folder_of(attempt.experiment_id)
         if folder.is_dir():  # else it was deleted, and the trainer with it
-            (folder / SUMMARY_FILE).write_text(json.dumps({"attempt": run.attempt}))
-            self.ends_of(run).succeeded = True
+            (folder / SUMMARY_FILE).write_text(json.dumps({"attempt": attempt.number}))
+            self.ends_of(attempt).succeeded = True
 
     def succeed(self, handle):
         """Let the Job be complete."""
         self.write_summary(handle)
-        self.ends_of(self.jobs[handle].run).succeeded = True
+        self.ends_of(self.jobs[handle].attempt).succeeded = True
         self._become(handle, Phase.SUCCEEDED, finished_at=datetime.now(UTC))
 
     def fail(self, handle):
-        self.ends_of(self.jobs[handle].run).failed = True
+        self.ends_of(self.jobs[handle].attempt).failed = True
         self._become(handle, Phase.FAILED, finished_at=datetime.now(UTC), diagnosis=FAILED)
 
     def remove(self, handle):
         """Let its time-to-live, or a person, take it."""
-        self.ends_of(self.jobs.pop(handle).run).gone = True
+        self.ends_of(self.jobs.pop(handle).attempt).gone = True
 
     def live(self):
         """Give the runs whose Job goes on."""
-        return [seen.run for seen in self.jobs.values() if seen.phase in GOING_ON]
+        return [seen.attempt for seen in self.jobs.values() if seen.phase in GOING_ON]
 
-    def ends_of(self, run):
-        return self.ends.setdefault((run.uid, run.attempt), Ends())
+    def ends_of(self, attempt):
+        return self.ends.setdefault((attempt.uid, attempt.number), Ends())
 
     def _become(self, handle, phase, **changes):
         self.jobs[handle] = replace(self.jobs[handle], phase=phase, **changes)

@@ -99,12 +99,12 @@ def make_app(environ, kubernetes):
 
     def make(database):
         environment = environ | {"DB_URL": database.url, "LAUNCHER": "kubernetes"}
-        apps.append(app.make_app(Settings.from_environment(environment)))
+        apps.append(app.create_app(Settings.from_environment(environment)))
         return apps[-1]
 
     yield make
     for one in apps:
-        one.extensions["experiments"].close()
+        one.extensions["services"].close()
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from kubernetes.config import kube_config
 from sqlalchemy import event
 
 from backend import app as app_module
-from backend import reconciler as reconciler_module
-from backend import run_file
-from backend.launchers import kubernetes as kubernetes_launcher
-from backend.lifecycle import LIVE, Status, path
-from backend.reconciler import KILLED_BEFORE, Reconciler
+from backend.domain.status import LIVE, Status, path
+from backend.experiments import reconciler as reconciler_module
+from backend.experiments import run_file
+from backend.experiments.reconciler import KILLED_BEFORE, Reconciler
+from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
 from tests.fakes.kubernetes_api import Fault
 from tests.fakes.mortal import launcher_of
@@ -120,15 +120,16 @@ class House:
 
     def __init__(self, environ, place):
         settings = Settings.from_environment(environ)
-        app = app_module.make_app(settings, launcher_of(settings))
+        app = app_module.create_app(settings, launcher_of(settings))
         self.client = app.test_client()
         self.output_dir, self._place = settings.output_dir, place
-        self.experiments = app.extensions["experiments"]
+        self.services = app.extensions["services"]
+        self.experiments = self.services.experiments
         self.experiments.check_ready()
-        self._reconciler = Reconciler(self.experiments, self.experiments._launcher, 3600)
+        self._reconciler = Reconciler(self.services, 3600)
 
     def get(self, name):
-        return self.experiments._find(name)
+        return self.services.store.get(name)
 
     def steps(self, name):
         return [step.to_status for step in self.experiments.history(self.get(name))]
@@ -145,7 +146,7 @@ class House:
 
     def settle(self):
         """Reconcile as a process that starts does; a lost run is adopted by the second pass."""
-        self.experiments.archive.keep_last_changed(KILLED_BEFORE)
+        self.services.archive.update_last_changed(KILLED_BEFORE)
         for _ in range(3):
             self._reconciler.reconcile()
 
@@ -276,7 +277,7 @@ def house(surroundings, monkeypatch):
     monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(-1))
     house = House(*surroundings[:2])
     yield house
-    house.experiments.close()
+    house.services.store.close()
 
 
 @pytest.fixture
@@ -336,7 +337,7 @@ def test_a_deletion_with_the_folder_whose_worker_is_killed(house, kill):
 def test_a_submission_during_which_the_database_is_restarted(house, request, surroundings):
     kind = request.node.callspec.params["surroundings"]
     server = request.getfixturevalue(f"{kind}_server")
-    engine, names = house.experiments._store._engine, []
+    engine, names = house.services.store._engine, []
 
     def restarted_before(number):
         """Submit, and restart the server just before a change of that number; False: too few."""

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from backend.launchers import job_status, kubernetes_watch
-from backend.launchers import kubernetes as kubernetes_launcher
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
-from backend.launchers.kubernetes import KubernetesLauncher
+from backend.launchers.kubernetes import launcher as kubernetes_launcher
+from backend.launchers.kubernetes import status as job_status
+from backend.launchers.kubernetes import watch as kubernetes_watch
+from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, made_anew, quota_exceeded
 from tests.fakes.kubernetes_cluster import Refused
@@ -430,8 +431,8 @@ def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
     launcher.submit(job)
     kubernetes.finish(kubernetes.run(A_RUN.handle), 0)
 
-    launcher.forget(A_RUN)
-    launcher.forget(A_RUN)
+    launcher.delete_job(A_RUN)
+    launcher.delete_job(A_RUN)
 
     assert kubernetes.jobs() == {}
     assert launcher.log_source.parts(A_RUN.handle) == []
@@ -439,11 +440,11 @@ def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
 
 def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):
     launcher.submit(job)
-    launcher.forget(replace(A_RUN, uid="an older one"))
+    launcher.delete_job(replace(A_RUN, uid="an older one"))
     assert list(kubernetes.jobs()) == [A_RUN.handle]
 
     kubernetes.fail("delete", "jobs", made_anew())
-    launcher.forget(A_RUN)
+    launcher.delete_job(A_RUN)
     assert list(kubernetes.jobs()) == [A_RUN.handle]
 
 

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from backend.launchers import kubernetes as kubernetes_launcher
-from backend.launchers import kubernetes_logs
 from backend.launchers.base import LauncherUnavailable
-from backend.launchers.kubernetes import KubernetesLauncher
+from backend.launchers.kubernetes import launcher as kubernetes_launcher
+from backend.launchers.kubernetes import logs as kubernetes_logs
+from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.fakes.kubernetes_api import Fault, broken, forbidden
 from tests.fakes.kubernetes_cluster import NODE_ZONE

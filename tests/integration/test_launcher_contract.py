@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backend.launchers.base import LauncherUnavailable, Phase
-from tests.integration.twins import A_RUN, KubernetesTwin, LocalTwin
+from tests.integration.twins import AN_ATTEMPT, KubernetesTwin, LocalTwin
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 LONGER_THAN_ANY_TEST = 2 * DEADLINE_SECONDS
@@ -35,79 +35,79 @@ def background():
         yield pool
 
 
-def phase_of(launcher, run):
-    seen = launcher.observe().get(run.handle)
+def phase_of(launcher, attempt):
+    seen = launcher.observe().get(attempt.handle)
     return seen and seen.phase
 
 
 def test_it_works_from_submission_to_success(twin, launcher):
-    assert launcher.submit(launcher.render(A_RUN)) == A_RUN.handle
-    assert phase_of(launcher, A_RUN) is Phase.QUEUED
+    assert launcher.submit(launcher.render(AN_ATTEMPT)) == AN_ATTEMPT.handle
+    assert phase_of(launcher, AN_ATTEMPT) is Phase.QUEUED
 
-    twin.start(A_RUN)
+    twin.start(AN_ATTEMPT)
     running = eventually(
-        lambda: (seen := launcher.observe()[A_RUN.handle]).phase is Phase.RUNNING and seen
+        lambda: (seen := launcher.observe()[AN_ATTEMPT.handle]).phase is Phase.RUNNING and seen
     )
-    assert (running.uid, running.run) == (A_RUN.uid, A_RUN)
+    assert (running.uid, running.attempt) == (AN_ATTEMPT.uid, AN_ATTEMPT)
     assert running.started_at.utcoffset().total_seconds() == 0
     assert (running.finished_at, running.diagnosis) == (None, None)
 
-    twin.end(A_RUN, 0)
-    ended = launcher.observe()[A_RUN.handle]
-    assert (ended.phase, ended.uid, ended.diagnosis) == (Phase.SUCCEEDED, A_RUN.uid, None)
+    twin.end(AN_ATTEMPT, 0)
+    ended = launcher.observe()[AN_ATTEMPT.handle]
+    assert (ended.phase, ended.uid, ended.diagnosis) == (Phase.SUCCEEDED, AN_ATTEMPT.uid, None)
     assert ended.started_at <= ended.finished_at <= datetime.now(UTC)
 
 
 def test_a_job_is_rendered_alike_each_time_and_as_plain_json(twin, launcher):
-    job = launcher.render(A_RUN)
+    job = launcher.render(AN_ATTEMPT)
 
-    assert job == twin.launcher().render(A_RUN) == json.loads(json.dumps(job))
+    assert job == twin.launcher().render(AN_ATTEMPT) == json.loads(json.dumps(job))
     assert launcher.observe() == {}
 
 
 def test_submitting_twice_starts_one_run(twin, launcher):
-    job = launcher.render(A_RUN)
+    job = launcher.render(AN_ATTEMPT)
 
-    assert launcher.submit(job) == launcher.submit(job) == A_RUN.handle
-    twin.start(A_RUN)
-    assert launcher.submit(job) == A_RUN.handle
-    twin.end(A_RUN, 0)
-    assert launcher.submit(job) == A_RUN.handle
+    assert launcher.submit(job) == launcher.submit(job) == AN_ATTEMPT.handle
+    twin.start(AN_ATTEMPT)
+    assert launcher.submit(job) == AN_ATTEMPT.handle
+    twin.end(AN_ATTEMPT, 0)
+    assert launcher.submit(job) == AN_ATTEMPT.handle
 
-    assert twin.starts(A_RUN) == 1
-    assert phase_of(launcher, A_RUN) is Phase.SUCCEEDED
+    assert twin.starts(AN_ATTEMPT) == 1
+    assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
 
 def test_submitting_from_everywhere_at_once_starts_one_run(twin, launcher, background):
-    job, other = launcher.render(A_RUN), twin.launcher()
+    job, other = launcher.render(AN_ATTEMPT), twin.launcher()
 
     tries = [background.submit(one.submit, job) for one in [launcher, other] * 8]
 
-    assert {one.result(DEADLINE_SECONDS) for one in tries} == {A_RUN.handle}
-    twin.start(A_RUN)
-    twin.end(A_RUN, 0)
-    assert twin.starts(A_RUN) == 1
+    assert {one.result(DEADLINE_SECONDS) for one in tries} == {AN_ATTEMPT.handle}
+    twin.start(AN_ATTEMPT)
+    twin.end(AN_ATTEMPT, 0)
+    assert twin.starts(AN_ATTEMPT) == 1
 
 
 def test_the_run_of_another_process_is_adopted_and_seen(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
+    twin.start(AN_ATTEMPT)
 
-    assert launcher.submit(launcher.render(A_RUN)) == A_RUN.handle
+    assert launcher.submit(launcher.render(AN_ATTEMPT)) == AN_ATTEMPT.handle
 
-    assert twin.starts(A_RUN) == 1
-    eventually(lambda: phase_of(launcher, A_RUN) is Phase.RUNNING)
+    assert twin.starts(AN_ATTEMPT) == 1
+    eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING)
 
 
 def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(twin, launcher):
     twin.submitted(uid="an older experiment of that id")
-    twin.start(A_RUN)
+    twin.start(AN_ATTEMPT)
 
     with pytest.raises(LauncherUnavailable) as refusal:
-        launcher.submit(launcher.render(A_RUN))
+        launcher.submit(launcher.render(AN_ATTEMPT))
 
     assert refusal.value.diagnosis.reason == "job_name_taken"
-    assert launcher.observe()[A_RUN.handle].uid == "an older experiment of that id"
+    assert launcher.observe()[AN_ATTEMPT.handle].uid == "an older experiment of that id"
 
 
 def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(twin, launcher):
@@ -117,10 +117,10 @@ def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(twin, launche
     assert launcher.observe()[older.handle].uid == older.uid
     twin.remove(older)
 
-    launcher.submit(launcher.render(A_RUN))
+    launcher.submit(launcher.render(AN_ATTEMPT))
 
-    eventually(lambda: launcher.observe().get(A_RUN.handle))
-    assert launcher.observe()[A_RUN.handle].uid == A_RUN.uid
+    eventually(lambda: launcher.observe().get(AN_ATTEMPT.handle))
+    assert launcher.observe()[AN_ATTEMPT.handle].uid == AN_ATTEMPT.uid
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(twin, launche
 )
 def test_a_failure_is_diagnosed_with_the_trainers_last_words(twin, launcher, code, reason):
     twin.submitted()
-    twin.start(A_RUN)
-    twin.end(A_RUN, code, "error: digits.npz holds no numbers")
+    twin.start(AN_ATTEMPT)
+    twin.end(AN_ATTEMPT, code, "error: digits.npz holds no numbers")
 
-    seen = launcher.observe()[A_RUN.handle]
+    seen = launcher.observe()[AN_ATTEMPT.handle]
 
     assert (seen.phase, seen.diagnosis.reason) == (Phase.FAILED, reason)
     assert "error: digits.npz holds no numbers" in seen.diagnosis.message
@@ -141,10 +141,10 @@ def test_a_failure_is_diagnosed_with_the_trainers_last_words(twin, launcher, cod
 
 def test_what_was_removed_is_missing(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
-    twin.end(A_RUN, 0)
+    twin.start(AN_ATTEMPT)
+    twin.end(AN_ATTEMPT, 0)
 
-    twin.remove(A_RUN)
+    twin.remove(AN_ATTEMPT)
 
     assert launcher.observe() == {}
 
@@ -163,22 +163,22 @@ def test_each_of_several_runs_is_seen(twin, launcher):
 def test_a_change_ends_the_wait_for_it(twin, launcher, background):
     twin.submitted()
     launcher.changes(0)
-    for change in (twin.start, lambda run: twin.end(run, 0)):
+    for change in (twin.start, lambda attempt: twin.end(attempt, 0)):
         waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
-        change(A_RUN)
+        change(AN_ATTEMPT)
         waiting.result(DEADLINE_SECONDS)
 
 
 def test_a_change_since_the_last_wait_is_not_missed(twin, launcher, background):
     twin.submitted()
     launcher.changes(0)
-    eventually(lambda: launcher.changes(0.2) or phase_of(launcher, A_RUN))
+    eventually(lambda: launcher.changes(0.2) or phase_of(launcher, AN_ATTEMPT))
 
-    twin.start(A_RUN)
-    twin.end(A_RUN, 0)
+    twin.start(AN_ATTEMPT)
+    twin.end(AN_ATTEMPT, 0)
 
     background.submit(launcher.changes, LONGER_THAN_ANY_TEST).result(DEADLINE_SECONDS)
-    eventually(lambda: phase_of(launcher, A_RUN) is Phase.SUCCEEDED)
+    eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED)
 
 
 def test_without_a_change_the_wait_has_an_end(launcher):
@@ -196,24 +196,24 @@ def test_closing_ends_a_wait(twin, background):
 
 def test_closing_leaves_runs_alone(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
-    eventually(lambda: phase_of(launcher, A_RUN) is Phase.RUNNING)
+    twin.start(AN_ATTEMPT)
+    eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING)
 
     launcher.close()
 
-    assert phase_of(twin.launcher(), A_RUN) is Phase.RUNNING
+    assert phase_of(twin.launcher(), AN_ATTEMPT) is Phase.RUNNING
 
 
 def test_cancelling_ends_the_run_and_may_be_repeated(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
+    twin.start(AN_ATTEMPT)
 
-    launcher.cancel(A_RUN.handle)
-    launcher.cancel(A_RUN.handle)
+    launcher.cancel(AN_ATTEMPT.handle)
+    launcher.cancel(AN_ATTEMPT.handle)
 
-    eventually(lambda: phase_of(launcher, A_RUN) in (None, Phase.CANCELLED))
-    launcher.cancel(A_RUN.handle)
-    assert twin.starts(A_RUN) in (0, 1)
+    eventually(lambda: phase_of(launcher, AN_ATTEMPT) in (None, Phase.CANCELLED))
+    launcher.cancel(AN_ATTEMPT.handle)
+    assert twin.starts(AN_ATTEMPT) in (0, 1)
 
 
 def test_cancelling_what_is_not_there_is_no_error(twin, launcher):
@@ -224,24 +224,24 @@ def test_cancelling_what_is_not_there_is_no_error(twin, launcher):
 
 def test_what_has_ended_is_not_cancelled_any_more(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
-    twin.end(A_RUN, 0)
-    assert phase_of(launcher, A_RUN) is Phase.SUCCEEDED
+    twin.start(AN_ATTEMPT)
+    twin.end(AN_ATTEMPT, 0)
+    assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
-    launcher.cancel(A_RUN.handle)
+    launcher.cancel(AN_ATTEMPT.handle)
 
-    assert phase_of(twin.launcher(), A_RUN) in (None, Phase.SUCCEEDED)
+    assert phase_of(twin.launcher(), AN_ATTEMPT) in (None, Phase.SUCCEEDED)
 
 
 def test_what_is_forgotten_is_missing(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
-    twin.end(A_RUN, 0)
-    launcher.forget(replace(A_RUN, uid="an older one"))
-    assert phase_of(launcher, A_RUN) is Phase.SUCCEEDED
+    twin.start(AN_ATTEMPT)
+    twin.end(AN_ATTEMPT, 0)
+    launcher.delete_job(replace(AN_ATTEMPT, uid="an older one"))
+    assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
-    launcher.forget(A_RUN)
-    launcher.forget(A_RUN)
+    launcher.delete_job(AN_ATTEMPT)
+    launcher.delete_job(AN_ATTEMPT)
 
     assert launcher.observe() == twin.launcher().observe() == {}
 
@@ -256,12 +256,12 @@ def test_some_runs_are_looked_at(twin, launcher):
 
 def test_forgetting_a_run_that_goes_on_ends_it(twin, launcher):
     twin.submitted()
-    twin.start(A_RUN)
+    twin.start(AN_ATTEMPT)
 
-    launcher.forget(A_RUN)
+    launcher.delete_job(AN_ATTEMPT)
 
-    eventually(lambda: phase_of(launcher, A_RUN) in (None, Phase.CANCELLED))
+    eventually(lambda: phase_of(launcher, AN_ATTEMPT) in (None, Phase.CANCELLED))
 
 
 def test_forgetting_what_is_not_there_is_no_error(launcher):
-    launcher.forget(replace(A_RUN, experiment_id="never was"))
+    launcher.delete_job(replace(AN_ATTEMPT, experiment_id="never was"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
-from backend.launchers.local import LocalLauncher
+from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
 from tests.integration.twins import A_RUN, TRAINER, LocalTwin, processes_of
 from tests.integration.waiting import eventually
@@ -246,7 +246,7 @@ def test_the_results_of_a_forgotten_run_stay(twin, launcher):
     twin.start(A_RUN)
     twin.end(A_RUN, 0)
 
-    launcher.forget(A_RUN)
+    launcher.delete_job(A_RUN)
 
     assert not (twin.state / A_RUN.handle).exists()
     assert (twin.folder(A_RUN) / "logs" / "1.log").exists()
@@ -258,7 +258,7 @@ def test_of_a_lost_run_that_is_forgotten_nothing_is_left(twin, launcher):
     os.kill(pid_of_runner(twin, A_RUN), signal.SIGKILL)
     reaches(launcher, A_RUN, Phase.LOST)
 
-    launcher.forget(A_RUN)
+    launcher.delete_job(A_RUN)
 
     assert launcher.observe() == {}
     assert not (twin.state / A_RUN.handle).exists()
@@ -274,10 +274,10 @@ def test_a_lost_run_whose_trainer_lives_is_ended_before_it_is_forgotten(twin, la
     os.kill(runner, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{runner}").exists())
 
-    launcher.forget(A_RUN)
+    launcher.delete_job(A_RUN)
 
     reaches(launcher, A_RUN, Phase.LOST)  # its state is not gone before it is
-    launcher.forget(A_RUN)
+    launcher.delete_job(A_RUN)
     assert launcher.observe() == {}
 
 

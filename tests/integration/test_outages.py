@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, select, update
 
-from backend.store.connection import ServerConnection
 from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
+from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
 from tests.integration.databases import Database, deaf_address
 from tests.integration.test_store import a_run, inserted, move
@@ -146,7 +146,7 @@ def test_a_commit_whose_answer_is_lost_happens_once(server, store, kill_when):
     row = inserted(store, experiment_id="a")
     errors = kill_when(server, "commit", lambda: True)
 
-    store.note(row.id, attempt=1, status="submitting", values={"reason": "x"})
+    store.update(row.id, attempt=1, status="submitting", values={"reason": "x"})
     store.insert(a_run("b"))
 
     assert errors == [True]

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend import reconciler, run_file
-from backend.experiments import Parameters
+from backend.domain.experiment import Experiment, Transition, new_values
+from backend.domain.status import Status
+from backend.experiments import reconciler, run_file
+from backend.experiments.rebuild import differences, rebuild
+from backend.experiments.reconciler import Reconciler
+from backend.experiments.service import Parameters
 from backend.launchers.base import Phase
-from backend.lifecycle import Status
-from backend.rebuild import differences, rebuild
-from backend.reconciler import Reconciler
-from backend.records import Experiment, Transition, new_values
 from tests.integration.databases import Database
 from tests.integration.twins import A_RUN, LocalTwin
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
@@ -43,20 +43,19 @@ def everything():
 
 
 def passes(app, number=1):
-    experiments = app.extensions["experiments"]
-    one = Reconciler(experiments, experiments._launcher, ttl_seconds=60)
+    one = Reconciler(app.extensions["services"], ttl_seconds=60)
     for _ in range(number):
         one.reconcile()
 
 
 def parts(app):
-    experiments = app.extensions["experiments"]
-    return experiments.archive, experiments._launcher
+    services = app.extensions["services"]
+    return services.archive, services.launcher
 
 
 def submit_in_every_state(app, kubernetes):
     """Submit a run for each of STATES, and one that is forgotten; give their pods."""
-    experiments, pods = app.extensions["experiments"], {}
+    experiments, pods = app.extensions["services"].experiments, {}
     for name in (*STATES[1:], "forgotten"):
         _, one = experiments.submit(name, PARAMETERS)
         if name != "queued":
@@ -110,7 +109,7 @@ def test_a_lost_database_is_made_right_in_every_state(database, make_app, kubern
 @pytest.mark.usefixtures("impatient")
 def test_jobs_alone_make_their_runs_known(database, make_app, kubernetes, everything, settings):
     before = make_app(database)
-    experiments = before.extensions["experiments"]
+    experiments = before.extensions["services"].experiments
     _, one = experiments.submit("first", Parameters("autoencoder", 0.25, 7, None))
     pod = kubernetes.run(one.job)
     database.clean()
@@ -133,21 +132,22 @@ def test_a_run_that_is_deleted_while_it_is_looked_at_does_not_come_back(
 ):
     """The list of Jobs is older than the deletion of its Job, and of its row."""
     app = make_app(database)
-    experiments = app.extensions["experiments"]
+    services = app.extensions["services"]
+    experiments = services.experiments
     _, one = experiments.submit("first", PARAMETERS)
     kubernetes.finish(kubernetes.run(one.job), 0)
     passes(app)
-    watching = Reconciler(experiments, experiments._launcher, ttl_seconds=60)
-    observe = experiments._launcher.observe
+    watching = Reconciler(services, ttl_seconds=60)
+    observe = services.launcher.observe
 
     def look_and_be_overtaken(handles=None):
         seen = observe(handles)
         experiments.delete("first", outputs=True)
         return seen
 
-    experiments._launcher.observe = look_and_be_overtaken
+    services.launcher.observe = look_and_be_overtaken
     watching.reconcile()
-    experiments._launcher.observe = observe
+    services.launcher.observe = observe
     watching.reconcile()
     watching.reconcile()
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from backend.store.connection import ServerConnection
+from backend.store.mysql import ServerConnection
 from backend.store.pages import Columns
 from tests.api.kit import FORM
 from tests.integration.test_store import a_run, inserted, move

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.records import Experiment
-from backend.schemas import experiment_out, listed_out
+from backend.domain.experiment import Experiment
 from backend.store import pages
 from backend.store.engine import StoreUnavailable
 from backend.store.pages import ALL, SORTS, Columns, Selection
+from backend.web.schemas.experiments import experiment_out, listed_out
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
 SEOUL = timezone(timedelta(hours=9))
@@ -64,7 +64,7 @@ def inserted(store, **values):
 
 
 def move(store, row, path, **values):
-    return store.move(
+    return store.advance(
         row.id,
         attempt=row.attempt,
         path=path,
@@ -133,7 +133,7 @@ def test_texts_of_other_people_come_back_whole(store):
     message = "이미지를 가져올 수 없음 🚫 `\\'\"%s%(x)s:x\n" * 200
     row = inserted(store)
 
-    assert store.note(row.id, attempt=1, status="submitting", values={"message": message})
+    assert store.update(row.id, attempt=1, status="submitting", values={"message": message})
     assert store.get(row.experiment_id).message == message
 
 
@@ -160,13 +160,13 @@ def test_a_page_has_another_version_whenever_it_changes(store, statuses):
     versions = [version()]
     row = inserted(store)
     versions.append(version())
-    store.note(row.id, attempt=1, status="submitting", values={"reason": "image_pull"})
+    store.update(row.id, attempt=1, status="submitting", values={"reason": "image_pull"})
     versions.append(version())
-    store.note(row.id, attempt=1, status="submitting", values={"reason": "unschedulable"})
+    store.update(row.id, attempt=1, status="submitting", values={"reason": "unschedulable"})
     versions.append(version())
     other = inserted(store)
     versions.append(version())
-    store.forget(other.id, attempt=1, status="submitting")
+    store.delete(other.id, attempt=1, status="submitting")
 
     assert len(set(versions)) == len(versions)
     assert version() == versions[-2]
@@ -266,7 +266,7 @@ def test_what_was_decided_on_an_old_status_or_attempt_changes_nothing(store, sta
     row = inserted(store, experiment_id="a")
     wrong = {"status": "submitting", "attempt": 1} | stale
 
-    moved = store.move(
+    moved = store.advance(
         row.id,
         attempt=wrong["attempt"],
         path=[wrong["status"], "failed"],
@@ -274,7 +274,7 @@ def test_what_was_decided_on_an_old_status_or_attempt_changes_nothing(store, sta
         values={},
         at=NOW,
     )
-    noted = store.note(row.id, **wrong, values={"reason": "x"})
+    noted = store.update(row.id, **wrong, values={"reason": "x"})
 
     assert (moved, noted) == (False, False)
     assert store.get("a") == row
@@ -296,10 +296,10 @@ def test_a_forgotten_experiment_takes_its_history_along(database, store):
     row = inserted(store, experiment_id="a")
     inserted(store, experiment_id="b")
 
-    assert not store.forget(row.id, attempt=2, status="submitting")
-    assert not store.forget(row.id, attempt=1, status="failed")
+    assert not store.delete(row.id, attempt=2, status="submitting")
+    assert not store.delete(row.id, attempt=1, status="failed")
     assert store.get("a") == row
-    assert store.forget(row.id, attempt=1, status="submitting")
+    assert store.delete(row.id, attempt=1, status="submitting")
 
     assert store.get("a") is None
     assert database.execute("SELECT COUNT(*) FROM transition") == [(1,)]

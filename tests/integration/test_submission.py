@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from backend import reconciler
-from backend.experiments import Outcome, Parameters
-from backend.launchers import kubernetes as kubernetes_launcher
-from backend.reconciler import Reconciler
+from backend.experiments import reconciler
+from backend.experiments.reconciler import Reconciler
+from backend.experiments.service import Outcome, Parameters
+from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from tests.fakes.kubernetes_api import Fault, forbidden, invalid, quota_exceeded
 from tests.integration.waiting import DEADLINE_SECONDS
 
@@ -36,8 +36,7 @@ def client(app):
 
 @pytest.fixture
 def reconcile(app):
-    experiments = app.extensions["experiments"]
-    return Reconciler(experiments, experiments._launcher, ttl_seconds=60).reconcile
+    return Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
 
 def look(client):
@@ -76,20 +75,20 @@ def test_two_servers_that_get_a_form_ten_times_at_once_start_one_job(
 
 
 def test_of_two_equal_submissions_the_slower_one_gets_the_same_run(database, make_app, kubernetes):
-    slow, fast = (make_app(database).extensions["experiments"] for _ in range(2))
+    slow, fast = (make_app(database).extensions["services"] for _ in range(2))
     begun, overtaken = threading.Event(), threading.Event()
-    render = slow._launcher.render
+    render = slow.launcher.render
 
     def render_slowly(run):
         begun.set()
         assert overtaken.wait(DEADLINE_SECONDS)
         return render(run)
 
-    slow._launcher.render = render_slowly
+    slow.launcher.render = render_slowly
     with ThreadPoolExecutor(1) as pool:
-        slower = pool.submit(slow.submit, "a", PARAMETERS)
+        slower = pool.submit(slow.experiments.submit, "a", PARAMETERS)
         assert begun.wait(DEADLINE_SECONDS)
-        outcome, experiment = fast.submit("a", PARAMETERS)
+        outcome, experiment = fast.experiments.submit("a", PARAMETERS)
         overtaken.set()
 
         assert outcome is Outcome.CREATED
@@ -185,7 +184,7 @@ def test_a_job_that_somebody_deletes_has_failed(client, reconcile, kubernetes):
     kubernetes.run(job)
     reconcile()
 
-    kubernetes.forget(job)
+    kubernetes.remove_job(job)
     reconcile()
 
     seen = look(client)
@@ -198,7 +197,7 @@ def test_what_has_ended_stays_as_it_is_when_its_job_goes(client, reconcile, kube
     reconcile()
     ended = look(client)
 
-    kubernetes.forget(job)
+    kubernetes.remove_job(job)
     reconcile()
 
     assert look(client) == ended

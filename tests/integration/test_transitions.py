@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import insert
 
+from backend.experiments.events import TransitionFeed
 from backend.store.tables import transition
-from backend.transitions import Transitions
 from tests.integration.test_store import NOW, a_run, inserted, move
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
@@ -42,7 +42,7 @@ def test_it_works(store):
 def test_ids_are_never_given_twice(store):
     kept, forgotten = inserted(store), inserted(store)
     last = store.last_transition()
-    assert store.forget(forgotten.id, attempt=1, status="submitting")
+    assert store.delete(forgotten.id, attempt=1, status="submitting")
 
     inserted(store)
 
@@ -88,8 +88,8 @@ def waiting(server):
 
 
 def test_who_listens_hears_everything_in_its_order(store, monkeypatch):
-    monkeypatch.setattr("backend.transitions.LOOK_SECONDS", 0)
-    heard = Transitions(store)
+    monkeypatch.setattr("backend.experiments.events.LOOK_SECONDS", 0)
+    heard = TransitionFeed(store)
     first = inserted(store)
     seen = heard.now()
 

@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from backend.launchers.base import Run
-from backend.launchers.kubernetes import KubernetesLauncher
-from backend.launchers.local import LocalLauncher
+from backend.domain.attempt import Attempt
+from backend.launchers.kubernetes.launcher import KubernetesLauncher
+from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
 from tests.integration.waiting import eventually
 
 TRAINER = Path(__file__).parents[1] / "fakes" / "trainer.py"
-A_RUN = Run("실험 1", "uid-1", "autoencoder", 0.001, 20, None, 1)
+AN_ATTEMPT = Attempt("실험 1", "uid-1", "autoencoder", 0.001, 20, None, 1)
 
 
 class Twin:
@@ -35,10 +35,10 @@ class Twin:
 
     def submitted(self, **changes):
         """Submit a run, and give it."""
-        run = replace(A_RUN, **changes)
+        attempt = replace(AN_ATTEMPT, **changes)
         launcher = self.launcher()
-        launcher.submit(launcher.render(run))
-        return run
+        launcher.submit(launcher.render(attempt))
+        return attempt
 
     def close(self):
         for launcher in self._launchers:
@@ -59,38 +59,38 @@ class LocalTwin(Twin):
     def _make(self):
         return LocalLauncher(self.settings, trainer=TRAINER)
 
-    def folder(self, run):
-        return self.settings.output_dir / run.experiment_id
+    def folder(self, attempt):
+        return self.settings.output_dir / attempt.experiment_id
 
-    def start(self, run):
+    def start(self, attempt):
         """Let it train, and wait until it does."""
         self._slot.close()
-        self.tell(run, "")
+        self.tell(attempt, "")
 
-    def say(self, run, text):
-        self.tell(run, f"print {text}")
-        log = self.folder(run) / "logs" / f"{run.attempt}.log"
+    def say(self, attempt, text):
+        self.tell(attempt, f"print {text}")
+        log = self.folder(attempt) / "logs" / f"{attempt.number}.log"
         eventually(lambda: text in log.read_text())
 
-    def end(self, run, code, last_words=""):
+    def end(self, attempt, code, last_words=""):
         if last_words:
-            self.say(run, last_words)
-        self.tell(run, f"exit {code}")
-        eventually((self.state / run.handle / "exit.json").exists)
+            self.say(attempt, last_words)
+        self.tell(attempt, f"exit {code}")
+        eventually((self.state / attempt.handle / "exit.json").exists)
 
-    def remove(self, run):
+    def remove(self, attempt):
         """Leave no trace of an ended run."""
-        shutil.rmtree(self.state / run.handle)
+        shutil.rmtree(self.state / attempt.handle)
 
-    def starts(self, run):
+    def starts(self, attempt):
         """Say how often the trainer was started."""
         with suppress(FileNotFoundError):
-            return len((self.folder(run) / "starts").read_text().split())
+            return len((self.folder(attempt) / "starts").read_text().split())
         return 0
 
-    def tell(self, run, order):
+    def tell(self, attempt, order):
         """Give an order to the trainer once it listens."""
-        pipe = eventually(lambda: _open_pipe(self.folder(run) / "orders"))
+        pipe = eventually(lambda: _open_pipe(self.folder(attempt) / "orders"))
         with os.fdopen(pipe, "w") as orders:
             orders.write(f"{order}\n")
 
@@ -112,20 +112,20 @@ class KubernetesTwin(Twin):
     def _make(self):
         return KubernetesLauncher(self.settings)
 
-    def start(self, run):
-        self._pods[run] = self.api.run(run.handle)
+    def start(self, attempt):
+        self._pods[attempt] = self.api.run(attempt.handle)
 
-    def say(self, run, text):
-        self.api.write_log(self._pods[run], text)
+    def say(self, attempt, text):
+        self.api.write_log(self._pods[attempt], text)
 
-    def end(self, run, code, last_words=""):
-        self.api.finish(self._pods[run], code, last_words)
+    def end(self, attempt, code, last_words=""):
+        self.api.finish(self._pods[attempt], code, last_words)
 
-    def remove(self, run):
-        self.api.forget(run.handle)
+    def remove(self, attempt):
+        self.api.remove_job(attempt.handle)
 
-    def starts(self, run):
-        return list(self.api.jobs()).count(run.handle)
+    def starts(self, attempt):
+        return list(self.api.jobs()).count(attempt.handle)
 
 
 def processes_of(folder):

@@ -1,4 +1,4 @@
-from tests.fixtures import (  # noqa: F401  # noqa: F401
+from tests.fixtures import (  # noqa: F401
     app,
     archive,
     client,
@@ -7,6 +7,7 @@ from tests.fixtures import (  # noqa: F401  # noqa: F401
     lose,
     made,
     reconciler,
+    services,
     settings,
     store,
 )

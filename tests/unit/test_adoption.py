@@ -5,36 +5,37 @@ from dataclasses import replace
 
 import pytest
 
-from backend import adoption as module
-from backend.adoption import Adoption
-from backend.launchers.base import Observation, Phase, Run
-from backend.lifecycle import Status
+from backend.domain.attempt import Attempt
+from backend.domain.status import Status
+from backend.experiments import adoption as module
+from backend.experiments.adoption import Adoption
+from backend.launchers.base import Observation, Phase
 from tests.unit.test_experiments import PARAMETERS
 
-A_RUN = Run("first", "0123456789abcdef" * 2, "autoencoder", 0.001, 20, None, 1)
+AN_ATTEMPT = Attempt("first", "0123456789abcdef" * 2, "autoencoder", 0.001, 20, None, 1)
 
 
 @pytest.fixture
-def adoption(experiments):
-    return Adoption(experiments.archive)
+def adoption(services):
+    return Adoption(services.archive)
 
 
 @pytest.fixture
-def asked(experiments, monkeypatch):
+def asked(services, monkeypatch):
     """Count the questions to the database."""
     questions = []
-    ask = experiments._store.of_ids
+    ask = services.store.by_ids
 
     def count(ids):
         questions.append(list(ids))
         return ask(ids)
 
-    monkeypatch.setattr(experiments._store, "of_ids", count)
+    monkeypatch.setattr(services.store, "by_ids", count)
     return questions
 
 
-def job(run=A_RUN, phase=Phase.RUNNING, handle=None):
-    return {handle or run.handle: Observation(run.uid, phase, run=run)}
+def job(attempt=AN_ATTEMPT, phase=Phase.RUNNING, handle=None):
+    return {handle or attempt.handle: Observation(attempt.uid, phase, attempt=attempt)}
 
 
 def passes(adoption, observed, number=2):
@@ -47,7 +48,7 @@ def test_it_works(reconciler, experiments, launcher, settings):
         reconciler.reconcile()
 
     one = experiments.get("first")
-    assert one.run == A_RUN
+    assert one.current_attempt == AN_ATTEMPT
     assert one.status is Status.RUNNING
     assert [(step.to_status, step.reason) for step in experiments.history(one)] == [
         ("submitting", "adopted"),
@@ -60,10 +61,10 @@ def test_it_works(reconciler, experiments, launcher, settings):
 
 
 def test_only_what_is_listed_again_is_adopted(adoption, experiments):
-    assert passes(adoption, job()) == [[], [A_RUN]]
+    assert passes(adoption, job()) == [[], [AN_ATTEMPT]]
     assert passes(adoption, job()) == [[], []]
 
-    other = replace(A_RUN, experiment_id="other")
+    other = replace(AN_ATTEMPT, experiment_id="other")
     passes(adoption, job(other), 1)
     passes(adoption, {}, 1)  # it was just being deleted
     passes(adoption, job(other), 1)
@@ -89,11 +90,13 @@ def test_a_run_comes_back_with_its_whole_history(
 @pytest.mark.parametrize(
     "observed",
     [
-        {A_RUN.handle: Observation(A_RUN.uid, Phase.RUNNING)},  # it does not say which run
+        {
+            AN_ATTEMPT.handle: Observation(AN_ATTEMPT.uid, Phase.RUNNING)
+        },  # it does not say which run
         job(handle="another-name-1"),
-        {A_RUN.handle: Observation("f" * 32, Phase.RUNNING, run=A_RUN)},
-        job(replace(A_RUN, uid="not one of ours")),
-        job(replace(A_RUN, learning_rate=float("nan"))),
+        {AN_ATTEMPT.handle: Observation("f" * 32, Phase.RUNNING, attempt=AN_ATTEMPT)},
+        job(replace(AN_ATTEMPT, uid="not one of ours")),
+        job(replace(AN_ATTEMPT, learning_rate=float("nan"))),
     ],
 )
 def test_what_is_no_run_of_ours_is_not_adopted(adoption, client, settings, observed):
@@ -112,7 +115,7 @@ def test_of_another_run_of_that_id_we_warn_once(
     made("first", Phase.FAILED)
     passes(adoption, job(phase=Phase.SUCCEEDED), 9)
 
-    assert experiments.get("first").uid != A_RUN.uid
+    assert experiments.get("first").uid != AN_ATTEMPT.uid
     assert caplog.text.count("is not adopted") == 1
     assert len(asked) == 2
 
@@ -168,7 +171,7 @@ def test_a_later_attempt_of_a_run_that_has_succeeded_is_not_believed(
     caplog,
 ):
     one = made("first", Phase.SUCCEEDED)
-    passes(adoption, job(replace(one.run, attempt=2)), 4)
+    passes(adoption, job(replace(one.current_attempt, number=2)), 4)
 
     assert experiments.get("first").attempt == 1
     assert caplog.text.count("is not adopted") == 1
@@ -176,7 +179,7 @@ def test_a_later_attempt_of_a_run_that_has_succeeded_is_not_believed(
 
 def test_a_later_attempt_waits_for_the_end_of_a_live_one(adoption, experiments, made):
     one = made("first", Phase.RUNNING)
-    later = job(replace(one.run, attempt=3))
+    later = job(replace(one.current_attempt, number=3))
     passes(adoption, later, 3)
     assert experiments.get("first").attempt == 1
 
@@ -216,9 +219,9 @@ def test_what_goes_on_and_is_known_is_not_asked_for(adoption, launcher, made, as
 
 def test_many_jobs_are_asked_for_in_parts(adoption, experiments, asked, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 2)
-    runs = [replace(A_RUN, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
+    attempts = [replace(AN_ATTEMPT, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
     observed = {}
-    for one in runs:
+    for one in attempts:
         observed |= job(one, Phase.SUCCEEDED)
     passes(adoption, observed)
 
@@ -227,7 +230,7 @@ def test_many_jobs_are_asked_for_in_parts(adoption, experiments, asked, monkeypa
 
 
 def test_the_parameters_are_those_of_the_job(adoption, experiments):
-    chosen = replace(A_RUN, learning_rate=0.25, epoch=7, dataset="digits.npz")
+    chosen = replace(AN_ATTEMPT, learning_rate=0.25, epoch=7, dataset="digits.npz")
     passes(adoption, job(chosen))
 
     assert experiments.get("first").parameters == replace(

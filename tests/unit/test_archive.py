@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
+from backend.domain.exceptions import OutputUnwritable
 from backend.launchers.base import Observation, Phase
-from backend.refusals import OutputUnwritable
 from tests.unit.test_experiments import PARAMETERS, submit
 
 
@@ -21,7 +21,7 @@ def written(settings):
     return read
 
 
-def test_it_works(experiments, launcher, written, monkeypatch):
+def test_it_works(services, experiments, launcher, written, monkeypatch):
     at_submission = []
     submit_job = launcher.submit
 
@@ -34,7 +34,7 @@ def test_it_works(experiments, launcher, written, monkeypatch):
     assert at_submission == [("submitting", ["submitting"])]
     assert written() == ("queued", ["submitting", "queued"])
 
-    experiments.recorder.record(one, Observation(one.uid, Phase.FAILED))
+    services.recorder.record(one, Observation(one.uid, Phase.FAILED))
     assert written()[0] == "failed"
 
     experiments.retry("first")
@@ -43,44 +43,46 @@ def test_it_works(experiments, launcher, written, monkeypatch):
     assert written() == ("queued", [*steps, "queued"])
 
 
-def test_what_a_submission_expects_is_what_the_database_holds(experiments, written, monkeypatch):
+def test_what_a_submission_expects_is_what_the_database_holds(
+    services, experiments, written, monkeypatch
+):
     """So run.json need not be written again after it was compared."""
-    writes, write = [], experiments._outputs.write_run
+    writes, write = [], services.outputs.write_run
 
-    def note(experiment_id, run, **options):
-        writes.append(run["status"])
-        write(experiment_id, run, **options)
+    def note(experiment_id, attempt, **options):
+        writes.append(attempt["status"])
+        write(experiment_id, attempt, **options)
 
-    monkeypatch.setattr(experiments._outputs, "write_run", note)
+    monkeypatch.setattr(services.outputs, "write_run", note)
     submit(experiments)
 
     assert writes == ["submitting", "queued"]
     assert written() == ("queued", ["submitting", "queued"])
 
 
-def test_the_last_writer_writes_what_is_so(experiments, store, written, monkeypatch):
+def test_the_last_writer_writes_what_is_so(services, experiments, store, written, monkeypatch):
     """A worker reads that it is queued, and is slow to write it: it has ended meanwhile."""
     _, one = submit(experiments)
-    write = experiments._outputs.write_run
+    write = services.outputs.write_run
     later = [Phase.RUNNING, Phase.SUCCEEDED]
 
     def write_late(*arguments, **options):
         if later:
             now = experiments.get("first")
-            experiments.recorder.apply(now, Observation(now.uid, later.pop(0)))
+            services.recorder.apply(now, Observation(now.uid, later.pop(0)))
         write(*arguments, **options)
 
-    monkeypatch.setattr(experiments._outputs, "write_run", write_late)
-    experiments.archive.keep(one)
+    monkeypatch.setattr(services.outputs, "write_run", write_late)
+    services.archive.update_run_file(one)
 
     assert written() == ("succeeded", ["submitting", "queued", "running", "succeeded"])
 
 
-def test_a_folder_that_is_gone_is_not_made_again(experiments, settings, caplog):
+def test_a_folder_that_is_gone_is_not_made_again(services, experiments, settings, caplog):
     _, one = submit(experiments)
     (settings.output_dir / "first").rename(settings.output_dir / "aside")
     with caplog.at_level(logging.WARNING):
-        experiments.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
+        services.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
 
     assert experiments.get("first").status == "succeeded"
     assert not (settings.output_dir / "first").exists()
@@ -88,15 +90,15 @@ def test_a_folder_that_is_gone_is_not_made_again(experiments, settings, caplog):
 
 
 def test_a_run_whose_folder_cannot_be_written_is_not_forgotten_by_halves(
-    experiments, settings, monkeypatch
+    services, experiments, settings, monkeypatch
 ):
     _, one = submit(experiments)
-    experiments.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
+    services.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
 
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(experiments._outputs, "write_forgotten", full)
+    monkeypatch.setattr(services.outputs, "write_tombstone", full)
     with pytest.raises(OutputUnwritable):
         experiments.delete("first", outputs=False)
 
@@ -113,12 +115,12 @@ def test_a_run_that_somebody_else_has_started_is_not_started_again(experiments, 
     assert launcher.submissions == 1
 
 
-def test_many_attempts_are_all_written_down(experiments, written):
+def test_many_attempts_are_all_written_down(services, experiments, written):
     submit(experiments, parameters=PARAMETERS)
     for _ in range(150):
         now = experiments.get("first")
-        experiments.recorder.apply(now, Observation(now.uid, Phase.FAILED))
+        services.recorder.apply(now, Observation(now.uid, Phase.FAILED))
         experiments.retry("first")
 
     assert len(written()[1]) == 2 + 150 * 3
-    assert experiments.archive.read("first").run.attempt == 151
+    assert services.archive.read("first").attempt.number == 151

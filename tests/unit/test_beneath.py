@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.beneath import entry_of, is_public, list_files, open_file
+from backend.files.untrusted import entry_of, is_public, list_files, open_file
 
 
 @pytest.mark.parametrize("name", ["a", "a.b", "실험 1", "a b", "x..a", "C:"])

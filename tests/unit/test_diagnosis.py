@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.launchers.base import Phase
-from backend.launchers.job_status import Surroundings, observation
+from backend.launchers.kubernetes.status import Surroundings, observation
 
 REAL = json.loads(Path(__file__).with_name("trouble.json").read_text(encoding="utf-8"))
 NOW = datetime(2026, 11, 25, 15, 22, tzinfo=UTC)

@@ -2,18 +2,19 @@ import json
 
 import pytest
 
-from backend.experiments import Outcome
-from backend.launchers.base import Diagnosis, Observation, Phase
-from backend.lifecycle import LIVE, Status, path
-from backend.outputs import FolderTaken
-from backend.records import Parameters
-from backend.refusals import (
+from backend.domain.attempt import Diagnosis
+from backend.domain.exceptions import (
+    FolderTaken,
     OtherParameters,
     OutputUnwritable,
     SubmissionRefused,
     UnknownDataset,
     UnknownExperiment,
 )
+from backend.domain.experiment import Parameters
+from backend.domain.status import LIVE, Status, path
+from backend.experiments.service import Outcome
+from backend.launchers.base import Observation, Phase
 from backend.store.engine import StoreUnavailable
 from backend.store.pages import ALL, Selection
 
@@ -129,7 +130,7 @@ def test_a_database_that_goes_away_after_the_intent_loses_nothing(
         raise StoreUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "move", away)
+        patch.setattr(store, "advance", away)
         outcome, experiment = submit(experiments)
 
     assert outcome is Outcome.ACCEPTED
@@ -139,9 +140,9 @@ def test_a_database_that_goes_away_after_the_intent_loses_nothing(
     assert list(launcher.jobs) == [experiment.job]
 
 
-def test_what_is_seen_becomes_the_truth(experiments, settings):
+def test_what_is_seen_becomes_the_truth(services, experiments, settings):
     _, experiment = submit(experiments)
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     ended = experiments.get("first")
 
     assert ended.status is Status.SUCCEEDED
@@ -151,43 +152,43 @@ def test_what_is_seen_becomes_the_truth(experiments, settings):
     assert run["status"] == "succeeded"
 
 
-def test_what_has_ended_stays_as_it_is(experiments):
+def test_what_has_ended_stays_as_it_is(services, experiments):
     _, experiment = submit(experiments)
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     # A second reconciler decides on what it read before.
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
 
     assert experiments.get("first").status is Status.SUCCEEDED
     assert statuses(experiments, experiment) == ["submitting", "queued", "running", "succeeded"]
 
 
-def test_a_diagnosis_comes_and_goes_without_a_change_of_status(experiments):
+def test_a_diagnosis_comes_and_goes_without_a_change_of_status(services, experiments):
     _, queued = submit(experiments)
     why = Diagnosis("image_not_pulled", "It cannot be pulled.", "Push it.")
-    experiments.recorder.record(queued, Observation(queued.uid, Phase.QUEUED, diagnosis=why))
+    services.recorder.record(queued, Observation(queued.uid, Phase.QUEUED, diagnosis=why))
     waiting = experiments.get("first")
 
     assert (waiting.status, waiting.reason) == (Status.QUEUED, "image_not_pulled")
 
-    experiments.recorder.record(waiting, Observation(waiting.uid, Phase.QUEUED))
+    services.recorder.record(waiting, Observation(waiting.uid, Phase.QUEUED))
 
     assert experiments.get("first").reason is None
     assert statuses(experiments, waiting) == ["submitting", "queued"]
 
 
-def test_a_run_that_waits_for_its_next_pod_still_runs(experiments):
+def test_a_run_that_waits_for_its_next_pod_still_runs(services, experiments):
     _, experiment = submit(experiments)
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.RUNNING))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.RUNNING))
     running = experiments.get("first")
-    experiments.recorder.record(running, Observation(running.uid, Phase.QUEUED))
+    services.recorder.record(running, Observation(running.uid, Phase.QUEUED))
 
     assert experiments.get("first").status is Status.RUNNING
 
 
-def test_another_runs_job_changes_nothing(experiments):
+def test_another_runs_job_changes_nothing(services, experiments):
     _, experiment = submit(experiments)
-    experiments.recorder.record(experiment, Observation("another uid", Phase.FAILED))
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.UNKNOWN))
+    services.recorder.record(experiment, Observation("another uid", Phase.FAILED))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.UNKNOWN))
 
     assert experiments.get("first").status is Status.QUEUED
 
@@ -202,7 +203,7 @@ def test_another_runs_job_changes_nothing(experiments):
     ],
 )
 def test_of_a_lost_run_the_folder_tells_how_it_ended(
-    experiments, settings, done, cancelled, status
+    services, experiments, settings, done, cancelled, status
 ):
     _, experiment = submit(experiments)
     if done:
@@ -210,7 +211,7 @@ def test_of_a_lost_run_the_folder_tells_how_it_ended(
     if cancelled:
         experiment = experiments.cancel("first")
     why = Diagnosis("process_lost", "It is gone.", "Retry.")
-    experiments.recorder.record(experiment, Observation(experiment.uid, Phase.LOST, diagnosis=why))
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.LOST, diagnosis=why))
     ended = experiments.get("first")
 
     assert ended.status is status

@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.health import PATIENCE_SECONDS, Passes, serve_health
+from backend.experiments.health import PATIENCE_SECONDS, Passes, serve_health
 
 
 class Clock:

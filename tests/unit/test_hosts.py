@@ -1,6 +1,6 @@
 import pytest
 
-from backend.hosts import host_name, is_allowed, is_foreign
+from backend.web.host_headers import host_name, is_allowed, is_foreign
 
 OWN = frozenset({"train.example.com", ".lab.example"})
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.identifiers import experiment_id_problem, job_name
+from backend.domain.identifiers import experiment_id_problem, job_name
 
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])")
 IDS = st.text(min_size=1, max_size=200).filter(lambda text: experiment_id_problem(text) is None)

@@ -10,9 +10,10 @@ from urllib.parse import quote, unquote, unquote_plus
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from backend.identifiers import MAX_ID_BYTES, experiment_id_problem, job_name
-from backend.launchers import job_manifest, job_status
-from backend.launchers.base import Run
+from backend.domain.attempt import Attempt
+from backend.domain.identifiers import MAX_ID_BYTES, experiment_id_problem, job_name
+from backend.launchers.kubernetes import manifest as job_manifest
+from backend.launchers.kubernetes import status as job_status
 from backend.settings import Settings
 
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -37,8 +38,8 @@ ALIKE = (
 MANY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 
 
-def run_of(experiment_id, attempt=1):
-    return Run(experiment_id, "0" * 32, "autoencoder", 0.001, 20, None, attempt)
+def attempt_of(experiment_id, attempt=1):
+    return Attempt(experiment_id, "0" * 32, "autoencoder", 0.001, 20, None, attempt)
 
 
 @MANY
@@ -55,13 +56,13 @@ def test_what_is_an_id_names_one_folder_and_no_other_place(text):
 @MANY
 @given(IDS, st.integers(1, 10_000))
 def test_a_jobs_name_is_a_label_and_its_annotations_lead_back(experiment_id, attempt):
-    run = run_of(experiment_id, attempt)
-    job = job_manifest.render(run, Settings.from_environment({}))
+    attempt = attempt_of(experiment_id, attempt)
+    job = job_manifest.render(attempt, Settings.from_environment({}))
 
     assert DNS_LABEL.fullmatch(job["metadata"]["name"])
-    assert job["metadata"]["name"] == run.handle
+    assert job["metadata"]["name"] == attempt.handle
     assert job["metadata"]["annotations"][job_manifest.EXPERIMENT_ID] == experiment_id
-    assert job_status.run_of(job) == run
+    assert job_status.attempt_of(job) == attempt
     for value in job["metadata"]["labels"].values():
         assert DNS_LABEL.fullmatch(value)
 
@@ -98,8 +99,8 @@ def test_folders_never_collide_and_are_listed_by_their_ids(ids):
 def test_nothing_of_an_id_stands_anywhere_else_in_the_job(experiment_id):
     """What differs between two runs' Jobs is their names, values, annotations and folders alone."""
     environ = Settings.from_environment({})
-    spec = job_manifest.render(run_of(experiment_id), environ)["spec"]["template"]["spec"]
-    other = job_manifest.render(run_of("other"), environ)["spec"]["template"]["spec"]
+    spec = job_manifest.render(attempt_of(experiment_id), environ)["spec"]["template"]["spec"]
+    other = job_manifest.render(attempt_of("other"), environ)["spec"]["template"]["spec"]
     for pod in (spec, other):
         (container,) = pod["containers"]
         container.pop("env")

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from backend import reconciler as module
-from backend.experiments import Experiments
-from backend.reconciler import Reconciler
-from backend.records import Parameters
-from backend.refusals import StillLive
+from backend.domain.exceptions import StillLive
+from backend.domain.experiment import Parameters
+from backend.experiments import reconciler as module
+from backend.experiments.reconciler import Reconciler
+from backend.experiments.services import assemble
 from backend.store.engine import StoreUnavailable
 from tests.fakes.stepping import Operation, Stepping, Verdict
 
@@ -16,22 +16,21 @@ PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 
 @pytest.fixture
-def stepping(experiments, launcher):
+def stepping(services, launcher):
     """Give the same experiments to an operation that is to be stopped."""
-    parts = experiments
-    return Experiments(
-        Stepping(parts._store, lambda _name: StoreUnavailable("gone", away=True)),
+    return assemble(
+        Stepping(services.store, lambda _name: StoreUnavailable("gone", away=True)),
         Stepping(launcher, lambda _name: None, ("render",)),
-        parts._outputs,
-        parts._inputs,
-        parts.logs,
-    )
+        services.inputs,
+        services.outputs,
+        log_max_bytes=10_000_000,
+    ).experiments
 
 
 @pytest.fixture
-def reconcile(experiments, launcher, monkeypatch):
+def reconcile(services, launcher, monkeypatch):
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
-    return Reconciler(experiments, launcher, ttl_seconds=60).reconcile
+    return Reconciler(services, ttl_seconds=60).reconcile
 
 
 def stopped_before(call, work):
@@ -93,7 +92,7 @@ def test_a_delete_forgets_no_run_that_was_retried_meanwhile(stepping, experiment
     with pytest.raises(Exception, match="refused"):
         experiments.submit("first", PARAMETERS)
     launcher.refusing = False
-    delete = stopped_before(".forget", lambda: stepping.delete("first", outputs=False))
+    delete = stopped_before(".delete_job", lambda: stepping.delete("first", outputs=False))
     retried = experiments.retry("first")
 
     delete.finish()

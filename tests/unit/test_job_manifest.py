@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.identifiers import experiment_id_problem
-from backend.launchers.base import Run
-from backend.launchers.job_manifest import render
+from backend.domain.attempt import Attempt
+from backend.domain.identifiers import experiment_id_problem
+from backend.launchers.kubernetes.manifest import render
 from backend.settings import Settings
 
 OLDEST = "1.29"
 NEWEST = kubernetes_validate.latest_version()
-RUN = Run("first", "uid1", "autoencoder", 0.001, 20, None, 1)
+RUN = Attempt("first", "uid1", "autoencoder", 0.001, 20, None, 1)
 SETTINGS = Settings.from_environment(
     {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
 )

@@ -1,12 +1,12 @@
 import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pytest
 
-from backend.launchers.base import Phase, Run
-from backend.launchers.job_manifest import render
-from backend.launchers.job_status import Surroundings, observation, of_pods_left
+from backend.domain.attempt import Attempt
+from backend.launchers.base import Phase
+from backend.launchers.kubernetes.manifest import render
+from backend.launchers.kubernetes.status import Surroundings, observation, of_pods_left
 from backend.settings import Settings
 
 STARTED = "2026-01-01T00:00:05Z"
@@ -124,13 +124,13 @@ def test_a_job_that_is_being_deleted_changes_nothing():
 
 
 def test_a_job_that_is_being_deleted_is_nobodys_run_any_more():
-    run = Run("a", "u", "autoencoder", 0.1, 1, None, 1)
-    rendered = render(run, Settings.from_environment({}))
-    assert see(rendered).run == run
+    attempt = Attempt("a", "u", "autoencoder", 0.1, 1, None, 1)
+    rendered = render(attempt, Settings.from_environment({}))
+    assert see(rendered).attempt == attempt
 
     rendered["metadata"]["deletionTimestamp"] = ENDED
     rendered["status"] = {"conditions": [condition("Complete")]}
-    assert see(rendered).run is None
+    assert see(rendered).attempt is None
 
 
 def test_a_dead_node_is_told_from_a_slow_pod():
@@ -220,12 +220,12 @@ def test_the_trainers_last_words_reach_the_user_on_one_line():
     assert "error: NaN in digits.npz" in seen.diagnosis.message
 
 
-RUN = Run("첫 번째", "uid-1", "autoencoder", 0.001, 20, "digits.npz", 2)
+RUN = Attempt("첫 번째", "uid-1", "autoencoder", 0.001, 20, "digits.npz", 2)
 SETTINGS = Settings.from_environment({"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "i:1"})
 
 
 def test_a_job_tells_the_run_that_it_was_made_for():
-    assert see(render(RUN, SETTINGS)).run == RUN
+    assert see(render(RUN, SETTINGS)).attempt == RUN
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_job_tells_the_run_that_it_was_made_for():
 )
 def test_a_job_that_somebody_has_edited_tells_no_run(change):
     edited = render(RUN, SETTINGS)
-    text = "no JSON" if change is None else json.dumps(asdict(RUN) | change)
+    text = "no JSON" if change is None else json.dumps(RUN.to_fields() | change)
     edited["metadata"]["annotations"]["hello-flask/run"] = text
 
-    assert see(edited).run is None
+    assert see(edited).attempt is None

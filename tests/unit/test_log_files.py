@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from backend import log_files
-from backend.log_files import LogFiles
-from backend.outputs import Outputs
+from backend.files import log_files
+from backend.files.log_files import LogFiles
+from backend.files.outputs import Outputs
 
 MAX_BYTES = 1000
 

@@ -1,7 +1,7 @@
 import pytest
 
-from backend import log_lines
-from backend.log_lines import MAX_LINE_BYTES, bounded, last, numbered, split, stands_for
+from backend.files import log_lines
+from backend.files.log_lines import MAX_LINE_BYTES, bounded, last, numbered, split, stands_for
 
 
 def lines(text, number=100):

@@ -30,22 +30,23 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import make_url
 
-from backend import reconciler as reconciler_module
-from backend.experiments import Experiments
-from backend.inputs import Inputs
-from backend.launchers.base import Diagnosis, LauncherUnavailable
-from backend.lifecycle import LIVE, Status, path
-from backend.logs import Logs
-from backend.outputs import FolderTaken, Outputs
-from backend.reconciler import Reconciler
-from backend.records import Parameters
-from backend.refusals import (
+from backend.domain.attempt import Diagnosis
+from backend.domain.exceptions import (
+    FolderTaken,
     OtherParameters,
     OutputUnwritable,
     SubmissionRefused,
     UnknownExperiment,
     WrongStatus,
 )
+from backend.domain.experiment import Parameters
+from backend.domain.status import LIVE, Status, path
+from backend.experiments import reconciler as reconciler_module
+from backend.experiments.reconciler import Reconciler
+from backend.experiments.services import assemble
+from backend.files.inputs import Inputs
+from backend.files.outputs import Outputs
+from backend.launchers.base import LauncherUnavailable
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 from tests.fakes.stepping import Operation, Stepping, Verdict
@@ -56,7 +57,7 @@ EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 IDS = ("a", "a", "a", "b")  # most of what goes wrong needs one run alone
 PARAMETERS = (Parameters("autoencoder", 0.001, 20, None), Parameters("autoencoder", 0.1, 20, None))
 AT_ONCE = 4  # operations
-LOOKING = ("is_free", "is_finished", "folder", "read_run", "is_forgotten", "has_begun", "has_log")
+LOOKING = ("is_free", "is_finished", "folder", "read_run", "has_tombstone", "has_begun", "has_log")
 AWAY = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
 OUTAGES = (StoreUnavailable, LauncherUnavailable)
 ANSWERS = (
@@ -91,7 +92,7 @@ class Model(RuleBasedStateMachine):
         self.cancels, self.deletes = set(), set()  # ids of which somebody has asked for it
         self.acknowledged = {}  # uid -> experiment_id of what a client was told of
         self.reconcilers = [None, None]
-        self.experiments = self._process()
+        self.experiments = self._process().experiments
 
     def _process(self):
         """Make what a process has: its own view of the same world."""
@@ -100,8 +101,8 @@ class Model(RuleBasedStateMachine):
         outputs = Stepping(
             self.outputs, lambda _name: OSError(errno.ENOSPC, "No space left on device"), LOOKING
         )
-        logs = Logs(launcher, self.outputs, max_bytes=1000)
-        return Experiments(store, launcher, outputs, Inputs(self.folder / "input"), logs)
+        inputs = Inputs(self.folder / "input")
+        return assemble(store, launcher, inputs, outputs, log_max_bytes=1000)
 
     def _begin(self, work, experiment_id=None):
         operation = Operation(work)
@@ -149,8 +150,7 @@ class Model(RuleBasedStateMachine):
         if any(getattr(one, "reconciler", None) == number for one in self.operations):
             return
         if self.reconcilers[number] is None:
-            experiments = self._process()
-            self.reconcilers[number] = Reconciler(experiments, experiments._launcher, 60)
+            self.reconcilers[number] = Reconciler(self._process(), 60)
         self._begin(self.reconcilers[number].reconcile)
         for operation in self.operations[-1:]:
             operation.reconciler = number
@@ -189,8 +189,8 @@ class Model(RuleBasedStateMachine):
         what=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
     )
     def happens(self, data, what):
-        run = data.draw(st.sampled_from(self.world.live()), label="run")
-        getattr(self.world, what)(run.handle)
+        attempt = data.draw(st.sampled_from(self.world.live()), label="run")
+        getattr(self.world, what)(attempt.handle)
 
     @precondition(lambda self: len(self.world.jobs) > len(self.world.live()))
     @rule(data=st.data())
@@ -264,26 +264,22 @@ class Model(RuleBasedStateMachine):
     def _settle(self):
         self.world.refusing = False
         self.reconcilers = [None, None]
-        reconciler = Reconciler(*self._parts(), ttl_seconds=60)
+        reconciler = Reconciler(self._process(), ttl_seconds=60)
         for _ in range(4):
             reconciler.reconcile()
             self._no_run_goes_on_that_nobody_wants()
-            for run in self.world.live():
-                self.world.succeed(run.handle)
-
-    def _parts(self):
-        experiments = self._process()
-        return experiments, experiments._launcher
+            for attempt in self.world.live():
+                self.world.succeed(attempt.handle)
 
     def _no_run_goes_on_that_nobody_wants(self):
         rows = {row["uid"]: row for row in self._rows()}
         live = defaultdict(list)
-        for run in self.world.live():
-            live[run.experiment_id].append(run)
-        for experiment_id, runs in live.items():
-            assert len(runs) == 1, f"{experiment_id} has {runs}"
-            row = rows.get(runs[0].uid)
-            assert row is None or row["attempt"] == runs[0].attempt
+        for attempt in self.world.live():
+            live[attempt.experiment_id].append(attempt)
+        for experiment_id, attempts in live.items():
+            assert len(attempts) == 1, f"{experiment_id} has {attempts}"
+            row = rows.get(attempts[0].uid)
+            assert row is None or row["attempt"] == attempts[0].number
             assert row is None or row["status"] in (*LIVE, "succeeded")
 
     def _check_settled(self):

@@ -9,8 +9,8 @@ from itertools import product
 
 import pytest
 
-from backend.launchers import job_manifest
-from backend.launchers.base import Run
+from backend.domain.attempt import Attempt
+from backend.launchers.kubernetes import manifest as job_manifest
 from backend.settings import Settings
 from tests.unit.pod_rules import pod_of
 from tests.unit.test_yaml import YAML, Document, documents, files, kustomize, one
@@ -36,9 +36,9 @@ def peers() -> dict[str, Peer]:
         if pod := pod_of(document):
             namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
             pods[f"{namespace}/{name}"] = Peer(namespace, pod["metadata"]["labels"])
-    run = Run("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
+    attempt = Attempt("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
     for namespace in ("default", "hello-flask"):
-        job = job_manifest.render(run, Settings.from_environment({"JOB_NAMESPACE": namespace}))
+        job = job_manifest.render(attempt, Settings.from_environment({"JOB_NAMESPACE": namespace}))
         labels = job["spec"]["template"]["metadata"]["labels"]
         pods[f"{namespace}/training"] = Peer(namespace, labels)
     backend = pods["default/hello-flask"].labels

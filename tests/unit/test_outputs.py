@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from backend.outputs import FolderTaken, Outputs
+from backend.domain.exceptions import FolderTaken
+from backend.files.outputs import Outputs
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from backend import patience
-from backend.patience import PatientSocket
+from backend.web import slow_clients as patience
+from backend.web.slow_clients import PatientSocket
 
 
 @pytest.fixture

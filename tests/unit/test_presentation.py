@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend import presentation
-from backend.identifiers import experiment_id_problem
-from backend.lifecycle import Status
-from backend.records import Experiment
-from backend.results import Curve
+from backend.domain.experiment import Experiment
+from backend.domain.identifiers import experiment_id_problem
+from backend.domain.status import Status
+from backend.files.curves import Curve
+from backend.web import presentation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = Experiment(

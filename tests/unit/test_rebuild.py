@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from backend.domain.status import Status
+from backend.experiments.rebuild import differences, rebuild
 from backend.launchers.base import LauncherUnavailable, Observation, Phase
-from backend.lifecycle import Status
-from backend.rebuild import differences, rebuild
 from backend.store.engine import StoreUnavailable
 from tests.unit.test_experiments import PARAMETERS
 
@@ -112,7 +112,7 @@ def test_a_run_whose_job_was_made_just_before_the_loss_is_queued(
     launcher.down = True
     _, experiment = experiments.submit("first", PARAMETERS)
     launcher.down = False
-    launcher.submit(launcher.render(experiment.run))
+    launcher.submit(launcher.render(experiment.current_attempt))
     lose()
     rebuild(archive, launcher)
 
@@ -136,8 +136,10 @@ def test_what_was_forgotten_does_not_come_back(
     experiments.delete("first", outputs=False)
     summary = rebuild(archive, launcher)
 
-    assert (summary.restored, summary.forgotten) == (0, 1)
-    launcher.jobs[one.job] = Observation(one.uid, Phase.RUNNING, run=one.run)  # a stray one
+    assert (summary.restored, summary.deleted) == (0, 1)
+    launcher.jobs[one.job] = Observation(
+        one.uid, Phase.RUNNING, attempt=one.current_attempt
+    )  # a stray one
     for _ in range(3):
         reconciler.reconcile()
     assert client.get("/experiments").json == []
@@ -151,10 +153,10 @@ def test_a_run_that_is_forgotten_while_it_is_restored_stays_forgotten(
     made("second", Phase.FAILED)
     restore = store.restore
 
-    def restore_late(runs, is_wanted):
+    def restore_late(attempts, is_wanted):
         experiments.delete("first", outputs=False)
         experiments.delete("second", outputs=True)
-        return restore(runs, is_wanted)
+        return restore(attempts, is_wanted)
 
     monkeypatch.setattr(store, "restore", restore_late)
     rebuild(archive, launcher)
@@ -170,7 +172,7 @@ def test_a_run_that_was_to_be_forgotten_and_is_retried_is_remembered(
 
     made("first", Phase.FAILED)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "forget", away)
+        patch.setattr(store, "delete", away)
         with pytest.raises(StoreUnavailable):
             experiments.delete("first", outputs=False)
     assert list(differences(archive, launcher)) == [
@@ -191,9 +193,9 @@ def test_a_submission_at_the_same_moment_wins(
     lose()
     restore = store.restore
 
-    def restore_late(runs, is_wanted):
-        store.insert({**runs[0][0], "uid": "0" * 32, "epoch": 99, "status": "submitting"})
-        return restore(runs, is_wanted)
+    def restore_late(attempts, is_wanted):
+        store.insert({**attempts[0][0], "uid": "0" * 32, "epoch": 99, "status": "submitting"})
+        return restore(attempts, is_wanted)
 
     monkeypatch.setattr(store, "restore", restore_late)
     rebuild(archive, launcher)
@@ -204,7 +206,7 @@ def test_a_submission_at_the_same_moment_wins(
 
 
 def test_the_list_keeps_its_order(archive, launcher, client, made, lose, settings, monkeypatch):
-    monkeypatch.setattr("backend.rebuild.BATCH", 2)
+    monkeypatch.setattr("backend.experiments.rebuild.BATCH", 2)
     for name in ("m", "z", "a", "q", "b"):
         made(name, Phase.FAILED)
     lose()

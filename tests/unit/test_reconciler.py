@@ -4,21 +4,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend import reconciler as module
-from backend.launchers.base import Diagnosis, LauncherUnavailable, Observation, Phase
-from backend.lifecycle import Status
-from backend.reconciler import Reconciler
-from backend.records import Parameters
+from backend.domain.attempt import Diagnosis
+from backend.domain.experiment import Parameters
+from backend.domain.status import Status
+from backend.experiments import reconciler as module
+from backend.experiments.reconciler import Reconciler
+from backend.launchers.base import LauncherUnavailable, Observation, Phase
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 TTL_SECONDS = 60
 
 
 @pytest.fixture
-def reconciler(experiments, launcher, monkeypatch):
+def reconciler(services, launcher, monkeypatch):
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
     monkeypatch.setattr(module, "LONGEST_REST", 0)
-    return Reconciler(experiments, launcher, TTL_SECONDS)
+    return Reconciler(services, TTL_SECONDS)
 
 
 def test_it_works(reconciler, experiments, launcher):
@@ -30,12 +31,12 @@ def test_it_works(reconciler, experiments, launcher):
 
 
 def test_what_a_killed_reconciler_could_not_archive_the_next_one_does(
-    reconciler, experiments, launcher, settings, monkeypatch
+    services, reconciler, experiments, launcher, settings, monkeypatch
 ):
     _, experiment = experiments.submit("first", PARAMETERS)
     with monkeypatch.context() as killed:
-        killed.setattr(experiments.archive, "keep", lambda _experiment: None)
-        experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+        killed.setattr(services.archive, "update_run_file", lambda _experiment: None)
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     run_file = settings.output_dir / "first" / "run.json"
     assert json.loads(run_file.read_text())["status"] != "succeeded"
 
@@ -58,11 +59,11 @@ def test_what_could_not_be_submitted_is_submitted_once(reconciler, experiments, 
     assert launcher.submissions == 1
 
 
-def test_a_web_worker_gets_time_to_submit_by_itself(experiments, launcher):
+def test_a_web_worker_gets_time_to_submit_by_itself(services, experiments, launcher):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
-    Reconciler(experiments, launcher, TTL_SECONDS).reconcile()
+    Reconciler(services, TTL_SECONDS).reconcile()
 
     assert launcher.submissions == 0
 
@@ -147,7 +148,7 @@ def test_a_job_that_was_made_while_its_run_was_cancelled_is_ended(
     launcher.down = False
     reconciler.reconcile()
     # By a web worker that was about to, and died right after.
-    launcher.submit(launcher.render(experiment.run))
+    launcher.submit(launcher.render(experiment.current_attempt))
     reconciler.reconcile()
 
     assert not launcher.jobs
@@ -303,7 +304,7 @@ def test_a_run_that_a_web_worker_is_starting_is_left_to_it(
     launcher.down = True
     _, first = experiments.submit("first", PARAMETERS)
     launcher.down = False
-    launcher.submit(launcher.render(first.run))
+    launcher.submit(launcher.render(first.current_attempt))
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(hours=1))
 
     reconciler.reconcile([first.job])
@@ -357,20 +358,20 @@ def ended(reconciler, experiments, launcher):
     _, experiment = experiments.submit("first", PARAMETERS)
     at = datetime.now(UTC) - timedelta(seconds=TTL_SECONDS + 1)
     launcher.jobs[experiment.job] = Observation(
-        experiment.uid, Phase.SUCCEEDED, at, at, run=experiment.run
+        experiment.uid, Phase.SUCCEEDED, at, at, attempt=experiment.current_attempt
     )
     return experiment
 
 
 def test_what_is_left_of_a_run_is_removed_once_its_end_and_log_are_kept(
-    reconciler, experiments, launcher, ended
+    services, reconciler, experiments, launcher, ended
 ):
     reconciler.reconcile()
 
     assert not launcher.jobs
     ended = experiments.get("first")
     assert ended.status is Status.SUCCEEDED
-    assert b"epoch 2/20" in b"".join(experiments.logs.read(ended, 1))
+    assert b"epoch 2/20" in b"".join(services.logs.read(ended, 1))
 
 
 def test_nothing_is_removed_before_its_time(reconciler, launcher, ended):
@@ -393,7 +394,7 @@ def test_a_run_whose_log_cannot_be_kept_stays(reconciler, launcher, ended, setti
 
 
 def test_a_run_that_nobody_knows_stays(reconciler, experiments, launcher, ended, store):
-    store.forget(ended.id, attempt=1, status="queued")
+    store.delete(ended.id, attempt=1, status="queued")
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [ended.job]
@@ -415,21 +416,21 @@ def test_what_is_left_of_an_earlier_attempt_is_removed_while_the_next_one_runs(
 
 
 def test_a_log_that_could_not_be_kept_at_the_end_is_kept_later(
-    reconciler, experiments, launcher, monkeypatch
+    services, reconciler, experiments, launcher, monkeypatch
 ):
     _, experiment = experiments.submit("first", PARAMETERS)
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
-    experiments.logs.keep(experiment)  # as a cancel does
+    services.logs.save(experiment)  # as a cancel does
     printed["1-pod"].append(b"b")
     with monkeypatch.context() as patch:
         patch.setattr(source, "read", _away)
-        experiments.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     reconciler.reconcile()
 
     ended = experiments.get("first")
     assert ended.status is Status.SUCCEEDED
-    assert list(experiments.logs.read(ended, 1)) == [b"a", b"b"]
+    assert list(services.logs.read(ended, 1)) == [b"a", b"b"]
 
 
 def _away(_part):

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from backend import results as module
-from backend.outputs import Outputs
-from backend.results import Results, extremes
+from backend.files import curves as module
+from backend.files.curves import Curves, extremes
+from backend.files.outputs import Outputs
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def results(tmp_path):
-    return Results(Outputs(tmp_path))
+    return Curves(Outputs(tmp_path))
 
 
 def write(file, *rows):

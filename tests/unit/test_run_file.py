@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backend import run_file
-from backend.launchers.base import Run
-from backend.lifecycle import Status
-from backend.records import Experiment, Transition, new_values, run_of
-from backend.run_file import Unusable, parse, render
+from backend.domain.attempt import Attempt
+from backend.domain.experiment import Experiment, Transition, new_values
+from backend.domain.status import Status
+from backend.experiments import run_file
+from backend.experiments.run_file import Unusable, parse, render
 from tests.unit.test_experiments import PARAMETERS
 
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
@@ -37,12 +37,12 @@ def test_it_works():
 
     assert {"id": 7, **file.values} == asdict(experiment)
     assert file.history == tuple(HISTORY)
-    assert (file.run, file.parameters) == (experiment.run, PARAMETERS)
+    assert (file.attempt, file.parameters) == (experiment.current_attempt, PARAMETERS)
 
 
 def test_a_run_of_which_only_its_job_is_known():
     values = new_values("first", PARAMETERS)
-    file = parse(run_file.adopted(run_of(values), NOW), "first")
+    file = parse(run_file.adopted(Attempt.from_columns(values), NOW), "first")
 
     assert file.values["status"] is Status.QUEUED
     assert file.values["created_at"] == NOW
@@ -138,4 +138,4 @@ def test_a_folder_of_another_name_is_another_runs():
 def test_the_name_of_the_job_is_made_anew():
     file = parse(content(job="kube-system-pod"), "실험 1")
 
-    assert file.values["job"] == Run(**{**asdict(file.run)}).handle
+    assert file.values["job"] == file.attempt.handle

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [
-    "backend/static/vendor/swagger-ui",
-    "backend/static/vendor/uplot",
+    "backend/web/static/vendor/swagger-ui",
+    "backend/web/static/vendor/uplot",
     "tests/browser/vendor/axe-core",
 ]
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from backend import settings
-from backend.launchers import job_manifest
-from backend.launchers.base import Run
+from backend.domain.attempt import Attempt
+from backend.launchers.kubernetes import manifest as job_manifest
 from tests.unit.pod_rules import containers_of, exceptions, pod_of, restricted, violations
 
 ROOT = Path(__file__).parents[2]
@@ -312,9 +312,9 @@ def test_a_rule_that_is_broken_is_found(line: str, rule: str) -> None:
 
 def test_a_job_of_ours_keeps_the_rules_but_for_two() -> None:
     """The exceptions are explained in job_manifest.py."""
-    run = Run("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
+    attempt = Attempt("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
     given = {"AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
-    job = job_manifest.render(run, settings.Settings.from_environment(given))
+    job = job_manifest.render(attempt, settings.Settings.from_environment(given))
     pod = pod_of(job)
     assert pod
     assert [c["name"] for c in containers_of(pod)] == [job_manifest.CONTAINER]

@@ -1,0 +1,169 @@
+"""What run.json says of a run: the record and the whole history of its experiment. Pure.
+
+Version 0.1.0 wrote the record alone, and only at submission and at the end.
+"""
+
+import math
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from backend.domain.attempt import FIELDS, Attempt
+from backend.domain.experiment import Experiment, Parameters, Transition
+from backend.domain.status import LIVE, Status
+from backend.domain.timestamps import from_text, to_text
+
+MAX_INTEGER = 2**31 - 1  # of a column of the database
+MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
+MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
+_MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+_UID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ACTOR = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_REASON = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
+_TIMES = ("created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at")
+
+
+class Unusable(Exception):
+    """A run.json from which no experiment can be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run as its run.json has it.
+
+    Attributes:
+        values: the columns of its experiment.
+        history: its transitions, oldest first.
+    """
+
+    values: dict[str, Any]
+    history: tuple[Transition, ...]
+
+    @property
+    def attempt(self) -> Attempt:
+        """Give what a launcher needs to know of the current attempt."""
+        return Attempt.from_columns(self.values)
+
+    @property
+    def parameters(self) -> Parameters:
+        """Give what a person chose."""
+        return Parameters(**{name.name: self.values[name.name] for name in fields(Parameters)})
+
+    def begun(self, now: datetime) -> "RunFile":
+        """Give it as of a run whose Job is known to have been made."""
+        if self.values["status"] is not Status.SUBMITTING:
+            return self
+        attempt = self.values["attempt"]
+        step = Transition(attempt, Status.SUBMITTING, Status.QUEUED, "rebuilt", now)
+        values = self.values | {"status": Status.QUEUED, "updated_at": now}
+        return replace(self, values=values, history=(*self.history, step))
+
+
+def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
+    """Give what run.json says of an experiment: all but the database's own key."""
+    record = {name: _plain(value) for name, value in vars(experiment).items() if name != "id"}
+    steps = [{name: _plain(value) for name, value in vars(step).items()} for step in history]
+    return record | {"history": steps}
+
+
+def adopted(attempt: Attempt, since: datetime) -> dict[str, Any]:
+    """Give the run.json of a run of which its Job alone is known, made at `since` or before."""
+    values = attempt.to_fields() | {"status": Status.QUEUED, "job": attempt.handle}
+    values |= {"created_at": to_text(since), "updated_at": to_text(since)}
+    steps = [(None, Status.SUBMITTING), (Status.SUBMITTING, Status.QUEUED)]
+    history = [Transition(attempt.number, old, new, "adopted", since) for old, new in steps]
+    return values | {"history": [asdict(one) | {"at": to_text(since)} for one in history]}
+
+
+def parse(content: dict[str, Any], folder: str) -> RunFile:
+    """Read what `render` gave, from the folder of that name.
+
+    A trainer can write to its run's folder, so nothing is taken on trust.
+
+    Raises:
+        Unusable: it says nothing that could be an experiment of that folder.
+    """
+    attempt = Attempt.from_fields({name: content.get(name) for name in FIELDS})
+    if attempt is None:
+        raise Unusable("its run.json does not say which run it is of")
+    if attempt.experiment_id != folder:
+        raise Unusable(f"its run.json is of {attempt.experiment_id!r}")
+    try:
+        _check(attempt)
+        values = attempt.to_fields() | {"job": attempt.handle, "status": Status(content["status"])}
+        values |= {name: _time(content.get(name)) for name in _TIMES}
+        values |= {"reason": _reason(content.get("reason"))}
+        values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
+        values |= {name: _text(content.get(name)) for name in ("message", "remedy")}
+        if not (values["created_at"] and values["updated_at"]):
+            raise ValueError("it has no created_at or no updated_at")
+        if values["status"] not in LIVE and not values["finished_at"]:
+            values["finished_at"] = values["updated_at"]
+        history = content.get("history")
+        steps = _without_history(values) if history is None else map(_step, list(history))
+        return RunFile(values, tuple(steps))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise Unusable(f"its run.json cannot be used: {error}") from error
+
+
+def _check(attempt: Attempt) -> None:
+    if not _UID.fullmatch(attempt.uid):
+        raise ValueError("its uid is not 32 hexadecimal digits")
+    if not _MODEL.fullmatch(attempt.model):
+        raise ValueError("its model is no name")
+    if not (math.isfinite(attempt.learning_rate) and attempt.learning_rate > 0):
+        raise ValueError("its learning_rate is not above 0")
+    if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_INTEGER):
+        raise ValueError("its epoch or attempt is out of range")
+    dataset = attempt.dataset or "every data set"
+    if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:
+        raise ValueError("its dataset is no file name")
+
+
+def _without_history(values: dict[str, Any]) -> list[Transition]:
+    """Make out the history of a record of version 0.1.0."""
+    attempt, status = values["attempt"], values["status"]
+    steps = [Transition(attempt, None, Status.SUBMITTING, None, values["created_at"])]
+    if values["started_at"]:
+        old, at = Status.SUBMITTING, values["started_at"]
+        steps.append(Transition(attempt, old, Status.RUNNING, None, at))
+    if steps[-1].to_status != status:
+        at = values["finished_at"] or values["updated_at"]
+        steps.append(Transition(attempt, steps[-1].to_status, status, values["reason"], at))
+    return steps
+
+
+def _step(fields: Any) -> Transition:
+    attempt, old, at = fields["attempt"], fields["from_status"], _time(fields["at"])
+    if type(attempt) is not int or not 1 <= attempt <= MAX_INTEGER or at is None:
+        raise ValueError("a step of its history has no attempt or no time")
+    old, new = None if old is None else Status(old), Status(fields["to_status"])
+    actor = _actor(fields.get("actor"))
+    return Transition(attempt, old, new, _reason(fields["reason"]), at, actor)
+
+
+def _time(text: Any) -> datetime | None:
+    return None if text is None else from_text(text)
+
+
+def _reason(text: Any) -> str | None:
+    if text is not None and not _REASON.fullmatch(text):
+        raise ValueError("a reason is no code")
+    return str(text) if text is not None else None
+
+
+def _actor(name: Any) -> str | None:
+    if name is not None and not _ACTOR.fullmatch(name):
+        raise ValueError("who made a change is no name")
+    return str(name) if name is not None else None
+
+
+def _text(text: Any) -> str | None:
+    if text is not None and len(text.encode()) > MAX_TEXT_BYTES:
+        raise ValueError("its message or remedy is too long")
+    return str(text) if text is not None else None
+
+
+def _plain(value: Any) -> Any:
+    return to_text(value) if isinstance(value, datetime) else value

@@ -1,0 +1,85 @@
+"""Build everything that a role works with, once, from the settings."""
+
+from dataclasses import dataclass
+
+from backend.experiments.archive import Archive
+from backend.experiments.events import TransitionFeed
+from backend.experiments.logs import Logs
+from backend.experiments.recorder import Recorder
+from backend.experiments.service import Experiments
+from backend.files.curves import Curves
+from backend.files.inputs import Inputs
+from backend.files.outputs import Outputs
+from backend.launchers import make_launcher
+from backend.launchers.base import Launcher
+from backend.settings import Settings
+from backend.store.queries import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that roles, routes and tests use; each is made once and shared."""
+
+    store: Store
+    launcher: Launcher
+    inputs: Inputs
+    outputs: Outputs
+    curves: Curves
+    logs: Logs
+    events: TransitionFeed
+    archive: Archive
+    recorder: Recorder
+    experiments: Experiments
+
+    def close(self) -> None:
+        """Close the connections to the database and to the launcher; attempts go on running."""
+        self.store.close()
+        self.launcher.close()
+
+
+def build(settings: Settings, launcher: Launcher | None = None) -> Services:
+    """Return the services that `settings` describe.
+
+    Nothing connects before its first use.
+
+    Args:
+        settings: the environment.
+        launcher: used instead of the one that `settings` name.
+    """
+    return assemble(
+        Store(settings.database_url),
+        launcher or make_launcher(settings),
+        Inputs(settings.input_dir),
+        Outputs(settings.output_dir),
+        log_max_bytes=settings.log_max_bytes,
+    )
+
+
+def assemble(
+    store: Store, launcher: Launcher, inputs: Inputs, outputs: Outputs, *, log_max_bytes: int
+) -> Services:
+    """Return the services that work with these parts.
+
+    Args:
+        store: the database.
+        launcher: where Jobs run.
+        inputs: the input folder.
+        outputs: the output folder.
+        log_max_bytes: how much of an attempt's log is kept.
+    """
+    logs = Logs(launcher, outputs, max_bytes=log_max_bytes)
+    archive = Archive(store, outputs)
+    recorder = Recorder(store, outputs, logs, archive)
+    events = TransitionFeed(store)
+    return Services(
+        store=store,
+        launcher=launcher,
+        inputs=inputs,
+        outputs=outputs,
+        curves=Curves(outputs),
+        logs=logs,
+        events=events,
+        archive=archive,
+        recorder=recorder,
+        experiments=Experiments(store, launcher, inputs, outputs, logs, archive, recorder, events),
+    )

@@ -1,0 +1,1 @@
+"""The shared folders: data sets, outputs, logs and curves."""

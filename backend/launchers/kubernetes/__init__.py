@@ -1,0 +1,1 @@
+"""Run attempts as Kubernetes Jobs."""

@@ -1,0 +1,143 @@
+"""A run as a Kubernetes Job. Pure: a Run in, a plain dict out.
+
+Rules from Kubernetes' documentation: Jobs, Pod Security Standards (restricted), Volumes (subPath),
+Define Dependent Environment Variables ($$).
+"""
+
+import json
+from typing import Any
+
+from backend.domain.attempt import Attempt
+from backend.launchers.base import Job
+from backend.launchers.exit_codes import EXIT_UNUSABLE_INPUT
+from backend.settings import Settings
+
+MANAGED_BY = "hello-flask"
+SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/component=training"
+EXPERIMENT_ID = "hello-flask/experiment-id"
+UID = "hello-flask/uid"
+RUN = "hello-flask/run"  # the whole Run as JSON: a Job alone can make its experiment known again
+CONTAINER = "train"
+USER = 10001  # owns the shared folders; the backend's image runs as the same user
+STOP_SECONDS = 30  # for the trainer's last checkpoint after SIGTERM
+
+
+def render(attempt: Attempt, settings: Settings) -> Job:
+    """Make the whole Job of a run.
+
+    The trainer sees the input folder read-only and, of the output folder, only its own. Nothing
+    that a user sent is part of anything but environment values, annotations and that folder's
+    name.
+    """
+    labels = {
+        "app.kubernetes.io/name": attempt.model,
+        "app.kubernetes.io/component": "training",
+        "app.kubernetes.io/managed-by": MANAGED_BY,
+    }
+    annotations = {EXPERIMENT_ID: attempt.experiment_id, UID: attempt.uid}
+    spec: dict[str, Any] = {
+        "completions": 1,
+        "parallelism": 1,
+        "backoffLimit": settings.job_backoff_limit,
+        # No ttlSecondsAfterFinished: it could take the Job before its log is kept.
+        # Kubernetes before 1.26 does not know it and counts every failure against backoffLimit.
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "In",
+                        "values": [EXIT_UNUSABLE_INPUT],
+                    },
+                },
+                {
+                    "action": "Ignore",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                },
+            ]
+        },
+        "template": {
+            "metadata": {"labels": labels, "annotations": annotations},
+            "spec": _pod_spec(attempt, settings),
+        },
+    }
+    if settings.job_deadline_seconds:
+        spec["activeDeadlineSeconds"] = settings.job_deadline_seconds
+    # Kueue admits the Job by itself: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
+    queue = {"kueue.x-k8s.io/queue-name": settings.job_queue} if settings.job_queue else {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": attempt.handle,
+            "namespace": settings.job_namespace,
+            "labels": labels | queue,
+            "annotations": annotations | {RUN: json.dumps(attempt.to_fields(), ensure_ascii=False)},
+        },
+        "spec": spec,
+    }
+
+
+def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
+    # A mountPath must not hold ':', which stands between source and target for some runtimes.
+    folder = "run" if ":" in attempt.experiment_id else attempt.experiment_id
+    output_dir = f"/output/{folder}"
+    environment = attempt.environment(input_dir="/input", output_dir=output_dir)
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": STOP_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": settings.model_image,
+                "env": [
+                    {"name": name, "value": _literal(value)} for name, value in environment.items()
+                ],
+                "resources": _resources(settings),
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                },
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": [
+                    {"name": "input", "mountPath": "/input", "readOnly": True},
+                    {"name": "output", "mountPath": output_dir, "subPath": attempt.experiment_id},
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (a volume of its own)
+                ],
+            }
+        ],
+        "volumes": [
+            {
+                "name": "input",
+                "persistentVolumeClaim": {"claimName": settings.input_pvc, "readOnly": True},
+            },
+            {"name": "output", "persistentVolumeClaim": {"claimName": settings.output_pvc}},
+            # No sizeLimit: how much a model needs there, only its author knows.
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }
+
+
+def _literal(value: str) -> str:
+    """Keep the kubelet from expanding `$(NAME)` in an environment value."""
+    return value.replace("$", "$$")
+
+
+def _resources(settings: Settings) -> dict[str, dict[str, str]]:
+    # No cpu limit: a trainer alone on a node may use all of it.
+    requests = {"cpu": settings.job_cpu, "memory": settings.job_memory}
+    limits = {"memory": settings.job_memory}
+    gpu = {"nvidia.com/gpu": str(settings.job_gpu)} if settings.job_gpu else {}
+    return {"requests": requests | gpu, "limits": limits | gpu}

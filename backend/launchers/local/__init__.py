@@ -1,0 +1,1 @@
+"""Run attempts as processes of this machine."""

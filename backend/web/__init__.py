@@ -1,0 +1,1 @@
+"""HTTP: routes, schemas, pages, errors and access."""

@@ -1,0 +1,58 @@
+"""What happens to experiments, as it happens."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from marshmallow import RAISE
+
+from backend.domain.experiment import Transition
+from backend.experiments.events import TransitionFeed
+from backend.web.current import services, streams
+from backend.web.schemas.experiments import transition_out
+from backend.web.schemas.logs import EventsIn
+from backend.web.streams import EVENT_STREAM, json_event, last_event_id
+
+WAIT_SECONDS = 1.0
+
+blueprint = APIBlueprint("events", __name__, tag="Experiments")
+
+
+@blueprint.get("/events")
+@blueprint.input(EventsIn, location="query", unknown=RAISE)
+@blueprint.doc(
+    summary="Follow what happens",
+    responses={
+        200: "Changes of status from now on, as server-sent events",
+        400: "The Last-Event-ID is no transition's id",
+        429: "Too many streams are open; Retry-After says when to ask again",
+        503: "The database is away",
+    },
+)
+def follow_transitions(query_data: dict[str, Any]) -> Response:
+    """Follow every change of status; `Last-Event-ID` goes on after that one."""
+    seen = last_event_id(request)
+    if seen is None:
+        seen = services.events.now()
+    events = _events(services.events, seen, query_data.get("experiment_id"))
+    return streams.answer(events, EVENT_STREAM)
+
+
+def _events(
+    transitions: TransitionFeed, seen: int, experiment_id: str | None
+) -> Iterator[bytes | None]:
+    while True:
+        rows = transitions.after(seen)
+        for row in rows:
+            seen = row.id
+            if experiment_id in (None, row.experiment_id):
+                content = {"experiment_id": row.experiment_id}
+                yield json_event(
+                    content | transition_out(Transition.from_row(row)),
+                    name="transition",
+                    number=seen,
+                )
+        if not rows:
+            yield None
+            transitions.wait(WAIT_SECONDS)

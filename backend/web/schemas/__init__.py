@@ -1,0 +1,1 @@
+"""What requests and responses hold, one module for each routes module."""

@@ -1,0 +1,264 @@
+"""What a request may hold and what an answer holds. The OpenAPI document is made from these."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from apiflask import Schema
+from apiflask.fields import (
+    AwareDateTime,
+    Boolean,
+    DateTime,
+    Dict,
+    Float,
+    Integer,
+    List,
+    Nested,
+    String,
+)
+from apiflask.validators import Length, OneOf, Range
+from marshmallow import RAISE
+
+from backend.domain.experiment import Experiment, Transition
+from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.status import Status
+from backend.domain.timestamps import to_text
+from backend.experiments.service import MODEL
+from backend.store.pages import SORTS
+from backend.web.schemas.fields import (
+    MAX_EPOCH,
+    MAX_LEARNING_RATE,
+    TIMES,
+    After,
+    Epoch,
+    ExperimentId,
+    LearningRate,
+    Statuses,
+)
+
+
+class ExperimentIn(Schema):
+    """What is submitted, by form-data, urlencoded form or JSON alike."""
+
+    class Meta:
+        """A field that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {  # noqa: RUF012  (as above)
+        "unknown": "is not known: send learning_rate, epoch, experiment_id and, if you like, "
+        "dataset.",
+        "type": "The body must be an object with the fields learning_rate, epoch, experiment_id.",
+    }
+
+    learning_rate = LearningRate(
+        required=True,
+        validate=Range(min=0, min_inclusive=False, max=MAX_LEARNING_RATE),
+        error_messages={"required": "is missing: send a number such as 0.001."},
+        metadata={"description": "Learning rate of Adam.", "example": 0.001},
+    )
+    epoch = Epoch(
+        required=True,
+        validate=Range(min=1, max=MAX_EPOCH),
+        error_messages={"required": "is missing: send a whole number such as 20."},
+        metadata={"description": "How many times to go through the data.", "example": 20},
+    )
+    experiment_id = ExperimentId(
+        required=True,
+        validate=Length(min=1, max=MAX_ID_CHARACTERS),
+        error_messages={"required": "is missing: send a name for the run, such as run-1."},
+        metadata={"description": "Names the run and its output folder.", "example": "run-1"},
+    )
+    dataset = String(
+        load_default=None,
+        allow_none=True,
+        error_messages={"invalid": "must be the name of a file in the input folder."},
+        metadata={
+            "description": "A file of the input folder; every file if it is left out.",
+            "example": "digits.npz",
+        },
+    )
+
+
+class DeleteIn(Schema):
+    """What to forget."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {"unknown": "is not known: there is outputs."}  # noqa: RUF012  (as above)
+
+    outputs = Boolean(load_default=False, metadata={"description": "Remove the output folder too."})
+
+
+class DiagnosisOut(Schema):
+    """Why a run fails or waits."""
+
+    reason = String(metadata={"description": "A code for programs.", "example": "out_of_memory"})
+    message = String(metadata={"description": "What happened."})
+    remedy = String(metadata={"description": "What to do."})
+
+
+class ExperimentOut(Schema):
+    """An experiment."""
+
+    experiment_id = String(metadata={"example": "run-1"})
+    model = String(metadata={"example": MODEL})
+    learning_rate = Float(metadata={"example": 0.001})
+    epoch = Integer(metadata={"example": 20})
+    dataset = String(allow_none=True)
+    status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
+    attempt = Integer(metadata={"example": 1})
+    job = String(
+        metadata={
+            "description": "The name of the Job.",
+            "example": "autoencoder-run-1-fvr7tkk2mq4d-1",
+        }
+    )
+    diagnosis = Nested(DiagnosisOut, allow_none=True)
+    created_at = DateTime()
+    updated_at = DateTime()
+    started_at = DateTime(allow_none=True)
+    finished_at = DateTime(allow_none=True)
+    cancel_requested_at = DateTime(allow_none=True)
+
+
+_SHOWN = tuple(ExperimentOut().fields)
+
+
+class SubmissionOut(ExperimentOut):
+    """What a submission is answered with."""
+
+    message = String(metadata={"example": "Job Created"})
+
+
+class TransitionOut(Schema):
+    """One change of status."""
+
+    attempt = Integer()
+    from_status = String(allow_none=True)
+    to_status = String(metadata={"example": "submitting"})
+    reason = String(allow_none=True)
+    at = DateTime()
+    by = String(
+        allow_none=True,
+        metadata={"description": "The name of the token of who made it.", "example": "alice"},
+    )
+
+
+class ProgressOut(Schema):
+    """How far a run is."""
+
+    epoch = Integer(metadata={"description": "Epochs done.", "example": 5})
+    epochs = Integer(metadata={"description": "Epochs wanted.", "example": 20})
+
+
+class ExperimentDetailOut(ExperimentOut):
+    """An experiment with what it has done so far."""
+
+    progress = Nested(ProgressOut)
+    metrics = Dict(
+        allow_none=True,
+        metadata={
+            "description": "The metrics of the last epoch; null for what is no number and no text."
+        },
+    )
+    history = List(Nested(TransitionOut))
+
+
+def experiment_out(experiment: Experiment) -> dict[str, Any]:
+    """Give an experiment as JSON has it."""
+    diagnosis = None
+    if experiment.reason:
+        diagnosis = {
+            "reason": experiment.reason,
+            "message": experiment.message,
+            "remedy": experiment.remedy,
+        }
+    return {
+        "experiment_id": experiment.experiment_id,
+        "model": experiment.model,
+        "learning_rate": experiment.learning_rate,
+        "epoch": experiment.epoch,
+        "dataset": experiment.dataset,
+        "status": experiment.status,
+        "attempt": experiment.attempt,
+        "job": experiment.job,
+        "diagnosis": diagnosis,
+        "created_at": to_text(experiment.created_at),
+        "updated_at": to_text(experiment.updated_at),
+        "started_at": _time(experiment.started_at),
+        "finished_at": _time(experiment.finished_at),
+        "cancel_requested_at": _time(experiment.cancel_requested_at),
+    }
+
+
+def listed_out(row: Any) -> dict[str, Any]:
+    """Give a row of the columns pages.LISTED as JSON has it, as experiment_out would."""
+    shown: dict[str, Any] = dict(zip(_SHOWN, row, strict=False))
+    if row.reason:  # stands in the place of the diagnosis
+        shown["diagnosis"] = {"reason": row.reason, "message": row.message, "remedy": row.remedy}
+    return shown
+
+
+def transition_out(transition: Transition) -> dict[str, Any]:
+    """Give a transition as JSON has it."""
+    return {
+        "attempt": transition.attempt,
+        "from_status": transition.from_status,
+        "to_status": transition.to_status,
+        "reason": transition.reason,
+        "at": to_text(transition.at),
+        "by": transition.actor,
+    }
+
+
+def _time(time: datetime | None) -> str | None:
+    return to_text(time) if time else None
+
+
+MAX_PAGE = 1000
+
+
+class PageIn(Schema):
+    """Which experiments to list."""
+
+    class Meta:
+        """A parameter that is not known is named in the answer, not passed over."""
+
+        unknown = RAISE
+
+    error_messages = {  # noqa: RUF012  (as above)
+        "unknown": "is not known: there are status, model, q, created_after, sort, limit and after."
+    }
+
+    status = Statuses(
+        load_default=[],
+        metadata={"description": "Only these; several with commas, or each by itself."},
+    )
+    model = String(metadata={"description": "Only experiments of this model."})
+    q = String(
+        validate=Length(min=1, max=MAX_ID_CHARACTERS),
+        metadata={"description": "Only ids that hold this text."},
+    )
+    created_after = AwareDateTime(
+        format="iso",
+        default_timezone=UTC,
+        validate=Range(*TIMES),
+        error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
+        metadata={"description": "Only those created later; UTC unless it says otherwise."},
+    )
+    sort = String(
+        load_default=SORTS[0],
+        validate=OneOf(SORTS),
+        metadata={"description": "The order; with a `-` the latest first."},
+    )
+    limit = Integer(
+        load_default=100,
+        validate=Range(min=1, max=MAX_PAGE),
+        metadata={"description": "How many at the most."},
+    )
+    after = After(
+        metadata={"type": "string", "description": "From the Link header of the page before."}
+    )
