@@ -1,17 +1,16 @@
-"""The README's curl lines: one for each route, and each works as it stands."""
+"""The curl lines of docs/api.md: one for each route, and each works when typed in order."""
 
 import re
 import shutil
 import subprocess
 
 from tests.integration.backend_process import ROOT
-from tests.integration.waiting import eventually
 from tools import openapi
 
-TIMED_OUT = 28  # curl's exit code: so a stream ends
-README = (ROOT / "README.md").read_text()
-SECTION = README.partition("### Every route with curl\n")[2].partition("\n### ")[0]
-LINES = re.findall(r"^    (curl .*)$", SECTION, re.MULTILINE)
+TIMED_OUT = 28  # curl's exit code when -m ends a stream
+PAGE = (ROOT / "docs/api.md").read_text()
+SECTION = PAGE.partition("## Every route with curl\n")[2].partition("\n## ")[0]
+SERVER, *LINES = SECTION.partition("```sh\n")[2].partition("```")[0].splitlines()
 
 
 def route_of(line):
@@ -25,7 +24,7 @@ def test_there_is_one_for_each_route():
     wanted = {
         (
             method,
-            path.replace("{experiment_id}", "run-1")
+            path.replace("{experiment_id}", "long")
             .replace("{path}", "run.json")
             .replace("{name}", "digits.npz"),
         )
@@ -37,15 +36,18 @@ def test_there_is_one_for_each_route():
 
 
 def test_each_works(backend, tmp_path):
+    """The lines are typed once each, in a folder that looks like a clone."""
+    assert SERVER == "SERVER=http://127.0.0.1:31112"
     server = backend("serve").ready()
-    shutil.copy(ROOT / "input/digits.npz", tmp_path)
+    clone = tmp_path / "clone"
+    (clone / "input").mkdir(parents=True)
+    shutil.copy(ROOT / "input/digits.npz", clone / "input")
+    shutil.copy(ROOT / "input/digits.npz", tmp_path / "input")
     environ = {"SERVER": f"http://{server.address}", "PATH": "/usr/bin:/bin"}
 
-    def works(line):
+    for line in LINES:
+        line = line.replace("/tmp/", f"{tmp_path}/")
         done = subprocess.run(
-            ["sh", "-c", line], env=environ, cwd=tmp_path, capture_output=True, timeout=60
+            ["sh", "-c", line], env=environ, cwd=clone, capture_output=True, timeout=60
         )
-        return done.returncode in (0, TIMED_OUT)
-
-    for line in LINES:  # what is being cancelled is not cancelled at once
-        eventually(lambda line=line: works(line))
+        assert done.returncode == (TIMED_OUT if " -m " in line else 0), (line, done.stderr)

@@ -1,11 +1,9 @@
-import re
 from pathlib import Path
 
 import pytest
 
-from backend.settings import Settings, SettingsError, read
+from backend.settings import Settings, SettingsError
 
-ROOT = Path(__file__).parents[2]
 SERVER = {"DB_IP": "10.0.0.1", "DB_USER": "u", "DB_PASSWORD": "p@ss/word", "DB_NAME": "n"}
 
 
@@ -97,11 +95,3 @@ def test_no_secret_is_shown():
 )
 def test_a_database_url_that_cannot_be_used(url, why):
     assert why in problems({"DB_URL": url})[0]
-
-
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_readme_explains_every_variable_and_no_other(readme):
-    _, variables = read({})
-    table = re.findall(r"^\| `([A-Z_]+)`", (ROOT / readme).read_text(), flags=re.MULTILINE)
-
-    assert set(table) == {name for name in variables if not name.endswith("_FILE")}
