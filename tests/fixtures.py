@@ -7,16 +7,13 @@ from datetime import timedelta
 import pytest
 
 from backend.app import create_app
-from backend.domain.experiment import Parameters
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments.reconciler import Reconciler
 from backend.launchers.base import Observation
 from backend.settings import Settings
 from backend.store.tables import experiment as table
-from tests.api.kit import ALICE, BOB
+from tests.component.support import ALICE, BOB, PARAMETERS
 from tests.fakes.launcher import FakeLauncher
-
-PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from backend.store.mysql import ServerConnection
 from backend.store.pages import Columns
-from tests.api.kit import FORM
+from tests.component.support import FORM
 from tests.integration.test_store import a_run, inserted, move
 
 

@@ -1,5 +1,6 @@
 """Any id: a folder, a Job's name and a label that are valid, its own, and lead back to it."""
 
+import json
 import re
 import tempfile
 import unicodedata
@@ -7,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
 
+import kubernetes_validate
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +26,9 @@ TEXTS = st.one_of(
     st.text(), TRICKY, LONG, st.from_regex(r"(\.\.|%2e|%252f|/|\\|a){1,8}", fullmatch=True)
 )
 IDS = TEXTS.filter(lambda text: experiment_id_problem(text) is None)
+PLAIN_IDS = st.text(min_size=1, max_size=200).filter(
+    lambda text: experiment_id_problem(text) is None
+)
 # What a file system, a database's collation, a URL or a slug may take for the same.
 ALIKE = (
     *(getattr(str, name) for name in ("upper", "lower", "swapcase", "casefold", "title")),
@@ -36,6 +41,9 @@ ALIKE = (
     lambda text: text + "\u200d",
 )
 MANY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+SETTINGS = Settings.from_environment(
+    {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
+)
 
 
 def attempt_of(experiment_id, attempt=1):
@@ -110,3 +118,13 @@ def test_nothing_of_an_id_stands_anywhere_else_in_the_job(experiment_id):
                 mount.pop("subPath")
 
     assert spec == other
+
+
+@settings(deadline=None)
+@given(PLAIN_IDS)
+def test_whatever_the_id_the_job_is_valid(experiment_id):
+    job = job_manifest.render(attempt_of(experiment_id), SETTINGS)
+
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    assert job["metadata"]["annotations"]["hello-flask/experiment-id"] == experiment_id
+    assert json.loads(json.dumps(job)) == job

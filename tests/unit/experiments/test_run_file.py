@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from backend.domain.attempt import Attempt
-from backend.domain.experiment import Experiment, Transition, new_values
+from backend.domain.experiment import Experiment, Parameters, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments import run_file
 from backend.experiments.run_file import Unusable, parse, render
-from tests.unit.test_experiments import PARAMETERS
 
+PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = datetime(2024, 2, 29, 13, tzinfo=UTC)
 HISTORY = [

@@ -7,7 +7,7 @@ import pytest
 
 from backend.domain.exceptions import OutputUnwritable
 from backend.launchers.base import Observation, Phase
-from tests.unit.test_experiments import PARAMETERS, submit
+from tests.component.support import PARAMETERS, submit
 
 
 @pytest.fixture

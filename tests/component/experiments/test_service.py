@@ -12,17 +12,12 @@ from backend.domain.exceptions import (
     UnknownExperiment,
 )
 from backend.domain.experiment import Parameters
-from backend.domain.status import LIVE, Status, path
+from backend.domain.status import Status
 from backend.experiments.service import Outcome
 from backend.launchers.base import Observation, Phase
 from backend.store.engine import StoreUnavailable
 from backend.store.pages import ALL, Selection
-
-PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
-
-
-def submit(experiments, experiment_id="first", parameters=PARAMETERS):
-    return experiments.submit(experiment_id, parameters)
+from tests.component.support import submit
 
 
 def statuses(experiments, experiment):
@@ -216,17 +211,6 @@ def test_of_a_lost_run_the_folder_tells_how_it_ended(
 
     assert ended.status is status
     assert ended.reason == ("process_lost" if status is Status.FAILED else None)
-
-
-def test_every_path_is_legal():
-    for old in Status:
-        for new in Status:
-            steps = path(old, new)
-            assert not steps or (steps[0] is old and steps[-1] is new)
-            assert bool(steps) <= (old in LIVE)
-    assert path(Status.SUBMITTING, Status.RUNNING) == ["submitting", "queued", "running"]
-    assert path(Status.RUNNING, Status.QUEUED) == []
-    assert path(Status.QUEUED, Status.CANCELLED) == ["queued", "cancelled"]
 
 
 def test_pages_are_newest_first(experiments):

@@ -29,7 +29,7 @@ from backend.store.tables import experiment as table
 from tests.fakes.launcher import FakeLauncher
 from tools import openapi, postman
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 PAGES = ("/openapi.json", "/docs", "/static", "/ui")
 CHECKS = [
     not_a_server_error,

@@ -8,7 +8,7 @@ from backend.domain.status import Status
 from backend.experiments.rebuild import differences, rebuild
 from backend.launchers.base import LauncherUnavailable, Observation, Phase
 from backend.store.engine import StoreUnavailable
-from tests.unit.test_experiments import PARAMETERS
+from tests.component.support import PARAMETERS
 
 
 def everything(client):

@@ -7,7 +7,7 @@ import pytest
 
 from backend.app import create_app
 from backend.launchers.base import Observation, Phase
-from tests.api.kit import ALICE, BOB, CHANGES, FORM, bearer, check_problem
+from tests.component.support import ALICE, BOB, CHANGES, FORM, bearer, check_problem
 
 OPEN = {"/", "/healthz", "/readyz"}
 

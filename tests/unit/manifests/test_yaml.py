@@ -1,9 +1,5 @@
 import re
-import shutil
-import subprocess
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
@@ -12,12 +8,22 @@ import yaml
 from backend import settings
 from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes import manifest as job_manifest
-from tests.unit.pod_rules import containers_of, exceptions, pod_of, restricted, violations
-
-ROOT = Path(__file__).parents[2]
-YAML = ROOT / "yaml"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-KUBERNETES = ("1.29", kubernetes_validate.latest_version())
+from tests.unit.manifests.pod_rules import (
+    containers_of,
+    exceptions,
+    pod_of,
+    restricted,
+    violations,
+)
+from tests.unit.manifests.support import (
+    KUBERNETES,
+    VERSION,
+    YAML,
+    Document,
+    documents,
+    files,
+    one,
+)
 
 DOCUMENTED_ORDER = [
     "setup/0_pv_input.yaml",
@@ -41,47 +47,11 @@ EDITS = {
     "db/1_pv.yaml": ["path: /data/hello-flask/mysql", "- my-node"],
 }
 
-Document = dict[str, Any]
-
-
-def documents(file: Path) -> list[Document]:
-    return list(yaml.safe_load_all(file.read_text()))
-
-
-def files() -> list[Path]:
-    """Every file once: dedicated/ is a link to the folder it stands in."""
-    return [
-        file
-        for folder in (YAML, YAML / "setup", YAML / "db", YAML / "namespace")
-        for file in sorted(folder.glob("*.yaml"))
-        if file.name != "kustomization.yaml"
-    ]
-
-
-def one(kind: str, name: str, among: list[Document]) -> Document:
-    found = [d for d in among if d["kind"] == kind and d["metadata"]["name"] == name]
-    assert len(found) == 1, f"{len(found)} x {kind} {name}"
-    return found[0]
-
-
-def kustomize(folder: Path) -> list[Document]:
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not installed")
-    command = ["kubectl", "kustomize", f"{folder}/dedicated/"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert result.returncode == 0, result.stderr
-    return list(yaml.safe_load_all(result.stdout))
-
 
 @pytest.fixture(scope="module")
 def applied() -> list[Document]:
     """What the documented commands apply, the database's included."""
     return [document for file in files() for document in documents(file)]
-
-
-@pytest.fixture(scope="module")
-def dedicated() -> list[Document]:
-    return kustomize(YAML)
 
 
 def test_the_numbered_files_are_those_of_the_document() -> None:
@@ -94,14 +64,6 @@ def test_the_numbered_files_are_those_of_the_document() -> None:
 def test_every_document_is_valid(applied: list[Document], version: str) -> None:
     assert len(applied) > len(DOCUMENTED_ORDER)
     for document in applied:
-        kubernetes_validate.validate(document, version, strict=True)
-
-
-@pytest.mark.parametrize("version", KUBERNETES)
-def test_every_document_of_the_dedicated_namespace_is_valid(
-    dedicated: list[Document], version: str
-) -> None:
-    for document in dedicated:
         kubernetes_validate.validate(document, version, strict=True)
 
 
@@ -311,7 +273,7 @@ def test_a_rule_that_is_broken_is_found(line: str, rule: str) -> None:
 
 
 def test_a_job_of_ours_keeps_the_rules_but_for_two() -> None:
-    """The exceptions are explained in job_manifest.py."""
+    """The exceptions are explained in launchers/kubernetes/manifest.py."""
     attempt = Attempt("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
     given = {"AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
     job = job_manifest.render(attempt, settings.Settings.from_environment(given))
@@ -319,50 +281,6 @@ def test_a_job_of_ours_keeps_the_rules_but_for_two() -> None:
     assert pod
     assert [c["name"] for c in containers_of(pod)] == [job_manifest.CONTAINER]
     assert violations(pod) == ["pod: sizeLimit.tmp", "train: limits.cpu"]
-
-
-def test_restricted_is_enforced_on_everything_in_the_dedicated_namespace(
-    dedicated: list[Document],
-) -> None:
-    labels = one("Namespace", "hello-flask", dedicated)["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    pods = [
-        pod
-        for document in dedicated
-        if document["metadata"].get("namespace") == "hello-flask" and (pod := pod_of(document))
-    ]
-    assert [pod["metadata"]["name"] for pod in pods] == ["hello-flask"]
-    assert restricted(pods[0]) == []
-
-
-def test_the_dedicated_namespace_holds_all_but_the_preparation(dedicated: list[Document]) -> None:
-    assert not [d for d in dedicated if d["metadata"].get("namespace") == "default"]
-    assert "default" not in {
-        subject["namespace"] for d in dedicated for subject in d.get("subjects", [])
-    }
-    for document in dedicated:
-        if document["kind"] == "PersistentVolume":
-            assert document["spec"]["claimRef"]["namespace"] == "hello-flask"
-    assert one("Job", "prepare-folders", dedicated)["metadata"]["namespace"] == "hello-flask-setup"
-
-
-def test_the_dedicated_namespace_follows_the_edits(tmp_path: Path) -> None:
-    copy = tmp_path / "yaml"
-    shutil.copytree(YAML, copy, symlinks=True)
-    for name, edits in {
-        "setup/0_pv_input.yaml": [("/data/hello-flask/input", "/srv/in"), ("my-node", "host-7")],
-        "setup/0_pv_output.yaml": [("/data/hello-flask/output", "/srv/out"), ("my-node", "host-7")],
-        "4_pod.yaml": [("localhost:5000/hello-flask", "registry.example/hello-flask")],
-    }.items():
-        text = (copy / name).read_text()
-        for old, new in edits:
-            assert old in text
-            text = text.replace(old, new)
-        (copy / name).write_text(text)
-    job = one("Job", "prepare-folders", kustomize(copy))["spec"]["template"]["spec"]
-    assert job["containers"][0]["image"] == f"registry.example/hello-flask:{VERSION}"
-    assert [v["hostPath"]["path"] for v in job["volumes"]] == ["/srv/in", "/srv/out"]
-    assert re.findall("host-7|my-node", str(job["affinity"])) == ["host-7"]
 
 
 def test_dedicated_is_a_link_that_stays_inside() -> None:

@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 
 import pytest
 
@@ -83,35 +82,6 @@ def test_names_that_no_answer_can_hold_are_left_out(outputs):
     write_metrics(outputs, "{" + ", ".join(f'"{name}": 1' for name in names) + "}\n")
 
     assert list(outputs.last_metrics("first")) == [f"metric {n}" for n in range(32)]
-
-
-@pytest.fixture
-def deep(tmp_path):
-    """A folder with more folders in one another than a process may have calls or open files."""
-    folder = tmp_path / "first"
-    folder.mkdir()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "file").touch()
-    inner = os.open(folder, os.O_RDONLY)
-    for depth in range(1200):
-        os.symlink(tmp_path / "other", "link", dir_fd=inner)
-        os.mkdir(f"{depth % 2}", dir_fd=inner)
-        outer, inner = inner, os.open(f"{depth % 2}", os.O_RDONLY, dir_fd=inner)
-        os.close(outer)
-    os.close(inner)
-    yield folder
-    subprocess.run(["rm", "-rf", folder], check=True)  # pytest itself could not remove it
-
-
-def test_a_folder_is_removed_however_deep_it_is_and_links_are_not_followed(outputs, deep):
-    os.mkfifo(deep / "pipe")
-    (deep / "empty").mkdir(mode=0o500)
-
-    outputs.remove("first")
-
-    assert not deep.exists()
-    assert (deep.parent / "other" / "file").exists()
-    outputs.remove("first")  # what is gone is gone
 
 
 def test_a_folder_that_is_a_link_is_not_emptied(outputs, tmp_path):

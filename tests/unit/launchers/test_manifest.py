@@ -1,13 +1,9 @@
-import json
 from dataclasses import replace
 
 import kubernetes_validate
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from backend.domain.attempt import Attempt
-from backend.domain.identifiers import experiment_id_problem
 from backend.launchers.kubernetes.manifest import render
 from backend.settings import Settings
 
@@ -17,7 +13,6 @@ RUN = Attempt("first", "uid1", "autoencoder", 0.001, 20, None, 1)
 SETTINGS = Settings.from_environment(
     {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
 )
-IDS = st.text(min_size=1, max_size=200).filter(lambda text: experiment_id_problem(text) is None)
 
 
 def container(job):
@@ -94,16 +89,6 @@ def test_the_trainer_may_do_nothing_that_it_need_not():
         "capabilities": {"drop": ["ALL"]},
         "readOnlyRootFilesystem": True,
     }
-
-
-@settings(deadline=None)
-@given(IDS)
-def test_whatever_the_id_the_job_is_valid(experiment_id):
-    job = render(replace(RUN, experiment_id=experiment_id), SETTINGS)
-
-    kubernetes_validate.validate(job, NEWEST, strict=True)
-    assert job["metadata"]["annotations"]["hello-flask/experiment-id"] == experiment_id
-    assert json.loads(json.dumps(job)) == job
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])

@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 
 from tools.lock import HASH, cpu_build, entries
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "autoencoder"
 RANGES = {
     ROOT / "requirements.lock": ROOT / "requirements.txt",

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from backend.web import access
-from tests.api.kit import ALICE, BOB, BROWSER, CHANGES, FORM, check_problem
+from tests.component.support import ALICE, BOB, BROWSER, CHANGES, FORM, check_problem
 
 
 def csrf(browser, guarded):

@@ -10,7 +10,7 @@ from backend.domain.status import Status
 from backend.experiments import adoption as module
 from backend.experiments.adoption import Adoption
 from backend.launchers.base import Observation, Phase
-from tests.unit.test_experiments import PARAMETERS
+from tests.component.support import PARAMETERS
 
 AN_ATTEMPT = Attempt("first", "0123456789abcdef" * 2, "autoencoder", 0.001, 20, None, 1)
 

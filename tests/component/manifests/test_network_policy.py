@@ -12,8 +12,9 @@ import pytest
 from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes import manifest as job_manifest
 from backend.settings import Settings
-from tests.unit.pod_rules import pod_of
-from tests.unit.test_yaml import YAML, Document, documents, files, kustomize, one
+from tests.component.manifests.support import kustomize
+from tests.unit.manifests.pod_rules import pod_of
+from tests.unit.manifests.support import YAML, Document, documents, files, one
 
 DNS, MYSQL = 53, 3306
 PORTS = [("TCP", number) for number in (DNS, 80, 443, MYSQL, 5000, 6443, 33060)] + [("UDP", DNS)]

@@ -1,0 +1,36 @@
+"""The manifests in `yaml/`, read as plain documents."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import yaml
+
+ROOT = Path(__file__).parents[3]
+YAML = ROOT / "yaml"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+KUBERNETES = ("1.29", kubernetes_validate.latest_version())
+
+Document = dict[str, Any]
+
+
+def documents(file: Path) -> list[Document]:
+    return list(yaml.safe_load_all(file.read_text()))
+
+
+def files() -> list[Path]:
+    """Return every file once: dedicated/ is a link to the folder that holds it."""
+    return [
+        file
+        for folder in (YAML, YAML / "setup", YAML / "db", YAML / "namespace")
+        for file in sorted(folder.glob("*.yaml"))
+        if file.name != "kustomization.yaml"
+    ]
+
+
+def one(kind: str, name: str, among: list[Document]) -> Document:
+    """Return the only document of that kind and name."""
+    found = [d for d in among if d["kind"] == kind and d["metadata"]["name"] == name]
+    assert len(found) == 1, f"{len(found)} x {kind} {name}"
+    return found[0]
