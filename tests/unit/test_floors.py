@@ -121,7 +121,7 @@ def test_the_domain_does_no_io(module: str) -> None:
     assert {name.split(".")[0] for name in imports_of(module)} & NO_IO == set()
 
 
-def test_models_import_nothing_of_the_backend() -> None:
+def test_models_do_not_import_backend() -> None:
     for path in (ROOT / "models").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = (

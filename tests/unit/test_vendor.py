@@ -15,7 +15,7 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_files_are_the_packages(folder):
+def test_files_match_their_packages(folder):
     manifest = json.loads((ROOT / folder / "vendor.json").read_text())
     files = {
         one.name: hashlib.sha256(one.read_bytes()).hexdigest()

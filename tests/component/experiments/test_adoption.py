@@ -42,7 +42,8 @@ def passes(adoption, observed, number=2):
     return [adoption.adopt([], observed) for _ in range(number)]
 
 
-def test_it_works(reconciler, experiments, launcher, settings):
+def test_adopts_unknown_job(reconciler, experiments, launcher, settings):
+    """A Job that no row names becomes an experiment, with its folder and its history."""
     launcher.jobs = job()
     for _ in range(3):
         reconciler.reconcile()
@@ -60,7 +61,8 @@ def test_it_works(reconciler, experiments, launcher, settings):
     assert launcher.submissions == 0
 
 
-def test_only_what_is_listed_again_is_adopted(adoption, experiments):
+def test_adopts_on_second_sight(adoption, experiments):
+    """A Job is adopted once two lists name it: the first may show one that is being deleted."""
     assert passes(adoption, job()) == [[], [AN_ATTEMPT]]
     assert passes(adoption, job()) == [[], []]
 
@@ -71,13 +73,14 @@ def test_only_what_is_listed_again_is_adopted(adoption, experiments):
     assert [one.experiment_id for one in experiments.page(limit=9)] == ["first"]
 
 
-def test_a_run_comes_back_with_its_whole_history(
+def test_history_restored_from_folder(
     reconciler,
     experiments,
     client,
     made,
     lose,
 ):
+    """With its run.json in place, a lost experiment comes back exactly as it was."""
     made("first", Phase.RUNNING, Phase.FAILED)
     before = client.get("/experiments/first").json
     lose("first")
@@ -99,19 +102,20 @@ def test_a_run_comes_back_with_its_whole_history(
         job(replace(AN_ATTEMPT, learning_rate=float("nan"))),
     ],
 )
-def test_what_is_no_run_of_ours_is_not_adopted(adoption, client, settings, observed):
+def test_foreign_job_not_adopted(adoption, client, settings, observed):
     assert passes(adoption, observed, 3) == [[], [], []]
     assert client.get("/experiments").json == []
     assert not (settings.output_dir / "first").exists()
 
 
-def test_of_another_run_of_that_id_we_warn_once(
+def test_warns_once_about_other_uid(
     adoption,
     experiments,
     made,
     caplog,
     asked,
 ):
+    """A Job of an older experiment with the same id is reported once, not at every pass."""
     made("first", Phase.FAILED)
     passes(adoption, job(phase=Phase.SUCCEEDED), 9)
 
@@ -120,7 +124,7 @@ def test_of_another_run_of_that_id_we_warn_once(
     assert len(asked) == 2
 
 
-def test_a_folder_of_another_run_is_left_alone(
+def test_folder_of_other_uid_untouched(
     adoption,
     client,
     settings,
@@ -138,7 +142,7 @@ def test_a_folder_of_another_run_is_left_alone(
     assert caplog.text.count("is not adopted") == 1
 
 
-def test_a_later_attempt_of_an_older_copy_of_the_database(
+def test_adopts_later_attempt(
     reconciler,
     experiments,
     launcher,
@@ -146,6 +150,7 @@ def test_a_later_attempt_of_an_older_copy_of_the_database(
     lose,
     settings,
 ):
+    """Database and run.json come from a backup taken before the retry whose Job still exists."""
     first = made("first", Phase.FAILED)
     record = (settings.output_dir / "first" / "run.json").read_text()
     second = experiments.retry("first")
@@ -164,12 +169,13 @@ def test_a_later_attempt_of_an_older_copy_of_the_database(
     assert launcher.submissions == 2
 
 
-def test_a_later_attempt_of_a_run_that_has_succeeded_is_not_believed(
+def test_success_outranks_later_attempt(
     adoption,
     experiments,
     made,
     caplog,
 ):
+    """A later attempt of a succeeded experiment is impossible, so its Job is not adopted."""
     one = made("first", Phase.SUCCEEDED)
     passes(adoption, job(replace(one.current_attempt, number=2)), 4)
 
@@ -177,7 +183,7 @@ def test_a_later_attempt_of_a_run_that_has_succeeded_is_not_believed(
     assert caplog.text.count("is not adopted") == 1
 
 
-def test_a_later_attempt_waits_for_the_end_of_a_live_one(adoption, experiments, made):
+def test_later_attempt_waits_for_live_one(adoption, experiments, made):
     one = made("first", Phase.RUNNING)
     later = job(replace(one.current_attempt, number=3))
     passes(adoption, later, 3)
@@ -189,7 +195,7 @@ def test_a_later_attempt_waits_for_the_end_of_a_live_one(adoption, experiments, 
     assert experiments.get("first").attempt == 3
 
 
-def test_what_was_known_is_asked_for_once_in_a_while(
+def test_known_jobs_queried_rarely(
     adoption,
     experiments,
     launcher,
@@ -197,6 +203,7 @@ def test_what_was_known_is_asked_for_once_in_a_while(
     asked,
     monkeypatch,
 ):
+    """Jobs of ended attempts are looked up once per RECHECK_SECONDS, not at every pass."""
     for number in range(3):
         made(f"run-{number}", Phase.FAILED)
         experiments.retry(f"run-{number}")  # the Jobs of earlier attempts are known too
@@ -210,14 +217,14 @@ def test_what_was_known_is_asked_for_once_in_a_while(
     assert len(asked) == 2
 
 
-def test_what_goes_on_and_is_known_is_not_asked_for(adoption, launcher, made, asked):
+def test_live_known_job_not_queried(adoption, launcher, made, asked):
     one = made("first", Phase.RUNNING)
     adoption.adopt([one.job], launcher.jobs)
 
     assert asked == []
 
 
-def test_many_jobs_are_asked_for_in_parts(adoption, experiments, asked, monkeypatch):
+def test_jobs_queried_in_batches(adoption, experiments, asked, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 2)
     attempts = [replace(AN_ATTEMPT, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
     observed = {}
@@ -229,7 +236,7 @@ def test_many_jobs_are_asked_for_in_parts(adoption, experiments, asked, monkeypa
     assert len(experiments.page(limit=9)) == 5
 
 
-def test_the_parameters_are_those_of_the_job(adoption, experiments):
+def test_parameters_come_from_job(adoption, experiments):
     chosen = replace(AN_ATTEMPT, learning_rate=0.25, epoch=7, dataset="digits.npz")
     passes(adoption, job(chosen))
 

@@ -21,7 +21,7 @@ def written(settings):
     return read
 
 
-def test_it_works(services, experiments, launcher, written, monkeypatch):
+def test_run_json_follows_database(services, experiments, launcher, written, monkeypatch):
     at_submission = []
     submit_job = launcher.submit
 
@@ -43,10 +43,8 @@ def test_it_works(services, experiments, launcher, written, monkeypatch):
     assert written() == ("queued", [*steps, "queued"])
 
 
-def test_what_a_submission_expects_is_what_the_database_holds(
-    services, experiments, written, monkeypatch
-):
-    """So run.json need not be written again after it was compared."""
+def test_submission_writes_run_json_twice(services, experiments, written, monkeypatch):
+    """run.json is not written again after the compare-and-set: it already holds the same."""
     writes, write = [], services.outputs.write_run
 
     def note(experiment_id, attempt, **options):
@@ -60,8 +58,8 @@ def test_what_a_submission_expects_is_what_the_database_holds(
     assert written() == ("queued", ["submitting", "queued"])
 
 
-def test_the_last_writer_writes_what_is_so(services, experiments, store, written, monkeypatch):
-    """A worker reads that it is queued, and is slow to write it: it has ended meanwhile."""
+def test_slow_writer_writes_newest_state(services, experiments, store, written, monkeypatch):
+    """A worker reads `queued` and writes late; meanwhile the experiment has ended."""
     _, one = submit(experiments)
     write = services.outputs.write_run
     later = [Phase.RUNNING, Phase.SUCCEEDED]
@@ -78,7 +76,7 @@ def test_the_last_writer_writes_what_is_so(services, experiments, store, written
     assert written() == ("succeeded", ["submitting", "queued", "running", "succeeded"])
 
 
-def test_a_folder_that_is_gone_is_not_made_again(services, experiments, settings, caplog):
+def test_missing_folder_not_recreated(services, experiments, settings, caplog):
     _, one = submit(experiments)
     (settings.output_dir / "first").rename(settings.output_dir / "aside")
     with caplog.at_level(logging.WARNING):
@@ -89,9 +87,8 @@ def test_a_folder_that_is_gone_is_not_made_again(services, experiments, settings
     assert "run.json of 'first' cannot be written" in caplog.text
 
 
-def test_a_run_whose_folder_cannot_be_written_is_not_forgotten_by_halves(
-    services, experiments, settings, monkeypatch
-):
+def test_delete_with_unwritable_folder(services, experiments, settings, monkeypatch):
+    """The row stays if the tombstone cannot be written: a delete is never half done."""
     _, one = submit(experiments)
     services.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
 
@@ -105,7 +102,7 @@ def test_a_run_whose_folder_cannot_be_written_is_not_forgotten_by_halves(
     assert experiments.get("first").status == "succeeded"
 
 
-def test_a_run_that_somebody_else_has_started_is_not_started_again(experiments, launcher):
+def test_launch_twice_submits_once(experiments, launcher):
     launcher.down = True
     _, submitting = submit(experiments)
     launcher.down = False
@@ -115,7 +112,7 @@ def test_a_run_that_somebody_else_has_started_is_not_started_again(experiments, 
     assert launcher.submissions == 1
 
 
-def test_many_attempts_are_all_written_down(services, experiments, written):
+def test_many_attempts_all_recorded(services, experiments, written):
     submit(experiments, parameters=PARAMETERS)
     for _ in range(150):
         now = experiments.get("first")

@@ -13,7 +13,7 @@ class Clock:
         return self.now
 
 
-def test_the_reason_is_served_as_text():
+def test_readyz_states_the_reason():
     clock = Clock()
     passes = Passes(clock)
     server = serve_health("127.0.0.1:0", passes)

@@ -47,9 +47,8 @@ def begun(stepping):
     return stopped_before(".submit", lambda: stepping.submit("first", PARAMETERS))
 
 
-def test_a_slow_submission_starts_no_job_beside_that_of_the_next_attempt(
-    stepping, experiments, launcher, reconcile
-):
+def test_slow_submit_overtaken_by_retry(stepping, experiments, launcher, reconcile):
+    """A submission resumes after cancel and retry; only the Job of the second attempt exists."""
     slow = begun(stepping)
     experiments.cancel("first")
     reconcile()
@@ -60,9 +59,8 @@ def test_a_slow_submission_starts_no_job_beside_that_of_the_next_attempt(
     assert list(launcher.jobs) == [retried.job]
 
 
-def test_a_submission_that_dies_starts_no_job_beside_that_of_the_next_attempt(
-    stepping, experiments, launcher, reconcile
-):
+def test_crashed_submit_overtaken_by_retry(stepping, experiments, launcher, reconcile):
+    """The process dies right after creating the first Job; the reconciler removes that Job."""
     slow = begun(stepping)
     experiments.cancel("first")
     reconcile()
@@ -74,9 +72,7 @@ def test_a_submission_that_dies_starts_no_job_beside_that_of_the_next_attempt(
     assert list(launcher.jobs) == [retried.job]
 
 
-def test_a_slow_submission_of_a_run_that_was_deleted_meanwhile_leaves_no_job(
-    stepping, experiments, launcher, reconcile
-):
+def test_slow_submit_overtaken_by_delete(stepping, experiments, launcher, reconcile):
     slow = begun(stepping)
     experiments.cancel("first")
     reconcile()
@@ -87,7 +83,8 @@ def test_a_slow_submission_of_a_run_that_was_deleted_meanwhile_leaves_no_job(
     assert not launcher.jobs
 
 
-def test_a_delete_forgets_no_run_that_was_retried_meanwhile(stepping, experiments, launcher):
+def test_delete_overtaken_by_retry(stepping, experiments, launcher):
+    """A retry between the two steps of a delete wins; the delete reports StillLive."""
     launcher.refusing = True
     with pytest.raises(Exception, match="refused"):
         experiments.submit("first", PARAMETERS)

@@ -21,7 +21,7 @@ def run_json(settings, experiment_id):
     return json.loads((settings.output_dir / experiment_id / "run.json").read_text())
 
 
-def test_it_works(archive, experiments, launcher, client, made, lose):
+def test_restores_every_status(archive, experiments, launcher, client, made, lose):
     made("queued")
     made("running", Phase.RUNNING)
     made("succeeded", Phase.RUNNING, Phase.SUCCEEDED)
@@ -43,7 +43,7 @@ def test_it_works(archive, experiments, launcher, client, made, lose):
     assert after == before
 
 
-def test_a_second_time_changes_nothing(archive, launcher, client, made, lose):
+def test_rebuild_is_idempotent(archive, launcher, client, made, lose):
     made("first", Phase.FAILED)
     made("second")
     lose("first")
@@ -55,7 +55,7 @@ def test_a_second_time_changes_nothing(archive, launcher, client, made, lose):
     assert everything(client) == before
 
 
-def test_a_run_whose_job_is_gone_is_not_started_again(
+def test_vanished_job_not_restarted(
     reconciler, archive, experiments, launcher, settings, made, lose
 ):
     made("first", Phase.RUNNING)
@@ -71,9 +71,7 @@ def test_a_run_whose_job_is_gone_is_not_started_again(
     assert launcher.submissions == 2
 
 
-def test_what_was_not_submitted_yet_is_submitted_once(
-    reconciler, archive, experiments, launcher, lose
-):
+def test_pending_submission_sent_once(reconciler, archive, experiments, launcher, lose):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -88,10 +86,8 @@ def test_what_was_not_submitted_yet_is_submitted_once(
 
 
 @pytest.mark.parametrize("trace", ["metrics.jsonl", "logs/1.log", "summary.json"])
-def test_a_run_that_left_a_trace_was_started(
-    reconciler, archive, experiments, launcher, settings, lose, trace
-):
-    """Its Job was made, and run.json not written again: the process was killed in between."""
+def test_output_proves_the_start(reconciler, archive, experiments, launcher, settings, lose, trace):
+    """The process was killed after creating the Job and before it updated run.json."""
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -106,9 +102,7 @@ def test_a_run_that_left_a_trace_was_started(
     assert experiments.get("first").status in (Status.FAILED, Status.SUCCEEDED)
 
 
-def test_a_run_whose_job_was_made_just_before_the_loss_is_queued(
-    archive, experiments, launcher, lose
-):
+def test_existing_job_means_queued(archive, experiments, launcher, lose):
     launcher.down = True
     _, experiment = experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -119,7 +113,7 @@ def test_a_run_whose_job_was_made_just_before_the_loss_is_queued(
     assert experiments.get("first").status is Status.QUEUED
 
 
-def test_a_wish_to_cancel_is_not_lost(reconciler, archive, experiments, launcher, made, lose):
+def test_cancel_request_survives(reconciler, archive, experiments, launcher, made, lose):
     made("first", Phase.RUNNING)
     experiments.cancel("first")
     lose()
@@ -129,9 +123,7 @@ def test_a_wish_to_cancel_is_not_lost(reconciler, archive, experiments, launcher
     assert experiments.get("first").status is Status.CANCELLED
 
 
-def test_what_was_forgotten_does_not_come_back(
-    reconciler, archive, experiments, launcher, client, made, lose
-):
+def test_deleted_stays_deleted(reconciler, archive, experiments, launcher, client, made, lose):
     one = made("first", Phase.FAILED)
     experiments.delete("first", outputs=False)
     summary = rebuild(archive, launcher)
@@ -146,7 +138,7 @@ def test_what_was_forgotten_does_not_come_back(
     assert list(differences(archive, launcher)) == [f"the Job {one.job}: nobody knows its run"]
 
 
-def test_a_run_that_is_forgotten_while_it_is_restored_stays_forgotten(
+def test_delete_during_restore_wins(
     archive, experiments, launcher, client, store, made, monkeypatch
 ):
     made("first", Phase.FAILED)
@@ -164,9 +156,9 @@ def test_a_run_that_is_forgotten_while_it_is_restored_stays_forgotten(
     assert client.get("/experiments").json == []
 
 
-def test_a_run_that_was_to_be_forgotten_and_is_retried_is_remembered(
-    archive, experiments, launcher, store, made, lose, monkeypatch
-):
+def test_retry_after_failed_delete(archive, experiments, launcher, store, made, lose, monkeypatch):
+    """A delete left its tombstone and the row; a retry removes the tombstone again."""
+
     def away(*_arguments, **_options):
         raise StoreUnavailable("gone")
 
@@ -185,7 +177,7 @@ def test_a_run_that_was_to_be_forgotten_and_is_retried_is_remembered(
     assert experiments.get("first").attempt == 2
 
 
-def test_a_submission_at_the_same_moment_wins(
+def test_submission_during_restore_wins(
     archive, experiments, launcher, store, made, lose, monkeypatch
 ):
     first = made("first", Phase.FAILED)
@@ -205,7 +197,7 @@ def test_a_submission_at_the_same_moment_wins(
     assert experiments.get("second").status is Status.FAILED
 
 
-def test_the_list_keeps_its_order(archive, launcher, client, made, lose, settings, monkeypatch):
+def test_restored_list_keeps_order(archive, launcher, client, made, lose, settings, monkeypatch):
     monkeypatch.setattr("backend.experiments.rebuild.BATCH", 2)
     for name in ("m", "z", "a", "q", "b"):
         made(name, Phase.FAILED)
@@ -215,9 +207,7 @@ def test_the_list_keeps_its_order(archive, launcher, client, made, lose, setting
     assert [one["experiment_id"] for one in client.get("/experiments").json] == list("bqazm")
 
 
-def test_what_is_no_run_is_named_and_passed_over(
-    archive, launcher, settings, made, lose, caplog, tmp_path
-):
+def test_unusable_folders_are_skipped(archive, launcher, settings, made, lose, caplog, tmp_path):
     made("good", Phase.FAILED)
     made("moved", Phase.FAILED)
     output = settings.output_dir
@@ -248,9 +238,7 @@ def test_what_is_no_run_is_named_and_passed_over(
     assert list(differences(archive, launcher)) == []
 
 
-def test_a_record_of_version_0_1_0_is_understood(
-    archive, experiments, launcher, settings, made, lose
-):
+def test_restores_run_json_of_0_1_0(archive, experiments, launcher, settings, made, lose):
     made("first", Phase.RUNNING, Phase.SUCCEEDED)
     record = run_json(settings, "first")
     del record["history"]
@@ -263,7 +251,7 @@ def test_a_record_of_version_0_1_0_is_understood(
     assert [step.to_status for step in experiments.history(one)][-1] == "succeeded"
 
 
-def test_without_the_jobs_nothing_is_guessed(archive, launcher, client, made, lose):
+def test_needs_the_launcher(archive, launcher, client, made, lose):
     made("first")
     lose()
     launcher.down = True
@@ -273,7 +261,7 @@ def test_without_the_jobs_nothing_is_guessed(archive, launcher, client, made, lo
     assert client.get("/experiments").json == []
 
 
-def test_differences_are_named_and_nothing_is_changed(
+def test_check_reports_and_changes_nothing(
     archive, experiments, launcher, settings, client, made, lose
 ):
     made("same", Phase.FAILED)
@@ -306,7 +294,7 @@ def test_differences_are_named_and_nothing_is_changed(
     assert everything(client) == before
 
 
-def test_a_run_json_that_fell_behind_is_brought_in_line(archive, launcher, settings, made, store):
+def test_stale_run_json_is_updated(archive, launcher, settings, made, store):
     made("first", Phase.RUNNING)
     behind = (settings.output_dir / "first" / "run.json").read_text()
     made("first", Phase.FAILED)

@@ -22,7 +22,7 @@ def reconciler(services, launcher, monkeypatch):
     return Reconciler(services, TTL_SECONDS)
 
 
-def test_it_works(reconciler, experiments, launcher):
+def test_running_job_seen(reconciler, experiments, launcher):
     _, experiment = experiments.submit("first", PARAMETERS)
     launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
     reconciler.reconcile()
@@ -30,9 +30,10 @@ def test_it_works(reconciler, experiments, launcher):
     assert experiments.get("first").status is Status.RUNNING
 
 
-def test_what_a_killed_reconciler_could_not_archive_the_next_one_does(
+def test_next_reconciler_updates_run_json(
     services, reconciler, experiments, launcher, settings, monkeypatch
 ):
+    """A reconciler was killed between the row and run.json; its successor writes the file."""
     _, experiment = experiments.submit("first", PARAMETERS)
     with monkeypatch.context() as killed:
         killed.setattr(services.archive, "update_run_file", lambda _experiment: None)
@@ -46,7 +47,7 @@ def test_what_a_killed_reconciler_could_not_archive_the_next_one_does(
     assert json.loads(run_file.read_text())["status"] == "succeeded"
 
 
-def test_what_could_not_be_submitted_is_submitted_once(reconciler, experiments, launcher):
+def test_pending_submission_sent_once(reconciler, experiments, launcher):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     with pytest.raises(LauncherUnavailable):
@@ -59,7 +60,7 @@ def test_what_could_not_be_submitted_is_submitted_once(reconciler, experiments, 
     assert launcher.submissions == 1
 
 
-def test_a_web_worker_gets_time_to_submit_by_itself(services, experiments, launcher):
+def test_young_submission_left_to_web(services, experiments, launcher):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -68,7 +69,7 @@ def test_a_web_worker_gets_time_to_submit_by_itself(services, experiments, launc
     assert launcher.submissions == 0
 
 
-def test_a_job_that_is_gone_has_failed(reconciler, experiments, launcher):
+def test_vanished_job_means_failed(reconciler, experiments, launcher):
     experiments.submit("first", PARAMETERS)
     launcher.jobs.clear()
     reconciler.reconcile()
@@ -77,7 +78,7 @@ def test_a_job_that_is_gone_has_failed(reconciler, experiments, launcher):
     assert experiments.get("first").reason == "job_deleted"
 
 
-def test_a_run_that_is_refused_does_not_stop_the_others(reconciler, experiments, launcher):
+def test_refusal_does_not_stop_the_pass(reconciler, experiments, launcher):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -90,7 +91,7 @@ def test_a_run_that_is_refused_does_not_stop_the_others(reconciler, experiments,
     assert experiments.get("second").status is Status.RUNNING
 
 
-def test_the_loop_goes_on_until_it_is_stopped(reconciler, launcher, monkeypatch):
+def test_loop_runs_until_stopped(reconciler, launcher, monkeypatch):
     looks = []
 
     def look(timeout):
@@ -105,7 +106,7 @@ def test_the_loop_goes_on_until_it_is_stopped(reconciler, launcher, monkeypatch)
     assert reconciler.passes.trouble is None
 
 
-def test_a_cancelled_run_ends_when_its_job_is_gone(reconciler, experiments, launcher):
+def test_cancelled_once_job_is_gone(reconciler, experiments, launcher):
     _, experiment = experiments.submit("first", PARAMETERS)
     launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
     reconciler.reconcile()
@@ -116,7 +117,7 @@ def test_a_cancelled_run_ends_when_its_job_is_gone(reconciler, experiments, laun
     assert not launcher.jobs
 
 
-def test_a_cancel_that_did_not_reach_the_launcher_is_sent_again(reconciler, experiments, launcher):
+def test_undelivered_cancel_sent_again(reconciler, experiments, launcher):
     experiments.submit("first", PARAMETERS)
     launcher.down = True
     experiments.cancel("first")
@@ -128,7 +129,7 @@ def test_a_cancel_that_did_not_reach_the_launcher_is_sent_again(reconciler, expe
     assert experiments.get("first").status is Status.CANCELLED
 
 
-def test_a_cancelled_run_that_was_never_started_is_not_started(reconciler, experiments, launcher):
+def test_cancelled_before_submission(reconciler, experiments, launcher):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     experiments.cancel("first")
@@ -139,9 +140,8 @@ def test_a_cancelled_run_that_was_never_started_is_not_started(reconciler, exper
     assert launcher.submissions == 0
 
 
-def test_a_job_that_was_made_while_its_run_was_cancelled_is_ended(
-    reconciler, experiments, launcher
-):
+def test_job_created_during_cancel_removed(reconciler, experiments, launcher):
+    """A web worker created the Job while the cancel was carried out, and died right after."""
     launcher.down = True
     _, experiment = experiments.submit("first", PARAMETERS)
     experiments.cancel("first")
@@ -155,9 +155,8 @@ def test_a_job_that_was_made_while_its_run_was_cancelled_is_ended(
     assert experiments.get("first").status is Status.CANCELLED
 
 
-def test_a_run_that_ended_unseen_has_succeeded_if_its_summary_is_there(
-    reconciler, experiments, launcher, settings
-):
+def test_summary_proves_success(reconciler, experiments, launcher, settings):
+    """The Job ended and its time to live passed while no reconciler was running."""
     experiments.submit("first", PARAMETERS)
     (settings.output_dir / "first" / "summary.json").write_text("{}")
     launcher.jobs.clear()  # by its time to live
@@ -166,9 +165,7 @@ def test_a_run_that_ended_unseen_has_succeeded_if_its_summary_is_there(
     assert experiments.get("first").status is Status.SUCCEEDED
 
 
-def test_a_cancel_that_fails_does_not_hold_the_others_up(
-    reconciler, experiments, launcher, monkeypatch
-):
+def test_failing_cancel_does_not_stop_pass(reconciler, experiments, launcher, monkeypatch):
     def refuse(_handle):
         raise LauncherUnavailable(Diagnosis("kubernetes_forbidden", "It is forbidden.", "Mend it."))
 
@@ -183,7 +180,7 @@ def test_a_cancel_that_fails_does_not_hold_the_others_up(
     assert experiments.get("first").status is Status.QUEUED
 
 
-def test_only_the_runs_that_changed_are_looked_at(reconciler, experiments, launcher):
+def test_only_changed_jobs_reconciled(reconciler, experiments, launcher):
     _, first = experiments.submit("first", PARAMETERS)
     _, second = experiments.submit("second", PARAMETERS)
     for experiment in (first, second):
@@ -194,7 +191,7 @@ def test_only_the_runs_that_changed_are_looked_at(reconciler, experiments, launc
     assert experiments.get("second").status is Status.RUNNING
 
 
-def test_a_run_that_is_gone_is_seen_without_looking_at_all(reconciler, experiments, launcher):
+def test_named_job_that_vanished(reconciler, experiments, launcher):
     _, first = experiments.submit("first", PARAMETERS)
     launcher.jobs.clear()
     reconciler.reconcile([first.job])
@@ -221,7 +218,8 @@ class Script:
         return self._changes.pop(0)
 
 
-def test_a_change_is_followed_by_a_look_at_what_changed(reconciler, launcher, monkeypatch):
+def test_observes_what_changed(reconciler, launcher, monkeypatch):
+    """Few changes: observe those Jobs. None known or many: observe all. No change: nothing."""
     many = frozenset(str(number) for number in range(module.FEW + 1))
     changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
     script = Script(reconciler, launcher, monkeypatch, changes)
@@ -230,9 +228,10 @@ def test_a_change_is_followed_by_a_look_at_what_changed(reconciler, launcher, mo
 
 
 @pytest.mark.parametrize(("changed", "looked_at"), [(25, 25), (26, None)])
-def test_many_of_more_runs_are_looked_at_one_by_one(
+def test_share_of_changes_observed_singly(
     reconciler, experiments, launcher, monkeypatch, changed, looked_at
 ):
+    """Up to a quarter of the live experiments is observed by name, more as one list."""
     for number in range(100):
         experiments.submit(str(number), PARAMETERS)
     some = frozenset(str(number) for number in range(changed))
@@ -241,9 +240,7 @@ def test_many_of_more_runs_are_looked_at_one_by_one(
     assert script.looks[1] == (some if looked_at else None)
 
 
-def test_after_a_pass_the_reconciler_rests_and_a_stop_ends_the_rest(
-    reconciler, launcher, monkeypatch
-):
+def test_stop_ends_the_rest(reconciler, launcher, monkeypatch):
     rests = []
     monkeypatch.setattr(module, "LONGEST_REST", 3600)
     monkeypatch.setattr(module, "SHORTEST_REST", 3600)
@@ -261,9 +258,10 @@ def test_after_a_pass_the_reconciler_rests_and_a_stop_ends_the_rest(
 
 
 @pytest.mark.parametrize(("grace", "looks"), [(timedelta(0), 2), (timedelta(hours=1), 1)])
-def test_what_a_web_worker_left_undone_is_looked_at_without_a_change_once_it_had_its_time(
+def test_stale_submission_needs_no_change(
     reconciler, experiments, launcher, monkeypatch, grace, looks
 ):
+    """A submission older than SUBMIT_GRACE is reconciled although nothing has changed."""
     launcher.down = True
     _, first = experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -274,9 +272,7 @@ def test_what_a_web_worker_left_undone_is_looked_at_without_a_change_once_it_had
     assert script.looks == [None, {first.job}][:looks]
 
 
-def test_a_wish_that_could_not_be_fulfilled_is_looked_at_without_a_change(
-    reconciler, experiments, launcher, monkeypatch
-):
+def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monkeypatch):
     def refuse(_handle):
         raise LauncherUnavailable(Diagnosis("kubernetes_forbidden", "It is forbidden.", "Mend it."))
 
@@ -288,9 +284,8 @@ def test_a_wish_that_could_not_be_fulfilled_is_looked_at_without_a_change(
     assert script.looks == [None, {first.job}]
 
 
-def test_of_what_is_left_undone_the_database_is_not_asked_at_each_change(
-    reconciler, experiments, launcher, monkeypatch
-):
+def test_unsettled_queried_once(reconciler, experiments, launcher, monkeypatch):
+    """The query for unsettled experiments is not repeated at every change."""
     asked = []
     monkeypatch.setattr(experiments, "unsettled", lambda before: asked.append(before) or [])
     Script(reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")])
@@ -298,9 +293,8 @@ def test_of_what_is_left_undone_the_database_is_not_asked_at_each_change(
     assert len(asked) == 1
 
 
-def test_a_run_that_a_web_worker_is_starting_is_left_to_it(
-    reconciler, experiments, launcher, monkeypatch
-):
+def test_job_of_young_submission_ignored(reconciler, experiments, launcher, monkeypatch):
+    """A `queued` Job is left to the web worker that created it; a running one is recorded."""
     launcher.down = True
     _, first = experiments.submit("first", PARAMETERS)
     launcher.down = False
@@ -315,7 +309,7 @@ def test_a_run_that_a_web_worker_is_starting_is_left_to_it(
     assert experiments.get("first").status is Status.RUNNING
 
 
-def test_now_and_then_all_are_looked_at_without_a_change(reconciler, launcher, monkeypatch):
+def test_whole_pass_at_intervals(reconciler, launcher, monkeypatch):
     monkeypatch.setattr(module, "WHOLE_SECONDS", 0)
     looks = []
 
@@ -332,7 +326,7 @@ def test_now_and_then_all_are_looked_at_without_a_change(reconciler, launcher, m
     assert looks == [None, None]
 
 
-def test_after_a_failure_all_are_looked_at(reconciler, launcher, monkeypatch):
+def test_whole_pass_after_failure(reconciler, launcher, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_PAUSE", 0)
     outage = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
     looks = []
@@ -363,9 +357,8 @@ def ended(reconciler, experiments, launcher):
     return experiment
 
 
-def test_what_is_left_of_a_run_is_removed_once_its_end_and_log_are_kept(
-    services, reconciler, experiments, launcher, ended
-):
+def test_expired_job_removed_after_log(services, reconciler, experiments, launcher, ended):
+    """The Job is deleted only once the end is recorded and the log is stored."""
     reconciler.reconcile()
 
     assert not launcher.jobs
@@ -374,7 +367,7 @@ def test_what_is_left_of_a_run_is_removed_once_its_end_and_log_are_kept(
     assert b"epoch 2/20" in b"".join(services.logs.read(ended, 1))
 
 
-def test_nothing_is_removed_before_its_time(reconciler, launcher, ended):
+def test_job_kept_within_time_to_live(reconciler, launcher, ended):
     seen = launcher.jobs[ended.job]
     launcher.jobs[ended.job] = replace(seen, finished_at=datetime.now(UTC))
     reconciler.reconcile()
@@ -382,7 +375,7 @@ def test_nothing_is_removed_before_its_time(reconciler, launcher, ended):
     assert list(launcher.jobs) == [ended.job]
 
 
-def test_a_run_whose_log_cannot_be_kept_stays(reconciler, launcher, ended, settings, monkeypatch):
+def test_job_kept_until_log_is_stored(reconciler, launcher, ended, settings, monkeypatch):
     in_the_way = settings.output_dir / "first" / "logs" / "1.log"
     in_the_way.mkdir(parents=True)
     reconciler.reconcile()
@@ -393,16 +386,14 @@ def test_a_run_whose_log_cannot_be_kept_stays(reconciler, launcher, ended, setti
     assert not launcher.jobs
 
 
-def test_a_run_that_nobody_knows_stays(reconciler, experiments, launcher, ended, store):
+def test_unknown_job_not_removed(reconciler, experiments, launcher, ended, store):
     store.delete(ended.id, attempt=1, status="queued")
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [ended.job]
 
 
-def test_what_is_left_of_an_earlier_attempt_is_removed_while_the_next_one_runs(
-    reconciler, experiments, launcher, ended
-):
+def test_earlier_attempt_expires_alone(reconciler, experiments, launcher, ended):
     why = Diagnosis("trainer_failed", "It failed.", "Mend it.")
     failed = replace(launcher.jobs[ended.job], phase=Phase.FAILED, diagnosis=why)
     launcher.jobs[ended.job] = replace(failed, finished_at=datetime.now(UTC))
@@ -415,9 +406,7 @@ def test_what_is_left_of_an_earlier_attempt_is_removed_while_the_next_one_runs(
     assert experiments.get("first").status is Status.QUEUED
 
 
-def test_a_log_that_could_not_be_kept_at_the_end_is_kept_later(
-    services, reconciler, experiments, launcher, monkeypatch
-):
+def test_log_saved_later_after_outage(services, reconciler, experiments, launcher, monkeypatch):
     _, experiment = experiments.submit("first", PARAMETERS)
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}

@@ -24,7 +24,7 @@ def statuses(experiments, experiment):
     return [one.to_status for one in experiments.history(experiment)]
 
 
-def test_it_works(experiments, launcher, settings):
+def test_submit_creates_job(experiments, launcher, settings):
     outcome, experiment = submit(experiments)
 
     assert outcome is Outcome.CREATED
@@ -36,7 +36,7 @@ def test_it_works(experiments, launcher, settings):
     assert statuses(experiments, experiment) == ["submitting", "queued"]
 
 
-def test_the_same_again_starts_nothing(experiments, launcher):
+def test_repeat_starts_nothing(experiments, launcher):
     _, first = submit(experiments)
     outcome, again = submit(experiments)
 
@@ -52,14 +52,14 @@ def test_the_same_again_starts_nothing(experiments, launcher):
         Parameters("autoencoder", 0.001, 21, None),
     ],
 )
-def test_other_parameters_are_refused(experiments, other):
+def test_other_parameters_refused(experiments, other):
     submit(experiments)
 
     with pytest.raises(OtherParameters):
         submit(experiments, parameters=other)
 
 
-def test_a_launcher_that_is_away_gets_the_run_later(experiments, launcher):
+def test_submit_while_launcher_is_down(experiments, launcher):
     launcher.down = True
     outcome, experiment = submit(experiments)
 
@@ -74,7 +74,7 @@ def test_a_launcher_that_is_away_gets_the_run_later(experiments, launcher):
     assert started.reason is None
 
 
-def test_a_run_that_is_refused_for_ever_has_failed(experiments, launcher):
+def test_refused_job_means_failed(experiments, launcher):
     launcher.refusing = True
 
     with pytest.raises(SubmissionRefused):
@@ -84,7 +84,7 @@ def test_a_run_that_is_refused_for_ever_has_failed(experiments, launcher):
     assert experiments.get("first").reason == "job_refused"
 
 
-def test_files_of_something_else_are_not_overwritten(experiments, launcher, settings):
+def test_foreign_files_not_overwritten(experiments, launcher, settings):
     (settings.output_dir / "first").mkdir(parents=True)
     (settings.output_dir / "first" / "model.pt").touch()
 
@@ -96,7 +96,7 @@ def test_files_of_something_else_are_not_overwritten(experiments, launcher, sett
         experiments.get("first")
 
 
-def test_an_output_folder_that_cannot_be_written_starts_nothing(experiments, launcher, settings):
+def test_unwritable_output_starts_nothing(experiments, launcher, settings):
     settings.output_dir.touch()  # a file where the folder should be
 
     with pytest.raises(OutputUnwritable):
@@ -107,7 +107,7 @@ def test_an_output_folder_that_cannot_be_written_starts_nothing(experiments, lau
         experiments.get("first")
 
 
-def test_a_dataset_must_be_there(experiments, launcher, settings):
+def test_dataset_must_exist(experiments, launcher, settings):
     (settings.input_dir / "a.npz").touch()
     chosen = Parameters("autoencoder", 0.001, 20, "a.npz")
 
@@ -118,9 +118,9 @@ def test_a_dataset_must_be_there(experiments, launcher, settings):
     assert submit(experiments, parameters=chosen)[1].dataset == "a.npz"
 
 
-def test_a_database_that_goes_away_after_the_intent_loses_nothing(
-    experiments, launcher, store, monkeypatch
-):
+def test_database_lost_after_intent(experiments, launcher, store, monkeypatch):
+    """The database fails after the row and the Job were created: nothing is lost or doubled."""
+
     def away(*_args, **_options):
         raise StoreUnavailable("gone")
 
@@ -135,7 +135,7 @@ def test_a_database_that_goes_away_after_the_intent_loses_nothing(
     assert list(launcher.jobs) == [experiment.job]
 
 
-def test_what_is_seen_becomes_the_truth(services, experiments, settings):
+def test_observation_is_recorded(services, experiments, settings):
     _, experiment = submit(experiments)
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     ended = experiments.get("first")
@@ -147,7 +147,7 @@ def test_what_is_seen_becomes_the_truth(services, experiments, settings):
     assert run["status"] == "succeeded"
 
 
-def test_what_has_ended_stays_as_it_is(services, experiments):
+def test_terminal_status_is_final(services, experiments):
     _, experiment = submit(experiments)
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     # A second reconciler decides on what it read before.
@@ -157,7 +157,7 @@ def test_what_has_ended_stays_as_it_is(services, experiments):
     assert statuses(experiments, experiment) == ["submitting", "queued", "running", "succeeded"]
 
 
-def test_a_diagnosis_comes_and_goes_without_a_change_of_status(services, experiments):
+def test_diagnosis_without_transition(services, experiments):
     _, queued = submit(experiments)
     why = Diagnosis("image_not_pulled", "It cannot be pulled.", "Push it.")
     services.recorder.record(queued, Observation(queued.uid, Phase.QUEUED, diagnosis=why))
@@ -171,7 +171,7 @@ def test_a_diagnosis_comes_and_goes_without_a_change_of_status(services, experim
     assert statuses(experiments, waiting) == ["submitting", "queued"]
 
 
-def test_a_run_that_waits_for_its_next_pod_still_runs(services, experiments):
+def test_waiting_for_next_pod_is_running(services, experiments):
     _, experiment = submit(experiments)
     services.recorder.record(experiment, Observation(experiment.uid, Phase.RUNNING))
     running = experiments.get("first")
@@ -180,7 +180,7 @@ def test_a_run_that_waits_for_its_next_pod_still_runs(services, experiments):
     assert experiments.get("first").status is Status.RUNNING
 
 
-def test_another_runs_job_changes_nothing(services, experiments):
+def test_job_of_other_uid_ignored(services, experiments):
     _, experiment = submit(experiments)
     services.recorder.record(experiment, Observation("another uid", Phase.FAILED))
     services.recorder.record(experiment, Observation(experiment.uid, Phase.UNKNOWN))
@@ -197,9 +197,8 @@ def test_another_runs_job_changes_nothing(services, experiments):
         (False, False, Status.FAILED),
     ],
 )
-def test_of_a_lost_run_the_folder_tells_how_it_ended(
-    services, experiments, settings, done, cancelled, status
-):
+def test_lost_attempt_judged_by_folder(services, experiments, settings, done, cancelled, status):
+    """Without its Job, summary.json and the cancel request decide how an attempt ended."""
     _, experiment = submit(experiments)
     if done:
         (settings.output_dir / "first" / "summary.json").write_text("{}")

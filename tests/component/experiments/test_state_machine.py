@@ -293,7 +293,7 @@ class Model(RuleBasedStateMachine):
                 assert json.loads(run_file.read_text())["uid"] == row["uid"]
 
 
-def test_model(tmp_path, monkeypatch):
+def test_any_interleaving(tmp_path, monkeypatch):
     monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(-1))
     store = Store(make_url(f"sqlite:///{tmp_path}/template.sqlite3"))
     store.prepare()

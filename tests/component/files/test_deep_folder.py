@@ -29,7 +29,8 @@ def deep(tmp_path):
     subprocess.run(["rm", "-rf", folder], check=True)  # pytest itself could not remove it
 
 
-def test_a_folder_is_removed_however_deep_it_is_and_links_are_not_followed(outputs, deep):
+def test_deep_folder_is_removed(outputs, deep):
+    """Depth is no limit, and the targets of links inside stay."""
     os.mkfifo(deep / "pipe")
     (deep / "empty").mkdir(mode=0o500)
 

@@ -52,7 +52,7 @@ def attempt_of(experiment_id, attempt=1):
 
 @MANY
 @given(TEXTS)
-def test_what_is_an_id_names_one_folder_and_no_other_place(text):
+def test_id_names_one_folder(text):
     if experiment_id_problem(text) is None:
         assert Path("/output", text).parent == Path("/output")
         assert Path("/output", text).name == text
@@ -63,7 +63,7 @@ def test_what_is_an_id_names_one_folder_and_no_other_place(text):
 
 @MANY
 @given(IDS, st.integers(1, 10_000))
-def test_a_jobs_name_is_a_label_and_its_annotations_lead_back(experiment_id, attempt):
+def test_job_leads_back_to_its_attempt(experiment_id, attempt):
     attempt = attempt_of(experiment_id, attempt)
     job = job_manifest.render(attempt, Settings.from_environment({}))
 
@@ -77,7 +77,7 @@ def test_a_jobs_name_is_a_label_and_its_annotations_lead_back(experiment_id, att
 
 @MANY
 @given(IDS, IDS, st.integers(1, 99), st.integers(1, 99))
-def test_names_never_collide(one, other, first, second):
+def test_job_names_never_collide(one, other, first, second):
     same = (one, first) == (other, second)
 
     assert (job_name("autoencoder", one, first) == job_name("autoencoder", other, second)) is same
@@ -85,7 +85,7 @@ def test_names_never_collide(one, other, first, second):
 
 @MANY
 @given(IDS, st.sampled_from(ALIKE))
-def test_names_of_ids_that_are_alike_never_collide(one, alike):
+def test_similar_ids_never_collide(one, alike):
     other = alike(one)
     assume(one != other and experiment_id_problem(other) is None)
 
@@ -95,7 +95,7 @@ def test_names_of_ids_that_are_alike_never_collide(one, alike):
 
 @settings(MANY, max_examples=60)
 @given(st.sets(IDS, min_size=2, max_size=5))
-def test_folders_never_collide_and_are_listed_by_their_ids(ids):
+def test_folders_never_collide(ids):
     with tempfile.TemporaryDirectory() as root:
         for one in ids:
             (Path(root) / one).mkdir()
@@ -104,8 +104,8 @@ def test_folders_never_collide_and_are_listed_by_their_ids(ids):
 
 @MANY
 @given(IDS)
-def test_nothing_of_an_id_stands_anywhere_else_in_the_job(experiment_id):
-    """What differs between two runs' Jobs is their names, values, annotations and folders alone."""
+def test_id_reaches_no_other_field(experiment_id):
+    """Two Jobs differ in names, values, annotations and folders alone."""
     environ = Settings.from_environment({})
     spec = job_manifest.render(attempt_of(experiment_id), environ)["spec"]["template"]["spec"]
     other = job_manifest.render(attempt_of("other"), environ)["spec"]["template"]["spec"]
@@ -122,7 +122,7 @@ def test_nothing_of_an_id_stands_anywhere_else_in_the_job(experiment_id):
 
 @settings(deadline=None)
 @given(PLAIN_IDS)
-def test_whatever_the_id_the_job_is_valid(experiment_id):
+def test_any_id_gives_a_valid_job(experiment_id):
     job = job_manifest.render(attempt_of(experiment_id), SETTINGS)
 
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)

@@ -16,14 +16,12 @@ def dedicated() -> list[Document]:
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-def test_every_document_of_the_dedicated_namespace_is_valid(
-    dedicated: list[Document], version: str
-) -> None:
+def test_documents_are_valid(dedicated: list[Document], version: str) -> None:
     for document in dedicated:
         kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_restricted_is_enforced_on_everything_in_the_dedicated_namespace(
+def test_restricted_is_enforced(
     dedicated: list[Document],
 ) -> None:
     labels = one("Namespace", "hello-flask", dedicated)["metadata"]["labels"]
@@ -37,7 +35,7 @@ def test_restricted_is_enforced_on_everything_in_the_dedicated_namespace(
     assert restricted(pods[0]) == []
 
 
-def test_the_dedicated_namespace_holds_all_but_the_preparation(dedicated: list[Document]) -> None:
+def test_only_preparation_is_elsewhere(dedicated: list[Document]) -> None:
     assert not [d for d in dedicated if d["metadata"].get("namespace") == "default"]
     assert "default" not in {
         subject["namespace"] for d in dedicated for subject in d.get("subjects", [])
@@ -48,7 +46,7 @@ def test_the_dedicated_namespace_holds_all_but_the_preparation(dedicated: list[D
     assert one("Job", "prepare-folders", dedicated)["metadata"]["namespace"] == "hello-flask-setup"
 
 
-def test_the_dedicated_namespace_follows_the_edits(tmp_path: Path) -> None:
+def test_follows_edits_of_base_files(tmp_path: Path) -> None:
     copy = tmp_path / "yaml"
     shutil.copytree(YAML, copy, symlinks=True)
     for name, edits in {

@@ -116,9 +116,7 @@ def reached(policies: list[Document], peers: dict[str, Peer]) -> set[tuple[str, 
     }
 
 
-def test_each_policy_selects_the_pods_that_it_is_for(
-    policies: list[Document], peers: dict[str, Peer]
-) -> None:
+def test_policies_select_their_pods(policies: list[Document], peers: dict[str, Peer]) -> None:
     selected = {
         (policy["metadata"]["namespace"], policy["metadata"]["name"]): [
             name for name, pod in peers.items() if selects(policy, pod)
@@ -133,7 +131,7 @@ def test_each_policy_selects_the_pods_that_it_is_for(
 
 
 @pytest.mark.parametrize("namespace", ["default", "hello-flask"])
-def test_training_pods_reach_dns_and_nothing_reaches_them(
+def test_training_pods_reach_dns_only(
     reached: set[tuple[str, str, str, int]], namespace: str
 ) -> None:
     training = f"{namespace}/training"
@@ -142,7 +140,7 @@ def test_training_pods_reach_dns_and_nothing_reaches_them(
     }
 
 
-def test_the_backend_alone_reaches_mysql_and_its_port_alone(
+def test_only_backend_reaches_mysql(
     reached: set[tuple[str, str, str, int]],
 ) -> None:
     assert {one for one in reached if one[1] == "default/hello-flask-mysql"} == {
@@ -152,16 +150,14 @@ def test_the_backend_alone_reaches_mysql_and_its_port_alone(
 
 
 @pytest.mark.parametrize("namespace", ["default", "hello-flask"])
-def test_the_backend_is_reached_and_reaches_all_that_lets_it(
-    reached: set[tuple[str, str, str, int]], namespace: str
-) -> None:
+def test_backend_is_not_isolated(reached: set[tuple[str, str, str, int]], namespace: str) -> None:
     backend = f"{namespace}/hello-flask"
     assert ("elsewhere", backend, "TCP", 5000) in reached  # by the NodePort
     assert (backend, "elsewhere", "TCP", 6443) in reached  # the API server
     assert (backend, "kube-system/dns", "UDP", DNS) in reached
 
 
-def test_the_ports_are_those_of_the_pods(peers: dict[str, Peer]) -> None:
+def test_mysql_port_matches_pod(peers: dict[str, Peer]) -> None:
     database = pod_of(
         one("StatefulSet", "hello-flask-mysql", documents(YAML / "db/4_statefulset.yaml"))
     )

@@ -25,23 +25,23 @@ def requests_of(app):
 
 @pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/nothing"])
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:31112"])
-def test_another_host_is_refused(client, path, host):
+def test_foreign_host_is_misdirected(client, path, host):
     response = client.get(path, headers={"Host": host})
 
     check_problem(response, 421)
     assert "ALLOWED_HOSTS" in response.json["detail"]
 
 
-def test_a_host_that_is_none_is_refused(client):
+def test_malformed_host_refused(client):
     check_problem(client.get("/", headers={"Host": "a/b"}), 400)
 
 
 @pytest.mark.parametrize("host", ["10.1.2.3:31112", "[::1]", "node-7", "localhost", "a.b.svc"])
-def test_the_servers_own_names(client, host):
+def test_own_host_names_allowed(client, host):
     assert client.get("/model", headers={"Host": host}).status_code == 200
 
 
-def test_further_names(settings, launcher):
+def test_allowed_hosts_setting(settings, launcher):
     settings.data_dir.mkdir()
     app = create_app(replace(settings, allowed_hosts=frozenset({"train.example.com"})), launcher)
 
@@ -60,7 +60,7 @@ def test_further_names(settings, launcher):
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},
     ],
 )
-def test_a_page_of_another_site_changes_nothing(client, launcher, method, path, headers):
+def test_cross_site_change_refused(client, launcher, method, path, headers):
     client.post("/test", data=FORM)
     response = client.open(path, method=method, data=FORM | {"experiment_id": "b"}, headers=headers)
 
@@ -73,12 +73,12 @@ def test_a_page_of_another_site_changes_nothing(client, launcher, method, path, 
     "headers",
     [{}, {"Origin": "http://localhost"}, {"Origin": "http://localhost", "Sec-Fetch-Site": "none"}],
 )
-def test_curl_and_our_own_pages_may(client, headers):
+def test_same_site_change_allowed(client, headers):
     assert client.post("/test", data=FORM, headers=headers).status_code == 201
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost"])
-def test_no_other_site_may_read(client, guest, origin):
+def test_no_cors_headers(client, guest, origin):
     asked = {"Origin": origin, "Access-Control-Request-Method": "DELETE"}
     answers = [
         one.open(path, method=method, headers=asked | {"Authorization": "Bearer wrong"})
@@ -93,7 +93,7 @@ def test_no_other_site_may_read(client, guest, origin):
     assert answers[0].headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_no_answer_can_be_a_page(client):
+def test_answers_are_never_pages(client):
     for path in ("/", "/model", "/openapi.json", "/nothing"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -103,7 +103,7 @@ def test_no_answer_can_be_a_page(client):
 # Tokens.
 
 
-def test_every_route_but_three_needs_a_token(guest, guarded):
+def test_every_route_needs_a_token(guest, guarded):
     asked = list(requests_of(guarded))
     assert len(asked) > 20
     for method, path in asked:
@@ -133,11 +133,11 @@ def test_every_route_but_three_needs_a_token(guest, guarded):
         "/ui/logout",
     ],
 )
-def test_an_ending_opens_nothing(guest, path):
+def test_open_path_matched_whole(guest, path):
     assert guest.get(path, headers={"Accept": "*/*"}).status_code == 401
 
 
-def test_a_run_named_healthz_opens_nothing(guest):
+def test_experiment_named_healthz(guest):
     form = FORM | {"experiment_id": "healthz"}
     assert guest.post("/test", data=form, headers=bearer(ALICE)).status_code == 201
 
@@ -168,7 +168,7 @@ def test_a_run_named_healthz_opens_nothing(guest):
         "Bearer token",
     ],
 )
-def test_a_wrong_token(guest, browser, header):
+def test_wrong_token_refused(guest, browser, header):
     for client in (guest, browser):  # nor does a cookie stand in for it
         response = client.get("/model", headers={"Authorization": header})
         check_problem(response, 401)
@@ -177,8 +177,8 @@ def test_a_wrong_token(guest, browser, header):
 
 
 @pytest.mark.parametrize("name", ["token", "access_token", "api_token", "key", "Authorization"])
-def test_an_address_holds_no_token(guest, name):
-    """It would stand in logs and histories (RFC 6750, 5.3)."""
+def test_token_in_query_refused(guest, name):
+    """A URL would end up in logs and histories (RFC 6750, 5.3)."""
     check_problem(guest.get("/model", query_string={name: ALICE}), 401)
     check_problem(guest.get("/model", query_string={name: f"Bearer {ALICE}"}), 401)
     check_problem(guest.post("/test", data=FORM | {name: ALICE}), 401)
@@ -186,7 +186,7 @@ def test_an_address_holds_no_token(guest, name):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get"])
-def test_no_method_goes_without_a_token(guest, method):
+def test_every_method_needs_a_token(guest, method):
     for path in ("/model", "/nothing", "/inputs", "/static/dashboard.js"):
         assert guest.open(path, method=method).status_code == 401
 
@@ -194,8 +194,8 @@ def test_no_method_goes_without_a_token(guest, method):
 @pytest.mark.parametrize(
     "header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method"]
 )
-def test_no_header_makes_another_request_of_one(guest, header):
-    """What looks like reading must not delete, nor what is open lead elsewhere."""
+def test_override_headers_ignored(guest, header):
+    """A read must not become a delete, nor an open path lead elsewhere."""
     alice = bearer(ALICE)
     guest.post("/test", data=FORM, headers=alice)
     path, form = "/experiments/first", {"_method": "DELETE"}
@@ -209,13 +209,13 @@ def test_no_header_makes_another_request_of_one(guest, header):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token(guest, scheme):
+def test_valid_token_accepted(guest, scheme):
     assert guest.get("/model", headers={"Authorization": f"{scheme} {ALICE}"}).status_code == 200
     assert guest.post("/test", data=FORM, headers=bearer(ALICE)).status_code == 201
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_a_read_only_token_changes_nothing(guest, launcher, method, path):
+def test_read_only_token_cannot_change(guest, launcher, method, path):
     response = guest.open(path, method=method, data=FORM, headers=bearer(BOB))
 
     check_problem(response, 403)
@@ -224,7 +224,7 @@ def test_a_read_only_token_changes_nothing(guest, launcher, method, path):
     assert guest.get("/model", headers=bearer(BOB)).status_code == 200
 
 
-def test_tokens_are_rotated_without_a_restart(guest, browser, token_file):
+def test_tokens_rotate_without_restart(guest, browser, token_file):
     token_file.write_text("alice:a-new-one\n")
 
     assert guest.get("/model", headers=bearer(ALICE)).status_code == 401
@@ -232,7 +232,7 @@ def test_tokens_are_rotated_without_a_restart(guest, browser, token_file):
     assert browser.get("/model").status_code == 401
 
 
-def test_a_lost_file_of_tokens_lets_nobody_in(guest, browser, token_file):
+def test_lost_token_file_locks_out(guest, browser, token_file):
     token_file.unlink()
 
     for client in (guest, browser):
@@ -243,7 +243,7 @@ def test_a_lost_file_of_tokens_lets_nobody_in(guest, browser, token_file):
     assert guest.get("/healthz").status_code == 200
 
 
-def test_tokens_in_the_environment(settings, launcher):
+def test_tokens_from_environment(settings, launcher):
     settings.data_dir.mkdir()
     app = create_app(replace(settings, api_token="one\nro:two"), launcher)
     client = app.test_client()
@@ -254,7 +254,7 @@ def test_tokens_in_the_environment(settings, launcher):
     app.extensions["services"].close()
 
 
-def test_without_tokens_the_server_says_so_once(settings, launcher, caplog):
+def test_no_tokens_logged_once(settings, launcher, caplog):
     settings.data_dir.mkdir()
     app = create_app(settings, launcher)
     for _ in range(3):
@@ -266,7 +266,7 @@ def test_without_tokens_the_server_says_so_once(settings, launcher, caplog):
     ]
 
 
-def test_the_history_names_who_made_a_change(services, guest, guarded, caplog):
+def test_history_names_the_actor(services, guest, guarded, caplog):
     experiments = guarded.extensions["services"].experiments
     alice = bearer(ALICE)
 
@@ -297,7 +297,7 @@ def test_the_history_names_who_made_a_change(services, guest, guarded, caplog):
     assert "'first' is forgotten, outputs=False, by alice" in caplog.text
 
 
-def test_no_log_holds_a_token(guest, browser, caplog):
+def test_tokens_never_logged(guest, browser, caplog):
     caplog.set_level("DEBUG")
     guest.get("/model", headers=bearer(ALICE))
     guest.get("/model", headers=bearer("a-wrong-token"))

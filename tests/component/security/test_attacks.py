@@ -67,7 +67,7 @@ def secret(tmp_path, settings):
     "address",
     ["/experiments/{}", "/experiments/{}/logs", "/experiments/first/files/{}", "/inputs/{}"],
 )
-def test_no_path_leads_out_of_its_folder(client, secret, address):
+def test_path_traversal(client, secret, address):
     client.post("/test", data=FORM)
     for traversal in TRAVERSALS:
         response = client.get(address.format(traversal), follow_redirects=True, buffered=True)
@@ -79,7 +79,7 @@ def test_no_path_leads_out_of_its_folder(client, secret, address):
 
 
 @pytest.mark.parametrize("field", ["experiment_id", "dataset"])
-def test_no_field_of_a_form_leads_out_of_its_folder(client, launcher, secret, field, settings):
+def test_traversal_in_form_fields(client, launcher, secret, field, settings):
     for value in ("../secret", "..\\secret", "/secret", "a/../../secret", "./secret", "..", "."):
         response = client.post("/test", data=FORM | {field: value})
         assert response.status_code == 422, value
@@ -87,7 +87,7 @@ def test_no_field_of_a_form_leads_out_of_its_folder(client, launcher, secret, fi
     assert secret.read_text() == SECRET
 
 
-def test_an_id_that_looks_encoded_is_that_very_id(client, settings):
+def test_encoded_looking_id_is_literal(client, settings):
     for experiment_id in ("a%2Fb", "%2e%2e", "%252e%252e%252fsecret"):
         response = client.post("/test", data=FORM | {"experiment_id": experiment_id})
         assert response.status_code == 201
@@ -98,7 +98,7 @@ def test_an_id_that_looks_encoded_is_that_very_id(client, settings):
 
 
 @pytest.mark.parametrize("name", ["link", "metrics.jsonl", "summary.json", "logs"])
-def test_a_planted_link_shows_nothing(client, secret, settings, name):
+def test_planted_link_not_followed(client, secret, settings, name):
     client.post("/test", data=FORM)
     folder = settings.output_dir / "first"
     (folder / name).symlink_to(secret.parent if name == "logs" else secret)
@@ -120,7 +120,8 @@ def test_a_planted_link_shows_nothing(client, secret, settings, name):
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "run.json", "logs", "1.log"])
 @pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "device", "endless"])
-def test_a_planted_thing_that_is_no_file_holds_nobody(client, settings, tmp_path, name, kind):
+def test_planted_special_file(client, settings, tmp_path, name, kind):
+    """Pipes, sockets, folders, devices and sparse files neither block nor break an answer."""
     client.post("/test", data=FORM)
     path = settings.output_dir / "first" / ("logs/1.log" if name == "1.log" else name)
     path.unlink(missing_ok=True)
@@ -164,7 +165,7 @@ METRICS = {
 
 
 @pytest.mark.parametrize("line", METRICS.values(), ids=METRICS)
-def test_whatever_a_trainer_writes_is_answered(client, settings, line):
+def test_hostile_metrics_are_answered(client, settings, line):
     for one in ("first", "second"):
         client.post("/test", data=FORM | {"experiment_id": one})
     (settings.output_dir / "first" / "metrics.jsonl").write_bytes(line + b"\n" + line + b"\n")
@@ -189,7 +190,7 @@ def test_whatever_a_trainer_writes_is_answered(client, settings, line):
 @pytest.mark.parametrize(
     "sql", ["' OR '1'='1", "1; DROP TABLE experiment", "x') UNION SELECT 1 --", "%", "\\", "_"]
 )
-def test_sql_is_no_more_than_text(client, parameter, sql):
+def test_sql_in_query_is_text(client, parameter, sql):
     client.post("/test", data=FORM)
     response = client.get("/experiments", query_string={parameter: sql})
 
@@ -203,7 +204,7 @@ def test_sql_is_no_more_than_text(client, parameter, sql):
 @pytest.mark.parametrize(
     "field", ["image", "command", "args", "spec", "podSpecPatch", "env", "volumes", "model", "job"]
 )
-def test_no_field_reaches_the_pod(client, launcher, field):
+def test_pod_fields_refused(client, launcher, field):
     for value in ("evil", {"securityContext": {"privileged": True}}):
         assert client.post("/test", json=FORM | {field: value}).status_code == 422
     assert not launcher.jobs
@@ -214,7 +215,7 @@ def test_no_field_reaches_the_pod(client, launcher, field):
 SCRIPT = "<script>alert(1)<\\u002fscript><img src=x onerror=alert(1)>"
 
 
-def test_what_was_stored_is_never_a_page(client, settings):
+def test_stored_html_is_inert(client, settings):
     name = "<img src=x onerror=alert(1)>"
     client.post("/test", data=FORM | {"experiment_id": name})
     folder = settings.output_dir / name
@@ -277,7 +278,7 @@ def test_nothing_is_unpickled(client, settings, tmp_path, name):
     ],
     ids=["parts", "carriage returns", "almost boundaries", "part headers", "parameters"],
 )
-def test_a_form_made_to_exhaust_the_parser_is_refused(client, launcher, body):
+def test_exhausting_form_refused(client, launcher, body):
     response = client.post("/test", data=body, content_type="multipart/form-data; boundary=x")
 
     assert response.status_code in (400, 413, 422)
@@ -286,8 +287,8 @@ def test_a_form_made_to_exhaust_the_parser_is_refused(client, launcher, body):
 
 
 @pytest.mark.parametrize("pieces", [10, 200])
-def test_a_form_of_unknown_length_is_no_longer_than_another(client, launcher, pieces):
-    """Without a Content-Length, what is read has to be counted."""
+def test_chunked_form_has_same_limit(client, launcher, pieces):
+    """Without a Content-Length, what is read must be counted."""
     part = b'--x\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n' + b"1" * 60_000 + b"\r\n"
     body = b"".join(part % number for number in range(pieces)) + b"--x--"
     response = client.post(
@@ -323,7 +324,7 @@ FIELDS = [FIELD % b"learning_rate" + b"\r\n\r\n1", FIELD % b"epoch" + b"\r\n\r\n
     ],
     ids=["file name", "file name*", "path", "base64", "in one another", "header in a name"],
 )
-def test_a_part_of_a_form_leads_out_of_no_folder(client, launcher, secret, part):
+def test_traversal_in_multipart(client, launcher, secret, part):
     body = multipart(*FIELDS, part)
     response = client.post("/test", data=body, content_type="multipart/form-data; boundary=x")
 
@@ -333,7 +334,7 @@ def test_a_part_of_a_form_leads_out_of_no_folder(client, launcher, secret, part)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
-def test_a_body_that_is_packed_is_not_unpacked(client, launcher, kind):
+def test_compressed_body_refused(client, launcher, kind):
     """A bomb of a few bytes would be gigabytes."""
     body = gzip.compress(json.dumps(FORM).encode() + b" " * 10_000_000)
     response = client.post(
@@ -345,7 +346,7 @@ def test_a_body_that_is_packed_is_not_unpacked(client, launcher, kind):
 
 
 @pytest.mark.parametrize("text", ["[" * 30_000, '{"a":' * 10_000, "1" * 60_000, '"\\ud800"'])
-def test_json_made_to_exhaust_the_parser_is_refused(client, launcher, text):
+def test_exhausting_json_refused(client, launcher, text):
     for body in (text, f'{{"experiment_id": "a", "epoch": 1, "learning_rate": {text}'):
         for end in ("", "}", "]" * 30_000):
             response = client.post("/test", data=body + end, content_type="application/json")
@@ -356,7 +357,7 @@ def test_json_made_to_exhaust_the_parser_is_refused(client, launcher, text):
 # Secrets in logs and errors: GO-2025-4024.
 
 
-def test_no_answer_and_no_log_holds_the_password_of_the_database(settings, launcher, caplog):
+def test_database_password_never_shown(settings, launcher, caplog):
     caplog.set_level(logging.DEBUG)
     with socket.create_server(("127.0.0.1", 0)) as there:
         port = there.getsockname()[1]  # at which nobody listens any more

@@ -20,7 +20,7 @@ def csrf(browser, guarded):
         )
 
 
-def test_signing_in(guest):
+def test_sign_in(guest):
     page = guest.get("/ui/login", headers=BROWSER)
     assert page.status_code == 401
     assert "<form" in page.text
@@ -39,14 +39,14 @@ def test_signing_in(guest):
     assert guest.get("/model").status_code == 200
 
 
-def test_a_cookie_given_by_https_comes_back_by_https_alone(guest):
+def test_cookie_over_https_is_secure(guest):
     answer = guest.post("/ui/login", data={"token": ALICE}, base_url="https://localhost")
 
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
 @pytest.mark.parametrize("token", ["", "wrong", f"alice:{ALICE}"])
-def test_signing_in_with_a_wrong_token(guest, token):
+def test_sign_in_with_wrong_token(guest, token):
     answer = guest.post("/ui/login", data={"token": token})
 
     assert answer.status_code == 401
@@ -54,13 +54,13 @@ def test_signing_in_with_a_wrong_token(guest, token):
     assert guest.get("/model").status_code == 401
 
 
-def test_another_site_signs_nobody_in(guest):
+def test_cross_site_sign_in_refused(guest):
     headers = {"Origin": "http://evil.example"}
 
     check_problem(guest.post("/ui/login", data={"token": ALICE}, headers=headers), 403)
 
 
-def test_a_page_leads_to_the_sign_in_and_back(guest):
+def test_sign_in_returns_to_page(guest):
     page = guest.get("/ui/experiments/a%2Fb?x=1&y=2", headers=BROWSER)
     assert page.status_code == 401
     action = html.unescape(re.search('action="(.*?)"', page.text)[1])
@@ -88,7 +88,7 @@ def test_a_page_leads_to_the_sign_in_and_back(guest):
         "/model",
     ],
 )
-def test_the_sign_in_leads_nowhere_else(guest, path):
+def test_no_open_redirect(guest, path):
     answer = guest.post("/ui/login", query_string={"next": path}, data={"token": ALICE})
 
     assert answer.headers["Location"] == "/ui"
@@ -96,21 +96,19 @@ def test_the_sign_in_leads_nowhere_else(guest, path):
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 @pytest.mark.parametrize("headers", [{}, {"X-CSRF-Token": "wrong"}, {"X-CSRF-Token": ""}])
-def test_a_session_changes_nothing_without_the_pages_own_token(
-    browser, launcher, method, path, headers
-):
+def test_change_needs_csrf_token(browser, launcher, method, path, headers):
     check_problem(browser.open(path, method=method, data=FORM, headers=headers), 403)
     assert not launcher.jobs
 
 
-def test_a_session_changes_with_the_pages_own_token(browser, guarded):
+def test_change_with_csrf_token(browser, guarded):
     headers = {"X-CSRF-Token": csrf(browser, guarded)}
 
     assert browser.post("/test", data=FORM, headers=headers).status_code == 201
     assert browser.get("/experiments/first").json["history"][0]["by"] == "alice"
 
 
-def test_a_csrf_token_is_of_one_session(browser, guarded):
+def test_csrf_token_of_other_session(browser, guarded):
     other = guarded.test_client()
     other.post("/ui/login", data={"token": BOB})
     headers = {"X-CSRF-Token": csrf(other, guarded)}
@@ -118,7 +116,7 @@ def test_a_csrf_token_is_of_one_session(browser, guarded):
     check_problem(browser.post("/test", data=FORM, headers=headers), 403)
 
 
-def test_a_read_only_session(guarded, launcher):
+def test_read_only_session(guarded, launcher):
     browser = guarded.test_client()
     browser.post("/ui/login", data={"token": BOB})
     headers = {"X-CSRF-Token": csrf(browser, guarded)}
@@ -129,7 +127,7 @@ def test_a_read_only_session(guarded, launcher):
     assert not launcher.jobs
 
 
-def test_signing_out(browser, guarded):
+def test_sign_out(browser, guarded):
     assert browser.post("/ui/logout").status_code == 403
     answer = browser.post("/ui/logout", data={"csrf_token": csrf(browser, guarded)})
 
@@ -150,7 +148,7 @@ def test_signing_out(browser, guarded):
         lambda _: "x" * 4000,
     ],
 )
-def test_a_forged_cookie(guarded, browser, change):
+def test_forged_cookie_refused(guarded, browser, change):
     cookie = browser.get_cookie(access.COOKIE).value
     forger = guarded.test_client()
     forger.set_cookie(access.COOKIE, change(cookie))
@@ -158,8 +156,8 @@ def test_a_forged_cookie(guarded, browser, change):
     assert forger.get("/model").status_code == 401
 
 
-def test_a_session_that_was_there_before_is_none_after_the_sign_in(guarded, browser):
-    """Whoever plants a cookie before a person signs in does not share the session (fixation)."""
+def test_no_session_fixation(guarded, browser):
+    """A cookie planted before a person signs in does not share the session."""
     planted = guarded.test_client()
     planted.set_cookie(access.COOKIE, "planted")
     planted.post("/ui/login", data={"token": BOB})
@@ -171,12 +169,12 @@ def test_a_session_that_was_there_before_is_none_after_the_sign_in(guarded, brow
     assert planted.post("/test", data=FORM).status_code == 403
 
 
-def test_a_session_ends(browser, monkeypatch):
+def test_session_expires(browser, monkeypatch):
     monkeypatch.setattr(access, "SESSION_SECONDS", -1)
 
     assert browser.get("/model").status_code == 401
 
 
-def test_without_tokens_nobody_signs_in(client):
+def test_sign_in_without_tokens(client):
     assert client.get("/ui/login").headers["Location"] == "/ui"
     assert "Set-Cookie" not in client.post("/ui/login", data={"token": "x"}).headers

@@ -60,7 +60,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [([KNOWN], 0), ([KNOWN, ("jinja2", "3.1.6")], 1)],
     ids=["clean", "found"],
 )
-def test_a_known_vulnerability_fails(
+def test_known_vulnerability_fails(
     vulnerable: list[tuple[str, str]],
     code: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +75,7 @@ def test_a_known_vulnerability_fails(
 
 
 @pytest.mark.usefixtures("lock")
-def test_a_database_without_advisories_is_none(
+def test_empty_database_is_skipped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with database() as empty:

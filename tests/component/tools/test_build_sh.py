@@ -108,11 +108,11 @@ def test_runs_from_any_folder(machine: Machine, cwd: Path, script: str) -> None:
     assert machine.calls[0].endswith(f" {ROOT}/.")
 
 
-def test_the_link_in_backend_is_relative() -> None:
+def test_link_in_backend_is_relative() -> None:
     assert (ROOT / "backend/build.sh").readlink() == Path("../build.sh")
 
 
-def test_the_registry_is_edited_where_the_document_says(machine: Machine, tmp_path: Path) -> None:
+def test_registry_edited_in_script(machine: Machine, tmp_path: Path) -> None:
     machine.install("docker")
     copy = checkout(tmp_path / "checkout")
     script = copy / "backend/build.sh"
@@ -127,7 +127,7 @@ def test_the_registry_is_edited_where_the_document_says(machine: Machine, tmp_pa
     assert machine.calls[-1] == f"docker push my-registry/autoencoder:{VERSION}"
 
 
-def test_registry_tag_and_sources_come_from_the_environment(machine: Machine) -> None:
+def test_settings_from_environment(machine: Machine) -> None:
     machine.install("docker")
     result = machine.build(
         {
@@ -157,9 +157,10 @@ def test_registry_tag_and_sources_come_from_the_environment(machine: Machine) ->
 @pytest.mark.parametrize(
     ("registry", "option"), [("localhost:5000", "--tls-verify=false "), ("registry.example", "")]
 )
-def test_podman_and_buildah_keep_the_health_check_and_speak_http_to_this_machine_alone(
+def test_podman_and_buildah_options(
     machine: Machine, tool: str, build: str, registry: str, option: str
 ) -> None:
+    """The Docker format keeps the health check; only localhost is pushed to without TLS."""
     machine.install(tool)
     result = machine.build({"REPOSITORY_URL": registry})
     assert result.returncode == 0, result.stderr
@@ -176,7 +177,7 @@ def test_podman_and_buildah_keep_the_health_check_and_speak_http_to_this_machine
         (("podman", "buildah"), "nothing", "podman"),
     ],
 )
-def test_takes_the_first_tool_that_works(
+def test_uses_first_working_tool(
     machine: Machine, installed: tuple[str, ...], fail: str, used: str
 ) -> None:
     machine.install(*installed)
@@ -199,7 +200,7 @@ def test_takes_the_first_tool_that_works(
         (("docker",), {"TAG": "-x"}, "TAG is 1 to 128 letters"),
     ],
 )
-def test_refuses_before_anything_is_built(
+def test_refuses_before_building(
     machine: Machine, installed: tuple[str, ...], environ: dict[str, str], sentence: str
 ) -> None:
     machine.install(*installed)
@@ -218,7 +219,7 @@ def test_refuses_before_anything_is_built(
         ("push localhost:5000/hello-flask", "push", "curl http://localhost:5000/v2/"),
     ],
 )
-def test_stops_at_the_first_error(machine: Machine, fail: str, last: str, sentence: str) -> None:
+def test_stops_at_first_error(machine: Machine, fail: str, last: str, sentence: str) -> None:
     machine.install("docker")
     result = machine.build({"FAIL": fail})
     assert result.returncode == 1
@@ -229,7 +230,7 @@ def test_stops_at_the_first_error(machine: Machine, fail: str, last: str, senten
     assert "tags/list" not in result.stdout
 
 
-def test_an_incomplete_checkout_is_named(machine: Machine, tmp_path: Path) -> None:
+def test_incomplete_checkout(machine: Machine, tmp_path: Path) -> None:
     machine.install("docker")
     copy = checkout(tmp_path / "checkout")
     (copy / "Dockerfile").unlink()

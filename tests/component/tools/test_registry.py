@@ -63,13 +63,13 @@ def registry() -> Iterator[str]:
             thread.join()
 
 
-def test_the_last_layer_with_a_file_counts(registry: str) -> None:
+def test_last_layer_wins(registry: str) -> None:
     image = read_image(registry, "app", "1", ["etc/one", "etc/two", "etc/three"])
     assert image.files == {"etc/one": b"new", "etc/two": b"2"}
     assert image.environment == {"PATH": "/bin", "A": "b=c"}
     assert image.digest.startswith("sha256:")
 
 
-def test_an_image_that_is_not_there_is_an_oserror(registry: str) -> None:
+def test_missing_image(registry: str) -> None:
     with pytest.raises(OSError, match="404"):
         read_image(registry, "other", "1", ["etc/one"])

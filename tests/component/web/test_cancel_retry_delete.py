@@ -54,13 +54,13 @@ def test_cancel_twice(services, client, experiments, see):
 
 
 @pytest.mark.parametrize("phase", [Phase.SUCCEEDED, Phase.FAILED])
-def test_what_has_ended_cannot_be_cancelled(client, see, phase):
+def test_cancel_after_end_conflicts(client, see, phase):
     see(phase)
 
     check_conflict(client.post("/experiments/first/cancel"), "'first'", str(phase))
 
 
-def test_cancel_while_the_launcher_is_away(client, launcher, see):
+def test_cancel_while_launcher_is_down(client, launcher, see):
     see()
     launcher.down = True
     response = client.post("/experiments/first/cancel")
@@ -91,13 +91,14 @@ def test_retry(client, launcher, see, phase):
 
 
 @pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.RUNNING, Phase.SUCCEEDED])
-def test_what_goes_on_or_has_succeeded_cannot_be_retried(client, see, phase):
+def test_retry_needs_failed_or_cancelled(client, see, phase):
     see(phase)
 
     check_conflict(client.post("/experiments/first/retry"), str(phase))
 
 
-def test_a_submission_of_a_retried_run_is_still_the_same_run(client, see):
+def test_resubmit_after_retry(client, see):
+    """Submitting a retried experiment again answers with its current attempt."""
     see(Phase.FAILED)
     client.post("/experiments/first/retry")
     response = client.post("/test", data=FORM)
@@ -120,7 +121,7 @@ def test_delete(client, launcher, settings, see, phase, outputs):
 
 
 @pytest.mark.parametrize(("outputs", "status"), [("false", 409), ("true", 201)])
-def test_a_deleted_id_is_free_when_its_folder_is_gone(client, see, outputs, status):
+def test_reuse_of_deleted_id(client, see, outputs, status):
     see(Phase.FAILED)
     client.delete(f"/experiments/first?outputs={outputs}")
 
@@ -128,13 +129,13 @@ def test_a_deleted_id_is_free_when_its_folder_is_gone(client, see, outputs, stat
 
 
 @pytest.mark.parametrize("phase", LIVE)
-def test_what_goes_on_cannot_be_deleted(client, see, phase):
+def test_live_cannot_be_deleted(client, see, phase):
     see(phase)
 
     check_conflict(client.delete("/experiments/first"), "cancel it first")
 
 
-def test_delete_while_the_launcher_is_away_changes_nothing(client, launcher, settings, see):
+def test_delete_while_launcher_is_down(client, launcher, settings, see):
     see(Phase.FAILED)
     launcher.down = True
     response = client.delete("/experiments/first?outputs=true")
@@ -144,7 +145,7 @@ def test_delete_while_the_launcher_is_away_changes_nothing(client, launcher, set
     assert (settings.output_dir / "first").exists()
 
 
-def test_a_link_in_a_folder_is_removed_not_followed(client, settings, tmp_path, see):
+def test_delete_follows_no_link(client, settings, tmp_path, see):
     see(Phase.FAILED)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").touch()
@@ -162,13 +163,11 @@ def test_a_link_in_a_folder_is_removed_not_followed(client, settings, tmp_path, 
         ("delete", "/experiments/none"),
     ],
 )
-def test_nothing_there(client, method, path):
+def test_unknown_experiment(client, method, path):
     assert getattr(client, method)(path).status_code == 404
 
 
-def test_a_run_that_was_done_before_the_cancel_has_succeeded(
-    services, client, experiments, settings, see
-):
+def test_success_before_cancel_counts(services, client, experiments, settings, see):
     see(Phase.RUNNING)
     client.post("/experiments/first/cancel")
     (settings.output_dir / "first" / "summary.json").write_text("{}")
@@ -177,7 +176,7 @@ def test_a_run_that_was_done_before_the_cancel_has_succeeded(
     assert experiments.get("first").status is Status.SUCCEEDED
 
 
-def test_a_retry_that_cannot_write_its_folder_yet_is_not_lost(client, experiments, settings, see):
+def test_retry_with_unwritable_folder(client, experiments, settings, see):
     see(Phase.FAILED)
     folder = settings.output_dir / "first"
     aside = folder.rename(settings.output_dir / "aside")

@@ -31,7 +31,7 @@ def test_two_experiments(client, settings):
     assert b["final"] == {"loss": {"epoch": 3, "value": 4}}
 
 
-def test_an_id_that_holds_a_comma_and_one_without_a_curve(client, settings):
+def test_id_with_comma_and_empty_curve(client, settings):
     submit(client, settings, "a,b", {1: 1})
     submit(client, settings, "실험", {})
     answer = client.get(f"/compare?id=a%2Cb&id={quote('실험')}&id=a%2Cb").json
@@ -53,7 +53,7 @@ def test_long_curves_keep_their_extremes(client, settings):
         assert None not in one["metrics"]["loss"]
 
 
-def test_unknown_ones_are_named(client, settings):
+def test_unknown_ids_are_named(client, settings):
     submit(client, settings, "a", {})
     response = client.get("/compare?ids=a,none,neither")
 
@@ -71,7 +71,7 @@ def test_unknown_ones_are_named(client, settings):
         ("ids=a&sort=b", "sort"),
     ],
 )
-def test_a_query_that_cannot_be_answered(client, query, field):
+def test_invalid_query(client, query, field):
     response = client.get(f"/compare?{query}")
 
     assert response.status_code == 422

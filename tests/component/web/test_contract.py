@@ -96,18 +96,18 @@ def document():
     return openapi.contract()
 
 
-def test_the_committed_files_are_not_stale(document):
+def test_committed_files_are_current(document):
     why = "make openapi"
     assert (DOCS / "openapi.json").read_text() == openapi.as_text(document), why
     collection = openapi.as_text(postman.collection(document))
     assert (DOCS / "postman_collection.json").read_text() == collection, why
 
 
-def test_it_is_valid(document):
+def test_document_is_valid(document):
     OpenAPIV31SpecValidator(document).validate()
 
 
-def test_every_route_and_method_is_in_it(app, document):
+def test_every_route_is_documented(app, document):
     for rule in app.url_map.iter_rules():
         if not rule.rule.startswith(PAGES):
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
@@ -121,7 +121,7 @@ def operations(document):
             yield f"{method} {path}", operation
 
 
-def test_every_operation_says_what_it_does_takes_and_gives(document):
+def test_operations_are_described(document):
     names = set()
     for where, operation in operations(document):
         assert operation["summary"], where
@@ -145,7 +145,7 @@ def test_every_operation_says_what_it_does_takes_and_gives(document):
     assert len(names) == len(list(operations(document)))
 
 
-def test_a_form_is_described_as_a_form(document):
+def test_form_content_types(document):
     for path in ("/test", "/experiments"):
         content = document["paths"][path]["post"]["requestBody"]["content"]
         assert next(iter(content)) == "multipart/form-data"
@@ -153,7 +153,7 @@ def test_a_form_is_described_as_a_form(document):
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
-def test_no_answer_is_outside_the_contract(api, mode):
+def test_answers_conform(api, mode):
     """Send what the contract allows, and what it does not."""
     asked = 0
     for result in api.get_all_operations():
@@ -173,8 +173,8 @@ def send_examples(operation, mode):
     check()
 
 
-def test_no_sequence_of_requests_leads_outside_the_contract(world):
-    """Submit, look, cancel, try again and forget, in any order; each answer leads to the next."""
+def test_sequences_conform(world):
+    """Submit, show, cancel, retry and delete in any order; each answer leads to the next."""
     positive = SchemathesisConfig.from_dict({"generation": {"mode": "positive"}})
     schema = schemathesis.openapi.from_wsgi("/openapi.json", world.app, config=positive)
     seen = set()
@@ -211,7 +211,7 @@ def test_no_sequence_of_requests_leads_outside_the_contract(world):
     ],
     ids=["500", "type", "field", "status", "content type"],
 )
-def test_an_answer_outside_the_contract_would_be_found(world, broken):
+def test_violation_is_found(world, broken):
     schema = schemathesis.openapi.from_wsgi("/openapi.json", world.app)
     world.app.view_functions["health.healthz"] = broken  # the contract is read already
 

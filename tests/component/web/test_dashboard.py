@@ -71,14 +71,14 @@ def names(page):
     return [one["value"] for one in page.all("input") if one.get("name") == "id"]
 
 
-def test_an_empty_list(get):
+def test_empty_list(get):
     page = get("/ui")
 
     assert "No runs yet." in page.texts
     assert names(page) == []
 
 
-def test_the_list(get, submit, settings):
+def test_list(get, submit, settings):
     submit("one")
     submit("two")
     rows = [{"epoch": 1, "loss": 0.5, "seconds": 1}, {"epoch": 5, "loss": 0.25, "seconds": 1}]
@@ -103,7 +103,7 @@ def test_filters(get, submit, end):
     assert any(text.startswith("No run matches") for text in get("/ui?q=none").texts)
 
 
-def test_pages_follow_the_link(get, store, experiments, submit):
+def test_next_page_link(get, store, experiments, submit):
     for number in range(PAGE_ROWS + 2):
         submit(f"run-{number}")
     page = get("/ui?q=run")
@@ -117,13 +117,13 @@ def test_pages_follow_the_link(get, store, experiments, submit):
 @pytest.mark.parametrize(
     "query", ["status=done", "after=x", "after=0", "after=99999999999999999999"]
 )
-def test_a_list_that_cannot_be_shown(get, query):
+def test_invalid_list_query(get, query):
     page = get(f"/ui?{query}", 422)
 
     assert any(text.startswith(query.partition("=")[0]) for text in page.texts)
 
 
-def test_a_run(get, submit, settings, end):
+def test_experiment_page(get, submit, settings, end):
     submit("first", dataset="")
     write_metrics(settings, "first", {"epoch": 20, "loss": 0.125, "note": HOSTILE})
     why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
@@ -140,7 +140,7 @@ def test_a_run(get, submit, settings, end):
     assert "cancel-dialog" not in {one.get("data-dialog") for one in page.all("button")}
 
 
-def test_a_live_run_can_be_cancelled_only(get, submit):
+def test_live_experiment_offers_cancel(get, submit):
     submit()
     dialogs = {one.get("data-dialog") for one in get("/ui/experiments/first").all("button")}
 
@@ -159,7 +159,7 @@ def test_any_id_has_a_page(get, submit, name):
     assert unquote(curve) == f"/experiments/{name}/metrics"
 
 
-def test_nothing_of_others_is_markup(client, submit, settings, end):
+def test_foreign_text_is_escaped(client, submit, settings, end):
     hostile = HOSTILE.replace("/", "")
     submit(hostile)
     submit("other")
@@ -181,7 +181,7 @@ def test_nothing_of_others_is_markup(client, submit, settings, end):
 
 
 @pytest.mark.parametrize("path", ["/ui", "/ui/new", "/ui/experiments/first", "/ui/none"])
-def test_headers_and_nothing_inline(client, submit, path):
+def test_security_headers_no_inline_code(client, submit, path):
     submit()
     response = client.get(path)
     page = Page(response.text)
@@ -200,14 +200,14 @@ def test_headers_and_nothing_inline(client, submit, path):
             assert attributes.get(name, "/").startswith(("/", "#", "http://localhost/")), attributes
 
 
-def test_new_run_begins_with_usual_values(get):
+def test_new_form_defaults(get):
     page = get("/ui/new")
     values = {one["name"]: one["value"] for one in page.all("input") if "name" in one}
 
     assert values == {"experiment_id": "run-1", "learning_rate": "0.001", "epoch": "20"}
 
 
-def test_new_run_takes_the_values_of_another(get, submit, settings):
+def test_new_form_copies_experiment(get, submit, settings):
     (settings.input_dir / "a.npz").touch()
     (settings.input_dir / "b.npz").touch()
     submit("run-1", learning_rate="0.5", dataset="b.npz")
@@ -247,7 +247,7 @@ def test_compare(get, submit, settings):
         ("id=one&id=x", 404),
     ],
 )
-def test_what_cannot_be_compared(get, submit, query, status):
+def test_invalid_comparison(get, submit, query, status):
     submit("one")
 
     get(f"/ui/compare?{query}", status)
@@ -263,7 +263,7 @@ def test_problems_are_pages(client, get, store, monkeypatch):
     assert not [text for text in get("/ui", 500).texts if "secret" in text]
 
 
-def test_static_files_are_kept_by_their_content(client):
+def test_static_files_cached_by_content(client):
     urls = re.findall(r'(?:href|src)="(/static/[^"]+)"', client.get("/ui").text)
     urls += re.findall(r'data-module="([^"]+)"', client.get("/ui").text)
 
@@ -278,7 +278,7 @@ def test_static_files_are_kept_by_their_content(client):
 
 
 @pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "none.js", ""])
-def test_nothing_but_static_files(client, name):
+def test_other_static_paths_not_found(client, name):
     assert client.get(f"/static/{name}").status_code == 404
 
 

@@ -45,7 +45,7 @@ def submit(client, experiment_id="first"):
     assert client.post("/test", data=FORM | {"experiment_id": experiment_id}).status_code == 201
 
 
-def test_it_works(client, during):
+def test_new_transitions_are_streamed(client, during):
     submit(client, "before")
     during.append(lambda: submit(client))
 
@@ -63,7 +63,7 @@ def test_it_works(client, during):
     assert first["at"].endswith("Z")
 
 
-def test_they_go_on_after_the_last_one_that_was_seen(client, during):
+def test_resume_after_last_event_id(client, during):
     submit(client)
     everything = listen(client, last=0)
     assert len(everything) == 2
@@ -72,7 +72,7 @@ def test_they_go_on_after_the_last_one_that_was_seen(client, during):
     assert listen(client, last=everything[1][0]) == []
 
 
-def test_those_of_one_experiment_alone(client, during):
+def test_filter_by_experiment(client, during):
     during += [lambda: submit(client, "other"), lambda: submit(client, "first")]
 
     events = listen(client, "/events?experiment_id=first")
@@ -80,7 +80,7 @@ def test_those_of_one_experiment_alone(client, during):
     assert [data["experiment_id"] for _, data in events] == ["first", "first"]
 
 
-def test_many_are_given_in_their_order_each_once(client, experiments, during, monkeypatch):
+def test_many_in_order_each_once(client, experiments, during, monkeypatch):
     monkeypatch.setattr(transitions, "PAGE", 3)
     monkeypatch.setattr(transitions, "SHARED", 4)
     during += [lambda number=number: submit(client, f"run-{number}") for number in range(5)]
@@ -92,7 +92,7 @@ def test_many_are_given_in_their_order_each_once(client, experiments, during, mo
     assert [number for number, _ in listen(client, last=0)] == ids
 
 
-def test_a_database_that_goes_away_ends_no_stream(client, store, during, monkeypatch):
+def test_stream_survives_database_outage(client, store, during, monkeypatch):
     read = store._read
 
     def broken(_work):
@@ -108,7 +108,7 @@ def test_a_database_that_goes_away_ends_no_stream(client, store, during, monkeyp
     assert len(listen(client)) == 2
 
 
-def test_without_a_database_nobody_can_begin_to_listen(client, store, monkeypatch):
+def test_no_stream_without_database(client, store, monkeypatch):
     def broken(_work):
         raise StoreUnavailable("it is away")
 
@@ -117,7 +117,7 @@ def test_without_a_database_nobody_can_begin_to_listen(client, store, monkeypatc
     assert client.get("/events").status_code == 503
 
 
-def test_who_comes_back_while_the_database_is_away_is_kept(client, store, during, monkeypatch):
+def test_reconnect_during_outage(client, store, during, monkeypatch):
     submit(client)
     read = store._read
 
@@ -130,7 +130,7 @@ def test_who_comes_back_while_the_database_is_away_is_kept(client, store, during
     assert len(listen(client, last=0)) == 2
 
 
-def test_the_end_of_a_run_tells_its_reason(services, client, experiments, during):
+def test_end_states_its_reason(services, client, experiments, during):
     submit(client)
     experiment = experiments.get("first")
     during.append(lambda: services.recorder.record_gone(experiment))
@@ -140,12 +140,12 @@ def test_the_end_of_a_run_tells_its_reason(services, client, experiments, during
     assert (last["to_status"], last["reason"]) == ("failed", "job_deleted")
 
 
-def test_a_query_that_is_wrong(client):
+def test_invalid_query(client):
     assert client.get("/events?run=first").status_code == 422
     assert client.get("/events", headers={"Last-Event-ID": "x"}).status_code == 400
 
 
-def test_streams_are_limited_and_freed_again(client, app):
+def test_stream_limit(client, app):
     streams = app.extensions["streams"]
     open_ones = [client.get("/events", buffered=False) for _ in range(streams.limit)]
 
@@ -160,14 +160,14 @@ def test_streams_are_limited_and_freed_again(client, app):
     assert client.get("/events", buffered=False).status_code == 200
 
 
-def test_a_quiet_stream_says_that_it_is_there(client, during, monkeypatch):
+def test_keepalive(client, during, monkeypatch):
     monkeypatch.setattr("backend.web.streams.KEEPALIVE_SECONDS", 0)
     during += [lambda: None]
 
     assert ": keepalive\n\n" in client.get("/events").text
 
 
-def test_a_stream_has_an_end(client, monkeypatch):
+def test_stream_duration_is_limited(client, monkeypatch):
     monkeypatch.setattr("backend.web.streams.STREAM_SECONDS", 0)
 
     assert client.get("/events").text == "retry: 2000\n\n"

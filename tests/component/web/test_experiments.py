@@ -21,12 +21,12 @@ def test_hello(client):
     assert response.content_type == "text/plain; charset=utf-8"
 
 
-def test_no_experiments(client):
+def test_empty_list(client):
     assert client.get("/model").json == []
 
 
 @pytest.mark.parametrize("path", ["/model", "/experiments"])
-def test_experiments_newest_first(client, path):
+def test_newest_first(client, path):
     for name in ("one", "two", "three"):
         submit(client, name)
     response = client.get(path)
@@ -36,7 +36,7 @@ def test_experiments_newest_first(client, path):
     assert TIME.fullmatch(response.json[0]["created_at"])
 
 
-def test_pages_follow_the_link(client):
+def test_next_page_link(client):
     for number in range(5):
         submit(client, f"run-{number}")
     seen, path = [], "/model?limit=2&q=run"
@@ -71,7 +71,7 @@ def test_filters(services, client, experiments):
     assert ids("sort=-updated_at") == ["b", "Resnet a"]
 
 
-def test_the_link_keeps_every_filter(client):
+def test_next_link_keeps_filters(client):
     for number in range(5):
         submit(client, f"실험 {number}")
     query = (
@@ -110,7 +110,7 @@ def test_the_link_keeps_every_filter(client):
         "order=up",
     ],
 )
-def test_a_query_that_cannot_be_answered(client, query):
+def test_invalid_query(client, query):
     response = client.get(f"/experiments?{query}")
 
     assert response.status_code == 422
@@ -118,7 +118,7 @@ def test_a_query_that_cannot_be_answered(client, query):
 
 
 @pytest.mark.parametrize("query", ["", "?status=queued,failed,cancelled", "?sort=updated_at"])
-def test_a_list_is_unchanged_until_anything_in_it_changes(services, client, experiments, query):
+def test_etag_changes_with_any_change(services, client, experiments, query):
     def tag():
         whole = client.get(f"/model{query}")
         again = client.get(f"/model{query}", headers={"If-None-Match": whole.headers["ETag"]})
@@ -151,7 +151,7 @@ def test_a_list_is_unchanged_until_anything_in_it_changes(services, client, expe
     assert len(set(seen)) == len(seen)
 
 
-def test_one_experiment(services, client, experiments, settings):
+def test_show(services, client, experiments, settings):
     submit(client)
     first = experiments.get("first")
     (settings.output_dir / "first" / "metrics.jsonl").write_text('{"epoch": 5, "loss": 0.5}\n')
@@ -166,7 +166,7 @@ def test_one_experiment(services, client, experiments, settings):
     assert all(TIME.fullmatch(one["at"]) for one in shown["history"])
 
 
-def test_a_diagnosis(services, client, experiments):
+def test_show_diagnosis(services, client, experiments):
     submit(client)
     first = experiments.get("first")
     why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
@@ -182,14 +182,14 @@ def test_a_diagnosis(services, client, experiments):
     assert shown["history"][-1]["reason"] == "out_of_memory"
 
 
-def test_korean_is_readable(client):
+def test_korean_is_not_escaped(client):
     submit(client, "실험 1")
 
     assert "실험 1" in client.get("/model").text
 
 
 @pytest.mark.parametrize("path", ["/experiments/none", "/nothing", "/experiments/a/b/c"])
-def test_nothing_there(client, path):
+def test_not_found(client, path):
     response = client.get(path)
 
     assert response.status_code == 404
@@ -197,7 +197,7 @@ def test_nothing_there(client, path):
     assert response.json["detail"]
 
 
-def test_a_wrong_method(client):
+def test_method_not_allowed(client):
     response = client.delete("/test")
 
     assert response.status_code == 405
@@ -210,7 +210,7 @@ def test_health(client):
     assert client.get("/readyz").json == {"status": "ready"}
 
 
-def test_a_database_that_is_away(client, store, settings, launcher, monkeypatch):
+def test_database_unavailable(client, store, settings, launcher, monkeypatch):
     def away():
         raise StoreUnavailable("Access denied for user 'secret'")
 
@@ -230,7 +230,7 @@ def test_a_database_that_is_away(client, store, settings, launcher, monkeypatch)
     assert not settings.output_dir.exists()
 
 
-def test_a_mistake_of_ours_says_nothing_of_itself(client, experiments, monkeypatch):
+def test_internal_error_hides_details(client, experiments, monkeypatch):
     def broken(**_options):
         raise RuntimeError("a secret")
 
@@ -242,7 +242,7 @@ def test_a_mistake_of_ours_says_nothing_of_itself(client, experiments, monkeypat
     assert "a secret" not in response.text
 
 
-def test_the_openapi_document_has_every_route(client, app):
+def test_openapi_has_every_route(client, app):
     document = client.get("/openapi.json").json
     for rule in app.url_map.iter_rules():
         if not rule.rule.startswith(("/openapi.json", "/docs", "/static", "/ui")):  # pages, no API

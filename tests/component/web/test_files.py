@@ -53,7 +53,7 @@ def paths(client, query=""):
     return [one["path"] for one in client.get(f"{RUN}/files{query}").json["files"]]
 
 
-def test_the_list(client, folder):
+def test_list(client, folder):
     os.utime(folder / "digits.bin", (0, 1_700_000_000.5))
     answer = client.get(f"{RUN}/files").json
 
@@ -67,7 +67,7 @@ def test_the_list(client, folder):
     }
 
 
-def test_digests_if_they_are_asked_for(client, folder, monkeypatch):
+def test_digests_on_request(client, folder, monkeypatch):
     monkeypatch.setattr("backend.web.routes.results.MAX_DIGEST_BYTES", 10)
     files = client.get(f"{RUN}/files?sha256=true").json["files"]
 
@@ -75,13 +75,13 @@ def test_digests_if_they_are_asked_for(client, folder, monkeypatch):
     assert files[1]["sha256"] is None
 
 
-def test_no_folder_no_files(client, folder):
+def test_missing_folder_lists_nothing(client, folder):
     folder.rename(folder.parent / "away")
 
     assert paths(client) == []
 
 
-def test_what_is_not_listed(client, folder, tmp_path):
+def test_hidden_and_special_files(client, folder, tmp_path):
     for name in (".lock", ".run.json.123", "a\\b", "a\nb", os.fsdecode(b"\xff")):
         (folder / name).touch()
     (folder / ".hidden").mkdir()
@@ -95,7 +95,7 @@ def test_what_is_not_listed(client, folder, tmp_path):
         assert client.get(f"{RUN}/files/{quote(name)}").status_code == 404
 
 
-def test_of_very_many_files_some_are_listed(client, folder, monkeypatch):
+def test_very_many_files(client, folder, monkeypatch):
     monkeypatch.setattr(module, "MAX_FILES", 4)
     for number in range(10):
         (folder / f"{number}").touch()
@@ -108,7 +108,7 @@ def test_of_very_many_files_some_are_listed(client, folder, monkeypatch):
     assert "one by one" in archive.json["detail"]
 
 
-def test_folders_in_folders_without_end(client, folder):
+def test_deep_folders(client, folder):
     deep = folder
     for _ in range(30):
         deep /= "d"
@@ -121,7 +121,7 @@ def test_folders_in_folders_without_end(client, folder):
     assert client.get(f"{RUN}/files/{'d/' * 1500}file").status_code == 404
 
 
-def test_a_download(client, folder):
+def test_download(client, folder):
     response = client.get(f"{RUN}/files/logs/1.log")
 
     assert response.data == b"epoch 1\n"
@@ -134,7 +134,7 @@ def test_a_download(client, folder):
     assert client.head(f"{RUN}/files/logs/1.log").headers["Content-Length"] == "8"
 
 
-def test_an_empty_file(client, folder):
+def test_empty_file(client, folder):
     (folder / "empty").touch()
     response = client.get(f"{RUN}/files/empty", headers={"Range": "bytes=0-1"})
 
@@ -151,7 +151,7 @@ def test_an_empty_file(client, folder):
         ('a"b;%41', "attachment; filename=\"a_b;_41\"; filename*=UTF-8''a%22b%3B%2541"),
     ],
 )
-def test_a_name_in_any_script(client, folder, name, value):
+def test_name_in_any_script(client, folder, name, value):
     (folder / name).touch()
 
     assert name in paths(client)
@@ -168,7 +168,7 @@ def test_a_name_in_any_script(client, folder, name, value):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "application/octet-stream", "attachment"),
     ],
 )
-def test_only_true_pictures_are_shown(client, folder, content, content_type, kind):
+def test_only_real_pictures_are_inline(client, folder, content, content_type, kind):
     (folder / "picture.png").write_bytes(content)
     response = client.get(f"{RUN}/files/picture.png")
 
@@ -195,7 +195,7 @@ def test_only_true_pictures_are_shown(client, folder, content, content_type, kin
         ("bytes=5-2", 200, b"0123456789", None),
     ],
 )
-def test_a_range(client, folder, asked, status, content, content_range):
+def test_range(client, folder, asked, status, content, content_range):
     response = client.get(f"{RUN}/files/digits.bin", headers={"Range": asked})
 
     assert response.status_code == status
@@ -207,7 +207,7 @@ def test_a_range(client, folder, asked, status, content, content_range):
         assert response.content_type == "application/problem+json"
 
 
-def test_a_range_of_a_large_file(client, folder):
+def test_range_of_large_file(client, folder):
     content = os.urandom(3 * downloads.PIECE_BYTES + 17)
     (folder / "large").write_bytes(content)
     begin, end = downloads.PIECE_BYTES - 5, 2 * downloads.PIECE_BYTES + 5
@@ -217,7 +217,7 @@ def test_a_range_of_a_large_file(client, folder):
     assert client.get(f"{RUN}/files/large").data == content
 
 
-def test_a_range_only_of_the_file_that_was_meant(client, folder):
+def test_if_range(client, folder):
     path = f"{RUN}/files/digits.bin"
     etag = client.get(path).headers["ETag"]
     asked = {"Range": "bytes=0-3", "If-Range": etag}
@@ -227,7 +227,7 @@ def test_a_range_only_of_the_file_that_was_meant(client, folder):
     assert client.get(path, headers=asked).data == b"other than before"
 
 
-def test_an_unchanged_file(client, folder):
+def test_not_modified(client, folder):
     path = f"{RUN}/files/digits.bin"
     first = client.get(path)
     again = {"If-None-Match": first.headers["ETag"]}
@@ -280,7 +280,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
-def test_nothing_outside_of_the_folder(client, folder, path):
+def test_path_traversal(client, folder, path):
     response = client.get(f"{RUN}/files/{path}", follow_redirects=True)
 
     assert response.status_code == 404
@@ -290,7 +290,7 @@ def test_nothing_outside_of_the_folder(client, folder, path):
 
 
 @pytest.mark.parametrize("target", ["../secret", "../other", "/etc/passwd", "/", "digits.bin"])
-def test_no_link_is_followed(client, folder, target):
+def test_links_not_followed(client, folder, target):
     (folder / "link").symlink_to(target)
     (folder / "logs" / "link").symlink_to(folder / target)
 
@@ -300,7 +300,8 @@ def test_no_link_is_followed(client, folder, target):
         assert archive.namelist() == ["digits.bin", "logs/1.log", "run.json"]
 
 
-def test_a_folder_that_becomes_a_link_after_it_was_looked_at(client, folder, outputs):
+def test_folder_replaced_by_link(client, folder, outputs):
+    """A folder that turns into a link between listing and opening is not followed."""
     entries, _ = outputs.files("실험 1")
     (folder / "logs").rename(folder / "old")
     (folder / "other").mkdir()
@@ -315,14 +316,14 @@ def test_a_folder_that_becomes_a_link_after_it_was_looked_at(client, folder, out
         file.close()
 
 
-def test_a_file_that_grows_is_sent_as_it_was(client, folder):
+def test_growing_file(client, folder):
     with client.get(f"{RUN}/files/digits.bin", buffered=False) as response:
         with (folder / "digits.bin").open("ab") as out:
             out.write(b"more")
         assert b"".join(response.response) == b"0123456789"
 
 
-def test_a_file_that_shrinks_ends_the_connection(client, folder):
+def test_shrinking_file(client, folder):
     (folder / "large").write_bytes(bytes(3 * downloads.PIECE_BYTES))
     response = client.get(f"{RUN}/files/large", buffered=False)
     pieces = iter(response.response)
@@ -333,7 +334,7 @@ def test_a_file_that_shrinks_ends_the_connection(client, folder):
     response.close()
 
 
-def test_the_archive(client, folder):
+def test_archive(client, folder):
     (folder / "결과.csv").write_text("a,b\n")
     os.utime(folder / "digits.bin", (0, 0))  # before what an archive can say
     response = client.get(f"{RUN}/files.zip")
@@ -347,7 +348,7 @@ def test_the_archive(client, folder):
         assert archive.getinfo("digits.bin").date_time[0] == 1980
 
 
-def test_an_archive_of_what_changes_meanwhile(client, folder, outputs):
+def test_archive_of_changing_files(client, folder, outputs):
     entries, _ = outputs.files("실험 1")
     (folder / "digits.bin").write_bytes(b"0123456789 and more")
     (folder / "run.json").write_bytes(b"")
@@ -360,7 +361,7 @@ def test_an_archive_of_what_changes_meanwhile(client, folder, outputs):
         assert archive.read("run.json") == b""
 
 
-def test_an_archive_that_nobody_takes_to_its_end_closes_its_files(client, folder, outputs):
+def test_abandoned_archive_closes_files(client, folder, outputs):
     entries, _ = outputs.files("실험 1")
     opened = [(entry, outputs.open_listed("실험 1", entry.path)) for entry in entries[:1]]
     pieces = downloads.zip_pieces(opened)
@@ -371,16 +372,16 @@ def test_an_archive_that_nobody_takes_to_its_end_closes_its_files(client, folder
 
 
 @pytest.mark.parametrize("path", ["files", "files/run.json", "files.zip"])
-def test_nothing_there(client, path):
+def test_unknown_experiment(client, path):
     assert client.get(f"/experiments/none/{path}").status_code == 404
 
 
-def test_a_query_that_is_wrong(client, folder):
+def test_invalid_query(client, folder):
     assert client.get(f"{RUN}/files?sha256=perhaps").status_code == 422
     assert client.get(f"{RUN}/files?depth=1").status_code == 422
 
 
-def test_an_archive_names_its_time(client, folder):
+def test_archive_keeps_modified_times(client, folder):
     os.utime(folder / "digits.bin", (0, datetime(2024, 2, 29, 12, tzinfo=UTC).timestamp()))
     with zipfile.ZipFile(io.BytesIO(client.get(f"{RUN}/files.zip").data)) as archive:
         assert archive.getinfo("digits.bin").date_time == (2024, 2, 29, 12, 0, 0)

@@ -43,7 +43,7 @@ def of_unknown_length(body):
     }
 
 
-def test_upload_list_download_and_train(client, folder):
+def test_upload_list_download_train(client, folder):
     response = put(client, "데이터 1.csv")
 
     assert response.status_code == 201
@@ -58,20 +58,20 @@ def test_upload_list_download_and_train(client, folder):
     assert client.post("/test", data=FORM | {"dataset": "데이터 1.csv"}).status_code == 201
 
 
-def test_a_part_of_a_download(client):
+def test_range(client):
     put(client)
     with client.get("/inputs/a.csv", headers={"Range": "bytes=2-"}) as part:
         assert (part.status_code, part.data) == (206, b"2\n")
 
 
-def test_nothing_there(client, folder):
+def test_not_found(client, folder):
     assert client.get("/inputs").json == []
     check_problem(client.get("/inputs/none.csv"), 404, "none.csv")
     folder.rmdir()
     assert client.get("/inputs").json == []
 
 
-def test_what_is_no_data_set(client, folder):
+def test_other_files_are_no_data_sets(client, folder):
     for name in (".hidden.csv", "README.md", "a.npy.part"):
         (folder / name).touch()
     (folder / "folder.csv").mkdir()
@@ -82,7 +82,8 @@ def test_what_is_no_data_set(client, folder):
         assert client.get(f"/inputs/{quote(name)}").status_code == 404
 
 
-def test_one_that_is_there_stays_unless_it_is_meant(client, folder):
+def test_overwrite_needs_consent(client, folder):
+    """An existing data set is replaced only with a matching If-Match or overwrite=true."""
     etag = put(client).json["etag"]
 
     check_problem(put(client, content=b"new"), 409, "If-Match", "overwrite=true")
@@ -115,13 +116,13 @@ def test_one_that_is_there_stays_unless_it_is_meant(client, folder):
         "x" * 252 + ".csv",
     ],
 )
-def test_names_that_no_data_set_has(client, folder, name):
+def test_invalid_names(client, folder, name):
     check_problem(put(client, name), 422, ".npz")
     assert names(folder) == []
 
 
 @pytest.mark.parametrize("name", ["../a.csv", "..%2fa.csv", "%2e%2e/a.csv", "/a.csv", "b/a.csv"])
-def test_ways_out_of_the_folder(client, folder, name):
+def test_path_traversal(client, folder, name):
     response = client.put(f"/inputs/{name}", data=b"1")
 
     assert response.status_code in (404, 405, 308)
@@ -149,12 +150,12 @@ class _Endless(io.RawIOBase):
         return len(buffer)
 
 
-def test_an_upload_of_more_than_a_form_may_have(client, folder):
+def test_upload_beyond_form_limit(client, folder):
     assert put(client, content=bytes(1_000_000)).status_code == 201
     assert (folder / "a.csv").stat().st_size == 1_000_000
 
 
-def test_without_content(client, folder):
+def test_empty_upload(client, folder):
     check_problem(put(client, content=b""), 422, "empty")
     assert names(folder) == []
 
@@ -163,7 +164,7 @@ def test_without_content(client, folder):
     ("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EROFS, 503)]
 )
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
-def test_a_folder_that_cannot_be_written(client, folder, monkeypatch, number, status, call):
+def test_unwritable_folder(client, folder, monkeypatch, number, status, call):
     put(client)
     true_call = getattr(os, call)
 
@@ -181,12 +182,12 @@ def test_a_folder_that_cannot_be_written(client, folder, monkeypatch, number, st
     assert names(folder) == ["a.csv"]
 
 
-def test_no_folder(client, folder):
+def test_missing_folder(client, folder):
     folder.rmdir()
     check_problem(put(client), 503, "nothing was changed")
 
 
-def test_of_two_at_once_one_wins_whole(app, folder):
+def test_concurrent_uploads(app, folder):
     both_are_on_their_way, answers = threading.Barrier(2), []
 
     class Body(io.RawIOBase):
@@ -222,7 +223,7 @@ def test_of_two_at_once_one_wins_whole(app, folder):
     assert names(folder) == ["a.csv"]
 
 
-def test_what_a_killed_server_left_is_removed_in_the_end(client, folder):
+def test_stale_partial_upload_removed(client, folder):
     for name, age in ((".upload.old", 0), (".upload.new", None)):
         (folder / name).touch()
         if age is not None:
@@ -232,7 +233,7 @@ def test_what_a_killed_server_left_is_removed_in_the_end(client, folder):
     assert names(folder) == [".upload.new", "a.csv"]
 
 
-def test_a_missing_data_set_is_named_before_anything_starts(client, launcher):
+def test_submit_with_missing_data_set(client, launcher):
     put(client)
     response = client.post("/test", data=FORM | {"dataset": "b.csv"})
 
@@ -240,6 +241,6 @@ def test_a_missing_data_set_is_named_before_anything_starts(client, launcher):
     assert not launcher.jobs
 
 
-def test_a_query_that_is_wrong(client):
+def test_invalid_query(client):
     assert put(client, query="?overwrite=perhaps").status_code == 422
     assert put(client, query="?force=1").status_code == 422

@@ -14,7 +14,7 @@ def experiment(client, experiments):
     return experiments.get("first")
 
 
-def test_the_log_of_a_run_that_goes_on(client, experiment):
+def test_log_of_live_attempt(client, experiment):
     response = client.get("/experiments/first/logs")
 
     assert response.status_code == 200
@@ -22,9 +22,7 @@ def test_the_log_of_a_run_that_goes_on(client, experiment):
     assert response.text == "epoch 1/20\nepoch 2/20\n"
 
 
-def test_the_log_stays_when_the_job_is_gone(
-    services, client, experiment, experiments, launcher, settings
-):
+def test_log_outlives_job(services, client, experiment, experiments, launcher, settings):
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     launcher.jobs.clear()
     launcher.down = True
@@ -33,7 +31,7 @@ def test_the_log_stays_when_the_job_is_gone(
     assert (settings.output_dir / "first" / "logs" / "1.log").is_file()
 
 
-def test_each_attempt_keeps_its_log(services, client, experiment, experiments, launcher):
+def test_log_of_each_attempt(services, client, experiment, experiments, launcher):
     services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
     client.post("/experiments/first/retry")
     launcher.jobs.clear()
@@ -42,16 +40,14 @@ def test_each_attempt_keeps_its_log(services, client, experiment, experiments, l
     assert client.get("/experiments/first/logs?attempt=1").text == "epoch 1/20\nepoch 2/20\n"
 
 
-def test_a_log_that_cannot_be_kept_does_not_hold_the_end_up(
-    services, client, experiment, experiments, settings
-):
+def test_unwritable_log_does_not_block_end(services, client, experiment, experiments, settings):
     (settings.output_dir / "first" / "logs").touch()  # a file where the folder should be
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     assert client.get("/experiments/first").json["status"] == "succeeded"
 
 
-def test_a_launcher_that_is_away(client, experiment, launcher):
+def test_launcher_unavailable(client, experiment, launcher):
     launcher.down = True
     response = client.get("/experiments/first/logs")
 
@@ -59,17 +55,17 @@ def test_a_launcher_that_is_away(client, experiment, launcher):
     assert response.content_type == "application/problem+json"
 
 
-def test_nothing_there(client):
+def test_unknown_experiment(client):
     assert client.get("/experiments/none/logs").status_code == 404
 
 
 @pytest.mark.parametrize("query", ["attempt=0", "tail=-1", "tail=x", "follow=maybe", "lines=1"])
-def test_a_query_that_is_wrong(client, experiment, query):
+def test_invalid_query(client, experiment, query):
     assert client.get(f"/experiments/first/logs?{query}").status_code == 422
 
 
 @pytest.mark.parametrize("query", ["attempt=2", "attempt=2&follow=true"])
-def test_an_attempt_that_was_not_made(client, experiment, query):
+def test_unknown_attempt(client, experiment, query):
     response = client.get(f"/experiments/first/logs?{query}")
 
     assert response.status_code == 404
@@ -79,13 +75,11 @@ def test_an_attempt_that_was_not_made(client, experiment, query):
 @pytest.mark.parametrize(
     ("tail", "text"), [(0, ""), (1, "epoch 2/20\n"), (5, "epoch 1/20\nepoch 2/20\n")]
 )
-def test_the_tail_of_a_log(client, experiment, tail, text):
+def test_tail(client, experiment, tail, text):
     assert client.get(f"/experiments/first/logs?tail={tail}").text == text
 
 
-def test_of_a_log_that_cannot_be_read_what_was_kept_is_given(
-    services, client, experiment, experiments, launcher
-):
+def test_saved_log_during_outage(services, client, experiment, experiments, launcher):
     assert services.logs.save(experiment)
     launcher.down = True
 
@@ -99,14 +93,14 @@ def ended(experiment, services):
     return experiment
 
 
-def test_a_log_that_is_followed_ends_with_its_attempt(client, ended):
+def test_follow_ends_with_attempt(client, ended):
     response = client.get("/experiments/first/logs?follow=true")
 
     assert response.content_type == "text/plain; charset=utf-8"
     assert response.text == "epoch 1/20\nepoch 2/20\n"
 
 
-def test_a_log_as_events(client, ended):
+def test_server_sent_events(client, ended):
     response = client.get("/experiments/first/logs", headers=EVENTS)
 
     assert response.content_type == "text/event-stream"
@@ -129,7 +123,7 @@ def test_a_log_as_events(client, ended):
         ("", "?tail=9&follow=true", [True, True]),
     ],
 )
-def test_events_go_on_after_the_last_one_that_was_seen(client, ended, last, query, there):
+def test_resume_after_last_event_id(client, ended, last, query, there):
     headers = EVENTS | ({"Last-Event-ID": last} if last else {})
     text = client.get(f"/experiments/first/logs{query}", headers=headers).text
 
@@ -138,14 +132,15 @@ def test_events_go_on_after_the_last_one_that_was_seen(client, ended, last, quer
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
-def test_a_last_event_id_that_is_none(client, ended, last):
+def test_invalid_last_event_id(client, ended, last):
     response = client.get("/experiments/first/logs", headers=EVENTS | {"Last-Event-ID": last})
 
     assert response.status_code == 400
     assert response.content_type == "application/problem+json"
 
 
-def test_a_line_with_line_ends_of_its_own_stays_one_event(services, client, experiment, launcher):
+def test_line_breaks_within_a_line(services, client, experiment, launcher):
+    """A carriage return inside a line does not split its event."""
     launcher.log_source.printed = {experiment.job: {"1-pod": [b"10%\r20%\x0b\xff", b""]}}
     launcher.log_source.ended.add("1-pod")
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
@@ -170,9 +165,8 @@ def during(launcher, monkeypatch):
     return steps
 
 
-def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
-    services, client, experiment, experiments, launcher, during
-):
+def test_follow_across_pods(services, client, experiment, experiments, launcher, during):
+    """A follower starts before the first line and sees every pod to the end."""
     printed = launcher.log_source.printed[experiment.job] = {}
     end = Observation(experiment.uid, Phase.SUCCEEDED)
     during += [
@@ -188,9 +182,10 @@ def test_a_log_is_followed_from_before_it_begins_over_every_pod_to_its_end(
     assert during == []
 
 
-def test_what_a_follower_missed_comes_from_the_kept_log(
+def test_follower_completes_from_saved_log(
     services, client, experiment, experiments, launcher, during
 ):
+    """The launcher is lost for good; the rest of the log comes from the folder."""
     printed = launcher.log_source.printed[experiment.job] = {"1-pod": [b"a"]}
 
     def end():
@@ -205,9 +200,7 @@ def test_what_a_follower_missed_comes_from_the_kept_log(
     assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
 
 
-def test_a_pod_that_leaves_while_its_run_goes_on_leaves_its_log(
-    services, client, experiment, experiments, launcher, during
-):
+def test_log_of_leaving_pod_is_saved(services, client, experiment, experiments, launcher, during):
     source = launcher.log_source
     source.printed[experiment.job] = {"1-pod": [b"a"], "2-pod": [b"c"]}
     source.ended |= {"1-pod", "2-pod"}
@@ -225,9 +218,7 @@ def test_a_pod_that_leaves_while_its_run_goes_on_leaves_its_log(
     assert client.get("/experiments/first/logs").text == "a\nc\n"
 
 
-def test_what_a_run_prints_after_it_was_cancelled_is_kept(
-    services, client, experiment, experiments, launcher
-):
+def test_output_after_cancel_is_saved(services, client, experiment, experiments, launcher):
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
 
@@ -239,9 +230,7 @@ def test_what_a_run_prints_after_it_was_cancelled_is_kept(
     eventually(lambda: client.get("/experiments/first/logs").text == "a\nstopped by signal 15\n")
 
 
-def test_what_a_pod_prints_after_its_job_was_deleted_is_kept(
-    services, client, experiment, experiments, launcher
-):
+def test_output_after_job_deletion_is_saved(services, client, experiment, experiments, launcher):
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
     services.logs.save(experiment)

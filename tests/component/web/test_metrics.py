@@ -16,7 +16,7 @@ def file(client, settings):
     return file
 
 
-def test_a_curve(client, file):
+def test_curve(client, file):
     response = client.get(PATH)
 
     assert response.content_type == "application/json"
@@ -30,7 +30,7 @@ def test_a_curve(client, file):
     }
 
 
-def test_a_part_of_it(client, file):
+def test_part_of_a_curve(client, file):
     file.write_text("".join(f'{{"epoch": {n}, "loss": {n % 7}}}\n' for n in range(1, 101)))
 
     assert client.get(f"{PATH}?since_epoch=98").json["epoch"] == [99, 100]
@@ -40,7 +40,7 @@ def test_a_part_of_it(client, file):
     assert (coarse["epoch"][0], coarse["epoch"][-1]) == (1, 100)
 
 
-def test_a_poll_that_finds_nothing_new(services, client, file, experiments):
+def test_not_modified(services, client, file, experiments):
     etag = client.get(PATH).headers["ETag"]
     unchanged = client.get(PATH, headers={"If-None-Match": etag})
     assert (unchanged.status_code, unchanged.data) == (304, b"")
@@ -64,14 +64,14 @@ def test_no_curve_yet(client, file):
     assert response.json["metrics"] == {}
 
 
-def test_nothing_there(client):
+def test_unknown_experiment(client):
     assert client.get("/experiments/none/metrics").status_code == 404
 
 
 @pytest.mark.parametrize(
     "query", ["since_epoch=x", "since_epoch=-2", "max_points=1", "max_points=100001", "points=3"]
 )
-def test_a_query_that_cannot_be_answered(client, file, query):
+def test_invalid_query(client, file, query):
     response = client.get(f"{PATH}?{query}")
 
     assert response.status_code == 422

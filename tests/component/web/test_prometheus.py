@@ -29,7 +29,7 @@ def requests(client):
     }
 
 
-def test_runs_by_status(client):
+def test_experiments_by_status(client):
     client.post("/test", data=FORM)
     there = samples(client)
 
@@ -37,7 +37,7 @@ def test_runs_by_status(client):
     assert there["hello_flask_runs", ("status", "failed")] == 0
 
 
-def test_runs_are_not_counted_at_every_call(client, monkeypatch):
+def test_counts_are_cached(client, monkeypatch):
     samples(client)
     client.post("/test", data=FORM)
     assert samples(client)["hello_flask_runs", ("status", "queued")] == 0
@@ -46,7 +46,7 @@ def test_runs_are_not_counted_at_every_call(client, monkeypatch):
     assert samples(client)["hello_flask_runs", ("status", "queued")] == 1
 
 
-def test_a_database_that_is_away(client, app, monkeypatch):
+def test_database_unavailable(client, app, monkeypatch):
     def away():
         raise StoreUnavailable("away")
 
@@ -64,7 +64,7 @@ def test_submissions_by_outcome(client):
         assert there["hello_flask_submissions_total", ("outcome", outcome)] == 1
 
 
-def test_requests_by_the_templates_of_their_routes(client):
+def test_requests_by_route_template(client):
     for name in ("a", "b", "c"):
         client.get(f"/experiments/{name}")
         client.get(f"/nothing/{name}")
@@ -89,5 +89,5 @@ def test_open_streams(client, path):
     assert samples(client)["hello_flask_streams_open",] == 0
 
 
-def test_names_are_ours(client):
+def test_names_have_our_prefix(client):
     assert all(name.startswith("hello_flask_") for name, *_ in samples(client))

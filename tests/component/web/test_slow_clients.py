@@ -20,7 +20,7 @@ def ends(monkeypatch):
         yield PatientSocket(ours), clients
 
 
-def test_what_comes_in_time_goes_through(ends):
+def test_prompt_traffic_passes(ends):
     ours, client = ends
     client.sendall(b"question")
     assert ours.recv(100) == b"question"
@@ -29,21 +29,21 @@ def test_what_comes_in_time_goes_through(ends):
     assert ours.gettimeout() is None  # gunicorn's own waiting is as it was
 
 
-def test_to_look_at_what_has_come_takes_nothing_of_it(ends):
+def test_peek_consumes_nothing(ends):
     ours, client = ends
     client.sendall(b"question")
     assert ours.recv(1, socket.MSG_PEEK) == b"q"
     assert ours.recv(100) == b"question"
 
 
-def test_a_client_that_sends_nothing(ends):
+def test_client_sends_nothing(ends):
     ours, _ = ends
 
     with pytest.raises(ConnectionResetError, match="too slowly"):
         ours.recv(100)
 
 
-def test_a_client_that_takes_nothing(ends):
+def test_client_reads_nothing(ends):
     ours, _ = ends
 
     with pytest.raises(ConnectionResetError, match="takes nothing"):
@@ -71,7 +71,8 @@ def trickle(monkeypatch):
     return Trickle()
 
 
-def test_bytes_that_come_now_and_then_have_no_more_time_than_all_at_once(trickle):
+def test_trickle_gets_no_extra_time(trickle):
+    """One byte a second does not extend the deadline of a request."""
     patient = PatientSocket(trickle)
     for _ in range(20):
         patient.recv(100)
@@ -81,7 +82,7 @@ def test_bytes_that_come_now_and_then_have_no_more_time_than_all_at_once(trickle
     assert max(trickle.waits[11:]) < 0.01
 
 
-def test_the_next_request_of_a_connection_has_its_own_time(trickle):
+def test_next_request_has_own_deadline(trickle):
     patient = PatientSocket(trickle)
     for _ in range(20):
         patient.begin()

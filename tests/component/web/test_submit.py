@@ -19,7 +19,7 @@ def check_problem(response, status):
     return response.json
 
 
-def test_it_works(client, launcher):
+def test_job_created(client, launcher):
     response = post(client)
 
     assert response.status_code == 201
@@ -43,7 +43,7 @@ def test_both_kinds_of_form(client, path, content_type):
         {"learning_rate": 1, "epoch": 20, "experiment_id": "first", "dataset": ""},
     ],
 )
-def test_json(client, fields):
+def test_json_body(client, fields):
     assert client.post("/test", json=fields).status_code == 201
 
 
@@ -62,7 +62,7 @@ def test_json(client, fields):
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_bad_value(client, launcher, field, value, as_json):
+def test_invalid_value(client, launcher, field, value, as_json):
     form = FORM | {field: value}
     response = client.post("/test", json=form) if as_json else post(client, form)
     problem = check_problem(response, 422)
@@ -73,7 +73,7 @@ def test_a_bad_value(client, launcher, field, value, as_json):
 
 
 @pytest.mark.parametrize("field", list(FORM))
-def test_a_missing_field(client, field):
+def test_missing_field(client, field):
     form = {name: value for name, value in FORM.items() if name != field}
     problem = check_problem(post(client, form), 422)
 
@@ -94,13 +94,13 @@ def test_a_missing_field(client, field):
         ("dataset", 7),
     ],
 )
-def test_json_of_a_wrong_type(client, field, value):
+def test_wrong_json_type(client, field, value):
     problem = check_problem(client.post("/test", json=FORM | {field: value}), 422)
 
     assert [error["field"] for error in problem["errors"]] == [field]
 
 
-def test_an_unknown_field_is_named(client, launcher):
+def test_unknown_field_is_named(client, launcher):
     problem = check_problem(post(client, FORM | {"epochs": "20"}), 422)
 
     assert problem["errors"][0]["field"] == "epochs"
@@ -108,13 +108,13 @@ def test_an_unknown_field_is_named(client, launcher):
     assert not launcher.jobs
 
 
-def test_a_field_that_is_sent_twice(client):
+def test_field_sent_twice(client):
     problem = check_problem(post(client, FORM | {"epoch": ["20", "30"]}), 422)
 
     assert "more than once" in problem["detail"]
 
 
-def test_a_file_is_not_a_value(client, tmp_path):
+def test_file_is_no_value(client, tmp_path):
     (tmp_path / "rate").write_text("0.001")
     with (tmp_path / "rate").open("rb") as file:
         problem = check_problem(post(client, FORM | {"learning_rate": file}), 422)
@@ -126,7 +126,7 @@ def test_a_file_is_not_a_value(client, tmp_path):
     "experiment_id",
     ["실험 1", "run#1", "a%2Fb", "CON", "😀" * 60, "x" * 200, "$(EPOCH)", "a:b", "run?x=1&y"],
 )
-def test_the_same_id_everywhere(client, settings, experiment_id):
+def test_same_id_everywhere(client, settings, experiment_id):
     response = post(client, FORM | {"experiment_id": experiment_id})
 
     assert response.status_code == 201
@@ -137,7 +137,7 @@ def test_the_same_id_everywhere(client, settings, experiment_id):
     assert client.get("/model").json[0]["experiment_id"] == experiment_id
 
 
-def test_the_same_again(client, launcher):
+def test_repeat_is_idempotent(client, launcher):
     first = post(client)
     again = client.post("/experiments", json={**FORM, "learning_rate": 1e-3})
 
@@ -146,19 +146,19 @@ def test_the_same_again(client, launcher):
     assert launcher.submissions == 1
 
 
-def test_the_same_id_with_other_parameters(client):
+def test_other_parameters_conflict(client):
     post(client)
     problem = check_problem(post(client, FORM | {"epoch": "30"}), 409)
 
     assert "'first'" in problem["detail"]
 
 
-def test_ids_count_byte_by_byte(client):
+def test_ids_are_case_sensitive(client):
     assert post(client, FORM | {"experiment_id": "Run1"}).status_code == 201
     assert post(client, FORM | {"experiment_id": "run1"}).status_code == 201
 
 
-def test_ten_at_once_are_one(app, launcher):
+def test_ten_at_once_start_one_job(app, launcher):
     barrier = threading.Barrier(10)
     statuses = []
 
@@ -177,7 +177,7 @@ def test_ten_at_once_are_one(app, launcher):
     assert launcher.submissions == 1
 
 
-def test_a_body_that_is_too_large(client):
+def test_body_too_large(client):
     check_problem(post(client, FORM | {"experiment_id": "x" * 70_000}), 413)
     check_problem(client.post("/test", json=FORM | {"experiment_id": "x" * 70_000}), 413)
 
@@ -189,33 +189,33 @@ def test_too_many_fields(client, content_type):
     check_problem(post(client, form, content_type), 413)
 
 
-def test_another_content_type(client):
+def test_unsupported_content_type(client):
     problem = check_problem(post(client, b"<xml/>", "text/xml"), 415)
 
     assert "multipart/form-data" in problem["detail"]
 
 
 @pytest.mark.parametrize("body", ["", "{", "[" * 60_000, '{"epoch": 1e', "\xff"])
-def test_json_that_is_none(client, body):
+def test_malformed_json(client, body):
     response = client.post("/test", data=body.encode("latin-1"), content_type="application/json")
 
     check_problem(response, 400)
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, None])
-def test_json_that_is_no_object(client, body):
+def test_json_must_be_an_object(client, body):
     response = client.post("/test", data=json.dumps(body), content_type="application/json")
 
     assert "object" in check_problem(response, 422)["detail"]
 
 
-def test_nothing_at_all(client):
+def test_empty_request(client):
     problem = check_problem(client.post("/test"), 422)
 
     assert {error["field"] for error in problem["errors"]} == set(FORM)
 
 
-def test_a_dataset_that_is_not_there(client, launcher, settings):
+def test_unknown_dataset(client, launcher, settings):
     (settings.input_dir / "digits.npz").touch()
     problem = check_problem(post(client, FORM | {"dataset": "mnist.npz"}), 422)
 
@@ -224,7 +224,8 @@ def test_a_dataset_that_is_not_there(client, launcher, settings):
     assert not launcher.jobs
 
 
-def test_a_run_whose_dataset_or_disk_is_gone_since_is_still_the_same(client, settings, monkeypatch):
+def test_repeat_needs_neither_data_nor_disk(client, settings, monkeypatch):
+    """A repeat is answered although its data set was removed or the disk is full by now."""
     (settings.input_dir / "digits.npz").touch()
     form = FORM | {"dataset": "digits.npz"}
     assert post(client, form).status_code == 201
@@ -240,7 +241,7 @@ def test_a_run_whose_dataset_or_disk_is_gone_since_is_still_the_same(client, set
     check_problem(post(client, FORM | {"experiment_id": "second"}), 507)
 
 
-def test_a_folder_that_holds_something_else(client, launcher, settings):
+def test_occupied_folder(client, launcher, settings):
     (settings.output_dir / "first").mkdir(parents=True)
     (settings.output_dir / "first" / "model.pt").touch()
 
@@ -248,7 +249,7 @@ def test_a_folder_that_holds_something_else(client, launcher, settings):
     assert not launcher.jobs
 
 
-def test_a_launcher_that_is_away(client, launcher):
+def test_launcher_unavailable(client, launcher):
     launcher.down = True
     response = post(client)
 
@@ -257,7 +258,7 @@ def test_a_launcher_that_is_away(client, launcher):
     assert response.json["diagnosis"]["remedy"] == "Wait."
 
 
-def test_a_launcher_that_refuses(client, launcher):
+def test_launcher_refuses(client, launcher):
     launcher.refusing = True
 
     assert check_problem(post(client), 502)["reason"] == "job_refused"

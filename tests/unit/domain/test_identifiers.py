@@ -14,7 +14,7 @@ IDS = st.text(min_size=1, max_size=200).filter(lambda text: experiment_id_proble
     "experiment_id",
     ["first", "실험 1", "run#1", "a%2Fb", "CON", "😀" * 60, "x" * 200, "a..b", "$(EPOCH)", "a:b"],
 )
-def test_a_folder_can_be_named_so(experiment_id):
+def test_valid_ids(experiment_id):
     assert experiment_id_problem(experiment_id) is None
 
 
@@ -37,21 +37,21 @@ def test_a_folder_can_be_named_so(experiment_id):
         ("\ufffd", "UTF-8"),
     ],
 )
-def test_no_folder_can_be_named_so(experiment_id, why):
+def test_invalid_ids(experiment_id, why):
     assert why in experiment_id_problem(experiment_id)
 
 
 @given(IDS, st.integers(1, 10**6))
-def test_a_job_name_is_a_dns_label(experiment_id, attempt):
+def test_job_name_is_a_dns_label(experiment_id, attempt):
     assert DNS_LABEL.fullmatch(job_name("autoencoder", experiment_id, attempt))
 
 
 @given(st.lists(IDS, unique=True, max_size=20))
-def test_two_ids_never_share_a_job_name(ids):
+def test_job_names_are_unique(ids):
     assert len({job_name("autoencoder", one, 1) for one in ids}) == len(ids)
 
 
-def test_a_job_name_shows_what_people_recognise():
+def test_job_name_is_recognisable():
     assert job_name("autoencoder", "My run #7", 2).startswith("autoencoder-my-run-7-")
     assert job_name("autoencoder", "My run #7", 2).endswith("-2")
     assert job_name("autoencoder", "Run1", 1) != job_name("autoencoder", "run1", 1)

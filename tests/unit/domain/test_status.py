@@ -1,7 +1,7 @@
 from backend.domain.status import LIVE, Status, path
 
 
-def test_every_path_is_legal():
+def test_paths_are_legal():
     for old in Status:
         for new in Status:
             steps = path(old, new)

@@ -30,7 +30,7 @@ def figures(passes):
     return {one.name.removeprefix(prefix): one.value for one in samples}
 
 
-def test_it_works(passes, clock):
+def test_good_pass_is_healthy(passes, clock):
     passes.succeeded(0.5)
     clock.now = 3
 
@@ -44,7 +44,8 @@ def test_it_works(passes, clock):
     }
 
 
-def test_a_minute_without_a_good_pass_is_told_once_and_its_end_too(passes, clock, caplog):
+def test_trouble_is_logged_once(passes, clock, caplog):
+    """A minute without a good pass is logged once, and so is its end."""
     for second in range(int(PATIENCE_SECONDS) + 10):
         clock.now = second
         passes.failed(0.1, "The API server is away.")
@@ -66,7 +67,7 @@ def test_a_minute_without_a_good_pass_is_told_once_and_its_end_too(passes, clock
     assert "again" in over.getMessage()
 
 
-def test_a_pass_that_never_ends_is_trouble_too(passes, clock):
+def test_endless_pass_is_trouble(passes, clock):
     clock.now = PATIENCE_SECONDS
 
     assert passes.trouble

@@ -31,7 +31,7 @@ def content(**changes):
     return json.loads(json.dumps(render(an_experiment(), HISTORY))) | changes
 
 
-def test_it_works():
+def test_round_trip():
     experiment = an_experiment()
     file = parse(json.loads(json.dumps(render(experiment, HISTORY))), "실험 1")
 
@@ -40,7 +40,7 @@ def test_it_works():
     assert (file.attempt, file.parameters) == (experiment.current_attempt, PARAMETERS)
 
 
-def test_a_run_of_which_only_its_job_is_known():
+def test_adopted_from_job_alone():
     values = new_values("first", PARAMETERS)
     file = parse(run_file.adopted(Attempt.from_columns(values), NOW), "first")
 
@@ -60,7 +60,7 @@ def test_a_run_of_which_only_its_job_is_known():
         ({"started_at": "2024-02-29T12:30:00Z"}, ["submitting", "running", "failed"]),
     ],
 )
-def test_a_record_without_history_is_understood(changes, steps):
+def test_record_without_history(changes, steps):
     old = content(**changes)
     del old["history"]
     file = parse(old, "실험 1")
@@ -69,7 +69,7 @@ def test_a_record_without_history_is_understood(changes, steps):
     assert file.history[-1].at == (file.values["finished_at"] or file.values["created_at"])
 
 
-def test_what_has_begun_is_not_submitted_again():
+def test_begun_attempt_is_queued():
     submitting = parse(content(status="submitting", finished_at=None), "실험 1")
     begun = submitting.begun(LATER)
 
@@ -125,17 +125,17 @@ AT = {"at": "2024-02-29T12:00:00Z"}
         {"history": [STEP | AT | {"reason": "\n"}]},
     ],
 )
-def test_what_a_trainer_wrote_over_it_is_not_believed(changes):
+def test_tampered_record_refused(changes):
     with pytest.raises(Unusable):
         parse(content(**changes), "실험 1")
 
 
-def test_a_folder_of_another_name_is_another_runs():
+def test_record_in_other_folder_refused():
     with pytest.raises(Unusable, match="실험 1"):
         parse(content(), "elsewhere")
 
 
-def test_the_name_of_the_job_is_made_anew():
+def test_job_name_is_derived():
     file = parse(content(job="kube-system-pod"), "실험 1")
 
     assert file.values["job"] == file.attempt.handle

@@ -30,7 +30,7 @@ def rows(begin, end, loss=1.0):
     return [{"epoch": epoch, "loss": loss / epoch} for epoch in range(begin, end)]
 
 
-def test_a_curve_by_columns(results, file):
+def test_curve_by_columns(results, file):
     write(file, {"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_loss": 1})
     curve = results.curve("first")
 
@@ -43,7 +43,7 @@ def test_no_curve_yet(results, file):
     assert results.curve("first") == results.curve("nobody") == module.Curve([], {}, 0)
 
 
-def test_what_is_no_finite_number_is_none(results, file):
+def test_non_finite_values_are_none(results, file):
     write(file, {"epoch": 1, "loss": math.nan, "name": "x"}, {"epoch": 2, "loss": math.inf})
     write(file, {"epoch": 3, "loss": "0.5"}, {"epoch": 4, "loss": 10**400})
     write(file, {"epoch": 5, "loss": 0.5}, {"epoch": 6})
@@ -58,7 +58,7 @@ LONG_NUMBERS = ("1" * 70_000, "9" * 5000)
 
 
 @pytest.mark.parametrize("line", [*NO_OBJECTS, TWO_OBJECTS, *DEEP, *LONG_NUMBERS], ids=range(14))
-def test_a_line_that_is_no_object_is_passed_over(results, file, line):
+def test_non_object_line_is_skipped(results, file, line):
     write(file, {"epoch": 1, "loss": 1})
     with file.open("a", encoding="latin-1") as out:
         out.write(line + "\n")
@@ -72,14 +72,15 @@ def test_a_line_that_is_no_object_is_passed_over(results, file, line):
     "lines",
     [['{"epoch": 2}, {"epoch": 3}'], ['{"epoch": 2, "lists": [{}', "{}]}"]],
 )
-def test_lines_that_are_json_only_together_are_passed_over(results, file, lines):
+def test_joined_lines_are_not_json(results, file, lines):
+    """Lines that form JSON only when joined by commas are skipped one by one."""
     good = [json.dumps(row) for row in rows(1, 3)]
     file.write_text("\n".join([good[0], *lines, good[1]]) + "\n")
 
     assert results.curve("first").epochs == [1, 2]
 
 
-def test_half_a_line_is_left_for_the_next_call(results, file):
+def test_partial_line_waits(results, file):
     file.write_text('{"epoch": 1, "loss": 1}\n{"epoch": 2, "lo')
     assert results.curve("first").epochs == [1]
 
@@ -88,7 +89,7 @@ def test_half_a_line_is_left_for_the_next_call(results, file):
     assert results.curve("first").series == {"loss": [1, 2]}
 
 
-def test_only_what_is_new_is_read(results, file, monkeypatch):
+def test_only_new_lines_are_parsed(results, file, monkeypatch):
     write(file, *rows(1, 1000))
     results.curve("first")
     read = []
@@ -99,7 +100,8 @@ def test_only_what_is_new_is_read(results, file, monkeypatch):
     assert [line for line in read if line] == [b'{"epoch": 1000, "loss": 0}']
 
 
-def test_a_retry_truncates_to_its_checkpoint_and_goes_on(results, file):
+def test_file_truncated_and_extended(results, file):
+    """A retry truncates the file to its checkpoint, then writes more than there was."""
     write(file, *rows(1, 101))
     results.curve("first")
     kept = "".join(file.read_text().splitlines(keepends=True)[:50])
@@ -112,7 +114,7 @@ def test_a_retry_truncates_to_its_checkpoint_and_goes_on(results, file):
     ]
 
 
-def test_a_shorter_file_and_another_file_are_read_anew(results, file):
+def test_replaced_file_is_reread(results, file):
     write(file, *rows(1, 101))
     results.curve("first")
     os.truncate(file, 0)
@@ -129,7 +131,7 @@ def test_a_shorter_file_and_another_file_are_read_anew(results, file):
     assert results.curve("first").epochs == []
 
 
-def test_an_epoch_that_comes_again_replaces_what_followed_it(results, file):
+def test_repeated_epoch_replaces_rest(results, file):
     write(file, *rows(1, 6), *rows(3, 5, loss=2.0), {"epoch": 9, "loss": 0})
     curve = results.curve("first")
 
@@ -139,7 +141,7 @@ def test_an_epoch_that_comes_again_replaces_what_followed_it(results, file):
 
 
 @pytest.mark.parametrize("epoch", [None, "x", 1.5, True, -1, 2**60])
-def test_a_row_without_an_epoch_counts_on(results, file, epoch):
+def test_missing_epoch_counts_on(results, file, epoch):
     write(file, {"epoch": 4, "loss": 1}, {"epoch": epoch, "loss": 2})
 
     assert results.curve("first").epochs == [4, 5]
@@ -152,7 +154,7 @@ def test_epochs_may_begin_with_0(results, file):
     assert results.curve("first", since_epoch=0).epochs == [1]
 
 
-def test_since_an_epoch(results, file):
+def test_since_epoch(results, file):
     write(file, *rows(1, 11))
 
     assert results.curve("first", since_epoch=8).epochs == [9, 10]
@@ -162,7 +164,7 @@ def test_since_an_epoch(results, file):
 
 @pytest.mark.parametrize("length", [60, 1000, 20_000])
 @pytest.mark.parametrize("max_points", [2, 40, 500])
-def test_first_last_and_every_spike_are_kept(results, file, length, max_points):
+def test_thinning_keeps_ends_and_spikes(results, file, length, max_points):
     chance = random.Random(length)
     written = [
         {"epoch": n, "loss": chance.random(), "val_loss": chance.random()} for n in range(length)
@@ -182,7 +184,7 @@ def test_first_last_and_every_spike_are_kept(results, file, length, max_points):
         assert curve.series["loss"][number] == written[epoch]["loss"]
 
 
-def test_thinned_from_an_epoch_on_and_after_a_cut(results, file):
+def test_thinning_since_epoch_after_cut(results, file):
     write(file, *rows(1, 5000))
     results.curve("first", max_points=10)
     write(file, *rows(4000, 9000), {"epoch": 9000, "loss": 77}, *rows(9001, 9100))
@@ -201,7 +203,7 @@ def test_gaps_are_no_extremes():
     assert extremes(range(6), [], 4) == [0, 5]
 
 
-def test_a_long_curve_takes_bounded_memory(results, file, monkeypatch):
+def test_long_curve_is_bounded(results, file, monkeypatch):
     monkeypatch.setattr(module, "MAX_CURVE", 1000)
     monkeypatch.setattr(module, "PIECE_BYTES", 1000)
     write(file, *rows(1, 5000), {"epoch": 5000, "loss": 5}, *rows(5001, 10_001))
@@ -215,19 +217,19 @@ def test_a_long_curve_takes_bounded_memory(results, file, monkeypatch):
     assert 0.25 < middle / len(curve.epochs) < 0.75  # old epochs are kept as densely as new ones
 
 
-def test_a_trainer_that_writes_very_many_metrics(results, file):
+def test_metric_count_is_bounded(results, file):
     write(file, {"epoch": 1} | {f"metric {n}": n for n in range(1000)} | {"x" * 1000: 1})
 
     assert len(results.curve("first").series) == module.MAX_METRICS
 
 
-def test_names_that_no_answer_can_hold(results, file):
+def test_unusable_metric_names(results, file):
     write(file, {"epoch": 1, "\ud800": 1, "\0": 2, "손실 1": math.nan}, {"epoch": 2, "손실 1": 3})
 
     assert results.curve("first").series == {"손실 1": [None, 3]}
 
 
-def test_a_line_without_end_takes_bounded_memory(results, file, monkeypatch):
+def test_endless_line_is_bounded(results, file, monkeypatch):
     monkeypatch.setattr(module, "MAX_LINE", 100)
     monkeypatch.setattr(module, "PIECE_BYTES", 64)
     write(file, {"epoch": 1, "loss": 1})
@@ -241,7 +243,7 @@ def test_a_line_without_end_takes_bounded_memory(results, file, monkeypatch):
     assert results.curve("first").epochs == [1, 2]
 
 
-def test_a_huge_file_is_read_in_several_calls(results, file, monkeypatch):
+def test_huge_file_takes_several_calls(results, file, monkeypatch):
     monkeypatch.setattr(module, "READ_BYTES", 1000)
     monkeypatch.setattr(module, "PIECE_BYTES", 1000)
     write(file, *rows(1, 101))
@@ -252,7 +254,7 @@ def test_a_huge_file_is_read_in_several_calls(results, file, monkeypatch):
     assert curve.epochs == list(range(1, 101))
 
 
-def test_the_curves_that_were_asked_for_last_stay(results, tmp_path, monkeypatch):
+def test_least_recently_used_evicted(results, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_CACHE", 500)
     for number in range(10):
         (tmp_path / str(number)).mkdir()
@@ -263,7 +265,7 @@ def test_the_curves_that_were_asked_for_last_stay(results, tmp_path, monkeypatch
     assert list(results._readings) == ["9", "0"]
 
 
-def test_a_link_and_a_pipe_are_no_curve(results, file, tmp_path):
+def test_link_and_pipe_are_no_curve(results, file, tmp_path):
     write(tmp_path / "secret", *rows(1, 5))
     file.symlink_to(tmp_path / "secret")
     assert results.curve("first").epochs == []
@@ -273,7 +275,7 @@ def test_a_link_and_a_pipe_are_no_curve(results, file, tmp_path):
     assert results.curve("first").epochs == []
 
 
-def test_a_version_changes_with_the_file(results, file):
+def test_version_changes_with_file(results, file):
     versions = [results.version("first")]
     write(file, *rows(1, 5))
     versions.append(results.version("first"))

@@ -20,7 +20,7 @@ def files(folder):
     return LogFiles(Outputs(folder.parent))
 
 
-def test_a_log_is_kept_and_read(files, folder):
+def test_write_and_read(files, folder):
     files.write("first", 2, [b"one", "둘".encode()], MAX_BYTES)
 
     assert files.exists("first", 2)
@@ -31,7 +31,7 @@ def test_a_log_is_kept_and_read(files, folder):
 
 
 @pytest.mark.parametrize("text", ["", "one", "one\n", "one\n\ntwo", "\n\n", "하나\n둘\n셋\n넷\n"])
-def test_the_last_lines_are_those_of_the_whole(files, folder, monkeypatch, text):
+def test_tail_equals_end_of_whole(files, folder, monkeypatch, text):
     monkeypatch.setattr(log_files, "PIECE_BYTES", 3)
     (folder / "logs").mkdir()
     (folder / "logs" / "1.log").write_text(text)
@@ -41,7 +41,7 @@ def test_the_last_lines_are_those_of_the_whole(files, folder, monkeypatch, text)
         assert list(files.lines("first", 1, last=last)) == whole[max(0, len(whole) - last) :]
 
 
-def test_a_log_is_replaced_only_by_one_of_more_lines(files):
+def test_replaced_only_by_longer_log(files):
     files.write("first", 1, [b"a", b"b"], MAX_BYTES)
     for fewer in ([b"c"], [b"c", b"d"], []):
         files.write("first", 1, fewer, MAX_BYTES)
@@ -52,14 +52,14 @@ def test_a_log_is_replaced_only_by_one_of_more_lines(files):
     assert list(files.lines("first", 1)) == [b"a", b"b", b"c"]
 
 
-def test_nothing_but_the_log_stays_in_the_folder(files, folder):
+def test_no_temporary_file_remains(files, folder):
     files.write("first", 1, [b"a", b"b"], MAX_BYTES)
     files.write("first", 1, [b"a"], MAX_BYTES)
 
     assert [one.name for one in (folder / "logs").iterdir()] == ["1.log"]
 
 
-def test_parts_are_named_in_their_order(files):
+def test_parts_are_sorted(files):
     for part in ("2026-b", "2025-a"):
         files.write("first", 1, [part.encode()], MAX_BYTES, part)
     files.write("first", 1, [b"whole"], MAX_BYTES)
@@ -71,7 +71,7 @@ def test_parts_are_named_in_their_order(files):
     assert files.parts("none", 1) == []
 
 
-def test_a_log_that_has_become_too_long_is_shortened_once(files, folder):
+def test_shorten_is_idempotent(files, folder):
     log = folder / "logs" / "1.log"
     log.parent.mkdir()
     log.write_bytes(b"".join(b"line %d\n" % number for number in range(1000)))
@@ -87,7 +87,7 @@ def test_a_log_that_has_become_too_long_is_shortened_once(files, folder):
 
 
 @pytest.mark.parametrize("planted", ["logs", "logs/1.log"])
-def test_no_link_that_a_trainer_planted_is_followed(files, folder, tmp_path, planted):
+def test_planted_link_not_followed(files, folder, tmp_path, planted):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "1.log").write_text("secret\n" * 1000)
@@ -108,7 +108,7 @@ def test_no_link_that_a_trainer_planted_is_followed(files, folder, tmp_path, pla
     assert (elsewhere / "1.log").read_text() == "secret\n" * 1000
 
 
-def test_a_pipe_that_a_trainer_planted_does_not_hold_us(files, folder):
+def test_planted_pipe_does_not_block(files, folder):
     (folder / "logs").mkdir()
     os.mkfifo(folder / "logs" / "1.log")
 
@@ -116,7 +116,8 @@ def test_a_pipe_that_a_trainer_planted_does_not_hold_us(files, folder):
     assert list(files.lines("first", 1)) == []
 
 
-def test_of_a_log_of_terabytes_that_takes_no_space_a_bounded_end_is_read(files, folder):
+def test_sparse_log_read_from_the_end(files, folder):
+    """A log of 4 TB that takes no space is read from its end, and not whole."""
     (folder / "logs").mkdir()
     with (folder / "logs" / "1.log").open("wb") as log:
         log.truncate(2**42)

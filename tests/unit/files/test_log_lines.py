@@ -11,31 +11,32 @@ def lines(text, number=100):
 @pytest.mark.parametrize(
     "pieces", [[b"a\nb\r\n\nc"], [b"a", b"\nb\r", b"\n", b"\n", b"c"], [b"a\n", b"b\r\n\nc"]]
 )
-def test_a_text_is_cut_at_its_line_ends_alone(pieces):
+def test_split_at_newlines_only(pieces):
     assert list(split(pieces)) == [b"a", b"b\r", b"", b"c"]
 
 
-def test_what_ends_with_a_line_end_has_no_further_line():
+def test_final_newline_adds_no_line():
     assert list(split([b"a\n"])) == [b"a"]
     assert list(split([])) == []
 
 
 @pytest.mark.parametrize("piece", [1000, MAX_LINE_BYTES, 3 * MAX_LINE_BYTES])
-def test_of_a_line_without_end_the_beginning_is_kept_however_it_comes(piece):
+def test_endless_line_is_truncated(piece):
     text = b"a\n" + b"b" * 5 * MAX_LINE_BYTES + b"\nc\n" + b"d" * 2 * MAX_LINE_BYTES
     pieces = [text[at : at + piece] for at in range(0, len(text), piece)]
 
     assert list(split(pieces)) == [b"a", b"b" * MAX_LINE_BYTES, b"c", b"d" * MAX_LINE_BYTES]
 
 
-def test_the_last_lines_are_not_more_than_fits_into_memory(monkeypatch):
+def test_tail_is_bounded(monkeypatch):
     assert list(last(lines(b"line"), 2)) == [b"line 98", b"line 99"]
     assert list(last(lines(b"line"), 0)) == []
     monkeypatch.setattr(log_lines, "MAX_TAIL_BYTES", 20)
     assert list(last(lines(b"line"), 10)) == [b"line 98", b"line 99"]
 
 
-def test_of_a_long_log_head_and_tail_are_kept_and_keep_their_numbers():
+def test_bounded_keeps_line_numbers():
+    """Head and tail of a long log are kept, and every line keeps its number."""
     kept = list(numbered(bounded(lines(b"line"), 200)))
 
     assert kept[0] == (1, b"line 0")
@@ -47,7 +48,7 @@ def test_of_a_long_log_head_and_tail_are_kept_and_keep_their_numbers():
     assert sum(len(line) + 1 for _, line in kept) < 300
 
 
-def test_a_log_that_was_bounded_before_keeps_its_numbers():
+def test_bounding_twice_keeps_numbers():
     once = list(bounded(lines(b"line"), 400))
     twice = list(numbered(bounded([*once, *lines(b"more")], 200)))
 
@@ -55,7 +56,7 @@ def test_a_log_that_was_bounded_before_keeps_its_numbers():
 
 
 @pytest.mark.parametrize("more", [20, 1000])
-def test_a_log_that_fits_is_kept_whole(more):
+def test_short_log_is_kept_whole(more):
     whole = lines(b"line")
     size = sum(len(line) + 1 for line in whole)
 

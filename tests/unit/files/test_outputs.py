@@ -18,7 +18,7 @@ def write_metrics(outputs, text):
     (folder / "metrics.jsonl").write_text(text)
 
 
-def test_a_run_is_written_whole(outputs, tmp_path):
+def test_run_json_written_atomically(outputs, tmp_path):
     outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1"})
     outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1", "status": "queued"})
 
@@ -26,7 +26,7 @@ def test_a_run_is_written_whole(outputs, tmp_path):
     assert json.loads((tmp_path / "실험 1" / "run.json").read_text())["status"] == "queued"
 
 
-def test_another_runs_file_is_not_overwritten(outputs, tmp_path):
+def test_run_json_of_other_uid_kept(outputs, tmp_path):
     outputs.write_run("first", {"uid": "one"})
 
     with pytest.raises(FolderTaken):
@@ -34,7 +34,7 @@ def test_another_runs_file_is_not_overwritten(outputs, tmp_path):
     assert not outputs.is_free("first")
 
 
-def test_an_empty_folder_is_free(outputs, tmp_path):
+def test_empty_folder_is_free(outputs, tmp_path):
     assert outputs.is_free("first")
     (tmp_path / "first").mkdir()
     assert outputs.is_free("first")
@@ -42,14 +42,14 @@ def test_an_empty_folder_is_free(outputs, tmp_path):
     assert outputs.is_free("first")
 
 
-def test_the_last_metrics(outputs):
+def test_last_metrics(outputs):
     assert outputs.last_metrics("first") is None
     write_metrics(outputs, '{"epoch": 1}\n{"epoch": 2}\n')
     assert outputs.last_metrics("first") == {"epoch": 2}
 
 
 @pytest.mark.parametrize("end", ['{"epoch": 3', '{"epoch": 3}', "nonsense\n", "[3]\n", "\n"])
-def test_a_line_that_is_not_whole_is_left_for_later(outputs, end):
+def test_incomplete_line_is_ignored(outputs, end):
     write_metrics(outputs, '{"epoch": 2}\n' + end)
 
     assert outputs.last_metrics("first") == {"epoch": 2}
@@ -71,20 +71,20 @@ def test_a_line_that_is_not_whole_is_left_for_later(outputs, end):
         ('"<b>"', "<b>"),
     ],
 )
-def test_what_no_answer_can_hold_is_none(outputs, written, shown):
+def test_unusable_values_are_none(outputs, written, shown):
     write_metrics(outputs, f'{{"epoch": 1, "loss": {written}}}\n')
 
     assert outputs.last_metrics("first") == {"epoch": 1, "loss": shown}
 
 
-def test_names_that_no_answer_can_hold_are_left_out(outputs):
+def test_unusable_metric_names_left_out(outputs):
     names = ["\\ud800", "\\u0000", "x" * 101, *(f"metric {n}" for n in range(100))]
     write_metrics(outputs, "{" + ", ".join(f'"{name}": 1' for name in names) + "}\n")
 
     assert list(outputs.last_metrics("first")) == [f"metric {n}" for n in range(32)]
 
 
-def test_a_folder_that_is_a_link_is_not_emptied(outputs, tmp_path):
+def test_linked_folder_is_not_emptied(outputs, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     outputs.folder("first").symlink_to(tmp_path / "other")
@@ -94,7 +94,7 @@ def test_a_folder_that_is_a_link_is_not_emptied(outputs, tmp_path):
     assert (tmp_path / "other" / "file").exists()
 
 
-def test_a_link_that_a_trainer_planted_is_not_followed(outputs, tmp_path):
+def test_planted_link_not_followed(outputs, tmp_path):
     (tmp_path / "secret").write_text('{"password": 1}\n')
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "metrics.jsonl").symlink_to(tmp_path / "secret")
@@ -102,14 +102,14 @@ def test_a_link_that_a_trainer_planted_is_not_followed(outputs, tmp_path):
     assert outputs.last_metrics("first") is None
 
 
-def test_a_pipe_that_a_trainer_planted_does_not_hold_us(outputs, tmp_path):
+def test_planted_pipe_does_not_block(outputs, tmp_path):
     (tmp_path / "first").mkdir()
     os.mkfifo(tmp_path / "first" / "metrics.jsonl")
 
     assert outputs.last_metrics("first") is None
 
 
-def test_nothing_is_written_through_a_link_that_a_trainer_planted(outputs, tmp_path):
+def test_planted_link_not_written_through(outputs, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "run.json").symlink_to(tmp_path / "elsewhere" / "file")

@@ -16,11 +16,11 @@ def test_public_names(name):
     "name",
     ["", ".", "..", ".a", "a/b", "a\\b", "a\0", "a\n", "\x7f", "\ud800", os.fsdecode(b"\xff")],
 )
-def test_other_names(name):
+def test_private_names(name):
     assert not is_public(name)
 
 
-def test_a_file_is_opened(tmp_path):
+def test_open_file(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c").write_bytes(b"content")
 
@@ -31,7 +31,7 @@ def test_a_file_is_opened(tmp_path):
 @pytest.mark.parametrize(
     "parts", [[], ["a"], ["no"], ["a", ".."], ["a", "", "c"], ["a", "\ud800"], ["a", "x" * 300]]
 )
-def test_what_is_no_file(tmp_path, parts):
+def test_open_file_returns_none(tmp_path, parts):
     (tmp_path / "a").mkdir()
 
     assert open_file(tmp_path, parts) is None
@@ -41,7 +41,7 @@ def descriptors():
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-def test_no_descriptor_is_left_open(tmp_path):
+def test_no_descriptor_leaks(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "link").symlink_to("b")
     os.mkfifo(tmp_path / "a" / "pipe")
@@ -62,7 +62,7 @@ def test_no_descriptor_is_left_open(tmp_path):
 @pytest.mark.parametrize(
     ("seconds", "year"), [(2.0**60, 9999), (-(2.0**40), 1970), (1_700_000_000.0, 2023)]
 )
-def test_a_time_that_no_date_can_say_is_cut(seconds, year):
+def test_extreme_times_are_clamped(seconds, year):
     times = {"st_mtime": seconds, "st_mtime_ns": int(seconds * 10**9)}
     file = os.stat_result((0, 0, 0, 0, 0, 0, 7, 0, 0, 0), times)
 

@@ -44,7 +44,7 @@ def see(name, *, now=NOW, warnings=lambda: REAL["warnings"]):
 
 
 @pytest.mark.parametrize("name", REASONS)
-def test_each_trouble_is_told_apart(name):
+def test_each_trouble_has_its_reason(name):
     seen = see(name)
 
     assert (seen.phase, seen.diagnosis and seen.diagnosis.reason) == REASONS[name]
@@ -52,20 +52,20 @@ def test_each_trouble_is_told_apart(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(REASONS) - {"nodir", "quota"}))
-def test_events_are_asked_only_when_nothing_else_explains_it(name):
+def test_events_read_only_when_needed(name):
     seen = see(name, warnings=unasked)
 
     assert (seen.phase, seen.diagnosis and seen.diagnosis.reason) == REASONS[name]
 
 
 @pytest.mark.parametrize("name", ["nodir", "quota"])
-def test_what_has_just_begun_is_not_suspicious(name):
+def test_new_job_is_not_diagnosed(name):
     just_begun = datetime(2026, 11, 25, 15, 21, 38, tzinfo=UTC) + timedelta(seconds=1)
 
     assert see(name, now=just_begun, warnings=unasked).diagnosis is None
 
 
-def test_of_several_events_the_newest_counts():
+def test_newest_event_wins():
     handle = see("quota").diagnosis.message
     older, newer = (e for e in REAL["warnings"] if e["reason"] == "FailedCreate")
     assert older["lastTimestamp"] < newer["lastTimestamp"]
@@ -74,20 +74,20 @@ def test_of_several_events_the_newest_counts():
     assert see("quota", warnings=lambda: [newer, older]).diagnosis.message == handle
 
 
-def test_events_of_others_say_nothing():
+def test_events_of_other_objects_ignored():
     others = [one | {"involvedObject": {"uid": "another"}} for one in REAL["warnings"]]
 
     assert see("quota", warnings=lambda: others).diagnosis is None
 
 
-def test_a_suspended_job_waits_for_its_queue():
+def test_suspended_job():
     job = {"metadata": {"name": "j"}, "spec": {"suspend": True}}
     around = Surroundings(lambda _node: True, unasked, NOW)
 
     assert observation(job, [], around).diagnosis.reason == "suspended"
 
 
-def test_a_pod_that_was_disrupted_was_put_out():
+def test_disrupted_pod_was_evicted():
     condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
     message = {"message": "Eviction API: evicting"}
     pod = {

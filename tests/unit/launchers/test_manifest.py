@@ -28,7 +28,7 @@ def check(job):
         kubernetes_validate.validate(job, version, strict=True)
 
 
-def test_the_trainer_gets_what_the_form_said():
+def test_environment_of_trainer():
     assert environment(render(RUN, SETTINGS)) == {
         "EXPERIMENT_ID": "first",
         "LEARNING_RATE": "0.001",
@@ -39,13 +39,13 @@ def test_the_trainer_gets_what_the_form_said():
     }
 
 
-def test_a_dataset_is_named_only_if_one_was_chosen():
+def test_dataset_variable():
     job = render(replace(RUN, dataset="digits.npz"), SETTINGS)
 
     assert environment(job)["DATASET"] == "digits.npz"
 
 
-def test_the_trainer_sees_its_own_output_folder_and_no_other():
+def test_only_own_output_folder_mounted():
     mounts = container(render(RUN, SETTINGS))["volumeMounts"]
 
     assert mounts[:2] == [
@@ -54,7 +54,7 @@ def test_the_trainer_sees_its_own_output_folder_and_no_other():
     ]
 
 
-def test_a_colon_cannot_stand_in_a_mount_path():
+def test_colon_in_mount_path():
     job = render(replace(RUN, experiment_id="a:b"), SETTINGS)
 
     assert container(job)["volumeMounts"][1]["mountPath"] == "/output/run"
@@ -62,7 +62,7 @@ def test_a_colon_cannot_stand_in_a_mount_path():
     assert environment(job)["OUTPUT_DIR"] == "/output/run"
 
 
-def test_nothing_in_an_id_is_expanded():
+def test_id_is_not_expanded():
     job = render(replace(RUN, experiment_id="$(EPOCH)"), SETTINGS)
 
     assert environment(job)["EXPERIMENT_ID"] == "$$(EPOCH)"
@@ -78,7 +78,7 @@ def test_optional_settings():
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
 
 
-def test_the_trainer_may_do_nothing_that_it_need_not():
+def test_trainer_has_no_privileges():
     pod = render(RUN, SETTINGS)["spec"]["template"]["spec"]
 
     assert pod["automountServiceAccountToken"] is False
@@ -92,5 +92,5 @@ def test_the_trainer_may_do_nothing_that_it_need_not():
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_the_job_is_valid_for_the_oldest_and_the_newest_kubernetes(version):
+def test_job_is_valid(version):
     kubernetes_validate.validate(render(RUN, SETTINGS), version, strict=True)

@@ -48,7 +48,7 @@ READY = {"type": "Ready", "status": "True"}
 RUNNING = {"running": {"startedAt": STARTED}}
 
 
-def test_a_complete_job_has_succeeded():
+def test_complete_job_has_succeeded():
     done = pod("Succeeded", state={"terminated": {"exitCode": 0, "startedAt": STARTED}})
     seen = see(job(conditions=[condition("Complete")], completionTime=ENDED), done)
 
@@ -58,12 +58,13 @@ def test_a_complete_job_has_succeeded():
     assert seen.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
-def test_a_job_whose_pod_is_done_has_not_ended_yet():
+def test_done_pod_of_active_job_is_queued():
     assert see(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.QUEUED
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running", "Unknown"])
-def test_a_run_whose_job_is_gone_is_not_over_before_its_pods_are(phase):
+def test_pods_outlive_their_job(phase):
+    """An attempt whose Job is gone ends with its last pod, not before."""
     left = pod(phase)
     left["metadata"]["annotations"] = {"hello-flask/uid": "u"}
 
@@ -73,7 +74,7 @@ def test_a_run_whose_job_is_gone_is_not_over_before_its_pods_are(phase):
     assert len(seen.leaving) == 2
 
 
-def test_a_run_whose_job_and_trainers_are_gone_is_over():
+def test_no_job_and_no_live_pod():
     unscheduled = pod("Pending")
     del unscheduled["spec"]["nodeName"]
 
@@ -81,49 +82,49 @@ def test_a_run_whose_job_and_trainers_are_gone_is_over():
     assert of_pods_left([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
 
 
-def test_a_run_whose_job_is_gone_and_whose_node_is_dead_is_over():
+def test_no_job_and_dead_node():
     assert of_pods_left([pod("Running")], around(node_is_ready=False)) is None
 
 
-def test_a_new_job_is_queued():
+def test_new_job_is_queued():
     assert see(job()).phase is Phase.QUEUED
     assert see({"metadata": {"name": "j"}}).phase is Phase.QUEUED
 
 
-def test_a_job_runs_when_its_pod_runs():
+def test_running_pod_means_running():
     seen = see(job(active=1), pod("Running", state=RUNNING, conditions=[READY]))
 
     assert seen.phase is Phase.RUNNING
     assert seen.diagnosis is None
 
 
-def test_a_pod_that_was_replaced_does_not_count():
+def test_replaced_pod_is_ignored():
     old = pod("Failed", state=ended(137), created="2026-01-01T00:00:00Z")
     new = pod("Running", state=RUNNING, conditions=[READY], created="2026-01-01T00:00:09Z")
 
     assert see(job(active=1, failed=1), new, old).phase is Phase.RUNNING
 
 
-def test_between_two_pods_the_first_ones_end_is_told():
+def test_failed_pod_before_next_one():
     seen = see(job(failed=1), pod("Failed", state=ended(1, message="Traceback")))
 
     assert seen.phase is Phase.QUEUED
     assert seen.diagnosis.reason == "trainer_failed"
 
 
-def test_a_phase_that_nobody_knows_changes_nothing():
+def test_unknown_pod_phase():
     assert see(job(active=1), pod("Sleeping")).phase is Phase.UNKNOWN
     assert see(job(active=1), pod("Unknown")).phase is Phase.UNKNOWN
 
 
-def test_a_job_that_is_being_deleted_changes_nothing():
+def test_deleted_job_phase_is_unknown():
     deleted = job(active=1)
     deleted["metadata"]["deletionTimestamp"] = ENDED
 
     assert see(deleted, pod("Running", state=RUNNING)).phase is Phase.UNKNOWN
 
 
-def test_a_job_that_is_being_deleted_is_nobodys_run_any_more():
+def test_deleted_job_has_no_attempt():
     attempt = Attempt("a", "u", "autoencoder", 0.1, 1, None, 1)
     rendered = render(attempt, Settings.from_environment({}))
     assert see(rendered).attempt == attempt
@@ -133,7 +134,7 @@ def test_a_job_that_is_being_deleted_is_nobodys_run_any_more():
     assert see(rendered).attempt is None
 
 
-def test_a_dead_node_is_told_from_a_slow_pod():
+def test_dead_node_is_diagnosed():
     lost = pod("Running", state=RUNNING)
 
     assert see(job(active=1), lost).diagnosis is None
@@ -157,7 +158,7 @@ def test_a_dead_node_is_told_from_a_slow_pod():
         ("a word of next year", "unschedulable"),
     ],
 )
-def test_why_no_node_takes_a_pod(message, reason):
+def test_unschedulable_reasons(message, reason):
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     seen = see(job(active=1), pod("Pending", conditions=[unschedulable | {"message": message}]))
 
@@ -175,14 +176,14 @@ def test_why_no_node_takes_a_pod(message, reason):
         ("CreateContainerConfigError", "container_not_started"),
     ],
 )
-def test_why_a_container_does_not_start(waiting, reason):
+def test_container_start_reasons(waiting, reason):
     seen = see(job(active=1), pod("Pending", state={"waiting": {"reason": waiting}}))
 
     assert seen.diagnosis.reason == reason
     assert seen.diagnosis.remedy
 
 
-def test_a_container_that_is_being_made_is_no_trouble():
+def test_container_creating_is_normal():
     waiting = {"waiting": {"reason": "ContainerCreating"}}
 
     assert see(job(active=1), pod("Pending", state=waiting)).diagnosis is None
@@ -198,7 +199,7 @@ def test_a_container_that_is_being_made_is_no_trouble():
         ("DeadlineExceeded", RUNNING, None, "deadline_exceeded"),
     ],
 )
-def test_why_a_job_has_failed(why, state, pod_reason, reason):
+def test_failure_reasons(why, state, pod_reason, reason):
     failed = job(conditions=[condition("Failed", why)])
     seen = see(failed, pod("Failed", state=state, reason=pod_reason))
 
@@ -207,13 +208,13 @@ def test_why_a_job_has_failed(why, state, pod_reason, reason):
     assert seen.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
-def test_a_failed_job_whose_pods_are_gone_still_says_something():
+def test_failed_job_without_pods():
     seen = see(job(conditions=[condition("Failed", "BackoffLimitExceeded")]))
 
     assert seen.diagnosis.reason == "job_failed"
 
 
-def test_the_trainers_last_words_reach_the_user_on_one_line():
+def test_trainer_message_on_one_line():
     failed = job(conditions=[condition("Failed")])
     seen = see(failed, pod("Failed", state=ended(2, message="error: NaN in\n  digits.npz\n")))
 
@@ -224,7 +225,7 @@ RUN = Attempt("첫 번째", "uid-1", "autoencoder", 0.001, 20, "digits.npz", 2)
 SETTINGS = Settings.from_environment({"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "i:1"})
 
 
-def test_a_job_tells_the_run_that_it_was_made_for():
+def test_attempt_read_from_job():
     assert see(render(RUN, SETTINGS)).attempt == RUN
 
 
@@ -242,7 +243,7 @@ def test_a_job_tells_the_run_that_it_was_made_for():
         {"more": 1},
     ],
 )
-def test_a_job_that_somebody_has_edited_tells_no_run(change):
+def test_edited_job_has_no_attempt(change):
     edited = render(RUN, SETTINGS)
     text = "no JSON" if change is None else json.dumps(RUN.to_fields() | change)
     edited["metadata"]["annotations"]["hello-flask/run"] = text

@@ -54,20 +54,20 @@ def applied() -> list[Document]:
     return [document for file in files() for document in documents(file)]
 
 
-def test_the_numbered_files_are_those_of_the_document() -> None:
+def test_numbered_files_as_documented() -> None:
     names = [str(file.relative_to(YAML)) for file in files()]
     optional = ("db/", "namespace/", "networkpolicy.yaml")
     assert sorted(n for n in names if not n.startswith(optional)) == sorted(DOCUMENTED_ORDER)
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-def test_every_document_is_valid(applied: list[Document], version: str) -> None:
+def test_documents_are_valid(applied: list[Document], version: str) -> None:
     assert len(applied) > len(DOCUMENTED_ORDER)
     for document in applied:
         kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_every_place_to_edit_is_marked_and_no_other() -> None:
+def test_places_to_edit_are_marked() -> None:
     marked = {
         str(file.relative_to(YAML)): [
             line.split("  # EDIT: ")[0].strip()
@@ -80,7 +80,7 @@ def test_every_place_to_edit_is_marked_and_no_other() -> None:
     assert marked == EDITS
 
 
-def test_everything_names_its_namespace(applied: list[Document]) -> None:
+def test_every_object_names_its_namespace(applied: list[Document]) -> None:
     cluster_wide = {"PersistentVolume", "ClusterRole", "ClusterRoleBinding", "Namespace"}
     for document in applied:
         expected = None if document["kind"] in cluster_wide else "default"
@@ -97,9 +97,7 @@ def test_everything_names_its_namespace(applied: list[Document]) -> None:
         ("hello-flask-mysql", "ReadWriteOnce"),
     ],
 )
-def test_volume_and_claim_are_made_for_each_other(
-    applied: list[Document], name: str, mode: str
-) -> None:
+def test_volume_and_claim_match(applied: list[Document], name: str, mode: str) -> None:
     volume = one("PersistentVolume", name, applied)["spec"]
     claim = one("PersistentVolumeClaim", name, applied)["spec"]
     assert volume["claimRef"] == {"name": name, "namespace": "default"}
@@ -115,7 +113,7 @@ def test_volume_and_claim_are_made_for_each_other(
     ]
 
 
-def test_the_backend_may_do_what_it_needs_and_no_more(applied: list[Document]) -> None:
+def test_backend_has_least_privilege(applied: list[Document]) -> None:
     assert one("ClusterRole", "hello-flask", applied)["rules"] == [
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}
     ]
@@ -141,7 +139,7 @@ def environment(container: Document) -> dict[str, str]:
     return {variable["name"]: variable.get("value", "") for variable in container["env"]}
 
 
-def test_both_roles_run_one_image_with_the_same_settings(applied: list[Document]) -> None:
+def test_roles_share_image_and_settings(applied: list[Document]) -> None:
     pod = one("Pod", "hello-flask", applied)["spec"]
     (prepare,) = pod["initContainers"]
     web, reconcile = pod["containers"]
@@ -156,9 +154,7 @@ def test_both_roles_run_one_image_with_the_same_settings(applied: list[Document]
     assert pod["restartPolicy"] == "Always"
 
 
-def test_the_settings_are_ones_that_the_backend_reads(
-    applied: list[Document], tmp_path: Path
-) -> None:
+def test_backend_reads_every_setting(applied: list[Document], tmp_path: Path) -> None:
     pod = one("Pod", "hello-flask", applied)["spec"]
     given = environment(pod["containers"][0])
     assert given["DB_PASSWORD_FILE"] == "/run/secrets/hello-flask-db/password"
@@ -179,7 +175,7 @@ def test_the_settings_are_ones_that_the_backend_reads(
     assert claims == {"input": read.input_pvc, "output": read.output_pvc}
 
 
-def test_the_folders_are_prepared_for_the_user_of_training_pods(applied: list[Document]) -> None:
+def test_folders_prepared_for_training_user(applied: list[Document]) -> None:
     pod = one("Pod", "hello-flask", applied)["spec"]
     assert pod["securityContext"]["runAsUser"] == job_manifest.USER
     assert pod["securityContext"]["runAsGroup"] == job_manifest.USER
@@ -194,7 +190,7 @@ def test_the_folders_are_prepared_for_the_user_of_training_pods(applied: list[Do
     ("service", "port", "node_port"),
     [("hello-flask", 5000, 31112), ("hello-flask-mysql", 3306, 31111)],
 )
-def test_the_service_reaches_the_pod(
+def test_service_reaches_the_pod(
     applied: list[Document], service: str, port: int, node_port: int
 ) -> None:
     spec = one("Service", service, applied)["spec"]
@@ -212,7 +208,7 @@ def test_the_service_reaches_the_pod(
     assert named[spec["ports"][0]["targetPort"]] == port
 
 
-def test_probes_ask_the_port_of_their_role(applied: list[Document]) -> None:
+def test_probes_use_port_of_role(applied: list[Document]) -> None:
     pod = one("Pod", "hello-flask", applied)["spec"]
     for container, port in zip(pod["containers"], ("http", "health"), strict=True):
         assert [p["name"] for p in container["ports"]] == [port]
@@ -230,7 +226,7 @@ def test_probes_ask_the_port_of_their_role(applied: list[Document]) -> None:
 ROOT_INIT_CONTAINER = ["runAsNonRoot", "runAsUser", "capabilities.add"]
 
 
-def test_only_the_init_containers_are_not_restricted(applied: list[Document]) -> None:
+def test_only_init_containers_unrestricted(applied: list[Document]) -> None:
     found = {
         document["metadata"]["name"]: restricted(pod)
         for document in applied
@@ -245,7 +241,8 @@ def test_only_the_init_containers_are_not_restricted(applied: list[Document]) ->
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(YAML)))
-def test_every_pod_keeps_the_rules_but_for_the_exceptions_in_place(file: Path) -> None:
+def test_pods_keep_the_rules(file: Path) -> None:
+    """Every pod follows the rules but for the exceptions stated beside its lines."""
     pods = [pod for document in documents(file) if (pod := pod_of(document))]
     assert {rule for pod in pods for rule in violations(pod)} == exceptions(file)
 
@@ -263,7 +260,7 @@ def test_every_pod_keeps_the_rules_but_for_the_exceptions_in_place(file: Path) -
         ('limits: {cpu: "1", memory: 512Mi}', "web: limits.cpu"),
     ],
 )
-def test_a_rule_that_is_broken_is_found(line: str, rule: str) -> None:
+def test_broken_rule_is_found(line: str, rule: str) -> None:
     text = (YAML / "4_pod.yaml").read_text()
     text = text.replace("automountServiceAccountToken: true", "automountServiceAccountToken: false")
     assert rule not in violations(yaml.safe_load(text))
@@ -272,7 +269,7 @@ def test_a_rule_that_is_broken_is_found(line: str, rule: str) -> None:
     assert rule in violations(yaml.safe_load(broken))
 
 
-def test_a_job_of_ours_keeps_the_rules_but_for_two() -> None:
+def test_training_job_keeps_the_rules() -> None:
     """The exceptions are explained in launchers/kubernetes/manifest.py."""
     attempt = Attempt("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
     given = {"AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
@@ -283,11 +280,11 @@ def test_a_job_of_ours_keeps_the_rules_but_for_two() -> None:
     assert violations(pod) == ["pod: sizeLimit.tmp", "train: limits.cpu"]
 
 
-def test_dedicated_is_a_link_that_stays_inside() -> None:
+def test_dedicated_links_to_its_folder() -> None:
     assert (YAML / "dedicated").readlink() == Path()
 
 
-def test_the_database_is_the_one_that_the_backend_is_told_of(applied: list[Document]) -> None:
+def test_backend_and_mysql_agree(applied: list[Document]) -> None:
     backend = environment(one("Pod", "hello-flask", applied)["spec"]["containers"][0])
     (mysql,) = one("StatefulSet", "hello-flask-mysql", applied)["spec"]["template"]["spec"][
         "containers"
@@ -299,7 +296,7 @@ def test_the_database_is_the_one_that_the_backend_is_told_of(applied: list[Docum
     assert backend["DB_PORT"] == str(port["port"]) == str(port["nodePort"])
 
 
-def test_tokens_are_given_by_taking_a_comment_sign_away(applied: list[Document]) -> None:
+def test_uncommenting_enables_tokens(applied: list[Document]) -> None:
     text = re.sub(
         r"# (- name: API_TOKEN_FILE\n +)# (  value:)", r"\1\2", (YAML / "4_pod.yaml").read_text()
     )

@@ -13,26 +13,26 @@ more words
 """
 
 
-def test_it_works():
+def test_section_is_replaced():
     page = replaced(PAGE, "one", "new\n")
 
     assert page == PAGE.replace("old", "new")
 
 
-def test_a_section_that_was_empty_is_filled():
+def test_empty_section_is_filled():
     assert "<!-- figures: two -->\nnew\n<!-- end of figures -->\n" in replaced(PAGE, "two", "new\n")
 
 
-def test_content_is_taken_as_it_is():
+def test_content_is_literal():
     assert r"\1 \g<0>" in replaced(PAGE, "one", r"\1 \g<0>")
 
 
-def test_a_page_without_a_place_says_what_to_write():
+def test_missing_marker():
     with pytest.raises(MarkerMissing, match="no place for three: write <!-- figures: three -->"):
         replaced(PAGE, "three", "new\n")
 
 
-def test_a_section_is_a_table_its_plots_and_how_it_was_taken():
+def test_section_layout():
     rows = [
         Row("one | two", "3 ms", "4 ms bare", 0.75, ">= 0.5", True),
         Row("three", "5 ms", goal="< 4 ms", met=False),

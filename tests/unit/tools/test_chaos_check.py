@@ -94,7 +94,7 @@ def ledger(number, **changes):
     return folder(ledger=lines)
 
 
-def test_a_sound_run_violates_nothing():
+def test_sound_evidence_passes():
     assert violated(SOUND) == set()
 
 
@@ -142,16 +142,16 @@ PLANTED = [
 
 
 @pytest.mark.parametrize(("name", "evidence"), PLANTED)
-def test_a_planted_violation_is_found(name, evidence):
+def test_planted_violation_is_found(name, evidence):
     assert name in violated(evidence)
 
 
-def test_every_check_is_planted_against():
+def test_every_check_has_a_violation():
     assert {name for name, _ in PLANTED} == set(CHECKS)
 
 
 @pytest.mark.parametrize("kind", ["runner", "trainer", "pod", "job"])
-def test_a_fault_excuses_the_failure_that_it_made_and_no_other(kind):
+def test_fault_excuses_its_own_failure(kind):
     lines = [line for line in LEDGER if line["event"] == "start"]
     failed = {"status": "failed", "diagnosis": {"reason": "lost"}}
     steps = [*STEPS[:-1], (2, "running", "failed")]
@@ -171,7 +171,8 @@ def test_a_fault_excuses_the_failure_that_it_made_and_no_other(kind):
     assert violated(replace(struck, hits=[Hit(NAME, 1, kind)])) != set()
 
 
-def test_a_cancel_on_kubernetes_excuses_a_log_without_its_last_words():
+def test_cancel_excuses_truncated_log():
+    """On Kubernetes, the last lines of a cancelled attempt may be missing from its log."""
     asked_to_end = SHOWN | {"cancel_requested_at": "2024-01-01T00:00:00Z"}
     lacking = replace(FOUND, logs={1: "hello\na ends\n", 2: "hello\n"})
     cancelled = replace(lacking, shown=asked_to_end)
@@ -183,7 +184,7 @@ def test_a_cancel_on_kubernetes_excuses_a_log_without_its_last_words():
     assert "logs kept" in violated(replace(with_found(cancelled), jobs=None))
 
 
-def test_the_same_seed_gives_the_same_plan_with_every_fault_in_it():
+def test_plan_is_reproducible():
     faults = {"one": 1, "other": 9}
     plan = make_plan(7, 40, faults)
 

@@ -21,7 +21,7 @@ PINS = {lock: dict(re.findall(r"^(\S+)==(\S+)", lock.read_text(), re.M)) for loc
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
-def test_every_package_has_one_version_and_hashes(lock: Path) -> None:
+def test_packages_are_pinned_with_hashes(lock: Path) -> None:
     for entry in entries(lock.read_text()):
         assert re.match(r"[a-z0-9-]+==[\w.]+(\+cpu)? (; .+ )?\\\n", entry), entry
         hashes = HASH.findall(entry)
@@ -30,7 +30,7 @@ def test_every_package_has_one_version_and_hashes(lock: Path) -> None:
 
 
 @pytest.mark.parametrize(("lock", "ranges"), RANGES.items(), ids=lambda file: file.name)
-def test_the_versions_are_in_the_ranges(lock: Path, ranges: Path) -> None:
+def test_versions_are_in_the_ranges(lock: Path, ranges: Path) -> None:
     lines = [line.split("#")[0].strip() for line in ranges.read_text().splitlines()]
     for line in lines:
         if line and not line.startswith("-"):
@@ -40,13 +40,13 @@ def test_the_versions_are_in_the_ranges(lock: Path, ranges: Path) -> None:
             assert wanted.specifier.contains(pins[name]), line
 
 
-def test_locks_that_are_installed_together_agree() -> None:
+def test_locks_agree() -> None:
     for name in {name for pins in PINS.values() for name in pins}:
         versions = {pins[name] for pins in PINS.values() if name in pins}
         assert len({version.removesuffix("+cpu") for version in versions}) == 1, name
 
 
-def test_nothing_is_installed_but_by_its_hash() -> None:
+def test_pip_requires_hashes() -> None:
     files = [ROOT / "Makefile", ROOT / "Dockerfile", MODEL / "Dockerfile", ROOT / ".ci" / "run"]
     files += (ROOT / "tools").glob("*.sh")
     commands = re.findall(
@@ -78,7 +78,7 @@ class Pip:
     ],
     ids=["another machine's stays", "another version's goes", "none here", "none anywhere"],
 )
-def test_the_build_for_cpus_is_what_pip_finds(
+def test_cpu_build_follows_pip(
     monkeypatch: pytest.MonkeyPatch, found: str | None, before: str, hashes: list[str]
 ) -> None:
     monkeypatch.setattr("tools.lock.subprocess.run", lambda *_, **__: Pip(found))

@@ -25,7 +25,7 @@ IMAGE = Image(
 )
 
 
-def test_a_document_names_packages_of_the_lock_and_of_the_image() -> None:
+def test_packages_of_lock_and_image() -> None:
     made = json.loads(sbom.document("hello-flask", "1.0", sbom.BACKEND_LOCKS, IMAGE))
     named = {one.get("purl", one["name"]): one for one in made["components"]}
     locked = len(sbom.entries((sbom.ROOT / "requirements.lock").read_text()))
@@ -39,7 +39,7 @@ def test_a_document_names_packages_of_the_lock_and_of_the_image() -> None:
     assert made["metadata"]["component"]["type"] == "container"
 
 
-def test_without_the_image_the_locks_alone_are_named() -> None:
+def test_packages_of_lock_alone() -> None:
     made = json.loads(sbom.document("autoencoder", "1.0", sbom.MODEL_LOCKS, None))
     scopes = {one["name"]: one["scope"] for one in made["components"]}
     assert (scopes["numpy"], scopes["torch"]) == ("required", "optional")

@@ -26,7 +26,7 @@ OWN = frozenset({"train.example.com", ".lab.example"})
         "a.b.lab.example",
     ],
 )
-def test_names_of_the_server(header):
+def test_own_names(header):
     assert is_allowed(host_name(header), OWN)
 
 
@@ -49,7 +49,7 @@ def test_names_of_the_server(header):
         "10.0.0.5.nip.io",
     ],
 )
-def test_names_that_a_stranger_may_have_given_it(header):
+def test_foreign_names(header):
     assert not is_allowed(host_name(header), OWN)
 
 
@@ -70,7 +70,7 @@ def test_names_that_a_stranger_may_have_given_it(header):
         "a\0",
     ],
 )
-def test_what_is_no_host(header):
+def test_malformed_host(header):
     assert host_name(header) is None
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_host(header):
         ("file://node:31112", None, True),
     ],
 )
-def test_pages_of_other_sites(origin, site, foreign):
+def test_foreign_origins(origin, site, foreign):
     assert is_foreign("node:31112", origin, site) is foreign
 
 
@@ -109,5 +109,5 @@ def test_pages_of_other_sites(origin, site, foreign):
         ("train.example.com:80", "http://train.example.com"),
     ],
 )
-def test_a_default_port_may_be_left_out(host, origin):
+def test_default_port_may_be_omitted(host, origin):
     assert not is_foreign(host, origin, None)

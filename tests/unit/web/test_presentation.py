@@ -34,7 +34,7 @@ RUNNING = Experiment(
 )
 
 
-def test_a_row():
+def test_row():
     curve = Curve([1, 5], {"loss": [0.4, 0.1], "val_loss": [0.5, None], "seconds": [2, 4]}, 5)
     row = presentation.row(RUNNING, curve)
 
@@ -44,20 +44,20 @@ def test_a_row():
     assert row.live
 
 
-def test_a_row_without_a_curve():
+def test_row_without_curve():
     row = presentation.row(RUNNING, Curve([], {}, 0))
 
     assert (row.epoch, row.percent, row.left, row.loss, row.spark) == (0, 0, None, None, "")
 
 
-def test_a_trainer_that_counts_too_far():
+def test_epoch_beyond_the_last():
     row = presentation.row(RUNNING, Curve([900], {"loss": ["low"]}, 1))
 
     assert (row.epoch, row.percent, row.loss) == (20, 100, None)
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCEEDED])
-def test_no_time_is_left_unless_it_runs(status):
+def test_time_left_only_while_running(status):
     assert presentation.time_left(replace(RUNNING, status=status), 5, [1.0]) is None
 
 
@@ -91,7 +91,7 @@ def test_duration(seconds, text):
     assert presentation.duration(seconds) == text
 
 
-def test_run_time_ends_with_the_run():
+def test_run_time_ends_with_attempt():
     ended = replace(RUNNING, finished_at=NOW + timedelta(seconds=90))
 
     assert presentation.run_time(ended) == "1 min 30 s"
@@ -118,18 +118,18 @@ def test_size(size_bytes, text):
     ("experiment_id", "following"),
     [("run-1", "run-2"), ("run-09", "run-10"), ("run", "run-2"), ("실험 9", "실험 10"), ("7", "8")],
 )
-def test_the_following_id(experiment_id, following):
+def test_following_id(experiment_id, following):
     assert presentation.following_id(experiment_id) == following
 
 
-def test_an_id_without_room_for_a_number_stays():
+def test_following_id_without_room():
     longest = "x" * 200
 
     assert presentation.following_id(longest) == longest
     assert experiment_id_problem(longest) is None
 
 
-def test_curl_says_what_the_run_was_given():
+def test_curl_repeats_the_submission():
     hostile = replace(RUNNING, experiment_id='@it\'s; $(rm) "x"', dataset="<a b.npz")
     words = shlex.split(presentation.curl(hostile, "http://host/experiments").replace("\\\n", ""))
 
@@ -143,7 +143,7 @@ def test_curl_says_what_the_run_was_given():
     ]
 
 
-def test_what_differs_and_what_is_best():
+def test_differing_and_best():
     assert presentation.differing([1, 1, 2])
     assert not presentation.differing([1, 1])
     assert presentation.best([0.2, None, 0.1]) == 0.1
