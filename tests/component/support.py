@@ -26,7 +26,7 @@ def submit(experiments, experiment_id="first", parameters=PARAMETERS):
     return experiments.submit(experiment_id, parameters)
 
 
-def check_problem(response, status, *words):
+def check_problem(response, status, *texts):
     """Check that an answer is a problem document (RFC 9457) and return its JSON.
 
     Args:
@@ -36,6 +36,6 @@ def check_problem(response, status, *words):
     assert response.content_type == "application/problem+json"
     assert response.json["status"] == status
     assert response.json["detail"]
-    for word in words:
-        assert word in response.json["detail"]
+    for text in texts:
+        assert text in response.json["detail"]
     return response.json

@@ -109,7 +109,7 @@ def test_quoted_messages_exist(page):
     quoted = re.findall(r"`(?:error: )?(The [\w ]+)", (ROOT / page).read_text())
 
     assert len(quoted) >= 3
-    assert [words for words in quoted if words.strip() not in source] == []
+    assert [message for message in quoted if message.strip() not in source] == []
 
 
 def test_security_names_tests_that_exist():

@@ -31,8 +31,8 @@ def test_mysql_from_parts():
 
 
 def test_mysql_from_url():
-    for given in ("mysql://u:p@h/n", "mariadb://u:p@h/n", "mysql+pymysql://u:p@h/n"):
-        url = Settings.from_environment({"DB_URL": given}).database_url
+    for text in ("mysql://u:p@h/n", "mariadb://u:p@h/n", "mysql+pymysql://u:p@h/n"):
+        url = Settings.from_environment({"DB_URL": text}).database_url
         assert url.drivername == "mysql+pymysql"
 
 
@@ -53,9 +53,11 @@ def test_missing_variables_are_named():
 
 
 def test_mistakes_are_reported_together():
-    found = problems({"BIND": "5000", "LOCAL_SLOTS": "0", "JOB_CPU": "lots", "LAUNCHER": "magic"})
+    reported = problems(
+        {"BIND": "5000", "LOCAL_SLOTS": "0", "JOB_CPU": "lots", "LAUNCHER": "magic"}
+    )
 
-    assert [problem.split()[0] for problem in found] == [
+    assert [problem.split()[0] for problem in reported] == [
         "LAUNCHER",
         "BIND",
         "LOCAL_SLOTS",

@@ -6,7 +6,7 @@ from backend.settings import Settings, SettingsError
 from backend.tokens import TokenFile, TokensError, find, parse
 
 
-def told(token):
+def holder_of(token):
     return (token.name, token.read_only) if token else None
 
 
@@ -29,13 +29,13 @@ def told(token):
     ],
 )
 def test_single_line(line, presented, holder):
-    assert told(find(parse(line), presented)) == holder
+    assert holder_of(find(parse(line), presented)) == holder
 
 
 def test_several_lines_with_comments():
     tokens = parse("# people\nalice:one\n\nro:bob:two\nalice:three\n")
 
-    assert [told(find(tokens, text)) for text in ("one", "two", "three", "# people")] == [
+    assert [holder_of(find(tokens, text)) for text in ("one", "two", "three", "# people")] == [
         ("alice", False),
         ("bob", True),
         ("alice", False),
@@ -94,12 +94,12 @@ def file(tmp_path):
 
 def test_swapped_file_holds_at_once(file):
     tokens = TokenFile(file.path)
-    assert told(find(tokens.current(), "one")) == ("alice", False)
+    assert holder_of(find(tokens.current(), "one")) == ("alice", False)
 
     file.swap("alice:two", "v2")
 
     assert find(tokens.current(), "one") is None
-    assert told(find(tokens.current(), "two")) == ("alice", False)
+    assert holder_of(find(tokens.current(), "two")) == ("alice", False)
 
 
 def test_change_within_clock_tick(tmp_path):
@@ -121,7 +121,7 @@ def test_old_file_is_cached(tmp_path, monkeypatch):
     os.utime(path, (1, 1))
     tokens = TokenFile(path)
     known = tokens.current()
-    monkeypatch.setattr(tokens, "_read", None)
+    monkeypatch.setattr("backend.tokens.parse", None)
 
     assert tokens.current() is known
 

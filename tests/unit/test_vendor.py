@@ -18,9 +18,9 @@ FOLDERS = [
 def test_files_match_their_packages(folder):
     manifest = json.loads((ROOT / folder / "vendor.json").read_text())
     files = {
-        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
-        for one in (ROOT / folder).iterdir()
-        if one.name != "vendor.json"
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (ROOT / folder).iterdir()
+        if path.name != "vendor.json"
     }
 
     assert files == manifest["sha256"]

@@ -12,7 +12,7 @@ from backend.experiments.adoption import Adoption
 from backend.launchers.base import Observation, Phase
 from tests.component.support import PARAMETERS
 
-AN_ATTEMPT = Attempt("first", "0123456789abcdef" * 2, "autoencoder", 0.001, 20, None, 1)
+ATTEMPT = Attempt("first", "0123456789abcdef" * 2, "autoencoder", 0.001, 20, None, 1)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def adoption(services):
 
 
 @pytest.fixture
-def asked(services, monkeypatch):
+def queried_ids(services, monkeypatch):
     """Count the questions to the database."""
     questions = []
     ask = services.store.by_ids
@@ -34,11 +34,11 @@ def asked(services, monkeypatch):
     return questions
 
 
-def job(attempt=AN_ATTEMPT, phase=Phase.RUNNING, handle=None):
+def job(attempt=ATTEMPT, phase=Phase.RUNNING, handle=None):
     return {handle or attempt.handle: Observation(attempt.uid, phase, attempt=attempt)}
 
 
-def passes(adoption, observed, number=2):
+def adopt_repeatedly(adoption, observed, number=2):
     return [adoption.adopt([], observed) for _ in range(number)]
 
 
@@ -48,10 +48,10 @@ def test_adopts_unknown_job(reconciler, experiments, launcher, settings):
     for _ in range(3):
         reconciler.reconcile()
 
-    one = experiments.get("first")
-    assert one.current_attempt == AN_ATTEMPT
-    assert one.status is Status.RUNNING
-    assert [(step.to_status, step.reason) for step in experiments.history(one)] == [
+    experiment = experiments.get("first")
+    assert experiment.current_attempt == ATTEMPT
+    assert experiment.status is Status.RUNNING
+    assert [(step.to_status, step.reason) for step in experiments.history(experiment)] == [
         ("submitting", "adopted"),
         ("queued", "adopted"),
         ("running", None),
@@ -63,27 +63,27 @@ def test_adopts_unknown_job(reconciler, experiments, launcher, settings):
 
 def test_adopts_on_second_sight(adoption, experiments):
     """A Job is adopted once two lists name it: the first may show one that is being deleted."""
-    assert passes(adoption, job()) == [[], [AN_ATTEMPT]]
-    assert passes(adoption, job()) == [[], []]
+    assert adopt_repeatedly(adoption, job()) == [[], [ATTEMPT]]
+    assert adopt_repeatedly(adoption, job()) == [[], []]
 
-    other = replace(AN_ATTEMPT, experiment_id="other")
-    passes(adoption, job(other), 1)
-    passes(adoption, {}, 1)  # it was just being deleted
-    passes(adoption, job(other), 1)
-    assert [one.experiment_id for one in experiments.page(limit=9)] == ["first"]
+    other = replace(ATTEMPT, experiment_id="other")
+    adopt_repeatedly(adoption, job(other), 1)
+    adopt_repeatedly(adoption, {}, 1)  # it was just being deleted
+    adopt_repeatedly(adoption, job(other), 1)
+    assert [experiment.experiment_id for experiment in experiments.page(limit=9)] == ["first"]
 
 
 def test_history_restored_from_folder(
     reconciler,
     experiments,
     client,
-    made,
-    lose,
+    make_experiment,
+    delete_rows,
 ):
     """With its run.json in place, a lost experiment comes back exactly as it was."""
-    made("first", Phase.RUNNING, Phase.FAILED)
+    make_experiment("first", Phase.RUNNING, Phase.FAILED)
     before = client.get("/experiments/first").json
-    lose("first")
+    delete_rows("first")
     for _ in range(2):
         reconciler.reconcile()
 
@@ -93,17 +93,15 @@ def test_history_restored_from_folder(
 @pytest.mark.parametrize(
     "observed",
     [
-        {
-            AN_ATTEMPT.handle: Observation(AN_ATTEMPT.uid, Phase.RUNNING)
-        },  # it does not say which run
+        {ATTEMPT.handle: Observation(ATTEMPT.uid, Phase.RUNNING)},  # it does not say which run
         job(handle="another-name-1"),
-        {AN_ATTEMPT.handle: Observation("f" * 32, Phase.RUNNING, attempt=AN_ATTEMPT)},
-        job(replace(AN_ATTEMPT, uid="not one of ours")),
-        job(replace(AN_ATTEMPT, learning_rate=float("nan"))),
+        {ATTEMPT.handle: Observation("f" * 32, Phase.RUNNING, attempt=ATTEMPT)},
+        job(replace(ATTEMPT, uid="not one of ours")),
+        job(replace(ATTEMPT, learning_rate=float("nan"))),
     ],
 )
 def test_foreign_job_not_adopted(adoption, client, settings, observed):
-    assert passes(adoption, observed, 3) == [[], [], []]
+    assert adopt_repeatedly(adoption, observed, 3) == [[], [], []]
     assert client.get("/experiments").json == []
     assert not (settings.output_dir / "first").exists()
 
@@ -111,31 +109,31 @@ def test_foreign_job_not_adopted(adoption, client, settings, observed):
 def test_warns_once_about_other_uid(
     adoption,
     experiments,
-    made,
+    make_experiment,
     caplog,
-    asked,
+    queried_ids,
 ):
     """A Job of an older experiment with the same id is reported once, not at every pass."""
-    made("first", Phase.FAILED)
-    passes(adoption, job(phase=Phase.SUCCEEDED), 9)
+    make_experiment("first", Phase.FAILED)
+    adopt_repeatedly(adoption, job(phase=Phase.SUCCEEDED), 9)
 
-    assert experiments.get("first").uid != AN_ATTEMPT.uid
+    assert experiments.get("first").uid != ATTEMPT.uid
     assert caplog.text.count("is not adopted") == 1
-    assert len(asked) == 2
+    assert len(queried_ids) == 2
 
 
 def test_folder_of_other_uid_untouched(
     adoption,
     client,
     settings,
-    made,
-    lose,
+    make_experiment,
+    delete_rows,
     caplog,
 ):
-    made("first", Phase.FAILED)
+    make_experiment("first", Phase.FAILED)
     before = (settings.output_dir / "first" / "run.json").read_bytes()
-    lose()
-    passes(adoption, job(), 5)
+    delete_rows()
+    adopt_repeatedly(adoption, job(), 5)
 
     assert client.get("/experiments").json == []
     assert (settings.output_dir / "first" / "run.json").read_bytes() == before
@@ -146,23 +144,25 @@ def test_adopts_later_attempt(
     reconciler,
     experiments,
     launcher,
-    made,
-    lose,
+    make_experiment,
+    delete_rows,
     settings,
 ):
     """Database and run.json come from a backup taken before the retry whose Job still exists."""
-    first = made("first", Phase.FAILED)
+    first = make_experiment("first", Phase.FAILED)
     record = (settings.output_dir / "first" / "run.json").read_text()
     second = experiments.retry("first")
-    lose()
+    delete_rows()
     (settings.output_dir / "first" / "run.json").write_text(record)  # as old as the copy
     for _ in range(4):
         reconciler.reconcile()
 
-    one = experiments.get("first")
-    assert (one.uid, one.attempt, one.status) == (first.uid, 2, Status.QUEUED)
-    assert one.job == second.job
-    assert [(s.attempt, s.to_status, s.reason) for s in experiments.history(one)][-2:] == [
+    experiment = experiments.get("first")
+    assert (experiment.uid, experiment.attempt, experiment.status) == (first.uid, 2, Status.QUEUED)
+    assert experiment.job == second.job
+    assert [
+        (step.attempt, step.to_status, step.reason) for step in experiments.history(experiment)
+    ][-2:] == [
         (2, "submitting", "adopted"),
         (2, "queued", None),
     ]
@@ -172,25 +172,25 @@ def test_adopts_later_attempt(
 def test_success_outranks_later_attempt(
     adoption,
     experiments,
-    made,
+    make_experiment,
     caplog,
 ):
     """A later attempt of a succeeded experiment is impossible, so its Job is not adopted."""
-    one = made("first", Phase.SUCCEEDED)
-    passes(adoption, job(replace(one.current_attempt, number=2)), 4)
+    experiment = make_experiment("first", Phase.SUCCEEDED)
+    adopt_repeatedly(adoption, job(replace(experiment.current_attempt, number=2)), 4)
 
     assert experiments.get("first").attempt == 1
     assert caplog.text.count("is not adopted") == 1
 
 
-def test_later_attempt_waits_for_live_one(adoption, experiments, made):
-    one = made("first", Phase.RUNNING)
-    later = job(replace(one.current_attempt, number=3))
-    passes(adoption, later, 3)
+def test_later_attempt_waits_for_live_one(adoption, experiments, make_experiment):
+    experiment = make_experiment("first", Phase.RUNNING)
+    later = job(replace(experiment.current_attempt, number=3))
+    adopt_repeatedly(adoption, later, 3)
     assert experiments.get("first").attempt == 1
 
-    made("first", Phase.FAILED)
-    passes(adoption, later, 1)
+    make_experiment("first", Phase.FAILED)
+    adopt_repeatedly(adoption, later, 1)
 
     assert experiments.get("first").attempt == 3
 
@@ -199,46 +199,46 @@ def test_known_jobs_queried_rarely(
     adoption,
     experiments,
     launcher,
-    made,
-    asked,
+    make_experiment,
+    queried_ids,
     monkeypatch,
 ):
     """Jobs of ended attempts are looked up once per RECHECK_SECONDS, not at every pass."""
     for number in range(3):
-        made(f"run-{number}", Phase.FAILED)
+        make_experiment(f"run-{number}", Phase.FAILED)
         experiments.retry(f"run-{number}")  # the Jobs of earlier attempts are known too
-        made(f"run-{number}", Phase.SUCCEEDED)
+        make_experiment(f"run-{number}", Phase.SUCCEEDED)
     assert len(launcher.jobs) == 6
-    passes(adoption, launcher.jobs, 20)
-    assert len(asked) == 1
+    adopt_repeatedly(adoption, launcher.jobs, 20)
+    assert len(queried_ids) == 1
 
     monkeypatch.setattr(module, "RECHECK_SECONDS", 0)
-    passes(adoption, launcher.jobs, 1)
-    assert len(asked) == 2
+    adopt_repeatedly(adoption, launcher.jobs, 1)
+    assert len(queried_ids) == 2
 
 
-def test_live_known_job_not_queried(adoption, launcher, made, asked):
-    one = made("first", Phase.RUNNING)
-    adoption.adopt([one.job], launcher.jobs)
+def test_live_known_job_not_queried(adoption, launcher, make_experiment, queried_ids):
+    experiment = make_experiment("first", Phase.RUNNING)
+    adoption.adopt([experiment.job], launcher.jobs)
 
-    assert asked == []
+    assert queried_ids == []
 
 
-def test_jobs_queried_in_batches(adoption, experiments, asked, monkeypatch):
+def test_jobs_queried_in_batches(adoption, experiments, queried_ids, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 2)
-    attempts = [replace(AN_ATTEMPT, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
+    attempts = [replace(ATTEMPT, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
     observed = {}
-    for one in attempts:
-        observed |= job(one, Phase.SUCCEEDED)
-    passes(adoption, observed)
+    for attempt in attempts:
+        observed |= job(attempt, Phase.SUCCEEDED)
+    adopt_repeatedly(adoption, observed)
 
-    assert [len(ids) for ids in asked[:3]] == [2, 2, 1]
+    assert [len(ids) for ids in queried_ids[:3]] == [2, 2, 1]
     assert len(experiments.page(limit=9)) == 5
 
 
 def test_parameters_come_from_job(adoption, experiments):
-    chosen = replace(AN_ATTEMPT, learning_rate=0.25, epoch=7, dataset="digits.npz")
-    passes(adoption, job(chosen))
+    chosen = replace(ATTEMPT, learning_rate=0.25, epoch=7, dataset="digits.npz")
+    adopt_repeatedly(adoption, job(chosen))
 
     assert experiments.get("first").parameters == replace(
         PARAMETERS, learning_rate=0.25, epoch=7, dataset="digits.npz"

@@ -11,39 +11,39 @@ from tests.component.support import PARAMETERS, submit
 
 
 @pytest.fixture
-def written(settings):
+def read_run_json(settings):
     """Read the status and the history in run.json."""
 
     def read(experiment_id="first"):
         record = json.loads((settings.output_dir / experiment_id / "run.json").read_text())
-        return record["status"], [one["to_status"] for one in record["history"]]
+        return record["status"], [transition["to_status"] for transition in record["history"]]
 
     return read
 
 
-def test_run_json_follows_database(services, experiments, launcher, written, monkeypatch):
+def test_run_json_follows_database(services, experiments, launcher, read_run_json, monkeypatch):
     at_submission = []
     submit_job = launcher.submit
 
     def note(job):
-        at_submission.append(written())
+        at_submission.append(read_run_json())
         return submit_job(job)
 
     monkeypatch.setattr(launcher, "submit", note)
-    _, one = submit(experiments)
+    _, experiment = submit(experiments)
     assert at_submission == [("submitting", ["submitting"])]
-    assert written() == ("queued", ["submitting", "queued"])
+    assert read_run_json() == ("queued", ["submitting", "queued"])
 
-    services.recorder.record(one, Observation(one.uid, Phase.FAILED))
-    assert written()[0] == "failed"
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+    assert read_run_json()[0] == "failed"
 
     experiments.retry("first")
     steps = ["submitting", "queued", "failed", "submitting"]
     assert at_submission[1] == ("submitting", steps)
-    assert written() == ("queued", [*steps, "queued"])
+    assert read_run_json() == ("queued", [*steps, "queued"])
 
 
-def test_submission_writes_run_json_twice(services, experiments, written, monkeypatch):
+def test_submission_writes_run_json_twice(services, experiments, read_run_json, monkeypatch):
     """run.json is not written again after the compare-and-set: it already holds the same."""
     writes, write = [], services.outputs.write_run
 
@@ -55,12 +55,12 @@ def test_submission_writes_run_json_twice(services, experiments, written, monkey
     submit(experiments)
 
     assert writes == ["submitting", "queued"]
-    assert written() == ("queued", ["submitting", "queued"])
+    assert read_run_json() == ("queued", ["submitting", "queued"])
 
 
-def test_slow_writer_writes_newest_state(services, experiments, store, written, monkeypatch):
+def test_slow_writer_writes_newest_state(services, experiments, store, read_run_json, monkeypatch):
     """A worker reads `queued` and writes late; meanwhile the experiment has ended."""
-    _, one = submit(experiments)
+    _, experiment = submit(experiments)
     write = services.outputs.write_run
     later = [Phase.RUNNING, Phase.SUCCEEDED]
 
@@ -71,16 +71,16 @@ def test_slow_writer_writes_newest_state(services, experiments, store, written, 
         write(*arguments, **options)
 
     monkeypatch.setattr(services.outputs, "write_run", write_late)
-    services.archive.update_run_file(one)
+    services.archive.update_run_file(experiment)
 
-    assert written() == ("succeeded", ["submitting", "queued", "running", "succeeded"])
+    assert read_run_json() == ("succeeded", ["submitting", "queued", "running", "succeeded"])
 
 
 def test_missing_folder_not_recreated(services, experiments, settings, caplog):
-    _, one = submit(experiments)
+    _, experiment = submit(experiments)
     (settings.output_dir / "first").rename(settings.output_dir / "aside")
     with caplog.at_level(logging.WARNING):
-        services.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     assert experiments.get("first").status == "succeeded"
     assert not (settings.output_dir / "first").exists()
@@ -89,8 +89,8 @@ def test_missing_folder_not_recreated(services, experiments, settings, caplog):
 
 def test_delete_with_unwritable_folder(services, experiments, settings, monkeypatch):
     """The row stays if the tombstone cannot be written: a delete is never half done."""
-    _, one = submit(experiments)
-    services.recorder.record(one, Observation(one.uid, Phase.SUCCEEDED))
+    _, experiment = submit(experiments)
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     def full(*_arguments):
         raise OSError(28, "No space left on device")
@@ -112,12 +112,12 @@ def test_launch_twice_submits_once(experiments, launcher):
     assert launcher.submissions == 1
 
 
-def test_many_attempts_all_recorded(services, experiments, written):
+def test_many_attempts_all_recorded(services, experiments, read_run_json):
     submit(experiments, parameters=PARAMETERS)
     for _ in range(150):
         now = experiments.get("first")
         services.recorder.apply(now, Observation(now.uid, Phase.FAILED))
         experiments.retry("first")
 
-    assert len(written()[1]) == 2 + 150 * 3
+    assert len(read_run_json()[1]) == 2 + 150 * 3
     assert services.archive.read("first").attempt.number == 151

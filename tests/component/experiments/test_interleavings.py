@@ -16,7 +16,7 @@ PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 
 @pytest.fixture
-def stepping(services, launcher):
+def stepped_experiments(services, launcher):
     """Give the same experiments to an operation that is to be stopped."""
     return assemble(
         Stepping(services.store, lambda _name: StoreUnavailable("gone", away=True)),
@@ -33,7 +33,7 @@ def reconcile(services, launcher, monkeypatch):
     return Reconciler(services, ttl_seconds=60).reconcile
 
 
-def stopped_before(call, work):
+def paused_before(call, work):
     """Begin an operation, and stop it before a call."""
     operation = Operation(work)
     while operation.at is not None and not operation.at.endswith(call):
@@ -42,14 +42,14 @@ def stopped_before(call, work):
     return operation
 
 
-def begun(stepping):
+def submission_before_job(stepped_experiments):
     """Begin a submission, and stop it just before its Job is created."""
-    return stopped_before(".submit", lambda: stepping.submit("first", PARAMETERS))
+    return paused_before(".submit", lambda: stepped_experiments.submit("first", PARAMETERS))
 
 
-def test_slow_submit_overtaken_by_retry(stepping, experiments, launcher, reconcile):
+def test_slow_submit_overtaken_by_retry(stepped_experiments, experiments, launcher, reconcile):
     """A submission resumes after cancel and retry; only the Job of the second attempt exists."""
-    slow = begun(stepping)
+    slow = submission_before_job(stepped_experiments)
     experiments.cancel("first")
     reconcile()
     retried = experiments.retry("first")
@@ -59,9 +59,9 @@ def test_slow_submit_overtaken_by_retry(stepping, experiments, launcher, reconci
     assert list(launcher.jobs) == [retried.job]
 
 
-def test_crashed_submit_overtaken_by_retry(stepping, experiments, launcher, reconcile):
+def test_crashed_submit_overtaken_by_retry(stepped_experiments, experiments, launcher, reconcile):
     """The process dies right after creating the first Job; the reconciler removes that Job."""
-    slow = begun(stepping)
+    slow = submission_before_job(stepped_experiments)
     experiments.cancel("first")
     reconcile()
     retried = experiments.retry("first")
@@ -72,8 +72,8 @@ def test_crashed_submit_overtaken_by_retry(stepping, experiments, launcher, reco
     assert list(launcher.jobs) == [retried.job]
 
 
-def test_slow_submit_overtaken_by_delete(stepping, experiments, launcher, reconcile):
-    slow = begun(stepping)
+def test_slow_submit_overtaken_by_delete(stepped_experiments, experiments, launcher, reconcile):
+    slow = submission_before_job(stepped_experiments)
     experiments.cancel("first")
     reconcile()
     experiments.delete("first", outputs=True)
@@ -83,13 +83,15 @@ def test_slow_submit_overtaken_by_delete(stepping, experiments, launcher, reconc
     assert not launcher.jobs
 
 
-def test_delete_overtaken_by_retry(stepping, experiments, launcher):
+def test_delete_overtaken_by_retry(stepped_experiments, experiments, launcher):
     """A retry between the two steps of a delete wins; the delete reports StillLive."""
     launcher.refusing = True
     with pytest.raises(Exception, match="refused"):
         experiments.submit("first", PARAMETERS)
     launcher.refusing = False
-    delete = stopped_before(".delete_job", lambda: stepping.delete("first", outputs=False))
+    delete = paused_before(
+        ".delete_job", lambda: stepped_experiments.delete("first", outputs=False)
+    )
     retried = experiments.retry("first")
 
     delete.finish()

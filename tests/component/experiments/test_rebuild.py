@@ -11,31 +11,33 @@ from backend.store.engine import StoreUnavailable
 from tests.component.support import PARAMETERS
 
 
-def everything(client):
+def all_shown(client):
     """Give all that a user can see."""
-    ids = [one["experiment_id"] for one in client.get("/experiments").json]
-    return [client.get(f"/experiments/{one}").json for one in ids]
+    ids = [experiment_id["experiment_id"] for experiment_id in client.get("/experiments").json]
+    return [client.get(f"/experiments/{experiment_id}").json for experiment_id in ids]
 
 
 def run_json(settings, experiment_id):
     return json.loads((settings.output_dir / experiment_id / "run.json").read_text())
 
 
-def test_restores_every_status(archive, experiments, launcher, client, made, lose):
-    made("queued")
-    made("running", Phase.RUNNING)
-    made("succeeded", Phase.RUNNING, Phase.SUCCEEDED)
-    made("failed", Phase.FAILED)
+def test_restores_every_status(
+    archive, experiments, launcher, client, make_experiment, delete_rows
+):
+    make_experiment("queued")
+    make_experiment("running", Phase.RUNNING)
+    make_experiment("succeeded", Phase.RUNNING, Phase.SUCCEEDED)
+    make_experiment("failed", Phase.FAILED)
     experiments.retry("failed")
-    made("cancelled", Phase.RUNNING, Phase.CANCELLED)
+    make_experiment("cancelled", Phase.RUNNING, Phase.CANCELLED)
     launcher.down = True
     experiments.submit("submitting", PARAMETERS)
     launcher.down = False
-    before = everything(client)
-    lose()
+    before = all_shown(client)
+    delete_rows()
 
     assert str(rebuild(archive, launcher)).startswith("6 run(s) restored, 0 adopted")
-    after = everything(client)
+    after = all_shown(client)
 
     # Why a run waits is not written down: the next pass finds out.
     before[0]["diagnosis"] = None
@@ -43,26 +45,26 @@ def test_restores_every_status(archive, experiments, launcher, client, made, los
     assert after == before
 
 
-def test_rebuild_is_idempotent(archive, launcher, client, made, lose):
-    made("first", Phase.FAILED)
-    made("second")
-    lose("first")
+def test_rebuild_is_idempotent(archive, launcher, client, make_experiment, delete_rows):
+    make_experiment("first", Phase.FAILED)
+    make_experiment("second")
+    delete_rows("first")
     rebuild(archive, launcher)
-    before = everything(client)
+    before = all_shown(client)
     summary = rebuild(archive, launcher)
 
     assert (summary.restored, summary.there) == (0, 2)
-    assert everything(client) == before
+    assert all_shown(client) == before
 
 
 def test_vanished_job_not_restarted(
-    reconciler, archive, experiments, launcher, settings, made, lose
+    reconciler, archive, experiments, launcher, settings, make_experiment, delete_rows
 ):
-    made("first", Phase.RUNNING)
-    made("second", Phase.RUNNING)
+    make_experiment("first", Phase.RUNNING)
+    make_experiment("second", Phase.RUNNING)
     (settings.output_dir / "second" / "summary.json").write_text("{}")
     launcher.jobs.clear()
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
     reconciler.reconcile()
 
@@ -71,11 +73,11 @@ def test_vanished_job_not_restarted(
     assert launcher.submissions == 2
 
 
-def test_pending_submission_sent_once(reconciler, archive, experiments, launcher, lose):
+def test_pending_submission_sent_once(reconciler, archive, experiments, launcher, delete_rows):
     launcher.down = True
     experiments.submit("first", PARAMETERS)
     launcher.down = False
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
     assert experiments.get("first").status is Status.SUBMITTING
     reconciler.reconcile()
@@ -86,7 +88,9 @@ def test_pending_submission_sent_once(reconciler, archive, experiments, launcher
 
 
 @pytest.mark.parametrize("trace", ["metrics.jsonl", "logs/1.log", "summary.json"])
-def test_output_proves_the_start(reconciler, archive, experiments, launcher, settings, lose, trace):
+def test_output_proves_the_start(
+    reconciler, archive, experiments, launcher, settings, delete_rows, trace
+):
     """The process was killed after creating the Job and before it updated run.json."""
     launcher.down = True
     experiments.submit("first", PARAMETERS)
@@ -94,7 +98,7 @@ def test_output_proves_the_start(reconciler, archive, experiments, launcher, set
     file = settings.output_dir / "first" / trace
     file.parent.mkdir(exist_ok=True)
     file.write_text("{}")
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
     reconciler.reconcile()
 
@@ -102,47 +106,53 @@ def test_output_proves_the_start(reconciler, archive, experiments, launcher, set
     assert experiments.get("first").status in (Status.FAILED, Status.SUCCEEDED)
 
 
-def test_existing_job_means_queued(archive, experiments, launcher, lose):
+def test_existing_job_means_queued(archive, experiments, launcher, delete_rows):
     launcher.down = True
     _, experiment = experiments.submit("first", PARAMETERS)
     launcher.down = False
     launcher.submit(launcher.render(experiment.current_attempt))
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
 
     assert experiments.get("first").status is Status.QUEUED
 
 
-def test_cancel_request_survives(reconciler, archive, experiments, launcher, made, lose):
-    made("first", Phase.RUNNING)
+def test_cancel_request_survives(
+    reconciler, archive, experiments, launcher, make_experiment, delete_rows
+):
+    make_experiment("first", Phase.RUNNING)
     experiments.cancel("first")
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
     reconciler.reconcile()
 
     assert experiments.get("first").status is Status.CANCELLED
 
 
-def test_deleted_stays_deleted(reconciler, archive, experiments, launcher, client, made, lose):
-    one = made("first", Phase.FAILED)
+def test_deleted_stays_deleted(
+    reconciler, archive, experiments, launcher, client, make_experiment, delete_rows
+):
+    experiment = make_experiment("first", Phase.FAILED)
     experiments.delete("first", outputs=False)
     summary = rebuild(archive, launcher)
 
     assert (summary.restored, summary.deleted) == (0, 1)
-    launcher.jobs[one.job] = Observation(
-        one.uid, Phase.RUNNING, attempt=one.current_attempt
+    launcher.jobs[experiment.job] = Observation(
+        experiment.uid, Phase.RUNNING, attempt=experiment.current_attempt
     )  # a stray one
     for _ in range(3):
         reconciler.reconcile()
     assert client.get("/experiments").json == []
-    assert list(differences(archive, launcher)) == [f"the Job {one.job}: nobody knows its run"]
+    assert list(differences(archive, launcher)) == [
+        f"the Job {experiment.job}: nobody knows its run"
+    ]
 
 
 def test_delete_during_restore_wins(
-    archive, experiments, launcher, client, store, made, monkeypatch
+    archive, experiments, launcher, client, store, make_experiment, monkeypatch
 ):
-    made("first", Phase.FAILED)
-    made("second", Phase.FAILED)
+    make_experiment("first", Phase.FAILED)
+    make_experiment("second", Phase.FAILED)
     restore = store.restore
 
     def restore_late(attempts, is_wanted):
@@ -156,13 +166,15 @@ def test_delete_during_restore_wins(
     assert client.get("/experiments").json == []
 
 
-def test_retry_after_failed_delete(archive, experiments, launcher, store, made, lose, monkeypatch):
+def test_retry_after_failed_delete(
+    archive, experiments, launcher, store, make_experiment, delete_rows, monkeypatch
+):
     """A delete left its tombstone and the row; a retry removes the tombstone again."""
 
     def away(*_arguments, **_options):
         raise StoreUnavailable("gone")
 
-    made("first", Phase.FAILED)
+    make_experiment("first", Phase.FAILED)
     with monkeypatch.context() as patch:
         patch.setattr(store, "delete", away)
         with pytest.raises(StoreUnavailable):
@@ -171,18 +183,18 @@ def test_retry_after_failed_delete(archive, experiments, launcher, store, made, 
         "'first': it was forgotten, and is in the database"
     ]
     experiments.retry("first")
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
 
     assert experiments.get("first").attempt == 2
 
 
 def test_submission_during_restore_wins(
-    archive, experiments, launcher, store, made, lose, monkeypatch
+    archive, experiments, launcher, store, make_experiment, delete_rows, monkeypatch
 ):
-    first = made("first", Phase.FAILED)
-    made("second", Phase.FAILED)
-    lose()
+    first = make_experiment("first", Phase.FAILED)
+    make_experiment("second", Phase.FAILED)
+    delete_rows()
     restore = store.restore
 
     def restore_late(attempts, is_wanted):
@@ -197,19 +209,25 @@ def test_submission_during_restore_wins(
     assert experiments.get("second").status is Status.FAILED
 
 
-def test_restored_list_keeps_order(archive, launcher, client, made, lose, settings, monkeypatch):
+def test_restored_list_keeps_order(
+    archive, launcher, client, make_experiment, delete_rows, settings, monkeypatch
+):
     monkeypatch.setattr("backend.experiments.rebuild.BATCH", 2)
     for name in ("m", "z", "a", "q", "b"):
-        made(name, Phase.FAILED)
-    lose()
+        make_experiment(name, Phase.FAILED)
+    delete_rows()
     rebuild(archive, launcher)
 
-    assert [one["experiment_id"] for one in client.get("/experiments").json] == list("bqazm")
+    assert [experiment["experiment_id"] for experiment in client.get("/experiments").json] == list(
+        "bqazm"
+    )
 
 
-def test_unusable_folders_are_skipped(archive, launcher, settings, made, lose, caplog, tmp_path):
-    made("good", Phase.FAILED)
-    made("moved", Phase.FAILED)
+def test_unusable_folders_are_skipped(
+    archive, launcher, settings, make_experiment, delete_rows, caplog, tmp_path
+):
+    make_experiment("good", Phase.FAILED)
+    make_experiment("moved", Phase.FAILED)
     output = settings.output_dir
     (output / "moved").rename(output / "elsewhere")
     (output / "foreign").mkdir()
@@ -229,7 +247,7 @@ def test_unusable_folders_are_skipped(archive, launcher, settings, made, lose, c
         else:
             (output / name / "run.json").write_text(text)
     (output / b"\xff\xfe".decode(errors="surrogateescape")).mkdir()
-    lose()
+    delete_rows()
     summary = rebuild(archive, launcher)
 
     assert (summary.restored, summary.passed_over) == (1, 9)
@@ -238,22 +256,24 @@ def test_unusable_folders_are_skipped(archive, launcher, settings, made, lose, c
     assert list(differences(archive, launcher)) == []
 
 
-def test_restores_run_json_of_0_1_0(archive, experiments, launcher, settings, made, lose):
-    made("first", Phase.RUNNING, Phase.SUCCEEDED)
+def test_restores_run_json_of_0_1_0(
+    archive, experiments, launcher, settings, make_experiment, delete_rows
+):
+    make_experiment("first", Phase.RUNNING, Phase.SUCCEEDED)
     record = run_json(settings, "first")
     del record["history"]
     (settings.output_dir / "first" / "run.json").write_text(json.dumps(record))
-    lose()
+    delete_rows()
     rebuild(archive, launcher)
 
-    one = experiments.get("first")
-    assert one.status is Status.SUCCEEDED
-    assert [step.to_status for step in experiments.history(one)][-1] == "succeeded"
+    experiment = experiments.get("first")
+    assert experiment.status is Status.SUCCEEDED
+    assert [step.to_status for step in experiments.history(experiment)][-1] == "succeeded"
 
 
-def test_needs_the_launcher(archive, launcher, client, made, lose):
-    made("first")
-    lose()
+def test_needs_the_launcher(archive, launcher, client, make_experiment, delete_rows):
+    make_experiment("first")
+    delete_rows()
     launcher.down = True
 
     with pytest.raises(LauncherUnavailable):
@@ -262,14 +282,14 @@ def test_needs_the_launcher(archive, launcher, client, made, lose):
 
 
 def test_check_reports_and_changes_nothing(
-    archive, experiments, launcher, settings, client, made, lose
+    archive, experiments, launcher, settings, client, make_experiment, delete_rows
 ):
-    made("same", Phase.FAILED)
-    made("lost", Phase.RUNNING)
-    made("other", Phase.FAILED)
-    made("bare", Phase.FAILED)
-    made("damaged", Phase.FAILED)
-    made("taken", Phase.FAILED)
+    make_experiment("same", Phase.FAILED)
+    make_experiment("lost", Phase.RUNNING)
+    make_experiment("other", Phase.FAILED)
+    make_experiment("bare", Phase.FAILED)
+    make_experiment("damaged", Phase.FAILED)
+    make_experiment("taken", Phase.FAILED)
     output = settings.output_dir
     for name, changes in {
         "other": {"status": "succeeded", "epoch": 21},
@@ -279,8 +299,8 @@ def test_check_reports_and_changes_nothing(
     (output / "bare").rename(output.parent / "bare")
     (output / "damaged" / "run.json").write_text("{")
     job = experiments.get("lost").job
-    lose("lost")
-    before = everything(client)
+    delete_rows("lost")
+    before = all_shown(client)
 
     assert sorted(differences(archive, launcher)) == [
         "'bare': it has no folder",
@@ -291,13 +311,13 @@ def test_check_reports_and_changes_nothing(
         "'taken': its folder is another run's than the database says",
         f"the Job {job}: nobody knows its run",
     ]
-    assert everything(client) == before
+    assert all_shown(client) == before
 
 
-def test_stale_run_json_is_updated(archive, launcher, settings, made, store):
-    made("first", Phase.RUNNING)
+def test_stale_run_json_is_updated(archive, launcher, settings, make_experiment, store):
+    make_experiment("first", Phase.RUNNING)
     behind = (settings.output_dir / "first" / "run.json").read_text()
-    made("first", Phase.FAILED)
+    make_experiment("first", Phase.FAILED)
     (settings.output_dir / "first" / "run.json").write_text(behind)
     rebuild(archive, launcher)
 

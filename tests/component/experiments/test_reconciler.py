@@ -1,4 +1,5 @@
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -92,17 +93,17 @@ def test_refusal_does_not_stop_the_pass(reconciler, experiments, launcher):
 
 
 def test_loop_runs_until_stopped(reconciler, launcher, monkeypatch):
-    looks = []
+    observed = []
 
-    def look(timeout):
-        looks.append(timeout)
-        if len(looks) == 3:
+    def changes(timeout):
+        observed.append(timeout)
+        if len(observed) == 3:
             reconciler.stop()
 
-    monkeypatch.setattr(launcher, "changes", look)
+    monkeypatch.setattr(launcher, "changes", changes)
     reconciler.run()
 
-    assert len(looks) == 3
+    assert len(observed) == 3
     assert reconciler.passes.trouble is None
 
 
@@ -199,15 +200,17 @@ def test_named_job_that_vanished(reconciler, experiments, launcher):
     assert experiments.get("first").reason == "job_deleted"
 
 
-class Script:
+class ScriptedChanges:
     """Lets `Reconciler.run` go through changes one by one, and notes what it looked at."""
 
     def __init__(self, reconciler, launcher, monkeypatch, changes):
-        self.looks, self._changes, self._reconciler = [], list(changes), reconciler
+        self.observed, self._changes, self._reconciler = [], list(changes), reconciler
         observe = launcher.observe
         monkeypatch.setattr(launcher, "changes", self._change)
         monkeypatch.setattr(
-            launcher, "observe", lambda handles=None: self.looks.append(handles) or observe(handles)
+            launcher,
+            "observe",
+            lambda handles=None: self.observed.append(handles) or observe(handles),
         )
         reconciler.run()
 
@@ -222,9 +225,9 @@ def test_observes_what_changed(reconciler, launcher, monkeypatch):
     """Few changes: observe those Jobs. None known or many: observe all. No change: nothing."""
     many = frozenset(str(number) for number in range(module.FEW + 1))
     changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
-    script = Script(reconciler, launcher, monkeypatch, changes)
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, changes)
 
-    assert script.looks[:5] == [None, {"a"}, {"b", "c"}, None, None]
+    assert script.observed[:5] == [None, {"a"}, {"b", "c"}, None, None]
 
 
 @pytest.mark.parametrize(("changed", "looked_at"), [(25, 25), (26, None)])
@@ -235,31 +238,32 @@ def test_share_of_changes_observed_singly(
     for number in range(100):
         experiments.submit(str(number), PARAMETERS)
     some = frozenset(str(number) for number in range(changed))
-    script = Script(reconciler, launcher, monkeypatch, [some])
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, [some])
 
-    assert script.looks[1] == (some if looked_at else None)
+    assert script.observed[1] == (some if looked_at else None)
 
 
 def test_stop_ends_the_rest(reconciler, launcher, monkeypatch):
     rests = []
     monkeypatch.setattr(module, "LONGEST_REST", 3600)
     monkeypatch.setattr(module, "SHORTEST_REST", 3600)
-    wait = reconciler._stopped.wait
+    wait = threading.Event.wait
 
-    def rest(seconds):
-        rests.append(seconds)
-        reconciler.stop()
-        wait(seconds)
+    def rest(event, seconds=None):
+        if seconds is not None:
+            rests.append(seconds)
+            reconciler.stop()
+        return wait(event, seconds)
 
-    monkeypatch.setattr(reconciler._stopped, "wait", rest)
+    monkeypatch.setattr(threading.Event, "wait", rest)
     reconciler.run()
 
     assert rests == [3600]
 
 
-@pytest.mark.parametrize(("grace", "looks"), [(timedelta(0), 2), (timedelta(hours=1), 1)])
+@pytest.mark.parametrize(("grace", "count"), [(timedelta(0), 2), (timedelta(hours=1), 1)])
 def test_stale_submission_needs_no_change(
-    reconciler, experiments, launcher, monkeypatch, grace, looks
+    reconciler, experiments, launcher, monkeypatch, grace, count
 ):
     """A submission older than SUBMIT_GRACE is reconciled although nothing has changed."""
     launcher.down = True
@@ -267,9 +271,9 @@ def test_stale_submission_needs_no_change(
     launcher.down = False
     monkeypatch.setattr(module, "SUBMIT_GRACE", grace)
     monkeypatch.setattr(experiments, "launch", lambda _experiment: None)
-    script = Script(reconciler, launcher, monkeypatch, [frozenset()])
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, [frozenset()])
 
-    assert script.looks == [None, {first.job}][:looks]
+    assert script.observed == [None, {first.job}][:count]
 
 
 def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monkeypatch):
@@ -279,18 +283,20 @@ def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monke
     monkeypatch.setattr(launcher, "cancel", refuse)
     _, first = experiments.submit("first", PARAMETERS)
     experiments.cancel("first")
-    script = Script(reconciler, launcher, monkeypatch, [frozenset()])
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, [frozenset()])
 
-    assert script.looks == [None, {first.job}]
+    assert script.observed == [None, {first.job}]
 
 
 def test_unsettled_queried_once(reconciler, experiments, launcher, monkeypatch):
     """The query for unsettled experiments is not repeated at every change."""
-    asked = []
-    monkeypatch.setattr(experiments, "unsettled", lambda before: asked.append(before) or [])
-    Script(reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")])
+    queries = []
+    monkeypatch.setattr(experiments, "unsettled", lambda before: queries.append(before) or [])
+    ScriptedChanges(
+        reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")]
+    )
 
-    assert len(asked) == 1
+    assert len(queries) == 1
 
 
 def test_job_of_young_submission_ignored(reconciler, experiments, launcher, monkeypatch):
@@ -311,11 +317,11 @@ def test_job_of_young_submission_ignored(reconciler, experiments, launcher, monk
 
 def test_whole_pass_at_intervals(reconciler, launcher, monkeypatch):
     monkeypatch.setattr(module, "WHOLE_SECONDS", 0)
-    looks = []
+    observed = []
 
     def observe(handles=None):
-        looks.append(handles)
-        if len(looks) == 2:
+        observed.append(handles)
+        if len(observed) == 2:
             reconciler.stop()
         return {}
 
@@ -323,19 +329,19 @@ def test_whole_pass_at_intervals(reconciler, launcher, monkeypatch):
     monkeypatch.setattr(launcher, "changes", lambda _timeout: frozenset("a"))
     reconciler.run()
 
-    assert looks == [None, None]
+    assert observed == [None, None]
 
 
 def test_whole_pass_after_failure(reconciler, launcher, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_PAUSE", 0)
     outage = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
-    looks = []
+    observed = []
 
     def observe(handles=None):
-        looks.append(handles)
-        if len(looks) == 2:
+        observed.append(handles)
+        if len(observed) == 2:
             raise outage
-        if len(looks) == 3:
+        if len(observed) == 3:
             reconciler.stop()
         return {}
 
@@ -343,11 +349,11 @@ def test_whole_pass_after_failure(reconciler, launcher, monkeypatch):
     monkeypatch.setattr(launcher, "changes", lambda _timeout: frozenset("a"))
     reconciler.run()
 
-    assert looks == [None, {"a"}, None]
+    assert observed == [None, {"a"}, None]
 
 
 @pytest.fixture
-def ended(reconciler, experiments, launcher):
+def expired(reconciler, experiments, launcher):
     """Give a run that was seen to succeed longer ago than its time to live."""
     _, experiment = experiments.submit("first", PARAMETERS)
     at = datetime.now(UTC) - timedelta(seconds=TTL_SECONDS + 1)
@@ -357,49 +363,49 @@ def ended(reconciler, experiments, launcher):
     return experiment
 
 
-def test_expired_job_removed_after_log(services, reconciler, experiments, launcher, ended):
+def test_expired_job_removed_after_log(services, reconciler, experiments, launcher, expired):
     """The Job is deleted only once the end is recorded and the log is stored."""
     reconciler.reconcile()
 
     assert not launcher.jobs
-    ended = experiments.get("first")
-    assert ended.status is Status.SUCCEEDED
-    assert b"epoch 2/20" in b"".join(services.logs.read(ended, 1))
+    expired = experiments.get("first")
+    assert expired.status is Status.SUCCEEDED
+    assert b"epoch 2/20" in b"".join(services.logs.read(expired, 1))
 
 
-def test_job_kept_within_time_to_live(reconciler, launcher, ended):
-    seen = launcher.jobs[ended.job]
-    launcher.jobs[ended.job] = replace(seen, finished_at=datetime.now(UTC))
+def test_job_kept_within_time_to_live(reconciler, launcher, expired):
+    observed = launcher.jobs[expired.job]
+    launcher.jobs[expired.job] = replace(observed, finished_at=datetime.now(UTC))
     reconciler.reconcile()
 
-    assert list(launcher.jobs) == [ended.job]
+    assert list(launcher.jobs) == [expired.job]
 
 
-def test_job_kept_until_log_is_stored(reconciler, launcher, ended, settings, monkeypatch):
+def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, monkeypatch):
     in_the_way = settings.output_dir / "first" / "logs" / "1.log"
     in_the_way.mkdir(parents=True)
     reconciler.reconcile()
-    assert list(launcher.jobs) == [ended.job]
+    assert list(launcher.jobs) == [expired.job]
 
     in_the_way.rmdir()
     reconciler.reconcile()
     assert not launcher.jobs
 
 
-def test_unknown_job_not_removed(reconciler, experiments, launcher, ended, store):
-    store.delete(ended.id, attempt=1, status="queued")
+def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
+    store.delete(expired.id, attempt=1, status="queued")
     reconciler.reconcile()
 
-    assert list(launcher.jobs) == [ended.job]
+    assert list(launcher.jobs) == [expired.job]
 
 
-def test_earlier_attempt_expires_alone(reconciler, experiments, launcher, ended):
+def test_earlier_attempt_expires_alone(reconciler, experiments, launcher, expired):
     why = Diagnosis("trainer_failed", "It failed.", "Mend it.")
-    failed = replace(launcher.jobs[ended.job], phase=Phase.FAILED, diagnosis=why)
-    launcher.jobs[ended.job] = replace(failed, finished_at=datetime.now(UTC))
+    failed = replace(launcher.jobs[expired.job], phase=Phase.FAILED, diagnosis=why)
+    launcher.jobs[expired.job] = replace(failed, finished_at=datetime.now(UTC))
     reconciler.reconcile()
     following = experiments.retry("first")
-    launcher.jobs[ended.job] = failed
+    launcher.jobs[expired.job] = failed
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [following.job]
@@ -417,9 +423,9 @@ def test_log_saved_later_after_outage(services, reconciler, experiments, launche
         services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
     reconciler.reconcile()
 
-    ended = experiments.get("first")
-    assert ended.status is Status.SUCCEEDED
-    assert list(services.logs.read(ended, 1)) == [b"a", b"b"]
+    expired = experiments.get("first")
+    assert expired.status is Status.SUCCEEDED
+    assert list(services.logs.read(expired, 1)) == [b"a", b"b"]
 
 
 def _away(_part):

@@ -21,7 +21,7 @@ from tests.component.support import submit
 
 
 def statuses(experiments, experiment):
-    return [one.to_status for one in experiments.history(experiment)]
+    return [transition.to_status for transition in experiments.history(experiment)]
 
 
 def test_submit_creates_job(experiments, launcher, settings):
@@ -218,10 +218,11 @@ def test_pages_are_newest_first(experiments):
     first = experiments.page(limit=3)
     second = experiments.page(limit=3, after=ALL.cursor(first[-1]))
 
-    assert [one.experiment_id for one in [*first, *second]] == [
+    assert [experiment.experiment_id for experiment in [*first, *second]] == [
         f"run-{number}" for number in (4, 3, 2, 1, 0)
     ]
     assert [
-        one.experiment_id for one in experiments.page(limit=9, selection=Selection(text="N-3"))
+        experiment.experiment_id
+        for experiment in experiments.page(limit=9, selection=Selection(text="N-3"))
     ] == ["run-3"]
     assert experiments.page(limit=9, selection=Selection(text="%")) == []

@@ -111,7 +111,7 @@ class Model(RuleBasedStateMachine):
         self._tidy()
 
     def _tidy(self):
-        for operation in [one for one in self.operations if one.at is None]:
+        for operation in [operation for operation in self.operations if operation.at is None]:
             self.operations.remove(operation)
             if operation.error is not None and not isinstance(operation.error, ANSWERS):
                 raise operation.error
@@ -147,7 +147,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(number=st.sampled_from((0, 1)))
     def reconcile(self, number):
-        if any(getattr(one, "reconciler", None) == number for one in self.operations):
+        if any(getattr(operation, "reconciler", None) == number for operation in self.operations):
             return
         if self.reconcilers[number] is None:
             self.reconcilers[number] = Reconciler(self._process(), 60)
@@ -186,16 +186,16 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.world.live())
     @rule(
         data=st.data(),
-        what=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
+        event=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
     )
-    def happens(self, data, what):
+    def happens(self, data, event):
         attempt = data.draw(st.sampled_from(self.world.live()), label="run")
-        getattr(self.world, what)(attempt.handle)
+        getattr(self.world, event)(attempt.handle)
 
     @precondition(lambda self: len(self.world.jobs) > len(self.world.live()))
     @rule(data=st.data())
     def time_to_live_is_over(self, data):
-        ended = [k for k, seen in self.world.jobs.items() if seen.phase not in GOING_ON]
+        ended = [k for k, observed in self.world.jobs.items() if observed.phase not in GOING_ON]
         self.world.remove(data.draw(st.sampled_from(ended), label="job"))
 
     @rule(refusing=st.booleans())

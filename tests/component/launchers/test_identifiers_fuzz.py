@@ -30,7 +30,7 @@ PLAIN_IDS = st.text(min_size=1, max_size=200).filter(
     lambda text: experiment_id_problem(text) is None
 )
 # What a file system, a database's collation, a URL or a slug may take for the same.
-ALIKE = (
+VARIATIONS = (
     *(getattr(str, name) for name in ("upper", "lower", "swapcase", "casefold", "title")),
     *(partial(unicodedata.normalize, form) for form in ("NFC", "NFD", "NFKC", "NFKD")),
     *(quote, unquote, unquote_plus),
@@ -40,7 +40,7 @@ ALIKE = (
     lambda text: text + "-1",
     lambda text: text + "\u200d",
 )
-MANY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+MANY_EXAMPLES = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 SETTINGS = Settings.from_environment(
     {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
 )
@@ -50,7 +50,7 @@ def attempt_of(experiment_id, attempt=1):
     return Attempt(experiment_id, "0" * 32, "autoencoder", 0.001, 20, None, attempt)
 
 
-@MANY
+@MANY_EXAMPLES
 @given(TEXTS)
 def test_id_names_one_folder(text):
     if experiment_id_problem(text) is None:
@@ -61,7 +61,7 @@ def test_id_names_one_folder(text):
         assert "\0" not in text
 
 
-@MANY
+@MANY_EXAMPLES
 @given(IDS, st.integers(1, 10_000))
 def test_job_leads_back_to_its_attempt(experiment_id, attempt):
     attempt = attempt_of(experiment_id, attempt)
@@ -75,34 +75,39 @@ def test_job_leads_back_to_its_attempt(experiment_id, attempt):
         assert DNS_LABEL.fullmatch(value)
 
 
-@MANY
+@MANY_EXAMPLES
 @given(IDS, IDS, st.integers(1, 99), st.integers(1, 99))
-def test_job_names_never_collide(one, other, first, second):
-    same = (one, first) == (other, second)
+def test_job_names_never_collide(experiment_id, other_id, attempt, other_attempt):
+    same = (experiment_id, attempt) == (other_id, other_attempt)
 
-    assert (job_name("autoencoder", one, first) == job_name("autoencoder", other, second)) is same
-
-
-@MANY
-@given(IDS, st.sampled_from(ALIKE))
-def test_similar_ids_never_collide(one, alike):
-    other = alike(one)
-    assume(one != other and experiment_id_problem(other) is None)
-
-    assert job_name("autoencoder", one, 1) != job_name("autoencoder", other, 1)
-    assert job_name("autoencoder", one, 11) != job_name("autoencoder", f"{one}-1", 1)
+    assert (
+        job_name("autoencoder", experiment_id, attempt)
+        == job_name("autoencoder", other_id, other_attempt)
+    ) is same
 
 
-@settings(MANY, max_examples=60)
+@MANY_EXAMPLES
+@given(IDS, st.sampled_from(VARIATIONS))
+def test_similar_ids_never_collide(experiment_id, variation):
+    other_id = variation(experiment_id)
+    assume(experiment_id != other_id and experiment_id_problem(other_id) is None)
+
+    assert job_name("autoencoder", experiment_id, 1) != job_name("autoencoder", other_id, 1)
+    assert job_name("autoencoder", experiment_id, 11) != job_name(
+        "autoencoder", f"{experiment_id}-1", 1
+    )
+
+
+@settings(MANY_EXAMPLES, max_examples=60)
 @given(st.sets(IDS, min_size=2, max_size=5))
 def test_folders_never_collide(ids):
     with tempfile.TemporaryDirectory() as root:
-        for one in ids:
-            (Path(root) / one).mkdir()
+        for experiment_id in ids:
+            (Path(root) / experiment_id).mkdir()
         assert {path.name for path in Path(root).iterdir()} == ids
 
 
-@MANY
+@MANY_EXAMPLES
 @given(IDS)
 def test_id_reaches_no_other_field(experiment_id):
     """Two Jobs differ in names, values, annotations and folders alone."""

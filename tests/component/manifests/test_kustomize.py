@@ -7,7 +7,7 @@ import pytest
 
 from tests.component.manifests.support import kustomize
 from tests.unit.manifests.pod_rules import pod_of, restricted
-from tests.unit.manifests.support import KUBERNETES, VERSION, YAML, Document, one
+from tests.unit.manifests.support import KUBERNETES, VERSION, YAML, Document, only
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_documents_are_valid(dedicated: list[Document], version: str) -> None:
 def test_restricted_is_enforced(
     dedicated: list[Document],
 ) -> None:
-    labels = one("Namespace", "hello-flask", dedicated)["metadata"]["labels"]
+    labels = only("Namespace", "hello-flask", dedicated)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = [
         pod
@@ -43,7 +43,7 @@ def test_only_preparation_is_elsewhere(dedicated: list[Document]) -> None:
     for document in dedicated:
         if document["kind"] == "PersistentVolume":
             assert document["spec"]["claimRef"]["namespace"] == "hello-flask"
-    assert one("Job", "prepare-folders", dedicated)["metadata"]["namespace"] == "hello-flask-setup"
+    assert only("Job", "prepare-folders", dedicated)["metadata"]["namespace"] == "hello-flask-setup"
 
 
 def test_follows_edits_of_base_files(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_follows_edits_of_base_files(tmp_path: Path) -> None:
             assert old in text
             text = text.replace(old, new)
         (copy / name).write_text(text)
-    job = one("Job", "prepare-folders", kustomize(copy))["spec"]["template"]["spec"]
+    job = only("Job", "prepare-folders", kustomize(copy))["spec"]["template"]["spec"]
     assert job["containers"][0]["image"] == f"registry.example/hello-flask:{VERSION}"
     assert [v["hostPath"]["path"] for v in job["volumes"]] == ["/srv/in", "/srv/out"]
     assert re.findall("host-7|my-node", str(job["affinity"])) == ["host-7"]

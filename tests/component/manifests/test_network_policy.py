@@ -14,7 +14,7 @@ from backend.launchers.kubernetes import manifest as job_manifest
 from backend.settings import Settings
 from tests.component.manifests.support import kustomize
 from tests.unit.manifests.pod_rules import pod_of
-from tests.unit.manifests.support import YAML, Document, documents, files, one
+from tests.unit.manifests.support import YAML, Document, documents, manifest_files, only
 
 DNS, MYSQL = 53, 3306
 PORTS = [("TCP", number) for number in (DNS, 80, 443, MYSQL, 5000, 6443, 33060)] + [("UDP", DNS)]
@@ -32,7 +32,7 @@ class Peer:
 def peers() -> dict[str, Peer]:
     """The product's pods, made by its own manifests, and others."""
     pods = {}
-    applied = [document for file in files() for document in documents(file)]
+    applied = [document for file in manifest_files() for document in documents(file)]
     for document in applied + kustomize(YAML):
         if pod := pod_of(document):
             namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
@@ -63,13 +63,13 @@ def policies() -> list[Document]:
 def matches(selector: Document, labels: dict[str, str]) -> bool:
     assert selector.keys() <= {"matchLabels", "matchExpressions"}
     expressions = selector.get("matchExpressions", [])
-    assert all(one["operator"] == "In" for one in expressions)
+    assert all(expression["operator"] == "In" for expression in expressions)
     return selector.get("matchLabels", {}).items() <= labels.items() and all(
-        labels.get(one["key"]) in one["values"] for one in expressions
+        labels.get(expression["key"]) in expression["values"] for expression in expressions
     )
 
 
-def is_meant(peer: Document, policy: Document, other: Peer) -> bool:
+def is_peer(peer: Document, policy: Document, other: Peer) -> bool:
     """Tell whether a peer of a rule means a pod; without a namespaceSelector, of its namespace."""
     assert peer.keys() <= {"namespaceSelector", "podSelector"}
     if not other.namespace:
@@ -87,18 +87,21 @@ def selects(policy: Document, pod: Peer) -> bool:
     return in_namespace and matches(policy["spec"]["podSelector"], pod.labels)
 
 
-def lets(
+def is_open(
     policies: list[Document], direction: str, pod: Peer, other: Peer, port: tuple[str, int]
 ) -> bool:
     """Tell whether a pod's own side of a connection is open; the first policy closes it."""
     key, side = ("egress", "to") if direction == "Egress" else ("ingress", "from")
     isolating = [
-        one for one in policies if selects(one, pod) and direction in one["spec"]["policyTypes"]
+        port_rule
+        for port_rule in policies
+        if selects(port_rule, pod) and direction in port_rule["spec"]["policyTypes"]
     ]
     return not isolating or any(
-        (side not in rule or any(is_meant(peer, policy, other) for peer in rule[side]))
+        (side not in rule or any(is_peer(peer, policy, other) for peer in rule[side]))
         and (
-            "ports" not in rule or port in [(one["protocol"], one["port"]) for one in rule["ports"]]
+            "ports" not in rule
+            or port in [(port_rule["protocol"], port_rule["port"]) for port_rule in rule["ports"]]
         )
         for policy in isolating
         for rule in policy["spec"].get(key, [])
@@ -106,13 +109,13 @@ def lets(
 
 
 @pytest.fixture(scope="module")
-def reached(policies: list[Document], peers: dict[str, Peer]) -> set[tuple[str, str, str, int]]:
+def connections(policies: list[Document], peers: dict[str, Peer]) -> set[tuple[str, str, str, int]]:
     """Everything that is let through: from, to, protocol, port."""
     return {
         (source, target, *port)
-        for (source, one), (target, other), port in product(peers.items(), peers.items(), PORTS)
-        if lets(policies, "Egress", one, other, port)
-        and lets(policies, "Ingress", other, one, port)
+        for (source, pod), (target, other), port in product(peers.items(), peers.items(), PORTS)
+        if is_open(policies, "Egress", pod, other, port)
+        and is_open(policies, "Ingress", other, pod, port)
     }
 
 
@@ -132,34 +135,38 @@ def test_policies_select_their_pods(policies: list[Document], peers: dict[str, P
 
 @pytest.mark.parametrize("namespace", ["default", "hello-flask"])
 def test_training_pods_reach_dns_only(
-    reached: set[tuple[str, str, str, int]], namespace: str
+    connections: set[tuple[str, str, str, int]], namespace: str
 ) -> None:
     training = f"{namespace}/training"
-    assert {one for one in reached if training in one[:2]} == {
+    assert {connection for connection in connections if training in connection[:2]} == {
         (training, "kube-system/dns", protocol, DNS) for protocol in ("TCP", "UDP")
     }
 
 
 def test_only_backend_reaches_mysql(
-    reached: set[tuple[str, str, str, int]],
+    connections: set[tuple[str, str, str, int]],
 ) -> None:
-    assert {one for one in reached if one[1] == "default/hello-flask-mysql"} == {
+    assert {
+        connection for connection in connections if connection[1] == "default/hello-flask-mysql"
+    } == {
         (f"{namespace}/hello-flask", "default/hello-flask-mysql", "TCP", MYSQL)
         for namespace in ("default", "hello-flask")
     }
 
 
 @pytest.mark.parametrize("namespace", ["default", "hello-flask"])
-def test_backend_is_not_isolated(reached: set[tuple[str, str, str, int]], namespace: str) -> None:
+def test_backend_is_not_isolated(
+    connections: set[tuple[str, str, str, int]], namespace: str
+) -> None:
     backend = f"{namespace}/hello-flask"
-    assert ("elsewhere", backend, "TCP", 5000) in reached  # by the NodePort
-    assert (backend, "elsewhere", "TCP", 6443) in reached  # the API server
-    assert (backend, "kube-system/dns", "UDP", DNS) in reached
+    assert ("elsewhere", backend, "TCP", 5000) in connections  # by the NodePort
+    assert (backend, "elsewhere", "TCP", 6443) in connections  # the API server
+    assert (backend, "kube-system/dns", "UDP", DNS) in connections
 
 
 def test_mysql_port_matches_pod(peers: dict[str, Peer]) -> None:
     database = pod_of(
-        one("StatefulSet", "hello-flask-mysql", documents(YAML / "db/4_statefulset.yaml"))
+        only("StatefulSet", "hello-flask-mysql", documents(YAML / "db/4_statefulset.yaml"))
     )
     assert database
     (mysql,) = database["spec"]["containers"]

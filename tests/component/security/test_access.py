@@ -12,7 +12,7 @@ from tests.component.support import ALICE, BOB, CHANGES, FORM, bearer, check_pro
 OPEN = {"/", "/healthz", "/readyz"}
 
 
-def requests_of(app):
+def every_request(app):
     """Give every method and address that the app answers."""
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", "healthz", rule.rule)
@@ -78,11 +78,11 @@ def test_same_site_change_allowed(client, headers):
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost"])
-def test_no_cors_headers(client, guest, origin):
-    asked = {"Origin": origin, "Access-Control-Request-Method": "DELETE"}
+def test_no_cors_headers(client, anonymous, origin):
+    headers = {"Origin": origin, "Access-Control-Request-Method": "DELETE"}
     answers = [
-        one.open(path, method=method, headers=asked | {"Authorization": "Bearer wrong"})
-        for one in (client, guest)
+        one.open(path, method=method, headers=headers | {"Authorization": "Bearer wrong"})
+        for one in (client, anonymous)
         for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE")
         for path in ("/", "/model", "/test", "/experiments/first", "/nothing", "/ui")
     ]
@@ -103,11 +103,11 @@ def test_answers_are_never_pages(client):
 # Tokens.
 
 
-def test_every_route_needs_a_token(guest, guarded):
-    asked = list(requests_of(guarded))
-    assert len(asked) > 20
-    for method, path in asked:
-        response = guest.open(path, method=method, headers={"Accept": "text/html"})
+def test_every_route_needs_a_token(anonymous, protected_app):
+    requests = list(every_request(protected_app))
+    assert len(requests) > 20
+    for method, path in requests:
+        response = anonymous.open(path, method=method, headers={"Accept": "text/html"})
         if path in OPEN:
             assert response.status_code in (200, 405), (method, path)
         else:
@@ -133,17 +133,17 @@ def test_every_route_needs_a_token(guest, guarded):
         "/ui/logout",
     ],
 )
-def test_open_path_matched_whole(guest, path):
-    assert guest.get(path, headers={"Accept": "*/*"}).status_code == 401
+def test_open_path_matched_whole(anonymous, path):
+    assert anonymous.get(path, headers={"Accept": "*/*"}).status_code == 401
 
 
-def test_experiment_named_healthz(guest):
+def test_experiment_named_healthz(anonymous):
     form = FORM | {"experiment_id": "healthz"}
-    assert guest.post("/test", data=form, headers=bearer(ALICE)).status_code == 201
+    assert anonymous.post("/test", data=form, headers=bearer(ALICE)).status_code == 201
 
     for path in ("/experiments/healthz", "/experiments/healthz/logs"):
-        assert guest.get(path).status_code == 401
-    assert guest.delete("/experiments/healthz").status_code == 401
+        assert anonymous.get(path).status_code == 401
+    assert anonymous.delete("/experiments/healthz").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_experiment_named_healthz(guest):
         "Bearer token",
     ],
 )
-def test_wrong_token_refused(guest, browser, header):
-    for client in (guest, browser):  # nor does a cookie stand in for it
+def test_wrong_token_refused(anonymous, signed_in, header):
+    for client in (anonymous, signed_in):  # nor does a cookie stand in for it
         response = client.get("/model", headers={"Authorization": header})
         check_problem(response, 401)
         assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
@@ -177,70 +177,74 @@ def test_wrong_token_refused(guest, browser, header):
 
 
 @pytest.mark.parametrize("name", ["token", "access_token", "api_token", "key", "Authorization"])
-def test_token_in_query_refused(guest, name):
+def test_token_in_query_refused(anonymous, name):
     """A URL would end up in logs and histories (RFC 6750, 5.3)."""
-    check_problem(guest.get("/model", query_string={name: ALICE}), 401)
-    check_problem(guest.get("/model", query_string={name: f"Bearer {ALICE}"}), 401)
-    check_problem(guest.post("/test", data=FORM | {name: ALICE}), 401)
-    assert guest.post("/ui/login", query_string={name: ALICE}).status_code == 401
+    check_problem(anonymous.get("/model", query_string={name: ALICE}), 401)
+    check_problem(anonymous.get("/model", query_string={name: f"Bearer {ALICE}"}), 401)
+    check_problem(anonymous.post("/test", data=FORM | {name: ALICE}), 401)
+    assert anonymous.post("/ui/login", query_string={name: ALICE}).status_code == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get"])
-def test_every_method_needs_a_token(guest, method):
+def test_every_method_needs_a_token(anonymous, method):
     for path in ("/model", "/nothing", "/inputs", "/static/dashboard.js"):
-        assert guest.open(path, method=method).status_code == 401
+        assert anonymous.open(path, method=method).status_code == 401
 
 
 @pytest.mark.parametrize(
     "header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method"]
 )
-def test_override_headers_ignored(guest, header):
+def test_override_headers_ignored(anonymous, header):
     """A read must not become a delete, nor an open path lead elsewhere."""
     alice = bearer(ALICE)
-    guest.post("/test", data=FORM, headers=alice)
+    anonymous.post("/test", data=FORM, headers=alice)
     path, form = "/experiments/first", {"_method": "DELETE"}
     for method in ("DELETE", "POST"):
-        asked = alice | {header: method}
-        assert guest.get(path, headers=asked, query_string=form).json["experiment_id"] == "first"
-        assert guest.post(path, headers=asked, data=form).status_code == 405
+        headers = alice | {header: method}
+        assert (
+            anonymous.get(path, headers=headers, query_string=form).json["experiment_id"] == "first"
+        )
+        assert anonymous.post(path, headers=headers, data=form).status_code == 405
     for name in ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix", "X-Script-Name"):
-        assert guest.get("/", headers={name: "/model"}).text == "Hello Flask!"
-        assert guest.get("/model", headers={name: "/healthz"}).status_code == 401
+        assert anonymous.get("/", headers={name: "/model"}).text == "Hello Flask!"
+        assert anonymous.get("/model", headers={name: "/healthz"}).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_valid_token_accepted(guest, scheme):
-    assert guest.get("/model", headers={"Authorization": f"{scheme} {ALICE}"}).status_code == 200
-    assert guest.post("/test", data=FORM, headers=bearer(ALICE)).status_code == 201
+def test_valid_token_accepted(anonymous, scheme):
+    assert (
+        anonymous.get("/model", headers={"Authorization": f"{scheme} {ALICE}"}).status_code == 200
+    )
+    assert anonymous.post("/test", data=FORM, headers=bearer(ALICE)).status_code == 201
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_read_only_token_cannot_change(guest, launcher, method, path):
-    response = guest.open(path, method=method, data=FORM, headers=bearer(BOB))
+def test_read_only_token_cannot_change(anonymous, launcher, method, path):
+    response = anonymous.open(path, method=method, data=FORM, headers=bearer(BOB))
 
     check_problem(response, 403)
     assert "'bob'" in response.json["detail"]
     assert not launcher.jobs
-    assert guest.get("/model", headers=bearer(BOB)).status_code == 200
+    assert anonymous.get("/model", headers=bearer(BOB)).status_code == 200
 
 
-def test_tokens_rotate_without_restart(guest, browser, token_file):
+def test_tokens_rotate_without_restart(anonymous, signed_in, token_file):
     token_file.write_text("alice:a-new-one\n")
 
-    assert guest.get("/model", headers=bearer(ALICE)).status_code == 401
-    assert guest.get("/model", headers=bearer("a-new-one")).status_code == 200
-    assert browser.get("/model").status_code == 401
+    assert anonymous.get("/model", headers=bearer(ALICE)).status_code == 401
+    assert anonymous.get("/model", headers=bearer("a-new-one")).status_code == 200
+    assert signed_in.get("/model").status_code == 401
 
 
-def test_lost_token_file_locks_out(guest, browser, token_file):
+def test_lost_token_file_locks_out(anonymous, signed_in, token_file):
     token_file.unlink()
 
-    for client in (guest, browser):
-        response = client.get("/model", headers={} if client is browser else bearer(ALICE))
+    for client in (anonymous, signed_in):
+        response = client.get("/model", headers={} if client is signed_in else bearer(ALICE))
         check_problem(response, 503)
         assert str(token_file) not in response.text
-    check_problem(guest.post("/ui/login", data={"token": ALICE}), 503)
-    assert guest.get("/healthz").status_code == 200
+    check_problem(anonymous.post("/ui/login", data={"token": ALICE}), 503)
+    assert anonymous.get("/healthz").status_code == 200
 
 
 def test_tokens_from_environment(settings, launcher):
@@ -266,22 +270,22 @@ def test_no_tokens_logged_once(settings, launcher, caplog):
     ]
 
 
-def test_history_names_the_actor(services, guest, guarded, caplog):
-    experiments = guarded.extensions["services"].experiments
+def test_history_names_the_actor(services, anonymous, protected_app, caplog):
+    experiments = protected_app.extensions["services"].experiments
     alice = bearer(ALICE)
 
     def history():
-        shown = guest.get("/experiments/first", headers=bearer(BOB)).json["history"]
-        return [(one["to_status"], one["by"]) for one in shown]
+        shown = anonymous.get("/experiments/first", headers=bearer(BOB)).json["history"]
+        return [(transition["to_status"], transition["by"]) for transition in shown]
 
-    guest.post("/test", data=FORM, headers=alice)
+    anonymous.post("/test", data=FORM, headers=alice)
     assert history() == [("submitting", "alice"), ("queued", None)]
 
-    guest.post("/experiments/first/cancel", headers=alice)
-    seen = experiments.get("first")
-    services.recorder.record(seen, Observation(seen.uid, Phase.RUNNING))
+    anonymous.post("/experiments/first/cancel", headers=alice)
+    experiment = experiments.get("first")
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.RUNNING))
     services.recorder.record_gone(experiments.get("first"))
-    guest.post("/experiments/first/retry", headers=alice)
+    anonymous.post("/experiments/first/retry", headers=alice)
     assert history()[2:] == [
         ("running", None),
         ("cancelled", "alice"),
@@ -289,19 +293,19 @@ def test_history_names_the_actor(services, guest, guarded, caplog):
         ("queued", None),
     ]
 
-    seen = experiments.get("first")
-    services.recorder.record(seen, Observation(seen.uid, Phase.CANCELLED))
+    experiment = experiments.get("first")
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.CANCELLED))
     assert history()[-1] == ("cancelled", None)  # nobody asked for that one
     with caplog.at_level("INFO"):
-        guest.delete("/experiments/first", headers=alice)
+        anonymous.delete("/experiments/first", headers=alice)
     assert "'first' is forgotten, outputs=False, by alice" in caplog.text
 
 
-def test_tokens_never_logged(guest, browser, caplog):
+def test_tokens_never_logged(anonymous, signed_in, caplog):
     caplog.set_level("DEBUG")
-    guest.get("/model", headers=bearer(ALICE))
-    guest.get("/model", headers=bearer("a-wrong-token"))
-    guest.post("/ui/login", data={"token": "a-wrong-token"})
+    anonymous.get("/model", headers=bearer(ALICE))
+    anonymous.get("/model", headers=bearer("a-wrong-token"))
+    anonymous.post("/ui/login", data={"token": "a-wrong-token"})
 
     assert ALICE not in caplog.text
     assert "a-wrong-token" not in caplog.text

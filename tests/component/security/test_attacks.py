@@ -39,8 +39,14 @@ RAW = ["%c0%ae%c0%ae%c0%af", "%e0%80%ae%e0%80%ae/", "%uff0e%uff0e/", "..%c1%9c",
 
 def encodings(text):
     """Give a text plain, and encoded once, twice and by hand."""
-    once = quote(text, safe="")
-    return {text, once, quote(once, safe=""), text.replace(".", "%2e"), once.replace("%", "%25")}
+    encoded = quote(text, safe="")
+    return {
+        text,
+        encoded,
+        quote(encoded, safe=""),
+        text.replace(".", "%2e"),
+        encoded.replace("%", "%25"),
+    }
 
 
 TRAVERSALS = sorted(
@@ -129,8 +135,8 @@ def test_planted_special_file(client, settings, tmp_path, name, kind):
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)  # its whole path may be too long for an address
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as unix_socket:
+            unix_socket.bind(path.name)  # its whole path may be too long for an address
     elif kind == "device":
         path.symlink_to("/dev/zero")
     elif kind == "folder":
@@ -166,8 +172,8 @@ METRICS = {
 
 @pytest.mark.parametrize("line", METRICS.values(), ids=METRICS)
 def test_hostile_metrics_are_answered(client, settings, line):
-    for one in ("first", "second"):
-        client.post("/test", data=FORM | {"experiment_id": one})
+    for experiment_id in ("first", "second"):
+        client.post("/test", data=FORM | {"experiment_id": experiment_id})
     (settings.output_dir / "first" / "metrics.jsonl").write_bytes(line + b"\n" + line + b"\n")
 
     for address in (
@@ -359,8 +365,8 @@ def test_exhausting_json_refused(client, launcher, text):
 
 def test_database_password_never_shown(settings, launcher, caplog):
     caplog.set_level(logging.DEBUG)
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        port = there.getsockname()[1]  # at which nobody listens any more
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]  # at which nobody listens any more
     url = f"mysql://testuser:{PASSWORD}@127.0.0.1:{port}/testdb"
     database = Settings.from_environment({"DB_URL": url}).database_url
     app = create_app(replace(settings, database_url=database), launcher)
@@ -368,8 +374,8 @@ def test_database_password_never_shown(settings, launcher, caplog):
     answers = [client.post("/test", data=FORM), client.get("/readyz"), client.get("/ui")]
     app.extensions["services"].close()
 
-    assert [one.status_code for one in answers] == [503, 503, 503]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert "database" in caplog.text
-    for text in (caplog.text, *(one.text for one in answers)):
+    for text in (caplog.text, *(answer.text for answer in answers)):
         assert PASSWORD not in text
         assert "testuser" not in text

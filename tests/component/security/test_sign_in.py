@@ -9,25 +9,25 @@ from backend.web import access
 from tests.component.support import ALICE, BOB, BROWSER, CHANGES, FORM, check_problem
 
 
-def csrf(browser, guarded):
+def csrf(signed_in, protected_app):
     """Read what a page would hold in `<meta name="csrf-token">`."""
-    cookie = browser.get_cookie(access.COOKIE).value
+    cookie = signed_in.get_cookie(access.COOKIE).value
     headers = {"Cookie": f"{access.COOKIE}={cookie}"}
-    with guarded.test_request_context("/model", headers=headers):
-        guarded.preprocess_request()
-        return guarded.jinja_env.from_string("{{ csrf_token() }}").render(
-            csrf_token=guarded.extensions["access"].csrf_token
+    with protected_app.test_request_context("/model", headers=headers):
+        protected_app.preprocess_request()
+        return protected_app.jinja_env.from_string("{{ csrf_token() }}").render(
+            csrf_token=protected_app.extensions["access"].csrf_token
         )
 
 
-def test_sign_in(guest):
-    page = guest.get("/ui/login", headers=BROWSER)
+def test_sign_in(anonymous):
+    page = anonymous.get("/ui/login", headers=BROWSER)
     assert page.status_code == 401
     assert "<form" in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert page.headers["Cache-Control"] == "no-store"
 
-    answer = guest.post("/ui/login", data={"token": ALICE})
+    answer = anonymous.post("/ui/login", data={"token": ALICE})
     assert answer.status_code == 303
     assert answer.headers["Location"] == "/ui"
     cookie = answer.headers["Set-Cookie"]
@@ -36,37 +36,37 @@ def test_sign_in(guest):
     assert "Path=/" in cookie
     assert "Secure" not in cookie
     assert ALICE not in cookie
-    assert guest.get("/model").status_code == 200
+    assert anonymous.get("/model").status_code == 200
 
 
-def test_cookie_over_https_is_secure(guest):
-    answer = guest.post("/ui/login", data={"token": ALICE}, base_url="https://localhost")
+def test_cookie_over_https_is_secure(anonymous):
+    answer = anonymous.post("/ui/login", data={"token": ALICE}, base_url="https://localhost")
 
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
 @pytest.mark.parametrize("token", ["", "wrong", f"alice:{ALICE}"])
-def test_sign_in_with_wrong_token(guest, token):
-    answer = guest.post("/ui/login", data={"token": token})
+def test_sign_in_with_wrong_token(anonymous, token):
+    answer = anonymous.post("/ui/login", data={"token": token})
 
     assert answer.status_code == 401
     assert "Set-Cookie" not in answer.headers
-    assert guest.get("/model").status_code == 401
+    assert anonymous.get("/model").status_code == 401
 
 
-def test_cross_site_sign_in_refused(guest):
+def test_cross_site_sign_in_refused(anonymous):
     headers = {"Origin": "http://evil.example"}
 
-    check_problem(guest.post("/ui/login", data={"token": ALICE}, headers=headers), 403)
+    check_problem(anonymous.post("/ui/login", data={"token": ALICE}, headers=headers), 403)
 
 
-def test_sign_in_returns_to_page(guest):
-    page = guest.get("/ui/experiments/a%2Fb?x=1&y=2", headers=BROWSER)
+def test_sign_in_returns_to_page(anonymous):
+    page = anonymous.get("/ui/experiments/a%2Fb?x=1&y=2", headers=BROWSER)
     assert page.status_code == 401
     action = html.unescape(re.search('action="(.*?)"', page.text)[1])
-    refused = guest.post(action, data={"token": "wrong"})
+    refused = anonymous.post(action, data={"token": "wrong"})
     assert action in html.unescape(refused.text)
-    back = guest.post(action, data={"token": ALICE})
+    back = anonymous.post(action, data={"token": ALICE})
 
     assert back.headers["Location"] == "/ui/experiments/a/b?x=1&y=2"
 
@@ -88,51 +88,51 @@ def test_sign_in_returns_to_page(guest):
         "/model",
     ],
 )
-def test_no_open_redirect(guest, path):
-    answer = guest.post("/ui/login", query_string={"next": path}, data={"token": ALICE})
+def test_no_open_redirect(anonymous, path):
+    answer = anonymous.post("/ui/login", query_string={"next": path}, data={"token": ALICE})
 
     assert answer.headers["Location"] == "/ui"
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 @pytest.mark.parametrize("headers", [{}, {"X-CSRF-Token": "wrong"}, {"X-CSRF-Token": ""}])
-def test_change_needs_csrf_token(browser, launcher, method, path, headers):
-    check_problem(browser.open(path, method=method, data=FORM, headers=headers), 403)
+def test_change_needs_csrf_token(signed_in, launcher, method, path, headers):
+    check_problem(signed_in.open(path, method=method, data=FORM, headers=headers), 403)
     assert not launcher.jobs
 
 
-def test_change_with_csrf_token(browser, guarded):
-    headers = {"X-CSRF-Token": csrf(browser, guarded)}
+def test_change_with_csrf_token(signed_in, protected_app):
+    headers = {"X-CSRF-Token": csrf(signed_in, protected_app)}
 
-    assert browser.post("/test", data=FORM, headers=headers).status_code == 201
-    assert browser.get("/experiments/first").json["history"][0]["by"] == "alice"
+    assert signed_in.post("/test", data=FORM, headers=headers).status_code == 201
+    assert signed_in.get("/experiments/first").json["history"][0]["by"] == "alice"
 
 
-def test_csrf_token_of_other_session(browser, guarded):
-    other = guarded.test_client()
+def test_csrf_token_of_other_session(signed_in, protected_app):
+    other = protected_app.test_client()
     other.post("/ui/login", data={"token": BOB})
-    headers = {"X-CSRF-Token": csrf(other, guarded)}
+    headers = {"X-CSRF-Token": csrf(other, protected_app)}
 
-    check_problem(browser.post("/test", data=FORM, headers=headers), 403)
+    check_problem(signed_in.post("/test", data=FORM, headers=headers), 403)
 
 
-def test_read_only_session(guarded, launcher):
-    browser = guarded.test_client()
-    browser.post("/ui/login", data={"token": BOB})
-    headers = {"X-CSRF-Token": csrf(browser, guarded)}
+def test_read_only_session(protected_app, launcher):
+    signed_in = protected_app.test_client()
+    signed_in.post("/ui/login", data={"token": BOB})
+    headers = {"X-CSRF-Token": csrf(signed_in, protected_app)}
 
-    assert browser.get("/model").status_code == 200
-    check_problem(browser.post("/test", data=FORM, headers=headers), 403)
-    assert browser.post("/ui/logout", headers=headers).status_code == 303
+    assert signed_in.get("/model").status_code == 200
+    check_problem(signed_in.post("/test", data=FORM, headers=headers), 403)
+    assert signed_in.post("/ui/logout", headers=headers).status_code == 303
     assert not launcher.jobs
 
 
-def test_sign_out(browser, guarded):
-    assert browser.post("/ui/logout").status_code == 403
-    answer = browser.post("/ui/logout", data={"csrf_token": csrf(browser, guarded)})
+def test_sign_out(signed_in, protected_app):
+    assert signed_in.post("/ui/logout").status_code == 403
+    answer = signed_in.post("/ui/logout", data={"csrf_token": csrf(signed_in, protected_app)})
 
     assert answer.headers["Location"] == "/ui/login"
-    assert browser.get_cookie(access.COOKIE) is None
+    assert signed_in.get_cookie(access.COOKIE) is None
 
 
 @pytest.mark.parametrize(
@@ -148,31 +148,31 @@ def test_sign_out(browser, guarded):
         lambda _: "x" * 4000,
     ],
 )
-def test_forged_cookie_refused(guarded, browser, change):
-    cookie = browser.get_cookie(access.COOKIE).value
-    forger = guarded.test_client()
+def test_forged_cookie_refused(protected_app, signed_in, change):
+    cookie = signed_in.get_cookie(access.COOKIE).value
+    forger = protected_app.test_client()
     forger.set_cookie(access.COOKIE, change(cookie))
 
     assert forger.get("/model").status_code == 401
 
 
-def test_no_session_fixation(guarded, browser):
+def test_no_session_fixation(protected_app, signed_in):
     """A cookie planted before a person signs in does not share the session."""
-    planted = guarded.test_client()
+    planted = protected_app.test_client()
     planted.set_cookie(access.COOKIE, "planted")
     planted.post("/ui/login", data={"token": BOB})
 
     assert planted.get_cookie(access.COOKIE).value not in (
         "planted",
-        browser.get_cookie(access.COOKIE).value,
+        signed_in.get_cookie(access.COOKIE).value,
     )
     assert planted.post("/test", data=FORM).status_code == 403
 
 
-def test_session_expires(browser, monkeypatch):
+def test_session_expires(signed_in, monkeypatch):
     monkeypatch.setattr(access, "SESSION_SECONDS", -1)
 
-    assert browser.get("/model").status_code == 401
+    assert signed_in.get("/model").status_code == 401
 
 
 def test_sign_in_without_tokens(client):

@@ -25,9 +25,9 @@ def database(*vulnerable: tuple[str, str]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found = (asked["package"]["name"], asked["version"]) in vulnerable
-            body = json.dumps({"vulns": [ADVISORY]} if found else {}).encode()
+            query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            is_vulnerable = (query["package"]["name"], query["version"]) in vulnerable
+            body = json.dumps({"vulns": [ADVISORY]} if is_vulnerable else {}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

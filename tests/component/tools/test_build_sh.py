@@ -27,9 +27,9 @@ class Machine:
         self.calls_file = folder / "calls"
         self.bin.mkdir()
         for name in (*NEEDED, "basename"):
-            found = shutil.which(name)
-            assert found, name
-            (self.bin / name).symlink_to(found)
+            program = shutil.which(name)
+            assert program, name
+            (self.bin / name).symlink_to(program)
 
     def install(self, *names: str) -> None:
         for name in names:

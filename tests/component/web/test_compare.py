@@ -36,7 +36,7 @@ def test_id_with_comma_and_empty_curve(client, settings):
     submit(client, settings, "실험", {})
     answer = client.get(f"/compare?id=a%2Cb&id={quote('실험')}&id=a%2Cb").json
 
-    assert [one["experiment_id"] for one in answer["experiments"]] == ["a,b", "실험"]
+    assert [experiment["experiment_id"] for experiment in answer["experiments"]] == ["a,b", "실험"]
     assert answer["experiments"][1]["metrics"] == answer["experiments"][1]["final"] == {}
 
 
@@ -47,10 +47,10 @@ def test_long_curves_keep_their_extremes(client, settings):
     answer = client.get("/compare?ids=run-0,run-1,run-2&max_points=60").json
 
     assert len(answer["epoch"]) <= 60
-    for number, one in enumerate(answer["experiments"]):
-        assert one["highest"]["loss"] == {"epoch": 1000 + number, "value": 9}
-        assert len(one["metrics"]["loss"]) == len(answer["epoch"])
-        assert None not in one["metrics"]["loss"]
+    for number, experiment in enumerate(answer["experiments"]):
+        assert experiment["highest"]["loss"] == {"epoch": 1000 + number, "value": 9}
+        assert len(experiment["metrics"]["loss"]) == len(answer["epoch"])
+        assert None not in experiment["metrics"]["loss"]
 
 
 def test_unknown_ids_are_named(client, settings):

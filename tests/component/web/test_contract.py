@@ -25,7 +25,6 @@ from schemathesis.specs.openapi.checks import (
 from backend.app import create_app
 from backend.experiments.reconciler import Reconciler
 from backend.settings import Settings
-from backend.store.tables import experiment as table
 from tests.fakes.launcher import FakeLauncher
 from tools import openapi, postman
 
@@ -67,27 +66,27 @@ def api(tmp_path_factory):
     app.extensions["services"].close()
 
 
-class World:
-    """The app, and a reconciler that goes over the runs after each request."""
+class ReconciledApp:
+    """The app, with a reconciler that makes a pass after each request."""
 
-    def __init__(self, app, launcher, output_dir):
+    def __init__(self, app, launcher, output_dir, delete_rows):
         self.app, self._launcher, self._output_dir = app, launcher, output_dir
-        self._services = app.extensions["services"]
-        self.reconcile = Reconciler(self._services, ttl_seconds=60).reconcile
+        self._delete_rows = delete_rows
+        self.reconcile = Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
     def empty(self):
-        """Forget everything, so that each sequence of requests begins with nothing."""
-        store = self._services.store
-        store._write(lambda connection: connection.execute(table.delete()))
+        """Delete everything, so that each sequence of requests begins with nothing."""
+        self._delete_rows()
         self._launcher.jobs.clear()
         for folder in self._output_dir.iterdir():
             shutil.rmtree(folder)
 
 
 @pytest.fixture
-def world(app, launcher, settings):
+def reconciled_app(app, launcher, settings, delete_rows):
     settings.output_dir.mkdir()
-    yield World(app, launcher, settings.output_dir)
+    app.extensions["services"].store.prepare()
+    yield ReconciledApp(app, launcher, settings.output_dir, delete_rows)
     gc.collect()
 
 
@@ -155,12 +154,12 @@ def test_form_content_types(document):
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_answers_conform(api, mode):
     """Send what the contract allows, and what it does not."""
-    asked = 0
+    checked = 0
     for result in api.get_all_operations():
         with suppress(Unsatisfiable):  # an operation that takes nothing takes nothing wrong
             send_examples(result.ok(), mode)
-            asked += 1
-    assert asked > 8
+            checked += 1
+    assert checked > 8
 
 
 def send_examples(operation, mode):
@@ -173,26 +172,28 @@ def send_examples(operation, mode):
     check()
 
 
-def test_sequences_conform(world):
+def test_sequences_conform(reconciled_app):
     """Submit, show, cancel, retry and delete in any order; each answer leads to the next."""
     positive = SchemathesisConfig.from_dict({"generation": {"mode": "positive"}})
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", world.app, config=positive)
-    seen = set()
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", reconciled_app.app, config=positive)
+    answered = set()
 
     class Machine(schema.include(path_regex=LIFE).as_state_machine()):
         def setup(self):
-            world.empty()
+            reconciled_app.empty()
 
         def after_call(self, response, case):
-            world.reconcile()
+            reconciled_app.reconcile()
 
         def validate_response(self, response, case, **options):
-            seen.add((case.method, case.operation.path.rpartition("}")[2], response.status_code))
+            answered.add(
+                (case.method, case.operation.path.rpartition("}")[2], response.status_code)
+            )
             case.validate_response(response, checks=CHECKS)
 
     Machine.run(settings=settings(BOUNDED, max_examples=20, stateful_step_count=12))
 
-    assert seen >= {
+    assert answered >= {
         ("POST", "/test", 201),
         ("GET", "", 200),
         ("POST", "/cancel", 202),
@@ -211,9 +212,9 @@ def test_sequences_conform(world):
     ],
     ids=["500", "type", "field", "status", "content type"],
 )
-def test_violation_is_found(world, broken):
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", world.app)
-    world.app.view_functions["health.healthz"] = broken  # the contract is read already
+def test_violation_is_found(reconciled_app, broken):
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", reconciled_app.app)
+    reconciled_app.app.view_functions["health.healthz"] = broken  # the contract is read already
 
     with pytest.raises((FailureGroup, ZeroDivisionError)):
         send_examples(schema["/healthz"]["GET"], schemathesis.GenerationMode.POSITIVE)

@@ -41,25 +41,27 @@ def submit(client):
 
 
 @pytest.fixture
-def get(client):
-    def get(path, status=200):
+def get_page(client):
+    def get_page(path, status=200):
         response = client.get(path)
         assert response.status_code == status
         assert response.content_type == "text/html; charset=utf-8"
         return Page(response.text)
 
-    return get
+    return get_page
 
 
 @pytest.fixture
-def end(services, experiments):
+def end_experiment(services, experiments):
     """End a run as the reconciler does."""
 
-    def end(experiment_id, phase=Phase.SUCCEEDED, diagnosis=None):
-        one = experiments.get(experiment_id)
-        services.recorder.record(one, Observation(one.uid, phase, diagnosis=diagnosis))
+    def end_experiment(experiment_id, phase=Phase.SUCCEEDED, diagnosis=None):
+        experiment = experiments.get(experiment_id)
+        services.recorder.record(
+            experiment, Observation(experiment.uid, phase, diagnosis=diagnosis)
+        )
 
-    return end
+    return end_experiment
 
 
 def write_metrics(settings, experiment_id, *rows):
@@ -68,104 +70,108 @@ def write_metrics(settings, experiment_id, *rows):
 
 
 def names(page):
-    return [one["value"] for one in page.all("input") if one.get("name") == "id"]
+    return [field["value"] for field in page.all("input") if field.get("name") == "id"]
 
 
-def test_empty_list(get):
-    page = get("/ui")
+def test_empty_list(get_page):
+    page = get_page("/ui")
 
     assert "No runs yet." in page.texts
     assert names(page) == []
 
 
-def test_list(get, submit, settings):
+def test_list(get_page, submit, settings):
     submit("one")
     submit("two")
     rows = [{"epoch": 1, "loss": 0.5, "seconds": 1}, {"epoch": 5, "loss": 0.25, "seconds": 1}]
     write_metrics(settings, "one", *rows)
-    page = get("/ui")
+    page = get_page("/ui")
 
     assert names(page) == ["two", "one"]
     assert "0.25" in page.texts
     assert "5 of 20" in page.texts
-    assert [one["points"] for one in page.all("polyline")] == ["2.0,2.0 118.0,26.0"]
+    assert [line["points"] for line in page.all("polyline")] == ["2.0,2.0 118.0,26.0"]
     assert page.all("progress")[1] == {"max": "20", "value": "5", "aria-label": "Epochs done"}
 
 
-def test_filters(get, submit, end):
+def test_filters(get_page, submit, end_experiment):
     submit("Resnet a")
     submit("b")
-    end("b", Phase.RUNNING)
+    end_experiment("b", Phase.RUNNING)
 
-    assert names(get("/ui?status=running")) == ["b"]
-    assert names(get("/ui?q=resNET")) == ["Resnet a"]
-    assert names(get("/ui?q=")) == ["b", "Resnet a"]
-    assert any(text.startswith("No run matches") for text in get("/ui?q=none").texts)
+    assert names(get_page("/ui?status=running")) == ["b"]
+    assert names(get_page("/ui?q=resNET")) == ["Resnet a"]
+    assert names(get_page("/ui?q=")) == ["b", "Resnet a"]
+    assert any(text.startswith("No run matches") for text in get_page("/ui?q=none").texts)
 
 
-def test_next_page_link(get, store, experiments, submit):
+def test_next_page_link(get_page, store, experiments, submit):
     for number in range(PAGE_ROWS + 2):
         submit(f"run-{number}")
-    page = get("/ui?q=run")
-    (following,) = [one["href"] for one in page.all("a") if one.get("rel") == "next"]
+    page = get_page("/ui?q=run")
+    (following,) = [link["href"] for link in page.all("a") if link.get("rel") == "next"]
 
     assert len(names(page)) == PAGE_ROWS
-    assert names(get(following)) == ["run-1", "run-0"]
-    assert not [one for one in get(following).all("a") if one.get("rel") == "next"]
+    assert names(get_page(following)) == ["run-1", "run-0"]
+    assert not [link for link in get_page(following).all("a") if link.get("rel") == "next"]
 
 
 @pytest.mark.parametrize(
     "query", ["status=done", "after=x", "after=0", "after=99999999999999999999"]
 )
-def test_invalid_list_query(get, query):
-    page = get(f"/ui?{query}", 422)
+def test_invalid_list_query(get_page, query):
+    page = get_page(f"/ui?{query}", 422)
 
     assert any(text.startswith(query.partition("=")[0]) for text in page.texts)
 
 
-def test_experiment_page(get, submit, settings, end):
+def test_experiment_page(get_page, submit, settings, end_experiment):
     submit("first", dataset="")
     write_metrics(settings, "first", {"epoch": 20, "loss": 0.125, "note": HOSTILE})
     why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
-    end("first", Phase.FAILED, why)
-    page = get("/ui/experiments/first")
+    end_experiment("first", Phase.FAILED, why)
+    page = get_page("/ui/experiments/first")
 
     for text in ("first", "failed", "It needed more.", "Give it more.", "0.125", HOSTILE):
         assert text in page.texts
     assert "out of memory" in page.texts
-    assert {one.get("data-dialog") for one in page.all("button")} >= {
+    assert {button.get("data-dialog") for button in page.all("button")} >= {
         "retry-dialog",
         "delete-dialog",
     }
-    assert "cancel-dialog" not in {one.get("data-dialog") for one in page.all("button")}
+    assert "cancel-dialog" not in {button.get("data-dialog") for button in page.all("button")}
 
 
-def test_live_experiment_offers_cancel(get, submit):
+def test_live_experiment_offers_cancel(get_page, submit):
     submit()
-    dialogs = {one.get("data-dialog") for one in get("/ui/experiments/first").all("button")}
+    dialogs = {
+        button.get("data-dialog") for button in get_page("/ui/experiments/first").all("button")
+    }
 
     assert dialogs - {None} == {"cancel-dialog"}
 
 
 @pytest.mark.parametrize("name", ["실험 1", "a b?c#d%", "x" * 200, "it's & <b>"])
-def test_any_id_has_a_page(get, submit, name):
+def test_any_id_has_a_page(get_page, submit, name):
     submit(name)
-    page = get(f"/ui/experiments/{quote(name, safe='')}")
+    page = get_page(f"/ui/experiments/{quote(name, safe='')}")
 
     assert name in page.texts
-    links = [one["href"] for one in get("/ui").all("a") if "experiments" in one["href"]]
-    assert [get(link) for link in links]
-    (curve,) = [one["data-url"] for one in page.all("div") if one.get("id") == "chart"]
+    links = [
+        element["href"] for element in get_page("/ui").all("a") if "experiments" in element["href"]
+    ]
+    assert [get_page(link) for link in links]
+    (curve,) = [element["data-url"] for element in page.all("div") if element.get("id") == "chart"]
     assert unquote(curve) == f"/experiments/{name}/metrics"
 
 
-def test_foreign_text_is_escaped(client, submit, settings, end):
+def test_foreign_text_is_escaped(client, submit, settings, end_experiment):
     hostile = HOSTILE.replace("/", "")
     submit(hostile)
     submit("other")
     write_metrics(settings, hostile, {"epoch": 1, "loss": 1, HOSTILE: HOSTILE})
     (settings.output_dir / hostile / hostile).touch()
-    end(hostile, Phase.FAILED, Diagnosis(HOSTILE[:64], HOSTILE, HOSTILE))
+    end_experiment(hostile, Phase.FAILED, Diagnosis(HOSTILE[:64], HOSTILE, HOSTILE))
     for path in (
         "/ui",
         f"/ui?q={quote(hostile)}",
@@ -200,41 +206,41 @@ def test_security_headers_no_inline_code(client, submit, path):
             assert attributes.get(name, "/").startswith(("/", "#", "http://localhost/")), attributes
 
 
-def test_new_form_defaults(get):
-    page = get("/ui/new")
-    values = {one["name"]: one["value"] for one in page.all("input") if "name" in one}
+def test_new_form_defaults(get_page):
+    page = get_page("/ui/new")
+    values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
 
     assert values == {"experiment_id": "run-1", "learning_rate": "0.001", "epoch": "20"}
 
 
-def test_new_form_copies_experiment(get, submit, settings):
+def test_new_form_copies_experiment(get_page, submit, settings):
     (settings.input_dir / "a.npz").touch()
     (settings.input_dir / "b.npz").touch()
     submit("run-1", learning_rate="0.5", dataset="b.npz")
     submit("run-2")
     for path in ("/ui/new?from=run-1", "/ui/new"):
-        page = get(path)
-        values = {one["name"]: one["value"] for one in page.all("input") if "name" in one}
+        page = get_page(path)
+        values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
         assert values["experiment_id"] == "run-3"
-    page = get("/ui/new?from=run-1")
-    values = {one["name"]: one["value"] for one in page.all("input") if "name" in one}
+    page = get_page("/ui/new?from=run-1")
+    values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
 
     assert values["learning_rate"] == "0.5"
-    assert [one for one in page.all("option") if "selected" in one] == [{"selected": None}]
-    get("/ui/new?from=none", 404)
+    assert [field for field in page.all("option") if "selected" in field] == [{"selected": None}]
+    get_page("/ui/new?from=none", 404)
 
 
-def test_compare(get, submit, settings):
+def test_compare(get_page, submit, settings):
     submit("one")
     submit("two", learning_rate="0.01")
     write_metrics(settings, "one", {"epoch": 20, "loss": 0.5})
     write_metrics(settings, "two", {"epoch": 20, "loss": 0.25})
-    page = get("/ui/compare?id=one&id=two&id=one")
+    page = get_page("/ui/compare?id=one&id=two&id=one")
 
     assert "Compare 2 runs" in page.texts
     assert page.all("td").count({"class": "best"}) == 1
     assert page.texts.count("best") == 1
-    differing = [one for one in page.all("tr") if one.get("class") == "differs"]
+    differing = [row for row in page.all("tr") if row.get("class") == "differs"]
     assert len(differing) == 2  # learning rate and loss
 
 
@@ -247,20 +253,20 @@ def test_compare(get, submit, settings):
         ("id=one&id=x", 404),
     ],
 )
-def test_invalid_comparison(get, submit, query, status):
+def test_invalid_comparison(get_page, submit, query, status):
     submit("one")
 
-    get(f"/ui/compare?{query}", status)
+    get_page(f"/ui/compare?{query}", status)
 
 
-def test_problems_are_pages(client, get, store, monkeypatch):
-    assert "There is no experiment 'none'." in get("/ui/experiments/none", 404).texts
+def test_problems_are_pages(client, get_page, store, monkeypatch):
+    assert "There is no experiment 'none'." in get_page("/ui/experiments/none", 404).texts
 
     def broken(**_options):
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(store, "page", broken)
-    assert not [text for text in get("/ui", 500).texts if "secret" in text]
+    assert not [text for text in get_page("/ui", 500).texts if "secret" in text]
 
 
 def test_static_files_cached_by_content(client):
@@ -284,5 +290,5 @@ def test_other_static_paths_not_found(client, name):
 
 def test_scripts_name_no_other_host():
     for path in (*STATIC_FOLDER.glob("*.js"), *STATIC_FOLDER.glob("*.css")):
-        found = set(re.findall(r"https?://[^\s\"'`)]+", path.read_text()))
-        assert found <= {"http://www.w3.org/2000/svg"}
+        urls = set(re.findall(r"https?://[^\s\"'`)]+", path.read_text()))
+        assert urls <= {"http://www.w3.org/2000/svg"}

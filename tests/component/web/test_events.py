@@ -2,19 +2,18 @@ import json
 
 import pytest
 
-from backend.experiments import events as transitions
-from backend.store.engine import StoreUnavailable
+from backend.experiments.events import TransitionFeed
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(transitions, "LOOK_SECONDS", 0)
+def no_delay(monkeypatch):
+    monkeypatch.setattr("backend.experiments.events.LOOK_SECONDS", 0)
 
 
 @pytest.fixture
-def during(monkeypatch, app):
+def while_waiting(monkeypatch, app):
     """Give a list of what happens, one after the other, while a stream waits; then it ends."""
     steps = []
 
@@ -24,7 +23,7 @@ def during(monkeypatch, app):
         else:
             app.extensions["streams"].is_stopping = lambda: True
 
-    monkeypatch.setattr(transitions.TransitionFeed, "wait", step)
+    monkeypatch.setattr(TransitionFeed, "wait", step)
     return steps
 
 
@@ -33,7 +32,9 @@ def listen(client, path="/events", last=None):
     response = client.get(path, headers={"Last-Event-ID": last} if last is not None else {})
     assert response.status_code == 200
     assert response.content_type == "text/event-stream"
-    events = [one.split("\n") for one in response.text.split("\n\n") if one.startswith("event:")]
+    events = [
+        block.split("\n") for block in response.text.split("\n\n") if block.startswith("event:")
+    ]
     return [
         (int(number.removeprefix("id: ")), json.loads(data.removeprefix("data: ")))
         for name, number, data in events
@@ -45,9 +46,9 @@ def submit(client, experiment_id="first"):
     assert client.post("/test", data=FORM | {"experiment_id": experiment_id}).status_code == 201
 
 
-def test_new_transitions_are_streamed(client, during):
+def test_new_transitions_are_streamed(client, while_waiting):
     submit(client, "before")
-    during.append(lambda: submit(client))
+    while_waiting.append(lambda: submit(client))
 
     events = listen(client)
 
@@ -63,7 +64,7 @@ def test_new_transitions_are_streamed(client, during):
     assert first["at"].endswith("Z")
 
 
-def test_resume_after_last_event_id(client, during):
+def test_resume_after_last_event_id(client, while_waiting):
     submit(client)
     everything = listen(client, last=0)
     assert len(everything) == 2
@@ -72,18 +73,18 @@ def test_resume_after_last_event_id(client, during):
     assert listen(client, last=everything[1][0]) == []
 
 
-def test_filter_by_experiment(client, during):
-    during += [lambda: submit(client, "other"), lambda: submit(client, "first")]
+def test_filter_by_experiment(client, while_waiting):
+    while_waiting += [lambda: submit(client, "other"), lambda: submit(client, "first")]
 
     events = listen(client, "/events?experiment_id=first")
 
     assert [data["experiment_id"] for _, data in events] == ["first", "first"]
 
 
-def test_many_in_order_each_once(client, experiments, during, monkeypatch):
-    monkeypatch.setattr(transitions, "PAGE", 3)
-    monkeypatch.setattr(transitions, "SHARED", 4)
-    during += [lambda number=number: submit(client, f"run-{number}") for number in range(5)]
+def test_many_in_order_each_once(client, experiments, while_waiting, monkeypatch):
+    monkeypatch.setattr("backend.experiments.events.PAGE", 3)
+    monkeypatch.setattr("backend.experiments.events.SHARED", 4)
+    while_waiting += [lambda number=number: submit(client, f"run-{number}") for number in range(5)]
 
     ids = [number for number, _ in listen(client)]
 
@@ -92,48 +93,31 @@ def test_many_in_order_each_once(client, experiments, during, monkeypatch):
     assert [number for number, _ in listen(client, last=0)] == ids
 
 
-def test_stream_survives_database_outage(client, store, during, monkeypatch):
-    read = store._read
-
-    def broken(_work):
-        raise StoreUnavailable("it is away")
-
-    during += [
-        lambda: monkeypatch.setattr(store, "_read", broken),
-        lambda: None,
-        lambda: monkeypatch.setattr(store, "_read", read),
-        lambda: submit(client),
-    ]
+def test_stream_survives_database_outage(client, outage, while_waiting):
+    while_waiting += [outage.begin, lambda: None, outage.end, lambda: submit(client)]
 
     assert len(listen(client)) == 2
 
 
-def test_no_stream_without_database(client, store, monkeypatch):
-    def broken(_work):
-        raise StoreUnavailable("it is away")
-
-    monkeypatch.setattr(store, "_read", broken)
+def test_no_stream_without_database(client, outage):
+    outage.begin()
 
     assert client.get("/events").status_code == 503
 
 
-def test_reconnect_during_outage(client, store, during, monkeypatch):
+def test_reconnect_during_outage(client, outage, while_waiting):
+    """A client that reconnects while the database is unavailable keeps its stream."""
     submit(client)
-    read = store._read
-
-    def broken(_work):
-        raise StoreUnavailable("it is away")
-
-    monkeypatch.setattr(store, "_read", broken)
-    during += [lambda: None, lambda: monkeypatch.setattr(store, "_read", read), lambda: None]
+    outage.begin()
+    while_waiting += [lambda: None, outage.end, lambda: None]
 
     assert len(listen(client, last=0)) == 2
 
 
-def test_end_states_its_reason(services, client, experiments, during):
+def test_end_states_its_reason(services, client, experiments, while_waiting):
     submit(client)
     experiment = experiments.get("first")
-    during.append(lambda: services.recorder.record_gone(experiment))
+    while_waiting.append(lambda: services.recorder.record_gone(experiment))
 
     (*_, (_, last)) = listen(client)
 
@@ -160,9 +144,9 @@ def test_stream_limit(client, app):
     assert client.get("/events", buffered=False).status_code == 200
 
 
-def test_keepalive(client, during, monkeypatch):
+def test_keepalive(client, while_waiting, monkeypatch):
     monkeypatch.setattr("backend.web.streams.KEEPALIVE_SECONDS", 0)
-    during += [lambda: None]
+    while_waiting += [lambda: None]
 
     assert ": keepalive\n\n" in client.get("/events").text
 

@@ -4,7 +4,6 @@ import pytest
 
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
-from backend.store.engine import StoreUnavailable
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -31,7 +30,7 @@ def test_newest_first(client, path):
         submit(client, name)
     response = client.get(path)
 
-    assert [one["experiment_id"] for one in response.json] == ["three", "two", "one"]
+    assert [experiment["experiment_id"] for experiment in response.json] == ["three", "two", "one"]
     assert "Link" not in response.headers
     assert TIME.fullmatch(response.json[0]["created_at"])
 
@@ -39,14 +38,14 @@ def test_newest_first(client, path):
 def test_next_page_link(client):
     for number in range(5):
         submit(client, f"run-{number}")
-    seen, path = [], "/model?limit=2&q=run"
+    listed, path = [], "/model?limit=2&q=run"
     while path:
         response = client.get(path)
-        seen += [one["experiment_id"] for one in response.json]
+        listed += [experiment["experiment_id"] for experiment in response.json]
         link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
         path = link and link[1]
 
-    assert seen == ["run-4", "run-3", "run-2", "run-1", "run-0"]
+    assert listed == ["run-4", "run-3", "run-2", "run-1", "run-0"]
 
 
 def test_filters(services, client, experiments):
@@ -56,7 +55,9 @@ def test_filters(services, client, experiments):
     services.recorder.record(b, Observation(b.uid, Phase.RUNNING))
 
     def ids(query):
-        return [one["experiment_id"] for one in client.get(f"/experiments?{query}").json]
+        return [
+            experiment["experiment_id"] for experiment in client.get(f"/experiments?{query}").json
+        ]
 
     assert ids("status=running") == ["b"]
     assert ids("q=resNET") == ["Resnet a"]
@@ -77,15 +78,15 @@ def test_next_link_keeps_filters(client):
     query = (
         "status=queued,running&status=submitting&q=실험&created_after=2000-01-01T00:00:00%2B00:00"
     )
-    seen, path = [], f"/experiments?{query}&sort=created_at&limit=2"
+    listed, path = [], f"/experiments?{query}&sort=created_at&limit=2"
     while path:
         response = client.get(path)
-        seen += [one["experiment_id"] for one in response.json]
+        listed += [experiment["experiment_id"] for experiment in response.json]
         link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
         path = link and link[1]
         assert not path or "status=submitting" in path
 
-    assert seen == [f"실험 {number}" for number in range(5)]
+    assert listed == [f"실험 {number}" for number in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -120,19 +121,21 @@ def test_invalid_query(client, query):
 @pytest.mark.parametrize("query", ["", "?status=queued,failed,cancelled", "?sort=updated_at"])
 def test_etag_changes_with_any_change(services, client, experiments, query):
     def tag():
-        whole = client.get(f"/model{query}")
-        again = client.get(f"/model{query}", headers={"If-None-Match": whole.headers["ETag"]})
-        assert (again.status_code, again.data) == (304, b"")
-        assert again.headers["ETag"] == whole.headers["ETag"]
-        return whole.headers["ETag"]
+        response = client.get(f"/model{query}")
+        unchanged = client.get(
+            f"/model{query}", headers={"If-None-Match": response.headers["ETag"]}
+        )
+        assert (unchanged.status_code, unchanged.data) == (304, b"")
+        assert unchanged.headers["ETag"] == response.headers["ETag"]
+        return response.headers["ETag"]
 
     def note():
         services.recorder.update(experiments.get("first"), {"reason": "image_pull"})
 
     def end():
-        one = experiments.get("first")
-        seen = Observation(one.uid, Phase.FAILED, attempt=one.current_attempt)
-        services.recorder.record(one, seen)
+        experiment = experiments.get("first")
+        seen = Observation(experiment.uid, Phase.FAILED, attempt=experiment.current_attempt)
+        services.recorder.record(experiment, seen)
 
     submit(client)
     changes = [
@@ -162,8 +165,12 @@ def test_show(services, client, experiments, settings):
     assert shown["progress"] == {"epoch": 5, "epochs": 20}
     assert shown["metrics"] == {"epoch": 5, "loss": 0.5}
     assert shown["diagnosis"] is None
-    assert [one["to_status"] for one in shown["history"]] == ["submitting", "queued", "running"]
-    assert all(TIME.fullmatch(one["at"]) for one in shown["history"])
+    assert [transition["to_status"] for transition in shown["history"]] == [
+        "submitting",
+        "queued",
+        "running",
+    ]
+    assert all(TIME.fullmatch(transition["at"]) for transition in shown["history"])
 
 
 def test_show_diagnosis(services, client, experiments):
@@ -210,12 +217,8 @@ def test_health(client):
     assert client.get("/readyz").json == {"status": "ready"}
 
 
-def test_database_unavailable(client, store, settings, launcher, monkeypatch):
-    def away():
-        raise StoreUnavailable("Access denied for user 'secret'")
-
-    monkeypatch.setattr(store, "_prepared", False)
-    monkeypatch.setattr(store, "prepare", away)
+def test_database_unavailable(client, outage, settings, launcher):
+    outage.begin()
     form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
     answers = [client.get(path) for path in ("/readyz", "/model", "/experiments/first")]
     answers.append(client.post("/test", data=form))

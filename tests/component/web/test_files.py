@@ -50,7 +50,7 @@ def outputs(app):
 
 
 def paths(client, query=""):
-    return [one["path"] for one in client.get(f"{RUN}/files{query}").json["files"]]
+    return [file["path"] for file in client.get(f"{RUN}/files{query}").json["files"]]
 
 
 def test_list(client, folder):
@@ -59,7 +59,7 @@ def test_list(client, folder):
 
     assert answer["experiment_id"] == "실험 1"
     assert answer["complete"] is True
-    assert [one["path"] for one in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
+    assert [file["path"] for file in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
     assert answer["files"][0] == {
         "path": "digits.bin",
         "size": 10,
@@ -117,7 +117,7 @@ def test_deep_folders(client, folder):
     answer = client.get(f"{RUN}/files").json
 
     assert answer["complete"] is False
-    assert [one["path"] for one in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
+    assert [file["path"] for file in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
     assert client.get(f"{RUN}/files/{'d/' * 1500}file").status_code == 404
 
 
@@ -220,11 +220,11 @@ def test_range_of_large_file(client, folder):
 def test_if_range(client, folder):
     path = f"{RUN}/files/digits.bin"
     etag = client.get(path).headers["ETag"]
-    asked = {"Range": "bytes=0-3", "If-Range": etag}
-    assert client.get(path, headers=asked).status_code == 206
+    headers = {"Range": "bytes=0-3", "If-Range": etag}
+    assert client.get(path, headers=headers).status_code == 206
 
     (folder / "digits.bin").write_bytes(b"other than before")
-    assert client.get(path, headers=asked).data == b"other than before"
+    assert client.get(path, headers=headers).data == b"other than before"
 
 
 def test_not_modified(client, folder):

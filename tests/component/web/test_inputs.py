@@ -23,11 +23,11 @@ def put(client, name="a.csv", content=b"1,2\n", query="", **headers):
     return client.put(f"/inputs/{quote(name)}{query}", data=content, headers=headers)
 
 
-def check_problem(response, status, *words):
+def check_problem(response, status, *texts):
     assert response.status_code == status
     assert response.content_type == "application/problem+json"
-    for word in words:
-        assert word in response.json["detail"]
+    for text in texts:
+        assert text in response.json["detail"]
 
 
 def names(folder):

@@ -1,6 +1,7 @@
 import pytest
 
-from backend.experiments import events as transitions
+from backend.experiments.events import TransitionFeed
+from backend.files.log_files import LogFiles
 from backend.launchers.base import Observation, Phase
 from tests.integration.waiting import eventually
 
@@ -113,7 +114,7 @@ def test_server_sent_events(client, ended):
 
 
 @pytest.mark.parametrize(
-    ("last", "query", "there"),
+    ("last", "query", "is_sent"),
     [
         ("1", "", [False, True]),
         ("2", "", [False, False]),
@@ -123,11 +124,11 @@ def test_server_sent_events(client, ended):
         ("", "?tail=9&follow=true", [True, True]),
     ],
 )
-def test_resume_after_last_event_id(client, ended, last, query, there):
+def test_resume_after_last_event_id(client, ended, last, query, is_sent):
     headers = EVENTS | ({"Last-Event-ID": last} if last else {})
     text = client.get(f"/experiments/first/logs{query}", headers=headers).text
 
-    assert [f"epoch {number}/20" in text for number in (1, 2)] == there
+    assert [f"epoch {number}/20" in text for number in (1, 2)] == is_sent
     assert text.endswith('event: end\ndata: {"attempt": 1}\n\n')
 
 
@@ -151,7 +152,7 @@ def test_line_breaks_within_a_line(services, client, experiment, launcher):
 
 
 @pytest.fixture
-def during(launcher, monkeypatch):
+def while_waiting(launcher, monkeypatch):
     """Give a list of what happens, one after the other, whenever a stream waits."""
     steps = []
 
@@ -160,16 +161,16 @@ def during(launcher, monkeypatch):
             steps.pop(0)()
 
     launcher.log_source.on_wait = step
-    monkeypatch.setattr(transitions.TransitionFeed, "wait", step)
-    monkeypatch.setattr(transitions, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(TransitionFeed, "wait", step)
+    monkeypatch.setattr("backend.experiments.events.LOOK_SECONDS", 0)
     return steps
 
 
-def test_follow_across_pods(services, client, experiment, experiments, launcher, during):
+def test_follow_across_pods(services, client, experiment, experiments, launcher, while_waiting):
     """A follower starts before the first line and sees every pod to the end."""
     printed = launcher.log_source.printed[experiment.job] = {}
     end = Observation(experiment.uid, Phase.SUCCEEDED)
-    during += [
+    while_waiting += [
         lambda: printed.update({"1-pod": [b"a"]}),
         lambda: printed["1-pod"].append(b"b"),
         lambda: launcher.log_source.ended.add("1-pod"),
@@ -179,11 +180,11 @@ def test_follow_across_pods(services, client, experiment, experiments, launcher,
     ]
 
     assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
-    assert during == []
+    assert while_waiting == []
 
 
 def test_follower_completes_from_saved_log(
-    services, client, experiment, experiments, launcher, during
+    services, client, experiment, experiments, launcher, while_waiting
 ):
     """The launcher is lost for good; the rest of the log comes from the folder."""
     printed = launcher.log_source.printed[experiment.job] = {"1-pod": [b"a"]}
@@ -195,25 +196,27 @@ def test_follower_completes_from_saved_log(
         launcher.log_source.printed = {}
         launcher.down = True  # and never comes back
 
-    during += [lambda: launcher.log_source.ended.add("1-pod"), end]
+    while_waiting += [lambda: launcher.log_source.ended.add("1-pod"), end]
 
     assert client.get("/experiments/first/logs?follow=true").text == "a\nb\nc\n"
 
 
-def test_log_of_leaving_pod_is_saved(services, client, experiment, experiments, launcher, during):
+def test_log_of_leaving_pod_is_saved(
+    services, client, experiment, experiments, launcher, while_waiting
+):
     source = launcher.log_source
     source.printed[experiment.job] = {"1-pod": [b"a"], "2-pod": [b"c"]}
     source.ended |= {"1-pod", "2-pod"}
     services.recorder.record(
         experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",))
     )
-    eventually(lambda: services.logs._files.parts("first", 1) == ["1-pod"])
+    eventually(lambda: LogFiles(services.outputs).parts("first", 1) == ["1-pod"])
     del source.printed[experiment.job]["1-pod"]
 
     assert client.get("/experiments/first/logs").text == "a\nc\n"
     running = experiments.get("first")
     end = Observation(experiment.uid, Phase.SUCCEEDED)
-    during.append(lambda: services.recorder.record(running, end))
+    while_waiting.append(lambda: services.recorder.record(running, end))
     assert client.get("/experiments/first/logs?follow=true").text == "a\nc\n"
     assert client.get("/experiments/first/logs").text == "a\nc\n"
 
@@ -234,8 +237,8 @@ def test_output_after_job_deletion_is_saved(services, client, experiment, experi
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
     services.logs.save(experiment)
-    left = Observation(experiment.uid, Phase.UNKNOWN, leaving=("1-pod",))
-    services.recorder.record(experiment, left)
+    leaving = Observation(experiment.uid, Phase.UNKNOWN, leaving=("1-pod",))
+    services.recorder.record(experiment, leaving)
     printed["1-pod"].append(b"finished")
     source.ended.add("1-pod")
     launcher.jobs.clear()

@@ -1,9 +1,12 @@
 """The numbers for Prometheus."""
 
+import time
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.store.engine import StoreUnavailable
+from backend.web.telemetry import COUNT_SECONDS
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 
@@ -14,9 +17,9 @@ def samples(client):
     assert response.status_code == 200
     assert response.content_type.startswith("text/plain; version=")
     return {
-        (one.name, *sorted(one.labels.items())): one.value
+        (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(response.text)
-        for one in family.samples
+        for sample in family.samples
     }
 
 
@@ -31,10 +34,10 @@ def requests(client):
 
 def test_experiments_by_status(client):
     client.post("/test", data=FORM)
-    there = samples(client)
+    metrics = samples(client)
 
-    assert there["hello_flask_runs", ("status", "queued")] == 1
-    assert there["hello_flask_runs", ("status", "failed")] == 0
+    assert metrics["hello_flask_runs", ("status", "queued")] == 1
+    assert metrics["hello_flask_runs", ("status", "failed")] == 0
 
 
 def test_counts_are_cached(client, monkeypatch):
@@ -42,7 +45,8 @@ def test_counts_are_cached(client, monkeypatch):
     client.post("/test", data=FORM)
     assert samples(client)["hello_flask_runs", ("status", "queued")] == 0
 
-    monkeypatch.setattr(client.application.extensions["telemetry"]._runs, "_until", 0)
+    expiry = time.monotonic() + COUNT_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: expiry)
     assert samples(client)["hello_flask_runs", ("status", "queued")] == 1
 
 
@@ -58,10 +62,10 @@ def test_database_unavailable(client, app, monkeypatch):
 def test_submissions_by_outcome(client):
     for learning_rate in ("0.001", "0.001", "0.01", "x"):
         client.post("/experiments", data=FORM | {"learning_rate": learning_rate})
-    there = samples(client)
+    metrics = samples(client)
 
     for outcome in ("created", "existing", "conflict", "invalid"):
-        assert there["hello_flask_submissions_total", ("outcome", outcome)] == 1
+        assert metrics["hello_flask_submissions_total", ("outcome", outcome)] == 1
 
 
 def test_requests_by_route_template(client):

@@ -5,49 +5,49 @@ import socket
 
 import pytest
 
-from backend.web import slow_clients as patience
+from backend.web import slow_clients as slow_clients
 from backend.web.slow_clients import PatientSocket
 
 
 @pytest.fixture
-def ends(monkeypatch):
+def connection(monkeypatch):
     """Give our end of a connection, and the client's, which nobody reads or writes."""
-    monkeypatch.setattr(patience, "GRACE_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "LOWEST_RATE", 1e12)
-    ours, clients = socket.socketpair()
-    with ours, clients:
-        yield PatientSocket(ours), clients
+    monkeypatch.setattr(slow_clients, "GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(slow_clients, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(slow_clients, "LOWEST_RATE", 1e12)
+    server, clients = socket.socketpair()
+    with server, clients:
+        yield PatientSocket(server), clients
 
 
-def test_prompt_traffic_passes(ends):
-    ours, client = ends
+def test_prompt_traffic_passes(connection):
+    server, client = connection
     client.sendall(b"question")
-    assert ours.recv(100) == b"question"
-    ours.sendall(b"answer")
+    assert server.recv(100) == b"question"
+    server.sendall(b"answer")
     assert client.recv(100) == b"answer"
-    assert ours.gettimeout() is None  # gunicorn's own waiting is as it was
+    assert server.gettimeout() is None  # gunicorn's own waiting is as it was
 
 
-def test_peek_consumes_nothing(ends):
-    ours, client = ends
+def test_peek_consumes_nothing(connection):
+    server, client = connection
     client.sendall(b"question")
-    assert ours.recv(1, socket.MSG_PEEK) == b"q"
-    assert ours.recv(100) == b"question"
+    assert server.recv(1, socket.MSG_PEEK) == b"q"
+    assert server.recv(100) == b"question"
 
 
-def test_client_sends_nothing(ends):
-    ours, _ = ends
+def test_client_sends_nothing(connection):
+    server, _ = connection
 
     with pytest.raises(ConnectionResetError, match="too slowly"):
-        ours.recv(100)
+        server.recv(100)
 
 
-def test_client_reads_nothing(ends):
-    ours, _ = ends
+def test_client_reads_nothing(connection):
+    server, _ = connection
 
     with pytest.raises(ConnectionResetError, match="takes nothing"):
-        ours.sendall(bytes(2**24))
+        server.sendall(bytes(2**24))
 
 
 class Trickle:
@@ -67,7 +67,7 @@ class Trickle:
 @pytest.fixture
 def trickle(monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(patience.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(slow_clients.time, "monotonic", lambda: next(clock))
     return Trickle()
 
 
@@ -77,8 +77,8 @@ def test_trickle_gets_no_extra_time(trickle):
     for _ in range(20):
         patient.recv(100)
 
-    assert trickle.waits[0] == patience.GRACE_SECONDS
-    assert trickle.waits[5] == pytest.approx(patience.GRACE_SECONDS - 5, abs=0.01)
+    assert trickle.waits[0] == slow_clients.GRACE_SECONDS
+    assert trickle.waits[5] == pytest.approx(slow_clients.GRACE_SECONDS - 5, abs=0.01)
     assert max(trickle.waits[11:]) < 0.01
 
 
@@ -88,4 +88,4 @@ def test_next_request_has_own_deadline(trickle):
         patient.begin()
         patient.recv(100)
 
-    assert set(trickle.waits) == {patience.GRACE_SECONDS}
+    assert set(trickle.waits) == {slow_clients.GRACE_SECONDS}

@@ -48,7 +48,7 @@ def test_job_name_is_a_dns_label(experiment_id, attempt):
 
 @given(st.lists(IDS, unique=True, max_size=20))
 def test_job_names_are_unique(ids):
-    assert len({job_name("autoencoder", one, 1) for one in ids}) == len(ids)
+    assert len({job_name("autoencoder", experiment_id, 1) for experiment_id in ids}) == len(ids)
 
 
 def test_job_name_is_recognisable():

@@ -27,7 +27,7 @@ def figures(passes):
     families = text_string_to_metric_families(passes.metrics().decode())
     samples = [sample for family in families for sample in family.samples]
     prefix = "hello_flask_reconcile_"
-    return {one.name.removeprefix(prefix): one.value for one in samples}
+    return {sample.name.removeprefix(prefix): sample.value for sample in samples}
 
 
 def test_good_pass_is_healthy(passes, clock):
@@ -56,15 +56,15 @@ def test_trouble_is_logged_once(passes, clock, caplog):
     passes.succeeded(0.1)
 
     assert passes.trouble is None
-    warning, loud, over = caplog.records
-    assert [one.levelno for one in caplog.records] == [
+    warning, error, recovery = caplog.records
+    assert [record.levelno for record in caplog.records] == [
         logging.WARNING,
         logging.ERROR,
         logging.ERROR,
     ]
     assert "The API server is away." in warning.getMessage()
-    assert "The API server is away." in loud.getMessage()
-    assert "again" in over.getMessage()
+    assert "The API server is away." in error.getMessage()
+    assert "again" in recovery.getMessage()
 
 
 def test_endless_pass_is_trouble(passes, clock):

@@ -46,7 +46,7 @@ def test_adopted_from_job_alone():
 
     assert file.values["status"] is Status.QUEUED
     assert file.values["created_at"] == NOW
-    assert [(one.to_status, one.reason) for one in file.history] == [
+    assert [(transition.to_status, transition.reason) for transition in file.history] == [
         ("submitting", "adopted"),
         ("queued", "adopted"),
     ]
@@ -65,7 +65,7 @@ def test_record_without_history(changes, steps):
     del old["history"]
     file = parse(old, "실험 1")
 
-    assert [one.to_status for one in file.history] == steps
+    assert [transition.to_status for transition in file.history] == steps
     assert file.history[-1].at == (file.values["finished_at"] or file.values["created_at"])
 
 

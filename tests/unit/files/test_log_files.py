@@ -56,7 +56,7 @@ def test_no_temporary_file_remains(files, folder):
     files.write("first", 1, [b"a", b"b"], MAX_BYTES)
     files.write("first", 1, [b"a"], MAX_BYTES)
 
-    assert [one.name for one in (folder / "logs").iterdir()] == ["1.log"]
+    assert [path.name for path in (folder / "logs").iterdir()] == ["1.log"]
 
 
 def test_parts_are_sorted(files):
@@ -104,7 +104,7 @@ def test_planted_link_not_followed(files, folder, tmp_path, planted):
     files.write("first", 1, [b"line"], MAX_BYTES)
     assert list(files.lines("first", 1)) == [b"line"]
 
-    assert [one.name for one in elsewhere.iterdir()] == ["1.log"]
+    assert [path.name for path in elsewhere.iterdir()] == ["1.log"]
     assert (elsewhere / "1.log").read_text() == "secret\n" * 1000
 
 

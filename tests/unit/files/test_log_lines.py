@@ -5,7 +5,7 @@ from backend.files.log_lines import MAX_LINE_BYTES, bounded, last, numbered, spl
 
 
 def lines(text, number=100):
-    return [b"%s %d" % (text, one) for one in range(number)]
+    return [b"%s %d" % (text, index) for index in range(number)]
 
 
 @pytest.mark.parametrize(

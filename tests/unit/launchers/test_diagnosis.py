@@ -28,61 +28,65 @@ REASONS = {
 }
 
 
-def unasked():
+def unexpected_call():
     raise AssertionError("nobody needs the events")
 
 
-def see(name, *, now=NOW, warnings=lambda: REAL["warnings"]):
+def observe(name, *, now=NOW, warnings=lambda: REAL["warnings"]):
     (job,) = (
-        one
-        for one in REAL["jobs"]
-        if one["metadata"]["annotations"]["hello-flask/experiment-id"] == name
+        document
+        for document in REAL["jobs"]
+        if document["metadata"]["annotations"]["hello-flask/experiment-id"] == name
     )
     handle = job["metadata"]["name"]
-    pods = [one for one in REAL["pods"] if one["metadata"]["labels"]["job-name"] == handle]
+    pods = [
+        document
+        for document in REAL["pods"]
+        if document["metadata"]["labels"]["job-name"] == handle
+    ]
     return observation(job, pods, Surroundings(lambda _node: True, warnings, now))
 
 
 @pytest.mark.parametrize("name", REASONS)
 def test_each_trouble_has_its_reason(name):
-    seen = see(name)
+    observed = observe(name)
 
-    assert (seen.phase, seen.diagnosis and seen.diagnosis.reason) == REASONS[name]
-    assert seen.diagnosis is None or seen.diagnosis.remedy
+    assert (observed.phase, observed.diagnosis and observed.diagnosis.reason) == REASONS[name]
+    assert observed.diagnosis is None or observed.diagnosis.remedy
 
 
 @pytest.mark.parametrize("name", sorted(set(REASONS) - {"nodir", "quota"}))
 def test_events_read_only_when_needed(name):
-    seen = see(name, warnings=unasked)
+    observed = observe(name, warnings=unexpected_call)
 
-    assert (seen.phase, seen.diagnosis and seen.diagnosis.reason) == REASONS[name]
+    assert (observed.phase, observed.diagnosis and observed.diagnosis.reason) == REASONS[name]
 
 
 @pytest.mark.parametrize("name", ["nodir", "quota"])
 def test_new_job_is_not_diagnosed(name):
     just_begun = datetime(2026, 11, 25, 15, 21, 38, tzinfo=UTC) + timedelta(seconds=1)
 
-    assert see(name, now=just_begun, warnings=unasked).diagnosis is None
+    assert observe(name, now=just_begun, warnings=unexpected_call).diagnosis is None
 
 
 def test_newest_event_wins():
-    handle = see("quota").diagnosis.message
+    handle = observe("quota").diagnosis.message
     older, newer = (e for e in REAL["warnings"] if e["reason"] == "FailedCreate")
     assert older["lastTimestamp"] < newer["lastTimestamp"]
 
     assert newer["message"] in handle
-    assert see("quota", warnings=lambda: [newer, older]).diagnosis.message == handle
+    assert observe("quota", warnings=lambda: [newer, older]).diagnosis.message == handle
 
 
 def test_events_of_other_objects_ignored():
-    others = [one | {"involvedObject": {"uid": "another"}} for one in REAL["warnings"]]
+    others = [event | {"involvedObject": {"uid": "another"}} for event in REAL["warnings"]]
 
-    assert see("quota", warnings=lambda: others).diagnosis is None
+    assert observe("quota", warnings=lambda: others).diagnosis is None
 
 
 def test_suspended_job():
     job = {"metadata": {"name": "j"}, "spec": {"suspend": True}}
-    around = Surroundings(lambda _node: True, unasked, NOW)
+    around = Surroundings(lambda _node: True, unexpected_call, NOW)
 
     assert observation(job, [], around).diagnosis.reason == "suspended"
 
@@ -94,11 +98,11 @@ def test_disrupted_pod_was_evicted():
         "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
         "status": {"phase": "Failed", "conditions": [condition | message]},
     }
-    around = Surroundings(lambda _node: True, unasked, NOW)
+    around = Surroundings(lambda _node: True, unexpected_call, NOW)
     failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
     job = {"metadata": {"name": "j"}, "status": {"conditions": [failed]}}
 
-    seen = observation(job, [pod], around)
+    observed = observation(job, [pod], around)
 
-    assert seen.diagnosis.reason == "evicted"
-    assert "Eviction API: evicting" in seen.diagnosis.message
+    assert observed.diagnosis.reason == "evicted"
+    assert "Eviction API: evicting" in observed.diagnosis.message

@@ -9,7 +9,7 @@ from backend.settings import Settings
 
 OLDEST = "1.29"
 NEWEST = kubernetes_validate.latest_version()
-RUN = Attempt("first", "uid1", "autoencoder", 0.001, 20, None, 1)
+ATTEMPT = Attempt("first", "uid1", "autoencoder", 0.001, 20, None, 1)
 SETTINGS = Settings.from_environment(
     {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
 )
@@ -20,7 +20,7 @@ def container(job):
 
 
 def environment(job):
-    return {one["name"]: one["value"] for one in container(job)["env"]}
+    return {variable["name"]: variable["value"] for variable in container(job)["env"]}
 
 
 def check(job):
@@ -29,7 +29,7 @@ def check(job):
 
 
 def test_environment_of_trainer():
-    assert environment(render(RUN, SETTINGS)) == {
+    assert environment(render(ATTEMPT, SETTINGS)) == {
         "EXPERIMENT_ID": "first",
         "LEARNING_RATE": "0.001",
         "EPOCH": "20",
@@ -40,13 +40,13 @@ def test_environment_of_trainer():
 
 
 def test_dataset_variable():
-    job = render(replace(RUN, dataset="digits.npz"), SETTINGS)
+    job = render(replace(ATTEMPT, dataset="digits.npz"), SETTINGS)
 
     assert environment(job)["DATASET"] == "digits.npz"
 
 
 def test_only_own_output_folder_mounted():
-    mounts = container(render(RUN, SETTINGS))["volumeMounts"]
+    mounts = container(render(ATTEMPT, SETTINGS))["volumeMounts"]
 
     assert mounts[:2] == [
         {"name": "input", "mountPath": "/input", "readOnly": True},
@@ -55,7 +55,7 @@ def test_only_own_output_folder_mounted():
 
 
 def test_colon_in_mount_path():
-    job = render(replace(RUN, experiment_id="a:b"), SETTINGS)
+    job = render(replace(ATTEMPT, experiment_id="a:b"), SETTINGS)
 
     assert container(job)["volumeMounts"][1]["mountPath"] == "/output/run"
     assert container(job)["volumeMounts"][1]["subPath"] == "a:b"
@@ -63,14 +63,14 @@ def test_colon_in_mount_path():
 
 
 def test_id_is_not_expanded():
-    job = render(replace(RUN, experiment_id="$(EPOCH)"), SETTINGS)
+    job = render(replace(ATTEMPT, experiment_id="$(EPOCH)"), SETTINGS)
 
     assert environment(job)["EXPERIMENT_ID"] == "$$(EPOCH)"
 
 
 def test_optional_settings():
     settings = replace(SETTINGS, job_gpu=2, job_deadline_seconds=60, job_queue="team-a")
-    job = render(RUN, settings)
+    job = render(ATTEMPT, settings)
 
     check(job)
     assert container(job)["resources"]["limits"]["nvidia.com/gpu"] == "2"
@@ -79,12 +79,12 @@ def test_optional_settings():
 
 
 def test_trainer_has_no_privileges():
-    pod = render(RUN, SETTINGS)["spec"]["template"]["spec"]
+    pod = render(ATTEMPT, SETTINGS)["spec"]["template"]["spec"]
 
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container(render(RUN, SETTINGS))["securityContext"] == {
+    assert container(render(ATTEMPT, SETTINGS))["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
         "readOnlyRootFilesystem": True,
@@ -93,4 +93,4 @@ def test_trainer_has_no_privileges():
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_job_is_valid(version):
-    kubernetes_validate.validate(render(RUN, SETTINGS), version, strict=True)
+    kubernetes_validate.validate(render(ATTEMPT, SETTINGS), version, strict=True)

@@ -36,7 +36,7 @@ def around(*, node_is_ready=True, warnings=(), now=NOW):
     return Surroundings(lambda _node: node_is_ready, lambda: list(warnings), now)
 
 
-def see(job, *pods, **surroundings):
+def observe(job, *pods, **surroundings):
     return observation(job, list(pods), around(**surroundings))
 
 
@@ -50,28 +50,28 @@ RUNNING = {"running": {"startedAt": STARTED}}
 
 def test_complete_job_has_succeeded():
     done = pod("Succeeded", state={"terminated": {"exitCode": 0, "startedAt": STARTED}})
-    seen = see(job(conditions=[condition("Complete")], completionTime=ENDED), done)
+    observed = observe(job(conditions=[condition("Complete")], completionTime=ENDED), done)
 
-    assert seen.phase is Phase.SUCCEEDED
-    assert seen.uid == "u"
-    assert seen.started_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
-    assert seen.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert observed.phase is Phase.SUCCEEDED
+    assert observed.uid == "u"
+    assert observed.started_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+    assert observed.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
 def test_done_pod_of_active_job_is_queued():
-    assert see(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.QUEUED
+    assert observe(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.QUEUED
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running", "Unknown"])
 def test_pods_outlive_their_job(phase):
     """An attempt whose Job is gone ends with its last pod, not before."""
-    left = pod(phase)
-    left["metadata"]["annotations"] = {"hello-flask/uid": "u"}
+    remaining = pod(phase)
+    remaining["metadata"]["annotations"] = {"hello-flask/uid": "u"}
 
-    seen = of_pods_left([pod("Failed"), left], around())
+    observed = of_pods_left([pod("Failed"), remaining], around())
 
-    assert (seen.phase, seen.uid) == (Phase.UNKNOWN, "u")
-    assert len(seen.leaving) == 2
+    assert (observed.phase, observed.uid) == (Phase.UNKNOWN, "u")
+    assert len(observed.leaving) == 2
 
 
 def test_no_job_and_no_live_pod():
@@ -87,58 +87,58 @@ def test_no_job_and_dead_node():
 
 
 def test_new_job_is_queued():
-    assert see(job()).phase is Phase.QUEUED
-    assert see({"metadata": {"name": "j"}}).phase is Phase.QUEUED
+    assert observe(job()).phase is Phase.QUEUED
+    assert observe({"metadata": {"name": "j"}}).phase is Phase.QUEUED
 
 
 def test_running_pod_means_running():
-    seen = see(job(active=1), pod("Running", state=RUNNING, conditions=[READY]))
+    observed = observe(job(active=1), pod("Running", state=RUNNING, conditions=[READY]))
 
-    assert seen.phase is Phase.RUNNING
-    assert seen.diagnosis is None
+    assert observed.phase is Phase.RUNNING
+    assert observed.diagnosis is None
 
 
 def test_replaced_pod_is_ignored():
     old = pod("Failed", state=ended(137), created="2026-01-01T00:00:00Z")
     new = pod("Running", state=RUNNING, conditions=[READY], created="2026-01-01T00:00:09Z")
 
-    assert see(job(active=1, failed=1), new, old).phase is Phase.RUNNING
+    assert observe(job(active=1, failed=1), new, old).phase is Phase.RUNNING
 
 
 def test_failed_pod_before_next_one():
-    seen = see(job(failed=1), pod("Failed", state=ended(1, message="Traceback")))
+    observed = observe(job(failed=1), pod("Failed", state=ended(1, message="Traceback")))
 
-    assert seen.phase is Phase.QUEUED
-    assert seen.diagnosis.reason == "trainer_failed"
+    assert observed.phase is Phase.QUEUED
+    assert observed.diagnosis.reason == "trainer_failed"
 
 
 def test_unknown_pod_phase():
-    assert see(job(active=1), pod("Sleeping")).phase is Phase.UNKNOWN
-    assert see(job(active=1), pod("Unknown")).phase is Phase.UNKNOWN
+    assert observe(job(active=1), pod("Sleeping")).phase is Phase.UNKNOWN
+    assert observe(job(active=1), pod("Unknown")).phase is Phase.UNKNOWN
 
 
 def test_deleted_job_phase_is_unknown():
     deleted = job(active=1)
     deleted["metadata"]["deletionTimestamp"] = ENDED
 
-    assert see(deleted, pod("Running", state=RUNNING)).phase is Phase.UNKNOWN
+    assert observe(deleted, pod("Running", state=RUNNING)).phase is Phase.UNKNOWN
 
 
 def test_deleted_job_has_no_attempt():
     attempt = Attempt("a", "u", "autoencoder", 0.1, 1, None, 1)
     rendered = render(attempt, Settings.from_environment({}))
-    assert see(rendered).attempt == attempt
+    assert observe(rendered).attempt == attempt
 
     rendered["metadata"]["deletionTimestamp"] = ENDED
     rendered["status"] = {"conditions": [condition("Complete")]}
-    assert see(rendered).attempt is None
+    assert observe(rendered).attempt is None
 
 
 def test_dead_node_is_diagnosed():
     lost = pod("Running", state=RUNNING)
 
-    assert see(job(active=1), lost).diagnosis is None
-    assert see(job(active=1), lost, node_is_ready=False).diagnosis.reason == "node_not_ready"
+    assert observe(job(active=1), lost).diagnosis is None
+    assert observe(job(active=1), lost, node_is_ready=False).diagnosis.reason == "node_not_ready"
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,13 @@ def test_dead_node_is_diagnosed():
 )
 def test_unschedulable_reasons(message, reason):
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    seen = see(job(active=1), pod("Pending", conditions=[unschedulable | {"message": message}]))
+    observed = observe(
+        job(active=1), pod("Pending", conditions=[unschedulable | {"message": message}])
+    )
 
-    assert seen.phase is Phase.QUEUED
-    assert seen.diagnosis.reason == reason
-    assert message in seen.diagnosis.message
+    assert observed.phase is Phase.QUEUED
+    assert observed.diagnosis.reason == reason
+    assert message in observed.diagnosis.message
 
 
 @pytest.mark.parametrize(
@@ -177,16 +179,16 @@ def test_unschedulable_reasons(message, reason):
     ],
 )
 def test_container_start_reasons(waiting, reason):
-    seen = see(job(active=1), pod("Pending", state={"waiting": {"reason": waiting}}))
+    observed = observe(job(active=1), pod("Pending", state={"waiting": {"reason": waiting}}))
 
-    assert seen.diagnosis.reason == reason
-    assert seen.diagnosis.remedy
+    assert observed.diagnosis.reason == reason
+    assert observed.diagnosis.remedy
 
 
 def test_container_creating_is_normal():
     waiting = {"waiting": {"reason": "ContainerCreating"}}
 
-    assert see(job(active=1), pod("Pending", state=waiting)).diagnosis is None
+    assert observe(job(active=1), pod("Pending", state=waiting)).diagnosis is None
 
 
 @pytest.mark.parametrize(
@@ -201,32 +203,34 @@ def test_container_creating_is_normal():
 )
 def test_failure_reasons(why, state, pod_reason, reason):
     failed = job(conditions=[condition("Failed", why)])
-    seen = see(failed, pod("Failed", state=state, reason=pod_reason))
+    observed = observe(failed, pod("Failed", state=state, reason=pod_reason))
 
-    assert seen.phase is Phase.FAILED
-    assert seen.diagnosis.reason == reason
-    assert seen.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert observed.phase is Phase.FAILED
+    assert observed.diagnosis.reason == reason
+    assert observed.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
 def test_failed_job_without_pods():
-    seen = see(job(conditions=[condition("Failed", "BackoffLimitExceeded")]))
+    observed = observe(job(conditions=[condition("Failed", "BackoffLimitExceeded")]))
 
-    assert seen.diagnosis.reason == "job_failed"
+    assert observed.diagnosis.reason == "job_failed"
 
 
 def test_trainer_message_on_one_line():
     failed = job(conditions=[condition("Failed")])
-    seen = see(failed, pod("Failed", state=ended(2, message="error: NaN in\n  digits.npz\n")))
+    observed = observe(
+        failed, pod("Failed", state=ended(2, message="error: NaN in\n  digits.npz\n"))
+    )
 
-    assert "error: NaN in digits.npz" in seen.diagnosis.message
+    assert "error: NaN in digits.npz" in observed.diagnosis.message
 
 
-RUN = Attempt("첫 번째", "uid-1", "autoencoder", 0.001, 20, "digits.npz", 2)
+ATTEMPT = Attempt("첫 번째", "uid-1", "autoencoder", 0.001, 20, "digits.npz", 2)
 SETTINGS = Settings.from_environment({"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "i:1"})
 
 
 def test_attempt_read_from_job():
-    assert see(render(RUN, SETTINGS)).attempt == RUN
+    assert observe(render(ATTEMPT, SETTINGS)).attempt == ATTEMPT
 
 
 @pytest.mark.parametrize(
@@ -244,8 +248,8 @@ def test_attempt_read_from_job():
     ],
 )
 def test_edited_job_has_no_attempt(change):
-    edited = render(RUN, SETTINGS)
-    text = "no JSON" if change is None else json.dumps(RUN.to_fields() | change)
+    edited = render(ATTEMPT, SETTINGS)
+    text = "no JSON" if change is None else json.dumps(ATTEMPT.to_fields() | change)
     edited["metadata"]["annotations"]["hello-flask/run"] = text
 
-    assert see(edited).attempt is None
+    assert observe(edited).attempt is None

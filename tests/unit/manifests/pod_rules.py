@@ -39,38 +39,38 @@ def containers_of(pod: Document) -> Iterator[Document]:
 def restricted(pod: Document) -> list[str]:
     """What Pod Security level "restricted" refuses in a pod, container by container."""
     spec = pod["spec"]
-    whole = spec.get("securityContext", {})
-    found = [f"pod: {key}" for key in WHOLE_POD if spec.get(key)]
-    found += ["pod: sysctls"] if "sysctls" in whole else []
-    found += [
+    pod_context = spec.get("securityContext", {})
+    broken = [f"pod: {key}" for key in WHOLE_POD if spec.get(key)]
+    broken += ["pod: sysctls"] if "sysctls" in pod_context else []
+    broken += [
         f"pod: volume.{volume['name']}"
         for volume in spec.get("volumes", [])
         if not set(volume) - {"name"} <= VOLUMES
     ]
     for container in containers_of(pod):
-        found += [
-            f"{container['name']}: {rule}" for rule in _restricted_container(container, whole)
+        broken += [
+            f"{container['name']}: {rule}" for rule in _restricted_container(container, pod_context)
         ]
-    return found
+    return broken
 
 
-def _restricted_container(container: Document, whole: Document) -> Iterator[str]:
+def _restricted_container(container: Document, pod_context: Document) -> Iterator[str]:
     own = container.get("securityContext", {})
-    either = whole | own
+    effective = pod_context | own
     capabilities = own.get("capabilities", {})
     rules = {
         "privileged": bool(own.get("privileged")),
         "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is not False,
-        "runAsNonRoot": either.get("runAsNonRoot") is not True,
-        "runAsUser": either.get("runAsUser") == 0,
-        "seccompProfile": either.get("seccompProfile", {}).get("type")
+        "runAsNonRoot": effective.get("runAsNonRoot") is not True,
+        "runAsUser": effective.get("runAsUser") == 0,
+        "seccompProfile": effective.get("seccompProfile", {}).get("type")
         not in ("RuntimeDefault", "Localhost"),
         "capabilities.drop": "ALL" not in capabilities.get("drop", []),
         "capabilities.add": not set(capabilities.get("add", [])) <= {"NET_BIND_SERVICE"},
         "procMount": own.get("procMount", "Default") != "Default",
-        "hostProcess": either.get("windowsOptions", {}).get("hostProcess", False),
-        "appArmorProfile": either.get("appArmorProfile", {}).get("type") == "Unconfined",
-        "seLinuxOptions": "seLinuxOptions" in either,
+        "hostProcess": effective.get("windowsOptions", {}).get("hostProcess", False),
+        "appArmorProfile": effective.get("appArmorProfile", {}).get("type") == "Unconfined",
+        "seLinuxOptions": "seLinuxOptions" in effective,
         "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
         "probe.host": any(
             "host" in probe.get("httpGet", {}) or "host" in probe.get("tcpSocket", {})
@@ -84,7 +84,7 @@ def _restricted_container(container: Document, whole: Document) -> Iterator[str]
 def violations(pod: Document) -> list[str]:
     """All rules that a pod breaks, "restricted" included, as "CONTAINER: RULE" or "pod: RULE"."""
     spec = pod["spec"]
-    found = restricted(pod)
+    broken_rules = restricted(pod)
     rules = {
         "hostUser": _host_user(spec.get("securityContext", {})),
         "automountServiceAccountToken": spec.get("automountServiceAccountToken") is not False,
@@ -95,28 +95,29 @@ def violations(pod: Document) -> list[str]:
             if "emptyDir" in volume
         },
     }
-    found += [f"pod: {rule}" for rule, broken in rules.items() if broken]
+    broken_rules += [f"pod: {rule}" for rule, broken in rules.items() if broken]
     for container in containers_of(pod):
         serves = container in spec["containers"] and spec.get("restartPolicy", "Always") == "Always"
-        whole = spec.get("securityContext", {})
-        found += [
-            f"{container['name']}: {rule}" for rule in _further(container, whole, serves=serves)
+        pod_context = spec.get("securityContext", {})
+        broken_rules += [
+            f"{container['name']}: {rule}"
+            for rule in _further(container, pod_context, serves=serves)
         ]
-    return found
+    return broken_rules
 
 
-def _further(container: Document, whole: Document, *, serves: bool) -> Iterator[str]:
+def _further(container: Document, pod_context: Document, *, serves: bool) -> Iterator[str]:
     """Give the rules beyond "restricted" that a container breaks; probes are for what serves."""
-    either = whole | container.get("securityContext", {})
+    effective = pod_context | container.get("securityContext", {})
     resources = container.get("resources", {})
     _, _, tag = container["image"].rpartition("/")[2].partition(":")
     variables = container.get("env", [])
     rules = {
-        "readOnlyRootFilesystem": either.get("readOnlyRootFilesystem") is not True,
+        "readOnlyRootFilesystem": effective.get("readOnlyRootFilesystem") is not True,
         **{
-            f"{kind}.{what}": what not in resources.get(kind, {})
+            f"{kind}.{resource}": resource not in resources.get(kind, {})
             for kind in ("requests", "limits")
-            for what in ("cpu", "memory")
+            for resource in ("cpu", "memory")
         },
         **{
             probe: serves and probe not in container
@@ -150,9 +151,9 @@ def exceptions(file: Path) -> set[str]:
         for line in range(first, last)
     }
     return {
-        f"{spans.get(number, POD)}: {found[1]}"
+        f"{spans.get(number, POD)}: {match[1]}"
         for number, line in enumerate(text.splitlines())
-        if (found := EXCEPTION.search(line))
+        if (match := EXCEPTION.search(line))
     }
 
 

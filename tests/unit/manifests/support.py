@@ -19,7 +19,7 @@ def documents(file: Path) -> list[Document]:
     return list(yaml.safe_load_all(file.read_text()))
 
 
-def files() -> list[Path]:
+def manifest_files() -> list[Path]:
     """Return every file once: dedicated/ is a link to the folder that holds it."""
     return [
         file
@@ -29,8 +29,12 @@ def files() -> list[Path]:
     ]
 
 
-def one(kind: str, name: str, among: list[Document]) -> Document:
+def only(kind: str, name: str, among: list[Document]) -> Document:
     """Return the only document of that kind and name."""
-    found = [d for d in among if d["kind"] == kind and d["metadata"]["name"] == name]
-    assert len(found) == 1, f"{len(found)} x {kind} {name}"
-    return found[0]
+    matching = [
+        document
+        for document in among
+        if document["kind"] == kind and document["metadata"]["name"] == name
+    ]
+    assert len(matching) == 1, f"{len(matching)} x {kind} {name}"
+    return matching[0]

@@ -21,8 +21,8 @@ from tests.unit.manifests.support import (
     YAML,
     Document,
     documents,
-    files,
-    one,
+    manifest_files,
+    only,
 )
 
 DOCUMENTED_ORDER = [
@@ -51,11 +51,11 @@ EDITS = {
 @pytest.fixture(scope="module")
 def applied() -> list[Document]:
     """What the documented commands apply, the database's included."""
-    return [document for file in files() for document in documents(file)]
+    return [document for file in manifest_files() for document in documents(file)]
 
 
 def test_numbered_files_as_documented() -> None:
-    names = [str(file.relative_to(YAML)) for file in files()]
+    names = [str(file.relative_to(YAML)) for file in manifest_files()]
     optional = ("db/", "namespace/", "networkpolicy.yaml")
     assert sorted(n for n in names if not n.startswith(optional)) == sorted(DOCUMENTED_ORDER)
 
@@ -74,7 +74,7 @@ def test_places_to_edit_are_marked() -> None:
             for line in file.read_text().splitlines()
             if "# EDIT: " in line
         ]
-        for file in files()
+        for file in manifest_files()
         if "# EDIT" in file.read_text()
     }
     assert marked == EDITS
@@ -98,8 +98,8 @@ def test_every_object_names_its_namespace(applied: list[Document]) -> None:
     ],
 )
 def test_volume_and_claim_match(applied: list[Document], name: str, mode: str) -> None:
-    volume = one("PersistentVolume", name, applied)["spec"]
-    claim = one("PersistentVolumeClaim", name, applied)["spec"]
+    volume = only("PersistentVolume", name, applied)["spec"]
+    claim = only("PersistentVolumeClaim", name, applied)["spec"]
     assert volume["claimRef"] == {"name": name, "namespace": "default"}
     assert claim["volumeName"] == name
     assert volume["accessModes"] == claim["accessModes"] == [mode]
@@ -114,10 +114,10 @@ def test_volume_and_claim_match(applied: list[Document], name: str, mode: str) -
 
 
 def test_backend_has_least_privilege(applied: list[Document]) -> None:
-    assert one("ClusterRole", "hello-flask", applied)["rules"] == [
+    assert only("ClusterRole", "hello-flask", applied)["rules"] == [
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}
     ]
-    assert one("Role", "hello-flask", applied)["rules"] == [
+    assert only("Role", "hello-flask", applied)["rules"] == [
         {
             "apiGroups": ["batch"],
             "resources": ["jobs"],
@@ -128,7 +128,7 @@ def test_backend_has_least_privilege(applied: list[Document]) -> None:
         {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
     ]
     for kind in ("RoleBinding", "ClusterRoleBinding"):
-        binding = one(kind, "hello-flask", applied)
+        binding = only(kind, "hello-flask", applied)
         assert binding["roleRef"]["kind"] == kind.removesuffix("Binding")
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": "hello-flask", "namespace": "default"}
@@ -140,7 +140,7 @@ def environment(container: Document) -> dict[str, str]:
 
 
 def test_roles_share_image_and_settings(applied: list[Document]) -> None:
-    pod = one("Pod", "hello-flask", applied)["spec"]
+    pod = only("Pod", "hello-flask", applied)["spec"]
     (prepare,) = pod["initContainers"]
     web, reconcile = pod["containers"]
     assert web["command"] == ["python", "-m", "backend", "web"]
@@ -155,15 +155,15 @@ def test_roles_share_image_and_settings(applied: list[Document]) -> None:
 
 
 def test_backend_reads_every_setting(applied: list[Document], tmp_path: Path) -> None:
-    pod = one("Pod", "hello-flask", applied)["spec"]
-    given = environment(pod["containers"][0])
-    assert given["DB_PASSWORD_FILE"] == "/run/secrets/hello-flask-db/password"
+    pod = only("Pod", "hello-flask", applied)["spec"]
+    environ = environment(pod["containers"][0])
+    assert environ["DB_PASSWORD_FILE"] == "/run/secrets/hello-flask-db/password"
     password = tmp_path / "password"
     password.write_text("testpassword\n")
-    given["DB_PASSWORD_FILE"] = str(password)
-    read, looked_for = settings.read(given | {"LAUNCHER": "kubernetes"})
-    assert set(given) - {"DB_PASSWORD_FILE"} <= looked_for
-    assert "DB_PASSWORD" in looked_for
+    environ["DB_PASSWORD_FILE"] = str(password)
+    read, known = settings.read(environ | {"LAUNCHER": "kubernetes"})
+    assert set(environ) - {"DB_PASSWORD_FILE"} <= known
+    assert "DB_PASSWORD" in known
     assert read.database_url.render_as_string(hide_password=False) == (
         "mysql+pymysql://testuser:testpassword@hello-flask-mysql.default.svc:31111/testdb"
     )
@@ -176,12 +176,12 @@ def test_backend_reads_every_setting(applied: list[Document], tmp_path: Path) ->
 
 
 def test_folders_prepared_for_training_user(applied: list[Document]) -> None:
-    pod = one("Pod", "hello-flask", applied)["spec"]
+    pod = only("Pod", "hello-flask", applied)["spec"]
     assert pod["securityContext"]["runAsUser"] == job_manifest.USER
     assert pod["securityContext"]["runAsGroup"] == job_manifest.USER
     command = pod["initContainers"][0]["command"]
     assert f"chgrp {job_manifest.USER} /input /output" in command[-1]
-    (container,) = one("Job", "prepare-folders", applied)["spec"]["template"]["spec"]["containers"]
+    (container,) = only("Job", "prepare-folders", applied)["spec"]["template"]["spec"]["containers"]
     assert container["command"] == command
     assert container["volumeMounts"] == pod["initContainers"][0]["volumeMounts"]
 
@@ -193,7 +193,7 @@ def test_folders_prepared_for_training_user(applied: list[Document]) -> None:
 def test_service_reaches_the_pod(
     applied: list[Document], service: str, port: int, node_port: int
 ) -> None:
-    spec = one("Service", service, applied)["spec"]
+    spec = only("Service", service, applied)["spec"]
     assert spec["type"] == "NodePort"
     assert [p["nodePort"] for p in spec["ports"]] == [node_port]
     reached = [
@@ -209,14 +209,14 @@ def test_service_reaches_the_pod(
 
 
 def test_probes_use_port_of_role(applied: list[Document]) -> None:
-    pod = one("Pod", "hello-flask", applied)["spec"]
+    pod = only("Pod", "hello-flask", applied)["spec"]
     for container, port in zip(pod["containers"], ("http", "health"), strict=True):
         assert [p["name"] for p in container["ports"]] == [port]
-        asked = {
+        probes = {
             probe: container[probe]["httpGet"]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe")
         }
-        assert asked == {
+        assert probes == {
             "startupProbe": {"path": "/healthz", "port": port},
             "livenessProbe": {"path": "/healthz", "port": port},
             "readinessProbe": {"path": "/readyz", "port": port},
@@ -240,7 +240,7 @@ def test_only_init_containers_unrestricted(applied: list[Document]) -> None:
     }
 
 
-@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(YAML)))
+@pytest.mark.parametrize("file", manifest_files(), ids=lambda file: str(file.relative_to(YAML)))
 def test_pods_keep_the_rules(file: Path) -> None:
     """Every pod follows the rules but for the exceptions stated beside its lines."""
     pods = [pod for document in documents(file) if (pod := pod_of(document))]
@@ -272,8 +272,8 @@ def test_broken_rule_is_found(line: str, rule: str) -> None:
 def test_training_job_keeps_the_rules() -> None:
     """The exceptions are explained in launchers/kubernetes/manifest.py."""
     attempt = Attempt("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
-    given = {"AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
-    job = job_manifest.render(attempt, settings.Settings.from_environment(given))
+    environ = {"AE_MODEL_IMAGE_URL": "registry:5000/autoencoder:1"}
+    job = job_manifest.render(attempt, settings.Settings.from_environment(environ))
     pod = pod_of(job)
     assert pod
     assert [c["name"] for c in containers_of(pod)] == [job_manifest.CONTAINER]
@@ -285,14 +285,14 @@ def test_dedicated_links_to_its_folder() -> None:
 
 
 def test_backend_and_mysql_agree(applied: list[Document]) -> None:
-    backend = environment(one("Pod", "hello-flask", applied)["spec"]["containers"][0])
-    (mysql,) = one("StatefulSet", "hello-flask-mysql", applied)["spec"]["template"]["spec"][
+    backend = environment(only("Pod", "hello-flask", applied)["spec"]["containers"][0])
+    (mysql,) = only("StatefulSet", "hello-flask-mysql", applied)["spec"]["template"]["spec"][
         "containers"
     ]
     database = environment(mysql)
     assert backend["DB_USER"] == database["MYSQL_USER"]
     assert backend["DB_NAME"] == database["MYSQL_DATABASE"]
-    (port,) = one("Service", "hello-flask-mysql", applied)["spec"]["ports"]
+    (port,) = only("Service", "hello-flask-mysql", applied)["spec"]["ports"]
     assert backend["DB_PORT"] == str(port["port"]) == str(port["nodePort"])
 
 
@@ -301,10 +301,10 @@ def test_uncommenting_enables_tokens(applied: list[Document]) -> None:
         r"# (- name: API_TOKEN_FILE\n +)# (  value:)", r"\1\2", (YAML / "4_pod.yaml").read_text()
     )
     pod = yaml.safe_load(text)["spec"]
-    given = environment(pod["containers"][0])["API_TOKEN_FILE"]
+    token_file = environment(pod["containers"][0])["API_TOKEN_FILE"]
     (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "api-tokens"]
-    assert given == f"{mount['mountPath']}/tokens"
+    assert token_file == f"{mount['mountPath']}/tokens"
     assert "subPath" not in mount
     assert "API_TOKEN_FILE" not in environment(
-        one("Pod", "hello-flask", applied)["spec"]["containers"][0]
+        only("Pod", "hello-flask", applied)["spec"]["containers"][0]
     )

@@ -69,10 +69,10 @@ SOUND = Evidence(
 
 
 def violated(evidence):
-    return {name for name, found in check(evidence).items() if found}
+    return {name for name, problems in check(evidence).items() if problems}
 
 
-def asked(*requests):
+def with_requests(*requests):
     return replace(SOUND, requests=[*SOUND.requests, *requests])
 
 
@@ -99,11 +99,11 @@ def test_sound_evidence_passes():
 
 
 PLANTED = [
-    ("answers are documented, repeats agree", asked(Request(NAME, "show", 500))),
-    ("answers are documented, repeats agree", asked(Request(NAME, "submit", 201, FORM))),
+    ("answers are documented, repeats agree", with_requests(Request(NAME, "show", 500))),
+    ("answers are documented, repeats agree", with_requests(Request(NAME, "submit", 201, FORM))),
     (
         "answers are documented, repeats agree",
-        asked(Request(NAME, "repeat", 200, FORM | {"created_at": "later"})),
+        with_requests(Request(NAME, "repeat", 200, FORM | {"created_at": "later"})),
     ),
     ("nothing lost, nothing half", with_found(Found(None))),
     ("nothing lost, nothing half", replace(with_found(Found(None, {}, FOLDER)), requests=[])),
@@ -111,7 +111,7 @@ PLANTED = [
     ("nothing lost, nothing half", replace(SOUND, listed=[NAME, NAME])),
     ("nothing lost, nothing half", replace(SOUND, listed=[])),
     ("nothing lost, nothing half", replace(SOUND, folders=[NAME, "nobody's"])),
-    ("nothing lost, nothing half", asked(Request(NAME, "delete", 204))),
+    ("nothing lost, nothing half", with_requests(Request(NAME, "delete", 204))),
     ("nothing stuck", replace(SOUND, stuck=[NAME])),
     ("one Job an attempt", replace(SOUND, jobs=SOUND.jobs | {JOB: 2})),
     ("one Job an attempt", replace(SOUND, jobs={JOB: 1})),
@@ -119,7 +119,7 @@ PLANTED = [
     ("never two trainers of one run", ledger(2, alone=False)),
     ("never two trainers of one run", ledger(0, attempt=2)),
     ("never two trainers of one run", folder(ledger=[*LEDGER, LEDGER[2] | {"attempt": 3}])),
-    ("attempts agree with retries", asked(Request(NAME, "retry", 202, {}))),
+    ("attempts agree with retries", with_requests(Request(NAME, "retry", 202, {}))),
     ("status agrees with the trainer", ledger(3, code=1)),
     ("status agrees with the trainer", folder(finished=False)),
     ("status agrees with the trainer", shown(status="failed", diagnosis={"reason": "lost"})),
@@ -131,7 +131,7 @@ PLANTED = [
     ("history is a legal path", shown(history=history([*STEPS, (2, "succeeded", "failed")]))),
     (
         "history is a legal path",
-        asked(Request(NAME, "show", 200, {"attempt": 2, "status": "running"})),
+        with_requests(Request(NAME, "show", 200, {"attempt": 2, "status": "running"})),
     ),
     ("metrics whole", folder(metrics=[1, 3])),
     ("metrics whole", folder(metrics=[1, 2, 2, 3])),
@@ -193,4 +193,6 @@ def test_plan_is_reproducible():
     assert {fault.kind for fault in plan.faults} == set(faults)
     assert [fault.at for fault in plan.faults] == sorted(fault.at for fault in plan.faults)
     settled = [step.run for steps in plan.clients for step in steps if step.what == "settle"]
-    assert sorted(run.experiment_id for run in settled) == [one.experiment_id for one in plan.runs]
+    assert sorted(run.experiment_id for run in settled) == [
+        experiment.experiment_id for experiment in plan.runs
+    ]

@@ -26,7 +26,7 @@ def test_packages_are_pinned_with_hashes(lock: Path) -> None:
         assert re.match(r"[a-z0-9-]+==[\w.]+(\+cpu)? (; .+ )?\\\n", entry), entry
         hashes = HASH.findall(entry)
         assert hashes
-        assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in hashes), entry
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in hashes), entry
 
 
 @pytest.mark.parametrize(("lock", "ranges"), RANGES.items(), ids=lambda file: file.name)

@@ -26,21 +26,25 @@ IMAGE = Image(
 
 
 def test_packages_of_lock_and_image() -> None:
-    made = json.loads(sbom.document("hello-flask", "1.0", sbom.BACKEND_LOCKS, IMAGE))
-    named = {one.get("purl", one["name"]): one for one in made["components"]}
+    document = json.loads(sbom.document("hello-flask", "1.0", sbom.BACKEND_LOCKS, IMAGE))
+    components = {
+        component.get("purl", component["name"]): component for component in document["components"]
+    }
     locked = len(sbom.entries((sbom.ROOT / "requirements.lock").read_text()))
-    assert len(named) == locked + 3
-    assert named["debian"]["version"] == "12"
-    assert "pkg:generic/python@3.11.9" in named
-    assert "pkg:deb/debian/bash@5.2.15-2%2Bb7?arch=amd64&distro=debian-12" in named
-    (flask,) = [one for purl, one in named.items() if purl.startswith("pkg:pypi/flask@")]
+    assert len(components) == locked + 3
+    assert components["debian"]["version"] == "12"
+    assert "pkg:generic/python@3.11.9" in components
+    assert "pkg:deb/debian/bash@5.2.15-2%2Bb7?arch=amd64&distro=debian-12" in components
+    (flask,) = [
+        component for purl, component in components.items() if purl.startswith("pkg:pypi/flask@")
+    ]
     (files,) = flask["externalReferences"]
-    assert {one["alg"] for one in files["hashes"]} == {"SHA-256"}
-    assert made["metadata"]["component"]["type"] == "container"
+    assert {component["alg"] for component in files["hashes"]} == {"SHA-256"}
+    assert document["metadata"]["component"]["type"] == "container"
 
 
 def test_packages_of_lock_alone() -> None:
-    made = json.loads(sbom.document("autoencoder", "1.0", sbom.MODEL_LOCKS, None))
-    scopes = {one["name"]: one["scope"] for one in made["components"]}
+    document = json.loads(sbom.document("autoencoder", "1.0", sbom.MODEL_LOCKS, None))
+    scopes = {component["name"]: component["scope"] for component in document["components"]}
     assert (scopes["numpy"], scopes["torch"]) == ("required", "optional")
-    assert {one["purl"].split("/")[0] for one in made["components"]} == {"pkg:pypi"}
+    assert {component["purl"].split("/")[0] for component in document["components"]} == {"pkg:pypi"}

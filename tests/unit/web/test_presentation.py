@@ -131,9 +131,11 @@ def test_following_id_without_room():
 
 def test_curl_repeats_the_submission():
     hostile = replace(RUNNING, experiment_id='@it\'s; $(rm) "x"', dataset="<a b.npz")
-    words = shlex.split(presentation.curl(hostile, "http://host/experiments").replace("\\\n", ""))
+    arguments = shlex.split(
+        presentation.curl(hostile, "http://host/experiments").replace("\\\n", "")
+    )
 
-    assert words == [
+    assert arguments == [
         "curl",
         *("--form-string", "learning_rate=0.001"),
         *("--form-string", "epoch=20"),
