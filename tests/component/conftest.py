@@ -22,7 +22,7 @@ from tests.fixtures import (  # noqa: F401
 
 
 class Outage:
-    """While it is on, every statement fails as if the database were unavailable."""
+    """Between `begin` and `end`, every statement fails as if the database were unavailable."""
 
     def __init__(self):
         self._is_on = False

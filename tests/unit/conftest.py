@@ -33,7 +33,7 @@ guard = Guard()
 
 @pytest.fixture(autouse=True)
 def _is_pure(request):
-    if HERE / "models" in request.path.parents:  # the trainer is a program, and is run as one
+    if HERE / "models" in request.path.parents:  # they start the trainer
         yield
         return
     guard.events = []

@@ -74,7 +74,7 @@ def test_repr_hides_tokens():
 
 @pytest.fixture
 def file(tmp_path):
-    """A file as kubelet gives it from a Secret: a link through a folder that is swapped whole."""
+    """A file mounted from a Secret: kubelet replaces the linked folder as a whole."""
 
     class File:
         path = tmp_path / "tokens"

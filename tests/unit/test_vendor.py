@@ -1,4 +1,4 @@
-"""Files of others are what their package holds, and say where they come from."""
+"""Vendored files are those of their packages, and their origin is recorded."""
 
 import hashlib
 import json

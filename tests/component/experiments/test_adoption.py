@@ -1,4 +1,4 @@
-"""A Job is there, and the database knows nothing of it."""
+"""A Job exists that the database does not know."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def adoption(services):
 
 @pytest.fixture
 def queried_ids(services, monkeypatch):
-    """Count the questions to the database."""
+    """The ids of each query to the database."""
     questions = []
     ask = services.store.by_ids
 
@@ -68,7 +68,7 @@ def test_adopts_on_second_sight(adoption, experiments):
 
     other = replace(ATTEMPT, experiment_id="other")
     adopt_repeatedly(adoption, job(other), 1)
-    adopt_repeatedly(adoption, {}, 1)  # it was just being deleted
+    adopt_repeatedly(adoption, {}, 1)  # the Job was being deleted
     adopt_repeatedly(adoption, job(other), 1)
     assert [experiment.experiment_id for experiment in experiments.page(limit=9)] == ["first"]
 
@@ -93,7 +93,7 @@ def test_history_restored_from_folder(
 @pytest.mark.parametrize(
     "observed",
     [
-        {ATTEMPT.handle: Observation(ATTEMPT.uid, Phase.RUNNING)},  # it does not say which run
+        {ATTEMPT.handle: Observation(ATTEMPT.uid, Phase.RUNNING)},  # names no attempt
         job(handle="another-name-1"),
         {ATTEMPT.handle: Observation("f" * 32, Phase.RUNNING, attempt=ATTEMPT)},
         job(replace(ATTEMPT, uid="not one of ours")),
@@ -153,7 +153,7 @@ def test_adopts_later_attempt(
     record = (settings.output_dir / "first" / "run.json").read_text()
     second = experiments.retry("first")
     delete_rows()
-    (settings.output_dir / "first" / "run.json").write_text(record)  # as old as the copy
+    (settings.output_dir / "first" / "run.json").write_text(record)  # as old as the backup
     for _ in range(4):
         reconciler.reconcile()
 

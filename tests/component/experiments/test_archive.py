@@ -12,7 +12,7 @@ from tests.component.support import PARAMETERS, submit
 
 @pytest.fixture
 def read_run_json(settings):
-    """Read the status and the history in run.json."""
+    """Return a function that reads status and history from run.json."""
 
     def read(experiment_id="first"):
         record = json.loads((settings.output_dir / experiment_id / "run.json").read_text())

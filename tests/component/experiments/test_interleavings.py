@@ -1,4 +1,4 @@
-"""Orders of events that once went wrong, or nearly: an operation is stopped where it hurts most."""
+"""Races that once failed, or nearly did: an operation is paused at the critical call."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 @pytest.fixture
 def stepped_experiments(services, launcher):
-    """Give the same experiments to an operation that is to be stopped."""
+    """The same experiments, for an operation that is to be paused."""
     return assemble(
         Stepping(services.store, lambda _name: StoreUnavailable("gone", away=True)),
         Stepping(launcher, lambda _name: None, ("render",)),
@@ -34,7 +34,7 @@ def reconcile(services, launcher, monkeypatch):
 
 
 def paused_before(call, work):
-    """Begin an operation, and stop it before a call."""
+    """Begin an operation, and pause it before a call."""
     operation = Operation(work)
     while operation.at is not None and not operation.at.endswith(call):
         operation.step()
@@ -43,7 +43,7 @@ def paused_before(call, work):
 
 
 def submission_before_job(stepped_experiments):
-    """Begin a submission, and stop it just before its Job is created."""
+    """Begin a submission, and pause it just before its Job is created."""
     return paused_before(".submit", lambda: stepped_experiments.submit("first", PARAMETERS))
 
 

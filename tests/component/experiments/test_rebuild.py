@@ -1,4 +1,4 @@
-"""The database is lost; the folders and the Jobs are there."""
+"""The database is lost; folders and Jobs still exist."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.component.support import PARAMETERS
 
 
 def all_shown(client):
-    """Give all that a user can see."""
+    """Return every experiment as the API shows it."""
     ids = [experiment_id["experiment_id"] for experiment_id in client.get("/experiments").json]
     return [client.get(f"/experiments/{experiment_id}").json for experiment_id in ids]
 
@@ -39,7 +39,7 @@ def test_restores_every_status(
     assert str(rebuild(archive, launcher)).startswith("6 run(s) restored, 0 adopted")
     after = all_shown(client)
 
-    # Why a run waits is not written down: the next pass finds out.
+    # The diagnosis of a waiting experiment is not in run.json: the next pass finds it again.
     before[0]["diagnosis"] = None
     before[0]["updated_at"] = before[0]["created_at"]
     assert after == before

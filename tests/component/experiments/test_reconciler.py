@@ -148,7 +148,7 @@ def test_job_created_during_cancel_removed(reconciler, experiments, launcher):
     experiments.cancel("first")
     launcher.down = False
     reconciler.reconcile()
-    # By a web worker that was about to, and died right after.
+    # The web worker creates the Job late.
     launcher.submit(launcher.render(experiment.current_attempt))
     reconciler.reconcile()
 
@@ -201,7 +201,7 @@ def test_named_job_that_vanished(reconciler, experiments, launcher):
 
 
 class ScriptedChanges:
-    """Lets `Reconciler.run` go through changes one by one, and notes what it looked at."""
+    """Feeds changes to `Reconciler.run` one by one, and records what it observes."""
 
     def __init__(self, reconciler, launcher, monkeypatch, changes):
         self.observed, self._changes, self._reconciler = [], list(changes), reconciler
@@ -222,7 +222,7 @@ class ScriptedChanges:
 
 
 def test_observes_what_changed(reconciler, launcher, monkeypatch):
-    """Few changes: observe those Jobs. None known or many: observe all. No change: nothing."""
+    """A few changed Jobs are observed by name; unknown or many changes cause a whole pass."""
     many = frozenset(str(number) for number in range(module.FEW + 1))
     changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
     script = ScriptedChanges(reconciler, launcher, monkeypatch, changes)
@@ -354,7 +354,7 @@ def test_whole_pass_after_failure(reconciler, launcher, monkeypatch):
 
 @pytest.fixture
 def expired(reconciler, experiments, launcher):
-    """Give a run that was seen to succeed longer ago than its time to live."""
+    """An experiment that succeeded longer ago than the time to live."""
     _, experiment = experiments.submit("first", PARAMETERS)
     at = datetime.now(UTC) - timedelta(seconds=TTL_SECONDS + 1)
     launcher.jobs[experiment.job] = Observation(

@@ -30,9 +30,9 @@ def test_submit_creates_job(experiments, launcher, settings):
     assert outcome is Outcome.CREATED
     assert experiment.status is Status.QUEUED
     assert list(launcher.jobs) == [experiment.job]
-    run = json.loads((settings.output_dir / "first" / "run.json").read_text())
-    assert run["experiment_id"] == "first"
-    assert run["learning_rate"] == 0.001
+    record = json.loads((settings.output_dir / "first" / "run.json").read_text())
+    assert record["experiment_id"] == "first"
+    assert record["learning_rate"] == 0.001
     assert statuses(experiments, experiment) == ["submitting", "queued"]
 
 
@@ -143,14 +143,14 @@ def test_observation_is_recorded(services, experiments, settings):
     assert ended.status is Status.SUCCEEDED
     assert ended.finished_at is not None
     assert statuses(experiments, ended) == ["submitting", "queued", "running", "succeeded"]
-    run = json.loads((settings.output_dir / "first" / "run.json").read_text())
-    assert run["status"] == "succeeded"
+    record = json.loads((settings.output_dir / "first" / "run.json").read_text())
+    assert record["status"] == "succeeded"
 
 
 def test_terminal_status_is_final(services, experiments):
     _, experiment = submit(experiments)
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
-    # A second reconciler decides on what it read before.
+    # A second reconciler acts on a stale read.
     services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
 
     assert experiments.get("first").status is Status.SUCCEEDED

@@ -1,4 +1,4 @@
-"""Experiments and reconcilers in every order that hypothesis can think of.
+"""Experiments and reconcilers in every interleaving that hypothesis finds.
 
 Each request and each pass of a reconciler is an operation that stops before every call of the
 database, the launcher and the output folder. In between anything happens: other operations go on,
@@ -54,7 +54,7 @@ from tests.fakes.world import GOING_ON, World
 
 LONG = "MODEL_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
-IDS = ("a", "a", "a", "b")  # most of what goes wrong needs one run alone
+IDS = ("a", "a", "a", "b")  # most failures need only one experiment
 PARAMETERS = (Parameters("autoencoder", 0.001, 20, None), Parameters("autoencoder", 0.1, 20, None))
 AT_ONCE = 4  # operations
 LOOKING = ("is_free", "is_finished", "folder", "read_run", "has_tombstone", "has_begun", "has_log")
@@ -72,7 +72,7 @@ ANSWERS = (
 
 
 class Model(RuleBasedStateMachine):
-    """The house on a fresh database and folder; `template` is a migrated database."""
+    """The product on a fresh database and folder; `template` is a migrated database."""
 
     template = None
     folder = None
@@ -89,13 +89,13 @@ class Model(RuleBasedStateMachine):
         self.world = World(self.outputs.folder, keeps_cancelled=False)
         self.operations = []
         self.histories = {}
-        self.cancels, self.deletes = set(), set()  # ids of which somebody has asked for it
-        self.acknowledged = {}  # uid -> experiment_id of what a client was told of
+        self.cancels, self.deletes = set(), set()  # ids with such a request
+        self.acknowledged = {}  # by uid: the experiment_id of submissions that were answered
         self.reconcilers = [None, None]
         self.experiments = self._process().experiments
 
     def _process(self):
-        """Make what a process has: its own view of the same world."""
+        """Return the services of one process: a view of its own on the shared state."""
         store = Stepping(self.store, lambda _name: StoreUnavailable("gone", away=True))
         launcher = Stepping(self.world, lambda _name: AWAY, ("render",))
         outputs = Stepping(
@@ -119,7 +119,7 @@ class Model(RuleBasedStateMachine):
                 experiment = operation.result[1]
                 self.acknowledged[experiment.uid] = experiment.experiment_id
 
-    # What people ask for
+    # Requests
 
     @precondition(lambda self: len(self.operations) < AT_ONCE)
     @rule(experiment_id=st.sampled_from(IDS), parameters=st.sampled_from(PARAMETERS))
@@ -143,7 +143,7 @@ class Model(RuleBasedStateMachine):
         self.deletes.add(experiment_id)
         self._begin(lambda: self.experiments.delete(experiment_id, outputs=outputs), experiment_id)
 
-    # What the reconcilers do
+    # Reconcilers
 
     @rule(number=st.sampled_from((0, 1)))
     def reconcile(self, number):
@@ -155,7 +155,7 @@ class Model(RuleBasedStateMachine):
         for operation in self.operations[-1:]:
             operation.reconciler = number
 
-    # How the operations go on
+    # Progress of operations
 
     @precondition(lambda self: self.operations)
     @rule(data=st.data(), steps=st.integers(1, 4))
@@ -181,7 +181,7 @@ class Model(RuleBasedStateMachine):
         data.draw(st.sampled_from(self.operations), label="operation").finish()
         self._tidy()
 
-    # What happens to the runs
+    # Jobs
 
     @precondition(lambda self: self.world.live())
     @rule(
@@ -189,7 +189,7 @@ class Model(RuleBasedStateMachine):
         event=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
     )
     def happens(self, data, event):
-        attempt = data.draw(st.sampled_from(self.world.live()), label="run")
+        attempt = data.draw(st.sampled_from(self.world.live()), label="attempt")
         getattr(self.world, event)(attempt.handle)
 
     @precondition(lambda self: len(self.world.jobs) > len(self.world.live()))
@@ -203,7 +203,7 @@ class Model(RuleBasedStateMachine):
         self.world.refusing = refusing
 
     def teardown(self):
-        """Let everything come to its end; then nothing may be stuck, lost or there twice."""
+        """Finish everything, and check that nothing is stuck, lost or duplicated."""
         for operation in list(self.operations):
             operation.finish()
         self._tidy()
@@ -212,7 +212,7 @@ class Model(RuleBasedStateMachine):
         self.store.close()
         self.database.close()
 
-    # What must be true
+    # Invariants
 
     @invariant()
     def the_database_tells_the_truth(self):

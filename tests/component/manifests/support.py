@@ -1,4 +1,4 @@
-"""The manifests of the dedicated namespace, as kubectl makes them."""
+"""The manifests of the dedicated namespace, built by kubectl."""
 
 import shutil
 import subprocess

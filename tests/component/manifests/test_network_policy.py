@@ -1,4 +1,4 @@
-"""Who reaches whom where networkpolicy.yaml is enforced, as Kubernetes' documentation has it.
+"""Which pods can connect where networkpolicy.yaml is enforced.
 
 Source: Kubernetes documentation, Network Policies ("The two sorts of pod isolation", "Behavior of
 to and from selectors").
@@ -22,7 +22,7 @@ PORTS = [("TCP", number) for number in (DNS, 80, 443, MYSQL, 5000, 6443, 33060)]
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod, or whatever is none: that has no namespace."""
+    """A pod, or any other address, which has no namespace."""
 
     namespace: str = ""
     labels: dict[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Peer:
 
 @pytest.fixture(scope="module")
 def peers() -> dict[str, Peer]:
-    """The product's pods, made by its own manifests, and others."""
+    """The product's pods, from its own manifests, and others."""
     pods = {}
     applied = [document for file in manifest_files() for document in documents(file)]
     for document in applied + kustomize(YAML):
@@ -55,7 +55,7 @@ def peers() -> dict[str, Peer]:
 
 @pytest.fixture(scope="module")
 def policies() -> list[Document]:
-    """What both ways to apply the manifests bring, at once."""
+    """The policies of both ways to apply the manifests, together."""
     dedicated = [policy for policy in kustomize(YAML) if policy["kind"] == "NetworkPolicy"]
     return documents(YAML / "networkpolicy.yaml") + dedicated
 
@@ -70,7 +70,7 @@ def matches(selector: Document, labels: dict[str, str]) -> bool:
 
 
 def is_peer(peer: Document, policy: Document, other: Peer) -> bool:
-    """Tell whether a peer of a rule means a pod; without a namespaceSelector, of its namespace."""
+    """Return whether a rule's peer selects a pod; the policy's namespace is the default."""
     assert peer.keys() <= {"namespaceSelector", "podSelector"}
     if not other.namespace:
         return False
@@ -90,7 +90,7 @@ def selects(policy: Document, pod: Peer) -> bool:
 def is_open(
     policies: list[Document], direction: str, pod: Peer, other: Peer, port: tuple[str, int]
 ) -> bool:
-    """Tell whether a pod's own side of a connection is open; the first policy closes it."""
+    """Return whether the policies of `pod` allow a connection; without a policy all do."""
     key, side = ("egress", "to") if direction == "Egress" else ("ingress", "from")
     isolating = [
         port_rule
@@ -110,7 +110,7 @@ def is_open(
 
 @pytest.fixture(scope="module")
 def connections(policies: list[Document], peers: dict[str, Peer]) -> set[tuple[str, str, str, int]]:
-    """Everything that is let through: from, to, protocol, port."""
+    """Every allowed connection: source, target, protocol, port."""
     return {
         (source, target, *port)
         for (source, pod), (target, other), port in product(peers.items(), peers.items(), PORTS)

@@ -1,4 +1,4 @@
-"""Who may ask for what: hosts, other sites' pages, tokens."""
+"""Access: Host headers, cross-site requests and tokens."""
 
 import re
 from dataclasses import replace
@@ -13,14 +13,14 @@ OPEN = {"/", "/healthz", "/readyz"}
 
 
 def every_request(app):
-    """Give every method and address that the app answers."""
+    """Yield every method and path of the app's routes."""
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", "healthz", rule.rule)
         for method in sorted(rule.methods):
             yield method, path
 
 
-# Hosts, and pages of other sites: with tokens or without.
+# Host headers and cross-site requests, with or without tokens.
 
 
 @pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/nothing"])
@@ -81,15 +81,15 @@ def test_same_site_change_allowed(client, headers):
 def test_no_cors_headers(client, anonymous, origin):
     headers = {"Origin": origin, "Access-Control-Request-Method": "DELETE"}
     answers = [
-        one.open(path, method=method, headers=headers | {"Authorization": "Bearer wrong"})
-        for one in (client, anonymous)
+        requester.open(path, method=method, headers=headers | {"Authorization": "Bearer wrong"})
+        for requester in (client, anonymous)
         for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE")
         for path in ("/", "/model", "/test", "/experiments/first", "/nothing", "/ui")
     ]
 
-    assert len({one.status_code for one in answers}) > 4  # refusals too
-    for one in answers:
-        assert not [name for name in one.headers.keys() if name.startswith("Access-Control")]  # noqa: SIM118
+    assert len({answer.status_code for answer in answers}) > 4  # including refusals
+    for answer in answers:
+        assert not [name for name in answer.headers.keys() if name.startswith("Access-Control")]  # noqa: SIM118
     assert answers[0].headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
@@ -169,11 +169,11 @@ def test_experiment_named_healthz(anonymous):
     ],
 )
 def test_wrong_token_refused(anonymous, signed_in, header):
-    for client in (anonymous, signed_in):  # nor does a cookie stand in for it
+    for client in (anonymous, signed_in):  # a valid cookie does not replace it
         response = client.get("/model", headers={"Authorization": header})
         check_problem(response, 401)
         assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
-        assert ALICE[:-1] not in response.text  # it may be almost right
+        assert ALICE[:-1] not in response.text  # the answer must not echo an almost correct token
 
 
 @pytest.mark.parametrize("name", ["token", "access_token", "api_token", "key", "Authorization"])
@@ -295,7 +295,7 @@ def test_history_names_the_actor(services, anonymous, protected_app, caplog):
 
     experiment = experiments.get("first")
     services.recorder.record(experiment, Observation(experiment.uid, Phase.CANCELLED))
-    assert history()[-1] == ("cancelled", None)  # nobody asked for that one
+    assert history()[-1] == ("cancelled", None)  # not requested by anyone
     with caplog.at_level("INFO"):
         anonymous.delete("/experiments/first", headers=alice)
     assert "'first' is forgotten, outputs=False, by alice" in caplog.text

@@ -1,4 +1,4 @@
-"""What broke others: each group names the hole it would be."""
+"""Attacks that succeeded on similar products; each group names the vulnerabilities."""
 
 import contextlib
 import gzip
@@ -17,8 +17,8 @@ import pytest
 from backend.app import create_app
 from backend.files.outputs import Outputs
 from backend.settings import Settings
+from tests.component.support import FORM
 
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 SECRET = "outside-of-every-folder"
 PASSWORD = "nobody-may-see-this"
 CLIMBS = [
@@ -38,7 +38,7 @@ RAW = ["%c0%ae%c0%ae%c0%af", "%e0%80%ae%e0%80%ae/", "%uff0e%uff0e/", "..%c1%9c",
 
 
 def encodings(text):
-    """Give a text plain, and encoded once, twice and by hand."""
+    """Return a text as it is, and percent-encoded in several ways."""
     encoded = quote(text, safe="")
     return {
         text,
@@ -50,18 +50,18 @@ def encodings(text):
 
 
 TRAVERSALS = sorted(
-    one
+    text
     for climb, depth in itertools.product(CLIMBS, (1, 2, 3))
-    for one in encodings(climb * depth + "secret")
+    for text in encodings(climb * depth + "secret")
 ) + [f"{climb * 2}secret" for climb in RAW]
 
 
 @pytest.fixture
 def secret(tmp_path, settings):
-    """A file beside the folders, which nothing may reach."""
+    """A file outside every folder that a client may reach."""
     (tmp_path / "secret").write_text(SECRET)
     settings.output_dir.mkdir(exist_ok=True)
-    (settings.output_dir / "secret").write_text(SECRET)  # beside the runs' own folders
+    (settings.output_dir / "secret").write_text(SECRET)  # beside the experiments' folders
     return tmp_path / "secret"
 
 
@@ -136,13 +136,13 @@ def test_planted_special_file(client, settings, tmp_path, name, kind):
         os.mkfifo(path)
     elif kind == "socket":
         with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as unix_socket:
-            unix_socket.bind(path.name)  # its whole path may be too long for an address
+            unix_socket.bind(path.name)  # the absolute path may exceed sun_path
     elif kind == "device":
         path.symlink_to("/dev/zero")
     elif kind == "folder":
         path.mkdir()
     else:
-        os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**26)  # takes no space
+        os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 2**26)  # sparse
 
     for address in ("", "/logs", "/logs?tail=5", "/metrics", "/files", "/files?sha256=true"):
         response = client.get(f"/experiments/first{address}", buffered=True)
@@ -204,7 +204,7 @@ def test_sql_in_query_is_text(client, parameter, sql):
     assert len(client.get("/experiments").json) == 1
 
 
-# Anything of the user's in the pod spec: Argo CVE-2026-31892.
+# Client input in the pod spec: Argo CVE-2026-31892.
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_stored_html_is_inert(client, settings):
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder):
         self._folder = str(folder)
@@ -258,7 +258,7 @@ class Bomb:
 def test_nothing_is_unpickled(client, settings, tmp_path, name):
     client.post("/test", data=FORM)
     bomb = pickle.dumps(Bomb(tmp_path / "exploded"))
-    assert b"\n" not in bomb  # it is one line
+    assert b"\n" not in bomb  # else it would be several lines of metrics
     (settings.output_dir / "first" / name).write_bytes(bomb + b"\n")
 
     for path in ("", "/metrics", "/files", f"/files/{name}", "/files.zip"):
@@ -366,7 +366,7 @@ def test_exhausting_json_refused(client, launcher, text):
 def test_database_password_never_shown(settings, launcher, caplog):
     caplog.set_level(logging.DEBUG)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]  # at which nobody listens any more
+        port = listener.getsockname()[1]  # nothing listens here after this block
     url = f"mysql://testuser:{PASSWORD}@127.0.0.1:{port}/testdb"
     database = Settings.from_environment({"DB_URL": url}).database_url
     app = create_app(replace(settings, database_url=database), launcher)

@@ -1,4 +1,4 @@
-"""Sessions: a token becomes a cookie, and what a cookie may do."""
+"""Sign-in exchanges a token for a session cookie; what a session may do."""
 
 import html
 import re
@@ -10,7 +10,7 @@ from tests.component.support import ALICE, BOB, BROWSER, CHANGES, FORM, check_pr
 
 
 def csrf(signed_in, protected_app):
-    """Read what a page would hold in `<meta name="csrf-token">`."""
+    """Return the CSRF token that a page of this session contains."""
     cookie = signed_in.get_cookie(access.COOKIE).value
     headers = {"Cookie": f"{access.COOKIE}={cookie}"}
     with protected_app.test_request_context("/model", headers=headers):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[3]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 NEEDED = ("awk", "bash", "dirname", "env", "readlink", "sh")
 
-# Notes how it was called; fails when FAIL is part of that.
+# Records each call; fails if the call contains FAIL.
 FAKE_TOOL = """#!/bin/sh
 call="$(basename "$0") $*"
 echo "$call" >>"$CALLS"
@@ -19,7 +19,7 @@ case $call in *"${FAIL:-nothing}"*) echo "fake failure of $call" >&2; exit 1;; e
 
 
 class Machine:
-    """A PATH that holds the chosen tools, and nothing else that could build an image."""
+    """A PATH with the chosen tools, and nothing else that could build an image."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Machine:
 
     @property
     def calls(self) -> list[str]:
-        """What was asked of the tools beside the look whether they work."""
+        """The calls of the tools, except those that check whether they work."""
         if not self.calls_file.exists():
             return []
         lines = self.calls_file.read_text().splitlines()
@@ -69,7 +69,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of what build.sh looks at."""
+    """Copy the files that build.sh reads, and return the folder."""
     for name in ("build.sh", "Dockerfile", "pyproject.toml", "models/autoencoder/Dockerfile"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
@@ -117,7 +117,7 @@ def test_registry_edited_in_script(machine: Machine, tmp_path: Path) -> None:
     copy = checkout(tmp_path / "checkout")
     script = copy / "backend/build.sh"
     script.parent.mkdir()
-    # What `sed -i` makes of the link: a file of its own.
+    # `sed -i` replaces the link by a regular file.
     text = (copy / "build.sh").read_text()
     assert text.count("REPOSITORY_URL=localhost:5000") == 1
     script.write_text(text.replace("REPOSITORY_URL=localhost:5000", "REPOSITORY_URL=my-registry"))

@@ -24,7 +24,7 @@ def layer(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture
 def registry() -> Iterator[str]:
-    """A registry with team/app:1, an index of one image of two layers."""
+    """A registry that holds team/app:1, an index of one image with two layers."""
     blobs: dict[str, bytes] = {}
 
     def put(content: bytes) -> dict[str, str]:

@@ -4,15 +4,15 @@ import pytest
 
 from backend.domain.status import Status
 from backend.launchers.base import Observation, Phase
+from tests.component.support import FORM
 
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 LIVE = (Phase.QUEUED, Phase.RUNNING)
 ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
 @pytest.fixture
 def bring_to(services, client, experiments):
-    """Submit a run, and bring it to a status."""
+    """Return a function that submits an experiment and records observations."""
 
     def submit_and_record(*phases):
         client.post("/test", data=FORM)

@@ -1,4 +1,4 @@
-"""The contract: complete, valid, committed; and kept, whatever is sent."""
+"""The OpenAPI document is complete, valid and committed, and every answer conforms to it."""
 
 import gc
 import re
@@ -37,10 +37,10 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# A stream ends when its client does, which this client never does by itself.
+# A stream ends when its client disconnects, which this client never does.
 STREAMS = ("/events",)
 LIFE = r"^/test$|^/experiments/{experiment_id}(/cancel|/retry|/files)?$"
-# schemathesis closes no answer of a WSGI app, so a downloaded file is closed by the collector.
+# schemathesis does not close answers of a WSGI app: the garbage collector closes their files.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 BOUNDED = settings(
     max_examples=5,
@@ -55,14 +55,14 @@ BOUNDED = settings(
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    """The whole app's contract; its launcher starts nothing."""
+    """The schema of the whole app; its launcher starts nothing."""
     folder = tmp_path_factory.mktemp("contract")
     for name in ("data", "input", "output"):
         (folder / name).mkdir()
     environ = {f"{name.upper()}_DIR": str(folder / name) for name in ("data", "input", "output")}
     app = create_app(Settings.from_environment(environ), FakeLauncher())
     yield schemathesis.openapi.from_wsgi("/openapi.json", app).exclude(path_regex="|".join(STREAMS))
-    gc.collect()  # here, not in another test
+    gc.collect()  # unclosed files warn here, not in another test
     app.extensions["services"].close()
 
 
@@ -156,7 +156,7 @@ def test_answers_conform(api, mode):
     """Send what the contract allows, and what it does not."""
     checked = 0
     for result in api.get_all_operations():
-        with suppress(Unsatisfiable):  # an operation that takes nothing takes nothing wrong
+        with suppress(Unsatisfiable):  # without input there is no wrong input
             send_examples(result.ok(), mode)
             checked += 1
     assert checked > 8
@@ -214,7 +214,7 @@ def test_sequences_conform(reconciled_app):
 )
 def test_violation_is_found(reconciled_app, broken):
     schema = schemathesis.openapi.from_wsgi("/openapi.json", reconciled_app.app)
-    reconciled_app.app.view_functions["health.healthz"] = broken  # the contract is read already
+    reconciled_app.app.view_functions["health.healthz"] = broken  # after the schema was read
 
     with pytest.raises((FailureGroup, ZeroDivisionError)):
         send_examples(schema["/healthz"]["GET"], schemathesis.GenerationMode.POSITIVE)

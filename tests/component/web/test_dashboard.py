@@ -14,7 +14,7 @@ FORM = {"learning_rate": "0.001", "epoch": "20"}
 
 
 class Page(HTMLParser):
-    """Gathers what a page is made of."""
+    """Collects the tags and texts of a page."""
 
     def __init__(self, html):
         super().__init__()
@@ -53,7 +53,7 @@ def get_page(client):
 
 @pytest.fixture
 def end_experiment(services, experiments):
-    """End a run as the reconciler does."""
+    """Return a function that records an observation as the reconciler does."""
 
     def end_experiment(experiment_id, phase=Phase.SUCCEEDED, diagnosis=None):
         experiment = experiments.get(experiment_id)

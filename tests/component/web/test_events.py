@@ -3,8 +3,7 @@ import json
 import pytest
 
 from backend.experiments.events import TransitionFeed
-
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
+from tests.component.support import FORM
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +13,7 @@ def no_delay(monkeypatch):
 
 @pytest.fixture
 def while_waiting(monkeypatch, app):
-    """Give a list of what happens, one after the other, while a stream waits; then it ends."""
+    """Return a list of functions; one is called each time a stream waits, then the stream ends."""
     steps = []
 
     def step(*_arguments):

@@ -134,8 +134,8 @@ def test_etag_changes_with_any_change(services, client, experiments, query):
 
     def end():
         experiment = experiments.get("first")
-        seen = Observation(experiment.uid, Phase.FAILED, attempt=experiment.current_attempt)
-        services.recorder.record(experiment, seen)
+        observed = Observation(experiment.uid, Phase.FAILED, attempt=experiment.current_attempt)
+        services.recorder.record(experiment, observed)
 
     submit(client)
     changes = [
@@ -146,12 +146,12 @@ def test_etag_changes_with_any_change(services, client, experiments, query):
         lambda: experiments.cancel("first"),
         lambda: (end(), experiments.delete("first", outputs=True)),
     ]
-    seen = [tag()]
+    tags = [tag()]
     for change in changes:
         change()
-        seen.append(tag())
+        tags.append(tag())
 
-    assert len(set(seen)) == len(seen)
+    assert len(set(tags)) == len(tags)
 
 
 def test_show(services, client, experiments, settings):

@@ -1,4 +1,4 @@
-"""The files of a run: list, download, and never anything outside of its folder."""
+"""The files of an experiment: list, download, and nothing outside its folder."""
 
 import hashlib
 import io
@@ -14,12 +14,12 @@ from backend.files import outputs as module
 from backend.web.routes import downloads
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "실험 1"}
-RUN = f"/experiments/{quote('실험 1')}"
+EXPERIMENT = f"/experiments/{quote('실험 1')}"
 PNG = b"\x89PNG\r\n\x1a\n and more"
 
 
 class Client(FlaskClient):
-    """Takes answers to their end and closes them, as a server does."""
+    """Reads answers to the end and closes them, as a server does."""
 
     def open(self, *args, buffered=True, **options):
         return super().open(*args, buffered=buffered, **options)
@@ -50,12 +50,12 @@ def outputs(app):
 
 
 def paths(client, query=""):
-    return [file["path"] for file in client.get(f"{RUN}/files{query}").json["files"]]
+    return [file["path"] for file in client.get(f"{EXPERIMENT}/files{query}").json["files"]]
 
 
 def test_list(client, folder):
     os.utime(folder / "digits.bin", (0, 1_700_000_000.5))
-    answer = client.get(f"{RUN}/files").json
+    answer = client.get(f"{EXPERIMENT}/files").json
 
     assert answer["experiment_id"] == "실험 1"
     assert answer["complete"] is True
@@ -69,7 +69,7 @@ def test_list(client, folder):
 
 def test_digests_on_request(client, folder, monkeypatch):
     monkeypatch.setattr("backend.web.routes.results.MAX_DIGEST_BYTES", 10)
-    files = client.get(f"{RUN}/files?sha256=true").json["files"]
+    files = client.get(f"{EXPERIMENT}/files?sha256=true").json["files"]
 
     assert files[0]["sha256"] == hashlib.sha256(b"0123456789").hexdigest()
     assert files[1]["sha256"] is None
@@ -92,18 +92,18 @@ def test_hidden_and_special_files(client, folder, tmp_path):
 
     assert paths(client) == ["digits.bin", "logs/1.log", "run.json"]
     for name in (".lock", ".hidden/file", "a\\b", "a\nb", "link", "away/secret", "pipe"):
-        assert client.get(f"{RUN}/files/{quote(name)}").status_code == 404
+        assert client.get(f"{EXPERIMENT}/files/{quote(name)}").status_code == 404
 
 
 def test_very_many_files(client, folder, monkeypatch):
     monkeypatch.setattr(module, "MAX_FILES", 4)
     for number in range(10):
         (folder / f"{number}").touch()
-    answer = client.get(f"{RUN}/files").json
+    answer = client.get(f"{EXPERIMENT}/files").json
 
     assert answer["complete"] is False
     assert 0 < len(answer["files"]) <= 4
-    archive = client.get(f"{RUN}/files.zip")
+    archive = client.get(f"{EXPERIMENT}/files.zip")
     assert archive.status_code == 409
     assert "one by one" in archive.json["detail"]
 
@@ -114,15 +114,15 @@ def test_deep_folders(client, folder):
         deep /= "d"
         deep.mkdir()
     (deep / "file").touch()
-    answer = client.get(f"{RUN}/files").json
+    answer = client.get(f"{EXPERIMENT}/files").json
 
     assert answer["complete"] is False
     assert [file["path"] for file in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
-    assert client.get(f"{RUN}/files/{'d/' * 1500}file").status_code == 404
+    assert client.get(f"{EXPERIMENT}/files/{'d/' * 1500}file").status_code == 404
 
 
 def test_download(client, folder):
-    response = client.get(f"{RUN}/files/logs/1.log")
+    response = client.get(f"{EXPERIMENT}/files/logs/1.log")
 
     assert response.data == b"epoch 1\n"
     assert response.content_type == "application/octet-stream"
@@ -131,12 +131,12 @@ def test_download(client, folder):
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Content-Disposition"] == 'attachment; filename="1.log"'
     assert response.last_modified is not None
-    assert client.head(f"{RUN}/files/logs/1.log").headers["Content-Length"] == "8"
+    assert client.head(f"{EXPERIMENT}/files/logs/1.log").headers["Content-Length"] == "8"
 
 
 def test_empty_file(client, folder):
     (folder / "empty").touch()
-    response = client.get(f"{RUN}/files/empty", headers={"Range": "bytes=0-1"})
+    response = client.get(f"{EXPERIMENT}/files/empty", headers={"Range": "bytes=0-1"})
 
     assert (response.status_code, response.data) == (200, b"")
 
@@ -155,7 +155,7 @@ def test_name_in_any_script(client, folder, name, value):
     (folder / name).touch()
 
     assert name in paths(client)
-    assert client.get(f"{RUN}/files/{quote(name)}").headers["Content-Disposition"] == value
+    assert client.get(f"{EXPERIMENT}/files/{quote(name)}").headers["Content-Disposition"] == value
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_name_in_any_script(client, folder, name, value):
 )
 def test_only_real_pictures_are_inline(client, folder, content, content_type, kind):
     (folder / "picture.png").write_bytes(content)
-    response = client.get(f"{RUN}/files/picture.png")
+    response = client.get(f"{EXPERIMENT}/files/picture.png")
 
     assert response.data == content
     assert response.content_type == content_type
@@ -180,7 +180,7 @@ def test_only_real_pictures_are_inline(client, folder, content, content_type, ki
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "content", "content_range"),
+    ("range_header", "status", "content", "content_range"),
     [
         ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
         ("bytes=4-", 206, b"456789", "bytes 4-9/10"),
@@ -195,8 +195,8 @@ def test_only_real_pictures_are_inline(client, folder, content, content_type, ki
         ("bytes=5-2", 200, b"0123456789", None),
     ],
 )
-def test_range(client, folder, asked, status, content, content_range):
-    response = client.get(f"{RUN}/files/digits.bin", headers={"Range": asked})
+def test_range(client, folder, range_header, status, content, content_range):
+    response = client.get(f"{EXPERIMENT}/files/digits.bin", headers={"Range": range_header})
 
     assert response.status_code == status
     assert response.headers.get("Content-Range") == content_range
@@ -211,14 +211,16 @@ def test_range_of_large_file(client, folder):
     content = os.urandom(3 * downloads.PIECE_BYTES + 17)
     (folder / "large").write_bytes(content)
     begin, end = downloads.PIECE_BYTES - 5, 2 * downloads.PIECE_BYTES + 5
-    response = client.get(f"{RUN}/files/large", headers={"Range": f"bytes={begin}-{end - 1}"})
+    response = client.get(
+        f"{EXPERIMENT}/files/large", headers={"Range": f"bytes={begin}-{end - 1}"}
+    )
 
     assert response.data == content[begin:end]
-    assert client.get(f"{RUN}/files/large").data == content
+    assert client.get(f"{EXPERIMENT}/files/large").data == content
 
 
 def test_if_range(client, folder):
-    path = f"{RUN}/files/digits.bin"
+    path = f"{EXPERIMENT}/files/digits.bin"
     etag = client.get(path).headers["ETag"]
     headers = {"Range": "bytes=0-3", "If-Range": etag}
     assert client.get(path, headers=headers).status_code == 206
@@ -228,7 +230,7 @@ def test_if_range(client, folder):
 
 
 def test_not_modified(client, folder):
-    path = f"{RUN}/files/digits.bin"
+    path = f"{EXPERIMENT}/files/digits.bin"
     first = client.get(path)
     again = {"If-None-Match": first.headers["ETag"]}
     since = {"If-Modified-Since": first.headers["Last-Modified"]}
@@ -281,7 +283,7 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_path_traversal(client, folder, path):
-    response = client.get(f"{RUN}/files/{path}", follow_redirects=True)
+    response = client.get(f"{EXPERIMENT}/files/{path}", follow_redirects=True)
 
     assert response.status_code == 404
     assert b"secret" not in response.data.replace(b"secret'", b"")
@@ -295,8 +297,8 @@ def test_links_not_followed(client, folder, target):
     (folder / "logs" / "link").symlink_to(folder / target)
 
     for path in ("link", "link/secret", "link/etc/passwd", "logs/link", "logs/link/secret"):
-        assert client.get(f"{RUN}/files/{path}").status_code == 404
-    with zipfile.ZipFile(io.BytesIO(client.get(f"{RUN}/files.zip").data)) as archive:
+        assert client.get(f"{EXPERIMENT}/files/{path}").status_code == 404
+    with zipfile.ZipFile(io.BytesIO(client.get(f"{EXPERIMENT}/files.zip").data)) as archive:
         assert archive.namelist() == ["digits.bin", "logs/1.log", "run.json"]
 
 
@@ -317,7 +319,7 @@ def test_folder_replaced_by_link(client, folder, outputs):
 
 
 def test_growing_file(client, folder):
-    with client.get(f"{RUN}/files/digits.bin", buffered=False) as response:
+    with client.get(f"{EXPERIMENT}/files/digits.bin", buffered=False) as response:
         with (folder / "digits.bin").open("ab") as out:
             out.write(b"more")
         assert b"".join(response.response) == b"0123456789"
@@ -325,7 +327,7 @@ def test_growing_file(client, folder):
 
 def test_shrinking_file(client, folder):
     (folder / "large").write_bytes(bytes(3 * downloads.PIECE_BYTES))
-    response = client.get(f"{RUN}/files/large", buffered=False)
+    response = client.get(f"{EXPERIMENT}/files/large", buffered=False)
     pieces = iter(response.response)
     next(pieces)
     os.truncate(folder / "large", 10)
@@ -336,8 +338,8 @@ def test_shrinking_file(client, folder):
 
 def test_archive(client, folder):
     (folder / "결과.csv").write_text("a,b\n")
-    os.utime(folder / "digits.bin", (0, 0))  # before what an archive can say
-    response = client.get(f"{RUN}/files.zip")
+    os.utime(folder / "digits.bin", (0, 0))  # earlier than a ZIP archive can represent
+    response = client.get(f"{EXPERIMENT}/files.zip")
 
     assert response.content_type == "application/zip"
     assert quote("실험 1.zip") in response.headers["Content-Disposition"]
@@ -377,11 +379,11 @@ def test_unknown_experiment(client, path):
 
 
 def test_invalid_query(client, folder):
-    assert client.get(f"{RUN}/files?sha256=perhaps").status_code == 422
-    assert client.get(f"{RUN}/files?depth=1").status_code == 422
+    assert client.get(f"{EXPERIMENT}/files?sha256=perhaps").status_code == 422
+    assert client.get(f"{EXPERIMENT}/files?depth=1").status_code == 422
 
 
 def test_archive_keeps_modified_times(client, folder):
     os.utime(folder / "digits.bin", (0, datetime(2024, 2, 29, 12, tzinfo=UTC).timestamp()))
-    with zipfile.ZipFile(io.BytesIO(client.get(f"{RUN}/files.zip").data)) as archive:
+    with zipfile.ZipFile(io.BytesIO(client.get(f"{EXPERIMENT}/files.zip").data)) as archive:
         assert archive.getinfo("digits.bin").date_time == (2024, 2, 29, 12, 0, 0)

@@ -9,8 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from backend.files import inputs as module
-
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
+from tests.component.support import FORM, check_problem
 
 
 @pytest.fixture
@@ -23,19 +22,12 @@ def put(client, name="a.csv", content=b"1,2\n", query="", **headers):
     return client.put(f"/inputs/{quote(name)}{query}", data=content, headers=headers)
 
 
-def check_problem(response, status, *texts):
-    assert response.status_code == status
-    assert response.content_type == "application/problem+json"
-    for text in texts:
-        assert text in response.json["detail"]
-
-
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
 def of_unknown_length(body):
-    """Give what a server says of a body that comes in chunks."""
+    """Return the WSGI environment of a chunked body."""
     return {
         "wsgi.input": body,
         "wsgi.input_terminated": True,
@@ -141,7 +133,7 @@ def test_too_large(app, client, folder):
 
 
 class _Endless(io.RawIOBase):
-    """A body whose length nobody knows."""
+    """A body without end."""
 
     def readable(self):
         return True

@@ -3,10 +3,10 @@ import pytest
 from backend.experiments.events import TransitionFeed
 from backend.files.log_files import LogFiles
 from backend.launchers.base import Observation, Phase
+from tests.component.support import FORM
 from tests.integration.waiting import eventually
 
 EVENTS = {"Accept": "text/event-stream"}
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_server_sent_events(client, ended):
         ("1", "", [False, True]),
         ("2", "", [False, False]),
         ("99", "", [False, False]),
-        ("0", "?tail=1", [True, True]),  # what was seen last says more than how much is wanted
+        ("0", "?tail=1", [True, True]),  # Last-Event-ID outranks tail
         ("", "?tail=1", [False, True]),
         ("", "?tail=9&follow=true", [True, True]),
     ],
@@ -153,7 +153,7 @@ def test_line_breaks_within_a_line(services, client, experiment, launcher):
 
 @pytest.fixture
 def while_waiting(launcher, monkeypatch):
-    """Give a list of what happens, one after the other, whenever a stream waits."""
+    """Return a list of functions; one is called each time a stream waits."""
     steps = []
 
     def step(*_arguments):

@@ -1,10 +1,10 @@
-"""The curve of a run."""
+"""The curve of an experiment."""
 
 import pytest
 
 from backend.launchers.base import Observation, Phase
+from tests.component.support import FORM
 
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 PATH = "/experiments/first/metrics"
 
 

@@ -1,4 +1,4 @@
-"""The numbers for Prometheus."""
+"""The metrics for Prometheus."""
 
 import time
 
@@ -7,12 +7,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backend.store.engine import StoreUnavailable
 from backend.web.telemetry import COUNT_SECONDS
-
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
+from tests.component.support import FORM
 
 
 def samples(client):
-    """Give the value of every sample by its name and labels."""
+    """Return the value of every sample by name and labels."""
     response = client.get("/metrics")
     assert response.status_code == 200
     assert response.content_type.startswith("text/plain; version=")
@@ -24,7 +23,7 @@ def samples(client):
 
 
 def requests(client):
-    """Give how many requests there were by method, route and status."""
+    """Return the number of requests by method, route and status."""
     return {
         tuple(value for _, value in labels): int(value)
         for (name, *labels), value in samples(client).items()

@@ -1,4 +1,4 @@
-"""A client that sends or takes too slowly is given up, without any test that waits for it."""
+"""Clients that send or read too slowly are disconnected; no test waits for real."""
 
 import itertools
 import socket
@@ -11,7 +11,7 @@ from backend.web.slow_clients import PatientSocket
 
 @pytest.fixture
 def connection(monkeypatch):
-    """Give our end of a connection, and the client's, which nobody reads or writes."""
+    """The server's end and the client's end of a connection."""
     monkeypatch.setattr(slow_clients, "GRACE_SECONDS", 0.01)
     monkeypatch.setattr(slow_clients, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(slow_clients, "LOWEST_RATE", 1e12)
@@ -26,7 +26,7 @@ def test_prompt_traffic_passes(connection):
     assert server.recv(100) == b"question"
     server.sendall(b"answer")
     assert client.recv(100) == b"answer"
-    assert server.gettimeout() is None  # gunicorn's own waiting is as it was
+    assert server.gettimeout() is None  # gunicorn's own timeout is restored
 
 
 def test_peek_consumes_nothing(connection):
@@ -51,7 +51,7 @@ def test_client_reads_nothing(connection):
 
 
 class Trickle:
-    """A socket on which one byte comes each second; it remembers how long it was waited for."""
+    """A socket that receives one byte a second and records the timeouts set on it."""
 
     def __init__(self):
         self.waits = []

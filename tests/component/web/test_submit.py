@@ -3,20 +3,13 @@ import threading
 
 import pytest
 
-FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
+from tests.component.support import FORM, check_problem
+
 MULTIPART = "multipart/form-data"
 
 
 def post(client, form=FORM, content_type=MULTIPART, path="/test"):
     return client.post(path, data=form, content_type=content_type)
-
-
-def check_problem(response, status):
-    assert response.status_code == status
-    assert response.content_type == "application/problem+json"
-    assert response.json["status"] == status
-    assert response.json["detail"]
-    return response.json
 
 
 def test_job_created(client, launcher):

@@ -27,7 +27,7 @@ def an_experiment(experiment_id="실험 1"):
 
 
 def content(**changes):
-    """Give what lies in the folder, as JSON brings it back."""
+    """Return the content of run.json after a round trip through JSON."""
     return json.loads(json.dumps(render(an_experiment(), HISTORY))) | changes
 
 

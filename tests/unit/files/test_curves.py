@@ -109,7 +109,7 @@ def test_file_truncated_and_extended(curves, file):
     write(file, *rows(1, 101))
     curves.curve("first")
     kept = "".join(file.read_text().splitlines(keepends=True)[:50])
-    with file.open("r+") as out:  # the same file, and in the end longer than it was
+    with file.open("r+") as out:  # same inode, longer in the end
         out.truncate(len(kept))
     write(file, *rows(51, 201, loss=2.0))
 
@@ -184,7 +184,7 @@ def test_thinning_keeps_ends_and_spikes(curves, file, length, max_points):
     assert curve.epochs[-1] == length - 1
     assert curve.series["loss"][curve.epochs.index(spike)] == 9
     assert curve.series["val_loss"][curve.epochs.index(dip)] == -9
-    for number, epoch in enumerate(curve.epochs):  # each is what was written
+    for number, epoch in enumerate(curve.epochs):
         assert curve.series["loss"][number] == written[epoch]["loss"]
 
 
@@ -218,7 +218,7 @@ def test_long_curve_is_bounded(curves, file, monkeypatch):
     assert curve.series["loss"][curve.epochs.index(5000)] == 5
     assert (curve.epochs[0], curve.epochs[-1]) == (1, 10_000)
     middle = sum(epoch <= 5000 for epoch in curve.epochs)
-    assert 0.25 < middle / len(curve.epochs) < 0.75  # old epochs are kept as densely as new ones
+    assert 0.25 < middle / len(curve.epochs) < 0.75  # old epochs as densely as new ones
 
 
 def test_metric_count_is_bounded(curves, file):

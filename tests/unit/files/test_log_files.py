@@ -117,7 +117,7 @@ def test_planted_pipe_does_not_block(files, folder):
 
 
 def test_sparse_log_read_from_the_end(files, folder):
-    """A log of 4 TB that takes no space is read from its end, and not whole."""
+    """A sparse log of 4 TB is read from its end, not as a whole."""
     (folder / "logs").mkdir()
     with (folder / "logs" / "1.log").open("wb") as log:
         log.truncate(2**42)

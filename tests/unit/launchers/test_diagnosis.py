@@ -1,4 +1,4 @@
-"""What is said of Jobs, pods and events as a real cluster gave them (Kubernetes 1.20)."""
+"""Diagnoses of Jobs, pods and events recorded on a real cluster (Kubernetes 1.20)."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ REASONS = {
 
 
 def unexpected_call():
-    raise AssertionError("nobody needs the events")
+    raise AssertionError("the events were read")
 
 
 def observe(name, *, now=NOW, warnings=lambda: REAL["warnings"]):

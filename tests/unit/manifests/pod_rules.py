@@ -1,4 +1,4 @@
-"""What a pod must keep to, beside being valid, and the exceptions that stand in the manifests.
+"""The rules for pods beyond validity, and the exceptions stated in the manifests.
 
 The rules are Pod Security level "restricted" (Kubernetes' documentation, Pod Security Standards:
 baseline and restricted, v1.29, and the host field of probes from v1.34) and, of the checks of
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 Document = dict[str, Any]
-# Of volumes, sysctls and SELinux options more is allowed; nothing more is needed here.
+# "restricted" allows more kinds of volumes, sysctls and SELinux options; none is needed here.
 VOLUMES = {"emptyDir", "persistentVolumeClaim", "secret"}
 WHOLE_POD = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
 FIRST_ID_OF_NO_HOST_USER = 10_000
@@ -24,7 +24,7 @@ POD = "pod"
 
 
 def pod_of(document: Document) -> Document | None:
-    """The pod that a document is or makes."""
+    """Return the pod that a document is or creates, if any."""
     if document["kind"] == "Pod":
         return document
     template: Document | None = document.get("spec", {}).get("template")
@@ -37,7 +37,7 @@ def containers_of(pod: Document) -> Iterator[Document]:
 
 
 def restricted(pod: Document) -> list[str]:
-    """What Pod Security level "restricted" refuses in a pod, container by container."""
+    """Return what Pod Security level "restricted" rejects in a pod, container by container."""
     spec = pod["spec"]
     pod_context = spec.get("securityContext", {})
     broken = [f"pod: {key}" for key in WHOLE_POD if spec.get(key)]
@@ -82,7 +82,7 @@ def _restricted_container(container: Document, pod_context: Document) -> Iterato
 
 
 def violations(pod: Document) -> list[str]:
-    """All rules that a pod breaks, "restricted" included, as "CONTAINER: RULE" or "pod: RULE"."""
+    """Return all rules that a pod breaks, as "CONTAINER: RULE" or "pod: RULE"."""
     spec = pod["spec"]
     broken_rules = restricted(pod)
     rules = {
@@ -107,7 +107,7 @@ def violations(pod: Document) -> list[str]:
 
 
 def _further(container: Document, pod_context: Document, *, serves: bool) -> Iterator[str]:
-    """Give the rules beyond "restricted" that a container breaks; probes are for what serves."""
+    """Yield the rules beyond "restricted" that a container breaks; only servers need probes."""
     effective = pod_context | container.get("securityContext", {})
     resources = container.get("resources", {})
     _, _, tag = container["image"].rpartition("/")[2].partition(":")
@@ -137,12 +137,12 @@ def _further(container: Document, pod_context: Document, *, serves: bool) -> Ite
 
 
 def _host_user(context: Document) -> bool:
-    """Whether a host may have given the number to a user of its own; root has its own rule."""
+    """Return whether a user of the host may have the same number; root has its own rule."""
     return 0 < context.get("runAsUser", 0) < FIRST_ID_OF_NO_HOST_USER
 
 
 def exceptions(file: Path) -> set[str]:
-    """Read the exceptions that a manifest states, each as `violations` names it."""
+    """Return the exceptions that a manifest states, each as `violations` names it."""
     text = file.read_text()
     spans = {
         line: name
@@ -158,7 +158,7 @@ def exceptions(file: Path) -> set[str]:
 
 
 def _container_lines(node: yaml.Node) -> Iterator[tuple[str, int, int]]:
-    """Give name, first and past the last line of each container below a node."""
+    """Yield the name, first line and line past the last of each container below a node."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value in ("initContainers", "containers"):

@@ -50,7 +50,7 @@ EDITS = {
 
 @pytest.fixture(scope="module")
 def applied() -> list[Document]:
-    """What the documented commands apply, the database's included."""
+    """The documents that the documented commands apply, including the database's."""
     return [document for file in manifest_files() for document in documents(file)]
 
 

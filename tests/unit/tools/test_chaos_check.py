@@ -1,4 +1,4 @@
-"""The judge of `make chaos`: it is silent on a sound run, and finds each planted violation."""
+"""The checks of `make chaos` accept sound evidence and find each planted violation."""
 
 from dataclasses import replace
 

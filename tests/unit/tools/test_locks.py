@@ -53,14 +53,14 @@ def test_pip_requires_hashes() -> None:
         r"(?:pip\b|PIP\))(?: --[\w-]+(?:[ =]/\S+)?)* install\b[^&|\"\n]*",
         "\n".join(file.read_text() for file in files),
     )
-    # The peers of `make bench-peers` are no part of ours, and stand in environments of their own.
+    # The peers of `make bench-peers` are installed in environments of their own.
     ours = [command for command in commands if "-r $<" not in command]
     assert (len(ours), len(commands)) == (3, 4), commands
     assert all("--require-hashes" in command for command in ours), ours
 
 
 class Pip:
-    """A pip that has found one file, or none."""
+    """The result of a pip that found one file, or none."""
 
     def __init__(self, sha256: str | None) -> None:
         self.returncode = 0 if sha256 else 1
