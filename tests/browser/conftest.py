@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.kit import ALICE, BOB, CHROMIUM_ARGUMENTS, Server, Watched
+from tests.browser.support import ALICE, BOB, CHROMIUM_ARGUMENTS, Server, Watched
 from tests.integration.backend_process import OURS
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.kit import ALICE, BOB, OtherOrigin
+from tests.browser.support import ALICE, BOB, OtherOrigin
 
 
 def sign_in(page, token):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kit import OURS, ROOT, SETUP, Deployment, edit, kubectl, objects, run
+from tests.e2e.support import OURS, ROOT, SETUP, Deployment, edit, kubectl, objects, run
 
 HOST_FOLDER = Path("/tmp/hello-flask-e2e")  # on the node
 PASSWORD = "testpassword"

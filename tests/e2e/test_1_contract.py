@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.e2e.conftest import DATASET, Images, Stage
-from tests.e2e.kit import MAY, RESULTS, ROOT, Answer, Deployment, granted, kubectl, run
+from tests.e2e.support import MAY, RESULTS, ROOT, Answer, Deployment, granted, kubectl, run
 
 UNUSUAL_IDS = ("실험 1", "$(EPOCH)", "a:b")
 

@@ -3,7 +3,7 @@
 import json
 
 from tests.e2e.conftest import DATASET
-from tests.e2e.kit import Answer, Deployment, curl, eventually, kubectl
+from tests.e2e.support import Answer, Deployment, curl, eventually, kubectl
 
 EPOCHS = 1000
 

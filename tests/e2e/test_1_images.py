@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Images
-from tests.e2e.kit import eventually, kubectl, objects
+from tests.e2e.support import eventually, kubectl, objects
 
 LOOK = """
 show() { python -c 'import json, sys; print(json.dumps(sys.stdin.read().split()))'; }

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.conftest import Stage
-from tests.e2e.kit import Answer, Deployment, eventually, kubectl, run
+from tests.e2e.support import Answer, Deployment, eventually, kubectl, run
 
 DATABASE = ("-n", "default", "statefulset/hello-flask-mysql")
 

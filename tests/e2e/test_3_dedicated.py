@@ -1,7 +1,7 @@
 """The backend in a namespace of its own, by `kubectl apply -k yaml/dedicated/`."""
 
 from tests.e2e.conftest import Stage
-from tests.e2e.kit import MAY, OURS, RESULTS, Deployment, curl, granted, kubectl, objects
+from tests.e2e.support import MAY, OURS, RESULTS, Deployment, curl, granted, kubectl, objects
 
 
 def test_a_form_trains_a_model(dedicated: Deployment) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.conftest import DATASET
-from tests.e2e.kit import Deployment, curl, eventually, kubectl
+from tests.e2e.support import Deployment, curl, eventually, kubectl
 from tests.e2e.test_1_ends import send
 from tests.e2e.test_2_faults import api_server_down
 

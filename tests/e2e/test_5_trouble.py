@@ -13,7 +13,7 @@ from backend.launchers.base import Job, Phase
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import DATASET, HOST_FOLDER, Images, Node
-from tests.e2e.kit import Deployment, eventually, kubectl, run
+from tests.e2e.support import Deployment, eventually, kubectl, run
 
 NAMESPACE, FULL_NAMESPACE = "hello-flask-trouble", "hello-flask-trouble-full"
 LABEL = "hello-flask/e2e=trouble"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.e2e.conftest import DATASET
-from tests.e2e.kit import Deployment, eventually, kubectl, run
+from tests.e2e.support import Deployment, eventually, kubectl, run
 
 EXECUTE = (
     "import sys; from sqlalchemy import text; from backend.settings import Settings;"

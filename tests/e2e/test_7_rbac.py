@@ -21,7 +21,7 @@ from backend.launchers.kubernetes import watch as kubernetes_watch
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import Images
-from tests.e2e.kit import ROOT, eventually, granted, kubectl, run
+from tests.e2e.support import ROOT, eventually, granted, kubectl, run
 
 RULES = ROOT / "yaml/setup/3_crb.yaml"
 NAMESPACE = "hello-flask-rbac"

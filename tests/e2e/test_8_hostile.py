@@ -18,7 +18,7 @@ import yaml
 
 from tests.e2e.conftest import PASSWORD, Images, Stage, build
 from tests.e2e.hostile.attacks import LINKS, SECRET, VICTIM
-from tests.e2e.kit import ROOT, Deployment, curl, edit, kubectl
+from tests.e2e.support import ROOT, Deployment, curl, edit, kubectl
 
 HOSTILE = "hostile"
 LABEL = "hello-flask/e2e=hostile"

@@ -17,7 +17,7 @@ import yaml
 from tests.chaos.breaking import House, Pause
 from tests.chaos.evidence import Hit
 from tests.chaos.job_watch import JobWatch
-from tests.e2e.kit import OURS, kubectl, objects
+from tests.e2e.support import OURS, kubectl, objects
 from tests.integration import backend_process
 from tests.integration.backend_process import Backend, free_address
 from tests.integration.databases import KitMySQL
