@@ -21,8 +21,8 @@ from backend.experiments import run_file
 from backend.experiments.reconciler import KILLED_BEFORE, Reconciler
 from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
+from tests.fakes.killable_process import launcher_of
 from tests.fakes.kubernetes_api import Fault
-from tests.fakes.mortal import launcher_of
 from tests.integration.backend_process import ROOT
 from tests.integration.databases import Database
 from tests.integration.twins import LocalTwin
@@ -71,8 +71,8 @@ class Cluster:
 
     def __init__(self, kubernetes):
         self._api = kubernetes
-        # Other tests hold Jobs against the schemas; here it would take most of the time.
-        kubernetes._check = lambda *_: None
+        # Other tests validate Jobs against the schemas; here it would take most of the time.
+        kubernetes.validates = False
 
     def live_jobs(self):
         """List (experiment_id, Job) of all that goes on."""
@@ -190,7 +190,7 @@ class Killer:
 
     def __init__(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.mortal"],
+            [sys.executable, "-m", "tests.fakes.killable_process"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

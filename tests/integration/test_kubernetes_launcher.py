@@ -12,8 +12,8 @@ from backend.launchers.kubernetes import status as job_status
 from backend.launchers.kubernetes import watch as kubernetes_watch
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
-from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, made_anew, quota_exceeded
-from tests.fakes.kubernetes_cluster import Refused
+from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, quota_exceeded, recreated
+from tests.fakes.kubernetes_store import Refused
 from tests.integration.twins import A_RUN
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
@@ -414,13 +414,13 @@ def test_while_a_watch_cannot_be_had_any_job_may_have_changed(launcher, kubernet
     eventually(lambda: launcher.changes(0.05) is None)
     assert launcher.changes(0) is None
 
-    kubernetes.mend()
+    kubernetes.clear_faults()
     settled(launcher)
 
 
 def test_a_watch_that_tells_nothing_is_not_waited_for(launcher, kubernetes):
     settled(launcher)
-    kubernetes.hush_watches()
+    kubernetes.silence_watches()
     kubernetes.put("jobs", launcher.render(A_RUN))
 
     assert launcher.changes(0.1) == frozenset()  # so that the list of now and then follows
@@ -443,7 +443,7 @@ def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):
     launcher.delete_job(replace(A_RUN, uid="an older one"))
     assert list(kubernetes.jobs()) == [A_RUN.handle]
 
-    kubernetes.fail("delete", "jobs", made_anew())
+    kubernetes.fail("delete", "jobs", recreated())
     launcher.delete_job(A_RUN)
     assert list(kubernetes.jobs()) == [A_RUN.handle]
 
