@@ -1,10 +1,11 @@
-"""What unit and API tests work on: the real app and store on SQLite, and a launcher that starts
-nothing."""
+"""The real app and store on SQLite, and a launcher that starts nothing."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 
 from backend.app import create_app
 from backend.domain.experiment import Parameters
@@ -38,8 +39,9 @@ def launcher():
 
 
 @pytest.fixture
-def app(settings, launcher):
+def app(settings, launcher, migrated_sqlite):
     settings.data_dir.mkdir()
+    shutil.copy(migrated_sqlite, settings.sqlite_path)
     app = create_app(settings, launcher)
     yield app
     app.extensions["services"].close()
@@ -77,29 +79,32 @@ def reconciler(services, launcher, monkeypatch):
 
 
 @pytest.fixture
-def lose(store):
-    """Lose every row, or one."""
+def lose(settings):
+    """Delete every experiment's row, or one, as if the database had lost it."""
+    engine = create_engine(f"sqlite:///{settings.sqlite_path}", poolclass=NullPool)
 
     def lose(experiment_id=None):
         statement = table.delete()
         if experiment_id:
             statement = statement.where(table.c.experiment_id == experiment_id)
-        store._write(lambda connection: connection.execute(statement))
+        with engine.begin() as connection:
+            connection.execute(text("PRAGMA foreign_keys = ON"))
+            connection.execute(statement)
 
     return lose
 
 
 @pytest.fixture
 def made(services, experiments, launcher):
-    """Bring a run to a status."""
+    """Submit an experiment, and bring it through phases that the launcher observes."""
 
     def make(experiment_id, *phases):
         experiments.submit(experiment_id, PARAMETERS)
         for phase in phases:
-            one = experiments.get(experiment_id)
-            seen = Observation(one.uid, phase, attempt=one.current_attempt)
-            launcher.jobs[one.job] = seen
-            services.recorder.record(one, seen)
+            experiment = experiments.get(experiment_id)
+            seen = Observation(experiment.uid, phase, attempt=experiment.current_attempt)
+            launcher.jobs[experiment.job] = seen
+            services.recorder.record(experiment, seen)
         return experiments.get(experiment_id)
 
     return make
@@ -113,9 +118,11 @@ def token_file(tmp_path):
 
 
 @pytest.fixture
-def guarded(settings, launcher, token_file):
+def guarded(settings, launcher, token_file, migrated_sqlite):
     """The app with tokens set."""
     settings.data_dir.mkdir(exist_ok=True)
+    if not settings.sqlite_path.exists():
+        shutil.copy(migrated_sqlite, settings.sqlite_path)
     app = create_app(replace(settings, api_token_file=token_file), launcher)
     yield app
     app.extensions["services"].close()
