@@ -1,7 +1,6 @@
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from backend import __version__ as VERSION
 from backend import settings
 from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes import manifest as job_manifest
@@ -16,7 +16,6 @@ from tests.unit.pod_rules import containers_of, exceptions, pod_of, restricted, 
 
 ROOT = Path(__file__).parents[2]
 YAML = ROOT / "yaml"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 KUBERNETES = ("1.29", kubernetes_validate.latest_version())
 
 DOCUMENTED_ORDER = [
