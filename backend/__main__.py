@@ -21,7 +21,7 @@ roles:
   migrate              bring the database to the schema of this version, as every role does at start
   rebuild              restore a lost database from the output folder and the Jobs
 
-environment variables, all of them optional (docs/settings.md explains these and the rest):
+environment variables (docs/settings.md explains these and the rest):
   BIND                 address of the HTTP server (127.0.0.1:31112)
   INPUT_DIR            folder of the data sets (./input)
   OUTPUT_DIR           folder of the results (./output)
@@ -92,7 +92,9 @@ def _parse(names: list[str]) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("role", nargs="?", choices=names, default="serve", help="see below")
+    parser.add_argument(
+        "role", nargs="?", metavar="role", choices=names, default="serve", help=", ".join(names)
+    )
     version = f"hello-flask {backend.__version__}"
     parser.add_argument("--version", action="version", version=version)
     parser.add_argument(
