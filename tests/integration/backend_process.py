@@ -55,8 +55,7 @@ class Installation:
         self.trainer = folder / "models" / "autoencoder" / "train.py"
         self.trainer.parent.mkdir(parents=True)
         self.trainer.symlink_to(trainer)
-        for name in ("backend", "gunicorn.conf.py"):
-            (folder / name).symlink_to(ROOT / name)
+        (folder / "backend").symlink_to(ROOT / "backend")
 
     def start(self, role, **variables):
         """Start a role (and its options) with further variables.

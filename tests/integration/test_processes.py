@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve
     server.press_ctrl_c()
 
     assert server.exit_code() == 0
-    assert "1 run(s)" in server.stdout
+    assert "1 experiment(s)" in server.stdout
     assert "python -m backend serve" in server.stdout
     assert "Traceback" not in server.stderr
     assert harness.launcher().observe()[run.handle].phase is Phase.RUNNING

@@ -12,7 +12,7 @@ from tests.integration.test_processes import submit
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 EVENTS = {"Accept": "text/event-stream"}
-WORKERS = 2  # gunicorn.conf.py
+WORKERS = 2  # backend/gunicorn_config.py
 
 
 @pytest.fixture

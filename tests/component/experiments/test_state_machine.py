@@ -49,8 +49,8 @@ from backend.files.outputs import Outputs
 from backend.launchers.base import LauncherUnavailable
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
-from tests.fakes.stepping import Operation, Stepping, Verdict
 from tests.fakes.simulated_cluster import GOING_ON, SimulatedCluster
+from tests.fakes.stepping import Operation, Stepping, Verdict
 
 LONG = "MODEL_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
