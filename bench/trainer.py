@@ -78,7 +78,7 @@ def tensors(training: Training) -> None:
             inputs = rows[batch]
             loss = mse_loss(network(inputs), inputs)
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            loss.backward()
             optimizer.step()
         with torch.no_grad():
             mse_loss(network(training.validation), training.validation).item()
@@ -110,7 +110,7 @@ def _dataloader(training: Training, optimizer: torch.optim.Adam) -> None:
         for (rows,) in training_loader:
             optimizer.zero_grad()
             loss = loss_of(network, rows)
-            torch.autograd.backward(loss)
+            loss.backward()
             optimizer.step()
             total += loss.item() * len(rows)
         with torch.no_grad():

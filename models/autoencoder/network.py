@@ -75,36 +75,6 @@ def architecture(width: int) -> dict[str, int]:
 
 
 @torch.no_grad()
-def loss_and_gradients(network: Autoencoder, normalised: Tensor) -> Tensor:
-    """Return the mean squared error of a batch, and write its gradients into the `grad` there are.
-
-    The same as `mse_loss(network(rows), rows).backward()`, layer by layer from the last one. Layers
-    this small are done before autograd has written down what it needs.
-
-    Raises:
-        TypeError: a layer is neither Linear nor ReLU.
-    """
-    layers = list(network.layers)
-    inputs = [normalised]  # of each layer, and then what comes out of the last one
-    for layer in layers:
-        inputs.append(layer(inputs[-1]))
-    difference = inputs.pop().sub_(normalised)
-    loss = torch.dot(difference.flatten(), difference.flatten()) / difference.numel()
-    gradient = difference.mul_(2 / difference.numel())  # by what comes out of a layer
-    for layer, entered in zip(reversed(layers), reversed(inputs), strict=True):
-        if isinstance(layer, nn.Linear):
-            torch.mm(gradient.T, entered, out=layer.weight.grad)
-            torch.sum(gradient, dim=0, out=layer.bias.grad)
-            if entered is not normalised:
-                gradient = gradient @ layer.weight
-        elif isinstance(layer, nn.ReLU):
-            gradient.mul_(entered > 0)
-        else:
-            raise TypeError(f"The gradient of a {type(layer).__name__} is not known here.")
-    return loss
-
-
-@torch.no_grad()
 def reconstruction_errors(network: Autoencoder, normalised: Tensor) -> Tensor:
     """Return the mean squared error of each sample's reconstruction, in normalised units."""
     parts = torch.split(normalised, ROWS_AT_A_TIME)

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from dataset import Dataset, permutation
-from network import Autoencoder, architecture, loss_and_gradients, reconstruction_errors
+from network import Autoencoder, architecture, reconstruction_errors
 from run import CHECKPOINT, METRICS, Metrics, RunFolder, Settings, UnusableError, differences
 
 SMALL_BATCH = 64
@@ -83,8 +84,6 @@ class Training:
         self.batch_size = LARGE_BATCH if len(training) >= MANY_SAMPLES else SMALL_BATCH
         self.network.fit_normalisation(training, per_column=len(dataset.sample_shape) == 1)
         self.network.to(self.device)
-        for weights in self.network.parameters():  # once: large ones anew cost much each time
-            weights.grad = torch.zeros_like(weights)
         self.training = self.network.normalise_(training.to(self.device))
         self.validation = self.network.normalise_(validation.to(self.device))
         self.optimizer = torch.optim.Adam(
@@ -103,6 +102,17 @@ class Training:
             self._checkpoint(metrics)
         return True
 
+    def train_batch(self, rows: Tensor) -> Tensor:
+        """Take one step of the optimizer and return the loss before it.
+
+        `rows` are normalised and have the shape (samples, width).
+        """
+        self.optimizer.zero_grad()
+        loss = mse_loss(self.network(rows), rows)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
     def _run_epoch(self, metrics: Metrics, stopped: Callable[[], bool]) -> bool:
         """Train what remains of the epoch under way; False if stopped, with a checkpoint made."""
         progress = self.progress
@@ -113,8 +123,7 @@ class Training:
         for batch in batches[len(progress.batch_losses) :]:
             # Copies row by row, several times faster than `training[batch]` does.
             rows = self.training.index_select(0, batch)
-            progress.batch_losses.append(loss_and_gradients(self.network, rows))
-            self.optimizer.step()
+            progress.batch_losses.append(self.train_batch(rows))
             if stopped() or time.monotonic() >= self._next_checkpoint:
                 progress.epoch_seconds = time.monotonic() - started
                 self._checkpoint(metrics)
