@@ -3,15 +3,23 @@
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from backend.store.queries import Store
 
+ROOT = Path(__file__).parents[1]
 ADMIN_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
 LAB, CI = os.environ.get("LAB"), os.environ.get("CI")
 INSTALL = "tools/install-test-services.sh installs it"
+
+
+def newman():
+    """Return the path of Postman's runner, None if it is not installed."""
+    return shutil.which("newman", path=f"{ROOT}/.venv/newman/node_modules/.bin:{ADMIN_PATH}")
+
 
 # By name, as in the marker `needs`: whether it is there, what it is, and how to get it.
 SERVICES = {
@@ -22,6 +30,7 @@ SERVICES = {
         "set LAB, or TEST_MYSQL_URL for those that do not restart it",
     ),
     "mysql_control": (LAB, "MySQL", "set LAB, or TEST_MYSQL_URL for those that do not restart it"),
+    "newman": (newman(), "newman", INSTALL),
     "root": (os.geteuid() == 0, "to mount a file system", "run them as root"),
 }
 if os.environ.get("TEST_MYSQL_URL"):
@@ -30,14 +39,9 @@ if os.environ.get("TEST_MYSQL_URL"):
 left_out = pytest.StashKey[Counter]()
 
 
-def needs(item):
-    """Return the names of the services that a test needs."""
-    return [name for mark in item.iter_markers("needs") for name in mark.args]
-
-
 def missing(item):
     """Return what a test needs and this machine lacks, as a phrase; None if nothing is missing."""
-    for name in needs(item):
+    for name in (name for mark in item.iter_markers("needs") for name in mark.args):
         is_there, what, remedy = SERVICES[name]
         if not is_there:
             return f"{what} ({remedy})"
@@ -50,10 +54,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out tests whose service is missing; run those of the one MySQL in one process."""
-    for item in items:
-        if {"mysql", "mysql_control"} & set(needs(item)):
-            item.add_marker(pytest.mark.xdist_group("mysql"))
+    """Leave out tests whose service is missing."""
     if CI and LAB:
         return
     without = {item: missing(item) for item in items}
@@ -76,6 +77,21 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI: {call.excinfo.value if call.excinfo else report}"
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Run the tests on MySQL in one process, because they share a server; spread all others.
+
+    The marker xdist_group would do the same, but has no effect with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "mysql" if "mysql" in nodeid else nodeid
+
+    return Scheduling(config, log)
 
 
 def pytest_sessionfinish(session):

@@ -230,7 +230,7 @@ class LabMySQL(Server):
         return int(re.search(r"pid=(\d+)", self._call("status"))[1])
 
     def close(self):
-        """Leave its database as it was found, without our tables."""
+        """Drop the program's tables."""
         with self.emptied() as database:
             database.drop_tables()
 
@@ -254,16 +254,20 @@ class ExternalMySQL:
     def __init__(self, url):
         url = make_url(url).set(drivername="mysql+pymysql")
         self.database = Database(url.render_as_string(hide_password=False))
+        self._lock = Path(tempfile.gettempdir()) / f"hello-flask-test-mysql-{os.getuid()}"
 
     @contextmanager
     def emptied(self):
-        """Enter with no experiments in the database."""
-        self.database.delete_rows()
-        yield self.database
+        """Enter with no experiments in the database, and alone in it."""
+        with self._lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.database.delete_rows()
+            yield self.database
 
     def close(self):
-        """Leave no table of ours."""
-        self.database.drop_tables()
+        """Drop the program's tables."""
+        with self.emptied() as database:
+            database.drop_tables()
 
 
 def _is_stopped(pid):

@@ -1,4 +1,4 @@
-"""What is sent to break the real server: smuggled requests, floods, clients that stall."""
+"""Attacks on the real server: smuggled requests, floods, clients that stall."""
 
 import socket
 from contextlib import ExitStack, suppress
@@ -11,7 +11,7 @@ from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 MAX_STREAMS = 1
 THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # backend/gunicorn_config.py: workers, and threads of each
-# Its limits are the same, only sooner: no test waits for a minute.
+# The same limits, only shorter, so that no test waits for a minute.
 HURRIED = """from backend.web import slow_clients
 from backend.web.slow_clients import PatientWorker as Worker
 slow_clients.GRACE_SECONDS = slow_clients.PAUSE_SECONDS = 1.0
@@ -95,16 +95,17 @@ def connect(server):
 
 
 def everything(connection):
-    """Receive until the server hangs up."""
+    """Receive until the server closes the connection."""
     received = b""
-    with suppress(ConnectionResetError):  # it hung up with something of ours unread
+    with suppress(ConnectionResetError):  # the server closed without having read everything
         while piece := connection.recv(65536):
             received += piece
     return received
 
 
 @pytest.mark.parametrize("headers", AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_a_request_of_doubtful_length_is_the_last_of_its_connection(server, headers):
+def test_ambiguous_request_length(server, headers):
+    """The server closes the connection, so that no second request can be smuggled."""
     with connect(server) as connection:
         connection.sendall(
             b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n" + SECOND
@@ -117,7 +118,8 @@ def test_a_request_of_doubtful_length_is_the_last_of_its_connection(server, head
 
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
-def test_a_body_of_doubtful_length_is_the_last_of_its_connection(server, chunks):
+def test_ambiguous_body_length(server, chunks):
+    """The server closes the connection, so that no second request can be smuggled."""
     with connect(server) as connection:
         connection.sendall(
             b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED + b"\r\n" + chunks + SECOND
@@ -125,11 +127,11 @@ def test_a_body_of_doubtful_length_is_the_last_of_its_connection(server, chunks)
         answer = everything(connection)
 
     assert answer.startswith(b"HTTP/1.1 4")
-    assert b"HTTP/1.1 404" not in answer  # the second request was not taken for one
+    assert b"HTTP/1.1 404" not in answer  # the second request was not handled
 
 
 @pytest.mark.parametrize("text", NO_REQUESTS.values(), ids=NO_REQUESTS)
-def test_what_is_no_request_is_refused(server, text):
+def test_not_a_request(server, text):
     with connect(server) as connection:
         connection.sendall(text + SECOND)
         connection.shutdown(socket.SHUT_WR)
@@ -149,9 +151,9 @@ def test_what_is_no_request_is_refused(server, text):
     ],
     ids=["many", "very many", "long", "cookies"],
 )
-def test_a_flood_of_headers_is_refused(server, flood):
+def test_header_flood(server, flood):
     with connect(server) as connection:
-        with suppress(ConnectionResetError, BrokenPipeError):  # it does not wait for the end
+        with suppress(ConnectionResetError, BrokenPipeError):  # the server does not read it all
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + flood + b"\r\n")
         answer = everything(connection)
 
@@ -159,7 +161,7 @@ def test_a_flood_of_headers_is_refused(server, flood):
     eventually(lambda: greets(server))
 
 
-def test_a_long_address_is_refused(server):
+def test_long_path(server):
     with connect(server) as connection:
         connection.sendall(b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert everything(connection).startswith(b"HTTP/1.1 4")
@@ -173,18 +175,18 @@ STALLED = {
 
 
 @pytest.mark.parametrize("beginning", STALLED.values(), ids=STALLED)
-def test_clients_that_stall_do_not_keep_the_server_from_others(server, beginning):
+def test_stalled_clients_block_nobody(server, beginning):
     with ExitStack() as opened:
         stalled = [opened.enter_context(connect(server)) for _ in range(3 * THREADS)]
         for connection in stalled:
             connection.sendall(beginning)
 
         eventually(lambda: greets(server))
-        for connection in stalled:  # each is told to go, or hung up on
+        for connection in stalled:  # each gets an error, or its connection is closed
             assert not everything(connection).startswith(b"HTTP/1.1 2")
 
 
-def test_a_large_body_that_nobody_wants_is_not_read(server):
+def test_large_body_is_not_read(server):
     with connect(server) as connection:
         connection.sendall(
             b"POST /test HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000000\r\n"
@@ -193,7 +195,7 @@ def test_a_large_body_that_nobody_wants_is_not_read(server):
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_without_end_is_not_read_to_its_end(server):
+def test_endless_body_is_cut_off(server):
     head = b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED
     head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
     with connect(server) as connection:
@@ -204,7 +206,7 @@ def test_a_body_without_end_is_not_read_to_its_end(server):
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_clients_that_take_nothing_do_not_keep_the_server_from_others(server):
+def test_slow_readers_block_nobody(server):
     with ExitStack() as opened:
         for _ in range(3 * THREADS):
             connection = opened.enter_context(connect(server))

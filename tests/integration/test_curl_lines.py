@@ -1,4 +1,4 @@
-"""The curl lines of docs/api.md: one for each route, and each works when typed in order."""
+"""The curl lines of docs/api.md: one for each route, and all work when typed in order."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def route_of(line):
     return (method[1].lower() if method else implied), path
 
 
-def test_there_is_one_for_each_route():
+def test_one_line_for_each_route():
     wanted = {
         (
             method,
@@ -35,8 +35,8 @@ def test_there_is_one_for_each_route():
     assert wanted - {route_of(line) for line in LINES} == set()
 
 
-def test_each_works(backend, tmp_path):
-    """The lines are typed once each, in a folder that looks like a clone."""
+def test_each_line_works(backend, tmp_path):
+    """Type each line once, in a folder that looks like a clone."""
     assert SERVER == "SERVER=http://127.0.0.1:31112"
     server = backend("serve").ready()
     clone = tmp_path / "clone"

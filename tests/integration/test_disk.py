@@ -1,4 +1,4 @@
-"""An output folder that is full, read-only or gone: nothing is started, lost or left by half."""
+"""An output folder that is full, read-only or gone."""
 
 import subprocess
 from contextlib import contextmanager, suppress
@@ -25,12 +25,12 @@ class SmallDisk:
         self._run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(self.folder))
 
     def unmount(self):
-        """Take it away with what is on it, whoever has files open."""
+        """Remove the file system with its files, even if some are open."""
         self._run("umount", "--lazy", str(self.folder))
 
     @contextmanager
     def full(self):
-        """Leave no byte free."""
+        """Fill the file system."""
         ballast = self.folder / ".ballast"
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
@@ -50,7 +50,7 @@ class SmallDisk:
             assert self._is_remounted("rw")
 
     def content(self):
-        """Name all that is there."""
+        """Return the sorted paths of all files and folders."""
         return sorted(path.relative_to(self.folder) for path in self.folder.rglob("*"))
 
     def _is_remounted(self, option):
@@ -73,7 +73,7 @@ def disk(environ):
 
 @pytest.fixture
 def on_kubernetes(disk, backend, kubernetes):
-    """Give a server whose runs are Jobs of the fake API server."""
+    """A server that submits Jobs to the fake API server."""
     return backend("serve", LAUNCHER="kubernetes").ready()
 
 
@@ -84,7 +84,8 @@ def harness(disk, environ):
     harness.close()
 
 
-def test_a_form_is_refused_while_there_is_no_space_and_leaves_nothing(disk, on_kubernetes):
+def test_submit_on_full_disk(disk, on_kubernetes):
+    """The form is refused and leaves nothing behind."""
     with disk.full():
         before = disk.content()
         answer = on_kubernetes.ask("/test", FORM)
@@ -96,7 +97,7 @@ def test_a_form_is_refused_while_there_is_no_space_and_leaves_nothing(disk, on_k
     assert on_kubernetes.ask("/test", FORM).status == 201
 
 
-def test_a_form_is_refused_while_nothing_can_be_written(disk, on_kubernetes, kubernetes):
+def test_submit_on_read_only_disk(disk, on_kubernetes, kubernetes):
     with disk.read_only():
         assert on_kubernetes.ask("/test", FORM).status == 503
         assert on_kubernetes.ask("/model").json == []
@@ -106,7 +107,8 @@ def test_a_form_is_refused_while_nothing_can_be_written(disk, on_kubernetes, kub
 
 
 @pytest.mark.parametrize("state", ["full", "read_only"])
-def test_other_runs_go_on_and_a_retry_waits(disk, on_kubernetes, kubernetes, state):
+def test_retry_waits_for_the_disk(disk, on_kubernetes, kubernetes, state):
+    """Other experiments reach their end meanwhile."""
     jobs = [on_kubernetes.ask("/test", form).json["job"] for form in (FORM, SECOND)]
     pods = [kubernetes.run(job) for job in jobs]
 
@@ -128,7 +130,7 @@ def test_other_runs_go_on_and_a_retry_waits(disk, on_kubernetes, kubernetes, sta
     assert retried["diagnosis"] is None
 
 
-def test_a_run_that_waits_for_space_can_be_cancelled(disk, on_kubernetes, kubernetes):
+def test_cancel_while_waiting_for_space(disk, on_kubernetes, kubernetes):
     job = on_kubernetes.ask("/test", FORM).json["job"]
     kubernetes.finish(kubernetes.run(job), 1)
     on_kubernetes.reaches("first", "failed")
@@ -141,15 +143,16 @@ def test_a_run_that_waits_for_space_can_be_cancelled(disk, on_kubernetes, kubern
     assert list(kubernetes.jobs()) == [job]
 
 
-def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend, harness):
+def test_local_end_on_full_disk(disk, backend, harness):
+    """The end of a trainer is recorded as soon as there is space again."""
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(AN_ATTEMPT, experiment_id="first")
-    harness.start(run)
+    attempt = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(attempt)
     server.reaches("first", "running")
 
     with disk.full():
-        harness.order(run, "exit 0")
+        harness.order(attempt, "exit 0")
         assert server.ask("/test", SECOND).status == 507
         assert server.ask("/experiments/first").json["status"] == "running"
 
@@ -157,7 +160,8 @@ def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend
     assert server.ask("/test", SECOND).status == 201
 
 
-def test_a_local_run_whose_disk_is_gone_has_not_failed(disk, backend, harness):
+def test_local_attempt_without_its_disk(disk, backend, harness):
+    """The experiment has not failed: nothing is known of its trainer."""
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
     harness.start(replace(AN_ATTEMPT, experiment_id="first"))

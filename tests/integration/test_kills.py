@@ -1,4 +1,4 @@
-"""A web worker is killed at any step of a request: one run, one Job, one folder all the same."""
+"""A web worker is killed at any step of a request, and still there is one Job and one folder."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ from tests.integration.launcher_harness import LocalHarness
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
-# Where runs and rows are, and who comes first to what was left.
+# Where Jobs and rows are, and who first finds what a killed worker has left.
 ONE_MACHINE = [("sqlite", "client"), ("sqlite", "reconciler"), ("local", "reconciler")]
 SERVERS = [
     pytest.param("mariadb", "client", marks=pytest.mark.needs("mariadb")),
@@ -38,7 +38,7 @@ SERVERS = [
 everywhere = pytest.mark.parametrize(
     ("surroundings", "quicker"), ONE_MACHINE + SERVERS, indirect=["surroundings"]
 )
-# What changes the database by one statement alone is the same on every one.
+# One statement alone leaves the same on every database.
 on_one_machine = pytest.mark.parametrize(
     ("surroundings", "quicker"), ONE_MACHINE, indirect=["surroundings"]
 )
@@ -46,7 +46,7 @@ on_one_machine = pytest.mark.parametrize(
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sends for a run, and what it may be answered when it repeats it."""
+    """A request for an experiment, and the statuses that its repetition may get."""
 
     method: str
     path: str
@@ -54,7 +54,7 @@ class Request:
     form: dict = field(default_factory=dict)
 
     def of(self, name):
-        """Give what the test client needs for a run of that name."""
+        """Return the arguments of the test client for an experiment of that name."""
         form = self.form | {"experiment_id": name} if self.form else None
         target = self.path.format(quote(name))
         return {"method": self.method, "path": target, "data": form}
@@ -62,13 +62,13 @@ class Request:
 
 SUBMIT = Request("POST", "/test", (200, 201), FORM)
 CANCEL = Request("POST", "/experiments/{}/cancel", (200, 202))
-RETRY = Request("POST", "/experiments/{}/retry", (202, 409))  # 409: it goes on already
+RETRY = Request("POST", "/experiments/{}/retry", (202, 409))  # 409: it is live already
 DELETE = Request("DELETE", "/experiments/{}", (204, 404))
 DELETE_ALL = Request("DELETE", "/experiments/{}?outputs=true", (204, 404))
 
 
 class Cluster:
-    """The fake API server as a place for runs."""
+    """The fake API server, where Jobs run."""
 
     launcher = "kubernetes"
 
@@ -78,21 +78,21 @@ class Cluster:
         kubernetes.validates = False
 
     def live_jobs(self):
-        """List (experiment_id, Job) of all that goes on."""
+        """Return (experiment_id, Job) of every live Job."""
         return [
             (body["metadata"]["annotations"]["hello-flask/experiment-id"], name)
             for name, body in self._api.jobs().items()
             if not (body.get("status") or {}).get("conditions")
         ]
 
-    def end(self, house, names):
-        """Let runs fail."""
+    def end(self, survivors, names):
+        """Make Jobs fail."""
         for name in names:
-            self._api.finish(self._api.run(house.get(name).job), 1)
+            self._api.finish(self._api.run(survivors.get(name).job), 1)
 
 
 class Machine:
-    """This machine as a place for runs, its one slot taken: they wait."""
+    """This machine, whose only slot is taken: Jobs wait."""
 
     launcher = "local"
 
@@ -100,7 +100,7 @@ class Machine:
         self._state = harness.state
 
     def live_jobs(self):
-        """List (experiment_id, Job) of every runner."""
+        """Return (experiment_id, Job) of every runner."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -112,14 +112,14 @@ class Machine:
                 found.append((job["run"]["experiment_id"], job["handle"]))
         return found
 
-    def end(self, house, names):
-        """Let runs be cancelled: they wait, and cannot fail."""
+    def end(self, survivors, names):
+        """Cancel experiments, which wait and cannot fail."""
         for name in names:
-            house.client.open(**CANCEL.of(name))
+            survivors.client.open(**CANCEL.of(name))
 
 
-class House:
-    """What is left when a worker was killed: another worker, and a reconciler that starts again."""
+class Survivors:
+    """What survives a killed worker: another worker, and a reconciler that starts again."""
 
     def __init__(self, environ, place):
         settings = Settings.from_environment(environ)
@@ -142,19 +142,19 @@ class House:
             assert self.client.open(**SUBMIT.of(name)).status_code == 201
 
     def ended(self, names):
-        """Bring runs to an end that allows a retry."""
+        """Bring experiments to an end that allows a retry."""
         self.submit(names)
         self._place.end(self, names)
         eventually(lambda: self.settle() or all(self.get(one).status not in LIVE for one in names))
 
     def settle(self):
-        """Reconcile as a process that starts does; a lost run is adopted by the second pass."""
+        """Reconcile as a process that starts; a lost attempt is adopted by the second pass."""
         self.services.archive.update_last_changed(KILLED_BEFORE)
         for _ in range(3):
             self._reconciler.reconcile()
 
     def settled(self, names):
-        """Settle once nobody's end is waited for, and hold every run against what must be."""
+        """Settle until no cancellation is pending, then check every experiment."""
 
         def there():
             return [self.get(name) for name in names]
@@ -170,7 +170,7 @@ class House:
             self._check(name, experiment, [job for of, job in jobs if of == name])
 
     def _check(self, name, experiment, jobs):
-        """Nothing is started twice or done by half, and all who know the run say the same."""
+        """Check that nothing was done twice or by half, and that all records agree."""
         if experiment is None:
             assert jobs == [], name
             return
@@ -189,7 +189,7 @@ class House:
 
 
 class Killer:
-    """Lets workers of their own process answer requests, and die on the way."""
+    """Lets workers, each in a process of its own, answer requests and die on the way."""
 
     def __init__(self):
         self._process = subprocess.Popen(
@@ -201,12 +201,12 @@ class Killer:
         )
 
     def kill_at_each_step(self, environ, request, prepare, chosen):
-        """Send it for one run after the other, to workers that die a step later each time.
+        """Send a request for one experiment after another, to workers that die one step later.
 
-        `chosen` chooses among the steps, of which it is given the name and the one before.
+        `chosen` gets the name of a step and of the step before, and returns whether to die there.
 
         Returns:
-            The names of the runs; each says where its worker died.
+            The names of the experiments, each after the step at which its worker died.
         """
         prepare(["first", "undisturbed"])
         self._send(request.of("first"), environ=environ)
@@ -248,7 +248,7 @@ def is_any(_step, _before):
 
 
 def is_of_database(*steps):
-    """Choose the steps at which one database may differ from another."""
+    """Return whether databases may differ at one of these steps."""
     return any(one.startswith(("INSERT", "UPDATE", "DELETE", "commit")) for one in steps)
 
 
@@ -266,7 +266,7 @@ def cluster(kubernetes):
 
 @pytest.fixture
 def surroundings(request, environ, tmp_path):
-    """Give the variables, the place for runs, and which steps are to be tried."""
+    """The variables, the platform of the Jobs, and the choice of steps."""
     place = request.getfixturevalue("machine" if request.param == "local" else "cluster")
     if request.param in ("sqlite", "local"):
         database, chosen = Database(f"sqlite:///{tmp_path}/experiments.sqlite3"), is_any
@@ -276,74 +276,74 @@ def surroundings(request, environ, tmp_path):
 
 
 @pytest.fixture
-def house(surroundings, monkeypatch):
+def survivors(surroundings, monkeypatch):
     monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(-1))
-    house = House(*surroundings[:2])
-    yield house
-    house.services.store.close()
+    survivors = Survivors(*surroundings[:2])
+    yield survivors
+    survivors.services.store.close()
 
 
 @pytest.fixture
-def kill(surroundings, house, killer, quicker):
-    """Kill workers at each step. What they leave is sound; what the client then gets is, too."""
+def kill(surroundings, survivors, killer, quicker):
+    """Kill workers at each step, then check what they leave and what a repetition gets."""
 
     def kill(asked, prepare=lambda names: None):
         environ, _, chosen = surroundings
         names = killer.kill_at_each_step(environ, asked, prepare, chosen)
         if quicker == "reconciler":
-            house.settled(names)
+            survivors.settled(names)
         for name in names:
-            assert house.client.open(**asked.of(name)).status_code in asked.answers, name
-        house.settled(names)
+            assert survivors.client.open(**asked.of(name)).status_code in asked.answers, name
+        survivors.settled(names)
         return names
 
     return kill
 
 
 @everywhere
-def test_a_submission_whose_worker_is_killed(house, kill):
+def test_submit_is_killed(survivors, kill):
     for name in kill(SUBMIT):
-        assert house.steps(name) == ["submitting", "queued"]
-        answer = house.client.open(**SUBMIT.of(name))
-        assert (answer.status_code, answer.json["job"]) == (200, house.get(name).job)
+        assert survivors.steps(name) == ["submitting", "queued"]
+        answer = survivors.client.open(**SUBMIT.of(name))
+        assert (answer.status_code, answer.json["job"]) == (200, survivors.get(name).job)
 
 
 @on_one_machine
-def test_a_cancellation_whose_worker_is_killed(house, kill):
-    for name in kill(CANCEL, house.submit):
-        assert house.steps(name) == ["submitting", "queued", "cancelled"]
-        assert house.client.open(**CANCEL.of(name)).status_code == 200
+def test_cancel_is_killed(survivors, kill):
+    for name in kill(CANCEL, survivors.submit):
+        assert survivors.steps(name) == ["submitting", "queued", "cancelled"]
+        assert survivors.client.open(**CANCEL.of(name)).status_code == 200
 
 
 @everywhere
-def test_a_retry_whose_worker_is_killed(house, kill):
-    for name in kill(RETRY, house.ended):
-        assert (house.get(name).status, house.get(name).attempt) == ("queued", 2)
-        assert house.steps(name)[-2:] == ["submitting", "queued"]
+def test_retry_is_killed(survivors, kill):
+    for name in kill(RETRY, survivors.ended):
+        assert (survivors.get(name).status, survivors.get(name).attempt) == ("queued", 2)
+        assert survivors.steps(name)[-2:] == ["submitting", "queued"]
 
 
 @on_one_machine
-def test_a_deletion_whose_worker_is_killed(house, kill):
-    for name in kill(DELETE, house.ended):
-        assert house.get(name) is None
-        assert (house.output_dir / name / "forgotten.json").exists()
+def test_delete_is_killed(survivors, kill):
+    for name in kill(DELETE, survivors.ended):
+        assert survivors.get(name) is None
+        assert (survivors.output_dir / name / "forgotten.json").exists()
 
 
 @on_one_machine
-def test_a_deletion_with_the_folder_whose_worker_is_killed(house, kill):
-    for name in kill(DELETE_ALL, house.ended):
-        assert house.get(name) is None
-        assert not (house.output_dir / name).exists()
+def test_delete_with_outputs_is_killed(survivors, kill):
+    for name in kill(DELETE_ALL, survivors.ended):
+        assert survivors.get(name) is None
+        assert not (survivors.output_dir / name).exists()
 
 
 @pytest.mark.parametrize("surroundings", [MARIADB, MYSQL_CONTROL], indirect=True)
-def test_a_submission_during_which_the_database_is_restarted(house, request, surroundings):
+def test_database_restarts_during_submit(survivors, request, surroundings):
     kind = request.node.callspec.params["surroundings"]
     server = request.getfixturevalue(f"{kind}_server")
-    engine, names = house.services.store._engine, []
+    engine, names = survivors.services.store._engine, []
 
     def restarted_before(number):
-        """Submit, and restart the server just before a change of that number; False: too few."""
+        """Submit, restart the server before change `number`; return whether there was one."""
         left = count(number, -1)
 
         def disturb(connection, *_):
@@ -356,7 +356,7 @@ def test_a_submission_during_which_the_database_is_restarted(house, request, sur
         for moment in ("before_cursor_execute", "commit"):
             event.listen(engine, moment, disturb)
         try:
-            status = house.client.open(**SUBMIT.of(name)).status_code
+            status = survivors.client.open(**SUBMIT.of(name)).status_code
         finally:
             for moment in ("before_cursor_execute", "commit"):
                 event.remove(engine, moment, disturb)
@@ -366,10 +366,10 @@ def test_a_submission_during_which_the_database_is_restarted(house, request, sur
     assert sum(takewhile(bool, map(restarted_before, count(1)))) >= 6
 
     for name in names:
-        assert house.client.open(**SUBMIT.of(name)).status_code in SUBMIT.answers, name
-    house.settled(names)
+        assert survivors.client.open(**SUBMIT.of(name)).status_code in SUBMIT.answers, name
+    survivors.settled(names)
     for name in names:
-        assert house.steps(name) == ["submitting", "queued"], name
+        assert survivors.steps(name) == ["submitting", "queued"], name
 
 
 @pytest.mark.parametrize("surroundings", ["sqlite"], indirect=True)
@@ -383,14 +383,14 @@ def test_a_submission_during_which_the_database_is_restarted(house, request, sur
         (DELETE_ALL, "delete", None),
     ],
 )
-def test_an_answer_of_the_api_server_that_is_lost(house, failing, asked, verb, steps, fault):
-    house.submit(["a"]) if asked is CANCEL else house.ended(["a"])
+def test_lost_answer_of_the_api_server(survivors, failing, asked, verb, steps, fault):
+    survivors.submit(["a"]) if asked is CANCEL else survivors.ended(["a"])
 
     # A deletion removes nothing as long as it does not know that the Job is gone.
     with failing(verb, "jobs", fault):
-        assert house.client.open(**asked.of("a")).status_code in (202, 503)
-    house.settled(["a"])
-    assert house.client.open(**asked.of("a")).status_code in asked.answers
-    house.settled(["a"])
+        assert survivors.client.open(**asked.of("a")).status_code in (202, 503)
+    survivors.settled(["a"])
+    assert survivors.client.open(**asked.of("a")).status_code in asked.answers
+    survivors.settled(["a"])
 
-    assert (house.steps("a") if steps else house.get("a")) == steps
+    assert (survivors.steps("a") if steps else survivors.get("a")) == steps

@@ -1,4 +1,4 @@
-"""What can go wrong between the program and the API server, and what it says then."""
+"""Everything that can go wrong between the program and the API server."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -49,22 +49,20 @@ def background():
 
 
 @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
-def test_without_an_answer_nothing_is_started_and_a_later_try_works(
-    launcher, kubernetes, failing, job, fault
-):
+def test_submit_without_an_answer(launcher, kubernetes, failing, job, fault):
+    """No Job is created, and a later submission works."""
     with failing("create", "jobs", fault), pytest.raises(LauncherUnavailable) as refusal:
         launcher.submit(job)
 
     assert refusal.value.diagnosis.reason == "kubernetes_unreachable"
     assert kubernetes.jobs() == {}
-    assert kubernetes.count("create", "jobs") == 1  # a create is not sent again unseen
+    assert kubernetes.count("create", "jobs") == 1  # a create is not repeated blindly
     assert launcher.submit(job) == AN_ATTEMPT.handle
 
 
 @pytest.mark.parametrize("hang", [True, False], ids=["hang", "cut"])
-def test_a_job_that_was_created_though_the_answer_got_lost_is_adopted(
-    launcher, kubernetes, failing, job, hang
-):
+def test_submit_with_a_lost_answer(launcher, kubernetes, failing, job, hang):
+    """The Job that was created all the same is adopted by the next submission."""
     fault = Fault(stored=True, hang=hang)
     with failing("create", "jobs", fault), pytest.raises(LauncherUnavailable):
         launcher.submit(job)
@@ -83,9 +81,7 @@ def test_a_job_that_was_created_though_the_answer_got_lost_is_adopted(
         (quota_exceeded(), "quota_exceeded", "limited: count/jobs.batch=5"),
     ],
 )
-def test_what_the_cluster_does_not_allow_now_can_be_mended(
-    launcher, kubernetes, job, fault, reason, quoted
-):
+def test_submit_forbidden_for_now(launcher, kubernetes, job, fault, reason, quoted):
     kubernetes.fail("create", "jobs", fault)
 
     with pytest.raises(LauncherUnavailable) as refusal:
@@ -96,7 +92,7 @@ def test_what_the_cluster_does_not_allow_now_can_be_mended(
     assert launcher.submit(job) == AN_ATTEMPT.handle
 
 
-def test_a_job_that_is_invalid_is_refused_for_good(launcher, kubernetes, job):
+def test_invalid_job_is_refused(launcher, kubernetes, job):
     kubernetes.fail("create", "jobs", invalid())
 
     with pytest.raises(LauncherRefused) as refusal:
@@ -108,7 +104,7 @@ def test_a_job_that_is_invalid_is_refused_for_good(launcher, kubernetes, job):
 
 @pytest.mark.parametrize("fault", BAD_ANSWER.values(), ids=BAD_ANSWER)
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_a_list_without_a_whole_answer_is_an_outage(launcher, failing, job, resource, fault):
+def test_list_without_a_whole_answer(launcher, failing, job, resource, fault):
     launcher.submit(job)
 
     with failing("list", resource, fault), pytest.raises(LauncherUnavailable):
@@ -118,7 +114,7 @@ def test_a_list_without_a_whole_answer_is_an_outage(launcher, failing, job, reso
 
 
 @pytest.mark.parametrize("fault", BAD_ANSWER.values(), ids=BAD_ANSWER)
-def test_an_adoption_without_a_whole_answer_is_an_outage(launcher, failing, job, fault):
+def test_adopt_without_a_whole_answer(launcher, failing, job, fault):
     launcher.submit(job)
 
     with failing("get", "jobs", fault), pytest.raises(LauncherUnavailable):
@@ -128,7 +124,7 @@ def test_an_adoption_without_a_whole_answer_is_an_outage(launcher, failing, job,
 
 
 @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
-def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, failing, job, fault):
+def test_cancel_without_an_answer(launcher, kubernetes, failing, job, fault):
     launcher.submit(job)
 
     with failing("delete", "jobs", fault), pytest.raises(LauncherUnavailable):
@@ -139,9 +135,8 @@ def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, failing, 
     assert kubernetes.jobs() == {}
 
 
-def test_a_refused_connection_is_an_outage_and_over_when_the_server_is_back(
-    launcher, kubernetes, job
-):
+def test_connection_refused(launcher, kubernetes, job):
+    """Every call reports an outage until the server is back."""
     launcher.submit(job)
     kubernetes.stop()
     for call in (
@@ -159,7 +154,7 @@ def test_a_refused_connection_is_an_outage_and_over_when_the_server_is_back(
     assert launcher.observe()[AN_ATTEMPT.handle].phase is Phase.QUEUED
 
 
-def test_an_image_that_cannot_be_pulled_is_explained_while_the_run_waits(launcher, kubernetes, job):
+def test_image_pull_is_explained(launcher, kubernetes, job):
     launcher.submit(job)
     kubernetes.wait_in_pod(AN_ATTEMPT.handle, "ImagePullBackOff", "manifest unknown")
 
@@ -173,9 +168,7 @@ def test_an_image_that_cannot_be_pulled_is_explained_while_the_run_waits(launche
 @pytest.mark.parametrize(
     ("node", "reason"), [(True, None), (False, "node_not_ready"), (None, "node_not_ready")]
 )
-def test_a_pod_that_is_not_ready_is_looked_at_together_with_its_node(
-    launcher, kubernetes, job, node, reason
-):
+def test_unready_pod_and_its_node(launcher, kubernetes, job, node, reason):
     launcher.submit(job)
     kubernetes.run(AN_ATTEMPT.handle, node="node-1", ready=False)
     if node is not None:
@@ -187,7 +180,7 @@ def test_a_pod_that_is_not_ready_is_looked_at_together_with_its_node(
     assert (seen.diagnosis and seen.diagnosis.reason) == reason
 
 
-def test_without_the_right_to_look_at_nodes_nothing_is_said_of_them(launcher, kubernetes, job):
+def test_no_right_to_read_nodes(launcher, kubernetes, job):
     launcher.submit(job)
     kubernetes.run(AN_ATTEMPT.handle, node="node-1", ready=False)
     kubernetes.fail("get", "nodes", forbidden("get", "nodes", ""))
@@ -197,7 +190,7 @@ def test_without_the_right_to_look_at_nodes_nothing_is_said_of_them(launcher, ku
     assert (seen.phase, seen.diagnosis) == (Phase.RUNNING, None)
 
 
-def test_a_volume_that_cannot_be_mounted_is_told_by_an_event(launcher, kubernetes, job):
+def test_unmountable_volume_event(launcher, kubernetes, job):
     launcher.submit(job)
     pod = kubernetes.add_pod(AN_ATTEMPT.handle, node="node-1", created=LONG_AGO)
     kubernetes.warn("pods", pod, "FailedMount", "hostPath type check failed: /x is not a directory")
@@ -209,9 +202,7 @@ def test_a_volume_that_cannot_be_mounted_is_told_by_an_event(launcher, kubernete
     assert kubernetes.count("list", "events") == 1
 
 
-def test_a_quota_that_leaves_no_room_for_a_pod_is_told_by_an_event(
-    launcher, kubernetes, job, monkeypatch
-):
+def test_pod_quota_event(launcher, kubernetes, job, monkeypatch):
     monkeypatch.setattr(job_status, "START_TIME", timedelta(seconds=-10))
     launcher.submit(job)
     message = 'Error creating: pods "x" is forbidden: exceeded quota: team, requested: pods=1'
@@ -220,9 +211,7 @@ def test_a_quota_that_leaves_no_room_for_a_pod_is_told_by_an_event(
     assert launcher.observe()[AN_ATTEMPT.handle].diagnosis.reason == "quota_exceeded"
 
 
-def test_a_run_that_waits_without_a_reason_is_looked_at_again(
-    launcher, kubernetes, job, monkeypatch
-):
+def test_unexplained_wait_is_observed_again(launcher, kubernetes, job, monkeypatch):
     monkeypatch.setattr(kubernetes_launcher, "RELOOK_SECONDS", 0)
     settled(launcher)
     launcher.submit(job)
@@ -235,7 +224,7 @@ def test_a_run_that_waits_without_a_reason_is_looked_at_again(
     eventually(lambda: launcher.changes(0) == frozenset())
 
 
-def test_a_run_can_be_looked_at_before_any_pod_has_changed(launcher, kubernetes, job):
+def test_observe_before_any_pod_changed(launcher, kubernetes, job):
     launcher.submit(job)
     settled(launcher)
 
@@ -246,30 +235,30 @@ def test_a_run_can_be_looked_at_before_any_pod_has_changed(launcher, kubernetes,
     assert launcher.observe({AN_ATTEMPT.handle})[AN_ATTEMPT.handle].phase is Phase.RUNNING
 
 
-def test_of_many_that_wait_the_events_are_asked_once(launcher, kubernetes):
+def test_events_are_listed_once(launcher, kubernetes):
     for name in "abc":
-        run = replace(AN_ATTEMPT, experiment_id=name)
-        launcher.submit(launcher.render(run))
-        kubernetes.add_pod(run.handle, created=LONG_AGO)
+        attempt = replace(AN_ATTEMPT, experiment_id=name)
+        launcher.submit(launcher.render(attempt))
+        kubernetes.add_pod(attempt.handle, created=LONG_AGO)
 
     assert len(launcher.observe()) == 3
 
     assert kubernetes.count("list", "events") == 1
 
 
-def test_what_fits_in_no_answer_is_listed_page_by_page(launcher, kubernetes, monkeypatch):
+def test_long_lists_come_in_pages(launcher, kubernetes, monkeypatch):
     monkeypatch.setattr(kubernetes_launcher, "PAGE", 2)
     for name in "abcde":
-        run = replace(AN_ATTEMPT, experiment_id=name)
-        launcher.submit(launcher.render(run))
-        kubernetes.run(run.handle)
+        attempt = replace(AN_ATTEMPT, experiment_id=name)
+        launcher.submit(launcher.render(attempt))
+        kubernetes.run(attempt.handle)
 
     assert [seen.phase for seen in launcher.observe().values()] == [Phase.RUNNING] * 5
 
     assert kubernetes.count("list", "jobs") == kubernetes.count("list", "pods") == 3
 
 
-def test_a_page_that_does_not_come_is_an_outage(launcher, kubernetes, monkeypatch):
+def test_missing_page_is_an_outage(launcher, kubernetes, monkeypatch):
     monkeypatch.setattr(kubernetes_launcher, "PAGE", 1)
     for name in "ab":
         launcher.submit(launcher.render(replace(AN_ATTEMPT, experiment_id=name)))
@@ -282,13 +271,15 @@ def test_a_page_that_does_not_come_is_an_outage(launcher, kubernetes, monkeypatc
 
     with monkeypatch.context() as slow:
         slow.setattr(kubernetes, "listing", expire)
-        with pytest.raises(LauncherUnavailable):  # half a list says that the other half is gone
+        with pytest.raises(
+            LauncherUnavailable
+        ):  # half a list would mean that the other half is gone
             launcher.observe()
 
     assert len(launcher.observe()) == 2
 
 
-def test_without_the_right_to_look_at_events_nothing_is_said_of_them(launcher, kubernetes, job):
+def test_no_right_to_list_events(launcher, kubernetes, job):
     launcher.submit(job)
     kubernetes.add_pod(AN_ATTEMPT.handle, created=LONG_AGO)
     kubernetes.fail("list", "events", forbidden("list", "events", ""))
@@ -298,7 +289,7 @@ def test_without_the_right_to_look_at_events_nothing_is_said_of_them(launcher, k
     assert (seen.phase, seen.diagnosis) == (Phase.QUEUED, None)
 
 
-def test_jobs_of_other_people_are_not_seen(launcher, kubernetes, job):
+def test_foreign_jobs_are_ignored(launcher, kubernetes, job):
     foreign = {"metadata": {"name": "theirs", "namespace": "default"}, "spec": {}}
     kubernetes.put("jobs", foreign)
     other_namespace = job["metadata"] | {"name": "x", "namespace": "elsewhere"}
@@ -308,7 +299,7 @@ def test_jobs_of_other_people_are_not_seen(launcher, kubernetes, job):
 
 
 @pytest.mark.parametrize("trouble", ["expire_versions", "cut_watches"])
-def test_a_change_is_told_after_a_watch_was_lost(launcher, kubernetes, job, background, trouble):
+def test_change_after_a_lost_watch(launcher, kubernetes, job, background, trouble):
     watching(launcher, kubernetes, 2)
 
     getattr(kubernetes, trouble)()
@@ -320,7 +311,7 @@ def test_a_change_is_told_after_a_watch_was_lost(launcher, kubernetes, job, back
     waiting.result(DEADLINE_SECONDS)
 
 
-def test_a_change_is_told_after_the_server_was_away(launcher, kubernetes, job, background):
+def test_change_after_an_outage(launcher, kubernetes, job, background):
     watching(launcher, kubernetes, 2)
     kubernetes.stop()
     kubernetes.start()
@@ -333,13 +324,13 @@ def test_a_change_is_told_after_the_server_was_away(launcher, kubernetes, job, b
 
 
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_a_list_that_is_no_json_does_not_end_the_watching(launcher, kubernetes, resource):
+def test_watching_survives_a_bad_list(launcher, kubernetes, resource):
     kubernetes.fail("list", resource, Fault(garbage=True))
 
     watching(launcher, kubernetes, 2)
 
 
-def test_watches_that_end_at_once_are_not_renewed_without_a_pause(launcher, kubernetes):
+def test_short_watches_are_paced(launcher, kubernetes):
     kubernetes.watches_end_at_once = True
 
     launcher.changes(0)
@@ -349,7 +340,7 @@ def test_watches_that_end_at_once_are_not_renewed_without_a_pause(launcher, kube
     assert fourth - first > 0.2
 
 
-def test_some_jobs_are_looked_at_without_listing_all(launcher, kubernetes, job):
+def test_observe_some_jobs(launcher, kubernetes, job):
     launcher.submit(job)
     other = replace(AN_ATTEMPT, experiment_id="other")
     launcher.submit(launcher.render(other))
@@ -366,7 +357,7 @@ def test_some_jobs_are_looked_at_without_listing_all(launcher, kubernetes, job):
 
 
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_some_jobs_without_a_whole_answer_are_an_outage(launcher, kubernetes, job, resource):
+def test_observe_some_jobs_in_an_outage(launcher, kubernetes, job, resource):
     launcher.submit(job)
     kubernetes.fail({"jobs": "get", "pods": "list"}[resource], resource, broken())
 
@@ -374,7 +365,7 @@ def test_some_jobs_without_a_whole_answer_are_an_outage(launcher, kubernetes, jo
         launcher.observe({AN_ATTEMPT.handle})
 
 
-def test_a_change_names_the_job_that_it_is_of(launcher, kubernetes, job):
+def test_change_names_its_job(launcher, kubernetes, job):
     settled(launcher)
 
     launcher.submit(job)
@@ -383,7 +374,7 @@ def test_a_change_names_the_job_that_it_is_of(launcher, kubernetes, job):
     eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {AN_ATTEMPT.handle})
 
 
-def test_a_watch_goes_on_where_the_last_one_ended(launcher, kubernetes, job, monkeypatch):
+def test_watch_resumes_without_a_list(launcher, kubernetes, job, monkeypatch):
     monkeypatch.setattr(kubernetes_watch, "WATCH_SECONDS", 1)
     monkeypatch.setattr(kubernetes_watch, "SHORT_SECONDS", 0)
     settled(launcher)
@@ -396,7 +387,8 @@ def test_a_watch_goes_on_where_the_last_one_ended(launcher, kubernetes, job, mon
     assert kubernetes.count("list", "jobs") == lists
 
 
-def test_while_a_watch_cannot_be_had_any_job_may_have_changed(launcher, kubernetes):
+def test_no_watch_means_any_change(launcher, kubernetes):
+    """While there is no watch, any Job may have changed."""
     settled(launcher)
     kubernetes.fail("list", "jobs", broken(), times=1000)
     kubernetes.expire_versions()
@@ -408,16 +400,17 @@ def test_while_a_watch_cannot_be_had_any_job_may_have_changed(launcher, kubernet
     settled(launcher)
 
 
-def test_a_watch_that_tells_nothing_is_not_waited_for(launcher, kubernetes):
+def test_silent_watch(launcher, kubernetes):
+    """The wait ends, so that the periodic list can find what the watch does not report."""
     settled(launcher)
     kubernetes.silence_watches()
     kubernetes.put("jobs", launcher.render(AN_ATTEMPT))
 
-    assert launcher.changes(0.1) == frozenset()  # so that the list of now and then follows
+    assert launcher.changes(0.1) == frozenset()
     assert AN_ATTEMPT.handle in launcher.observe()
 
 
-def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
+def test_delete_job_with_its_pods(launcher, kubernetes, job):
     launcher.submit(job)
     kubernetes.finish(kubernetes.run(AN_ATTEMPT.handle), 0)
 
@@ -428,7 +421,8 @@ def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
     assert launcher.log_source.parts(AN_ATTEMPT.handle) == []
 
 
-def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):
+def test_delete_job_spares_a_new_one(launcher, kubernetes, job):
+    """A Job of the same name that was made for another experiment stays."""
     launcher.submit(job)
     launcher.delete_job(replace(AN_ATTEMPT, uid="an older one"))
     assert list(kubernetes.jobs()) == [AN_ATTEMPT.handle]
@@ -439,12 +433,12 @@ def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):
 
 
 def settled(launcher):
-    """Wait until both watches are open and nothing more is told."""
+    """Wait until both watches are open and report nothing more."""
     eventually(lambda: launcher.changes(0.05) == frozenset())
 
 
 def watching(launcher, kubernetes, number):
-    """Wait until so many watches have been started."""
+    """Wait until `number` watches have been started."""
     launcher.changes(0)
     eventually(
         lambda: kubernetes.count("watch", "jobs") + kubernetes.count("watch", "pods") >= number

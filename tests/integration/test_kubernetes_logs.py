@@ -1,4 +1,4 @@
-"""Logs of pods, whatever happens to the connection, the pod and the API server meanwhile."""
+"""Logs of pods, while connections, pods and the API server fail."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -56,7 +56,7 @@ def part(source, pod):
 
 
 class Follower:
-    """Follows a part of a log in a thread."""
+    """Follows a part of a log in a thread; `looks` counts the pauses."""
 
     def __init__(self, pool, source, part):
         self.lines, self.looks, self.connections = [], 0, 0
@@ -83,7 +83,7 @@ def follow(source):
         yield lambda part: Follower(pool, source, part)
 
 
-def test_it_works_from_the_first_line_to_the_last(follow, kubernetes, pod, part):
+def test_follow_first_to_last_line(follow, kubernetes, pod, part):
     kubernetes.write_log(pod, "에포크 1\n")
     follower = follow(part)
     eventually(lambda: follower.lines == ["에포크 1"])
@@ -95,20 +95,20 @@ def test_it_works_from_the_first_line_to_the_last(follow, kubernetes, pod, part)
     assert follower.whole() == ["에포크 1", "epoch 2\r half", "", "last"]
 
 
-def test_a_log_is_read_as_far_as_it_is(source, kubernetes, pod, part):
+def test_read_unfinished_log(source, kubernetes, pod, part):
     assert list(source.read(part)) == []
     kubernetes.write_log(pod, "a\rb\n\nlast")
 
     assert list(source.read(part)) == [b"a\rb", b"", b"last"]
 
 
-def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, launcher):
+def test_follow_before_the_start(follow, source, kubernetes, launcher):
     pod = kubernetes.add_pod(AN_ATTEMPT.handle)
     (part,) = source.parts(AN_ATTEMPT.handle)
     assert list(source.read(part)) == []
     follower = follow(part)
     eventually(lambda: follower.looks > 2)
-    assert kubernetes.count("get", "pods/log") == 1  # nobody asks for what cannot be there
+    assert kubernetes.count("get", "pods/log") == 1  # not while the container cannot have one
 
     kubernetes.set_pod(pod, "Running", {"running": {"startedAt": "2026-01-01T00:00:00Z"}})
     kubernetes.write_log(pod, "a\n")
@@ -117,7 +117,7 @@ def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, la
     assert follower.whole() == ["a"]
 
 
-def test_pods_are_read_in_the_order_of_their_age(source, kubernetes, launcher):
+def test_parts_oldest_pod_first(source, kubernetes, launcher):
     younger = kubernetes.add_pod(AN_ATTEMPT.handle, created="2099-01-01T00:00:00Z")
     older = kubernetes.add_pod(AN_ATTEMPT.handle, created="2026-01-01T00:00:00Z")
 
@@ -127,9 +127,8 @@ def test_pods_are_read_in_the_order_of_their_age(source, kubernetes, launcher):
     assert source.parts("autoencoder-never-was-1") == []
 
 
-def test_connections_that_are_cut_in_the_middle_of_a_line_cost_no_line_and_double_none(
-    follow, kubernetes, pod, part
-):
+def test_follow_across_cut_connections(follow, kubernetes, pod, part):
+    """No line is lost or repeated, though each cut is in the middle of a line."""
     follower = follow(part)
     start = datetime.now(NODE_ZONE)
     for number in range(60):
@@ -153,9 +152,8 @@ def test_connections_that_are_cut_in_the_middle_of_a_line_cost_no_line_and_doubl
     assert follower.connections > 9
 
 
-def test_what_the_two_outputs_print_a_moment_out_of_order_is_not_lost(
-    follow, kubernetes, pod, part
-):
+def test_follow_unordered_times(follow, kubernetes, pod, part):
+    """Lines of stdout and stderr may be stamped a moment out of order."""
     second = datetime.now(NODE_ZONE).replace(microsecond=0)
     kubernetes.write_log(pod, "out\n", second + timedelta(milliseconds=1))
     follower = follow(part)
@@ -168,7 +166,7 @@ def test_what_the_two_outputs_print_a_moment_out_of_order_is_not_lost(
     assert follower.whole() == ["out", "err", "out"]
 
 
-def test_silence_is_no_end(follow, kubernetes, pod, part):
+def test_silence_is_not_the_end(follow, kubernetes, pod, part):
     kubernetes.write_log(pod, "a\n")
     follower = follow(part)
     eventually(lambda: follower.connections >= 3)
@@ -181,9 +179,7 @@ def test_silence_is_no_end(follow, kubernetes, pod, part):
 
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
 @pytest.mark.parametrize("resource", ["pods", "pods/log"])
-def test_an_api_server_that_is_away_is_waited_for(
-    follow, kubernetes, monkeypatch, pod, part, resource, fault
-):
+def test_follow_across_an_outage(follow, kubernetes, monkeypatch, pod, part, resource, fault):
     monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
     kubernetes.write_log(pod, "".join(f"line {number}\n" for number in range(50)))
     kubernetes.fail("get", resource, fault, times=2)
@@ -193,7 +189,7 @@ def test_an_api_server_that_is_away_is_waited_for(
     assert follower.whole() == [f"line {number}" for number in range(50)]
 
 
-def test_a_restart_of_the_api_server_costs_no_line(follow, kubernetes, pod, part):
+def test_follow_across_a_restart(follow, kubernetes, pod, part):
     kubernetes.write_log(pod, "a\n")
     follower = follow(part)
     eventually(lambda: follower.lines == ["a"])
@@ -206,7 +202,7 @@ def test_a_restart_of_the_api_server_costs_no_line(follow, kubernetes, pod, part
     assert follower.whole() == ["a", "b", "c"]
 
 
-def test_a_pod_that_is_gone_is_no_reason_to_wait(follow, kubernetes, pod, part):
+def test_follow_ends_with_the_pod(follow, kubernetes, pod, part):
     kubernetes.write_log(pod, "a\n")
     follower = follow(part)
     eventually(lambda: follower.lines == ["a"])
@@ -216,7 +212,7 @@ def test_a_pod_that_is_gone_is_no_reason_to_wait(follow, kubernetes, pod, part):
 
 
 @pytest.mark.parametrize("fault", [*OUTAGES.values(), forbidden("get", "pods/log", "")])
-def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, failing, pod, part, fault):
+def test_read_without_a_whole_answer(source, kubernetes, failing, pod, part, fault):
     kubernetes.write_log(pod, "epoch 1\n" * 100)
 
     with failing("get", "pods/log", fault), pytest.raises(LauncherUnavailable):
@@ -225,14 +221,14 @@ def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, failing, 
     assert len(source.read(part)) == 100
 
 
-def test_a_kubelets_complaint_is_no_line_of_the_trainer(source, kubernetes, pod, part, monkeypatch):
+def test_kubelet_message_is_dropped(source, kubernetes, pod, part, monkeypatch):
     answer = b"unable to retrieve container logs for containerd://0123\n"
     monkeypatch.setattr(source, "_log", lambda _pod: answer)
 
     assert list(source.read(part)) == []
 
 
-def test_a_pod_that_is_being_deleted_is_seen_to_leave(launcher, kubernetes, pod, part):
+def test_leaving_pod_is_observed(launcher, kubernetes, pod, part):
     kubernetes.pods_end_slowly = True
     assert launcher.observe()[AN_ATTEMPT.handle].leaving == ()
 

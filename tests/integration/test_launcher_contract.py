@@ -1,4 +1,4 @@
-"""What every launcher promises: the same tests for processes and for Kubernetes."""
+"""The contract of the launchers: the same tests for local processes and for Kubernetes."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def phase_of(launcher, attempt):
     return seen and seen.phase
 
 
-def test_it_works_from_submission_to_success(harness, launcher):
+def test_submission_to_success(harness, launcher):
     assert launcher.submit(launcher.render(AN_ATTEMPT)) == AN_ATTEMPT.handle
     assert phase_of(launcher, AN_ATTEMPT) is Phase.QUEUED
 
@@ -58,14 +58,14 @@ def test_it_works_from_submission_to_success(harness, launcher):
     assert ended.started_at <= ended.finished_at <= datetime.now(UTC)
 
 
-def test_a_job_is_rendered_alike_each_time_and_as_plain_json(harness, launcher):
+def test_render_is_stable_plain_json(harness, launcher):
     job = launcher.render(AN_ATTEMPT)
 
     assert job == harness.launcher().render(AN_ATTEMPT) == json.loads(json.dumps(job))
     assert launcher.observe() == {}
 
 
-def test_submitting_twice_starts_one_run(harness, launcher):
+def test_submit_twice_starts_once(harness, launcher):
     job = launcher.render(AN_ATTEMPT)
 
     assert launcher.submit(job) == launcher.submit(job) == AN_ATTEMPT.handle
@@ -78,7 +78,7 @@ def test_submitting_twice_starts_one_run(harness, launcher):
     assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
 
-def test_submitting_from_everywhere_at_once_starts_one_run(harness, launcher, background):
+def test_concurrent_submits_start_once(harness, launcher, background):
     job, other = launcher.render(AN_ATTEMPT), harness.launcher()
 
     tries = [background.submit(one.submit, job) for one in [launcher, other] * 8]
@@ -89,7 +89,7 @@ def test_submitting_from_everywhere_at_once_starts_one_run(harness, launcher, ba
     assert harness.starts(AN_ATTEMPT) == 1
 
 
-def test_the_run_of_another_process_is_adopted_and_seen(harness, launcher):
+def test_adopts_job_of_another_process(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
 
@@ -99,7 +99,8 @@ def test_the_run_of_another_process_is_adopted_and_seen(harness, launcher):
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING)
 
 
-def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(harness, launcher):
+def test_live_foreign_job_is_not_adopted(harness, launcher):
+    """A live Job of the same name that was made for another experiment is in the way."""
     harness.submitted(uid="an older experiment of that id")
     harness.start(AN_ATTEMPT)
 
@@ -110,7 +111,7 @@ def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(harness
     assert launcher.observe()[AN_ATTEMPT.handle].uid == "an older experiment of that id"
 
 
-def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(harness, launcher):
+def test_new_job_after_an_older_one(harness, launcher):
     older = harness.submitted(uid="an older experiment of that id")
     harness.start(older)
     harness.end(older, 0)
@@ -126,7 +127,7 @@ def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(harness, laun
 @pytest.mark.parametrize(
     ("code", "reason"), [(2, "input_unusable"), (1, "trainer_failed"), (139, "trainer_failed")]
 )
-def test_a_failure_is_diagnosed_with_the_trainers_last_words(harness, launcher, code, reason):
+def test_failure_quotes_the_trainer(harness, launcher, code, reason):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.end(AN_ATTEMPT, code, "error: digits.npz holds no numbers")
@@ -139,7 +140,7 @@ def test_a_failure_is_diagnosed_with_the_trainers_last_words(harness, launcher, 
     assert seen.finished_at
 
 
-def test_what_was_removed_is_missing(harness, launcher):
+def test_removed_job_is_missing(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.end(AN_ATTEMPT, 0)
@@ -149,7 +150,7 @@ def test_what_was_removed_is_missing(harness, launcher):
     assert launcher.observe() == {}
 
 
-def test_each_of_several_runs_is_seen(harness, launcher):
+def test_several_attempts(harness, launcher):
     first, second = (
         harness.submitted(),
         harness.submitted(experiment_id="b", uid="uid-2", number=3),
@@ -163,7 +164,7 @@ def test_each_of_several_runs_is_seen(harness, launcher):
     }
 
 
-def test_a_change_ends_the_wait_for_it(harness, launcher, background):
+def test_change_ends_the_wait(harness, launcher, background):
     harness.submitted()
     launcher.changes(0)
     for change in (harness.start, lambda attempt: harness.end(attempt, 0)):
@@ -172,7 +173,7 @@ def test_a_change_ends_the_wait_for_it(harness, launcher, background):
         waiting.result(DEADLINE_SECONDS)
 
 
-def test_a_change_since_the_last_wait_is_not_missed(harness, launcher, background):
+def test_change_between_two_waits(harness, launcher, background):
     harness.submitted()
     launcher.changes(0)
     eventually(lambda: launcher.changes(0.2) or phase_of(launcher, AN_ATTEMPT))
@@ -184,11 +185,11 @@ def test_a_change_since_the_last_wait_is_not_missed(harness, launcher, backgroun
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED)
 
 
-def test_without_a_change_the_wait_has_an_end(launcher):
+def test_wait_without_a_change_ends(launcher):
     launcher.changes(0.1)
 
 
-def test_closing_ends_a_wait(harness, background):
+def test_close_ends_the_wait(harness, background):
     launcher = harness.launcher()
     waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
 
@@ -197,7 +198,7 @@ def test_closing_ends_a_wait(harness, background):
     waiting.result(DEADLINE_SECONDS)
 
 
-def test_closing_leaves_runs_alone(harness, launcher):
+def test_close_leaves_attempts_running(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING)
@@ -207,7 +208,7 @@ def test_closing_leaves_runs_alone(harness, launcher):
     assert phase_of(harness.launcher(), AN_ATTEMPT) is Phase.RUNNING
 
 
-def test_cancelling_ends_the_run_and_may_be_repeated(harness, launcher):
+def test_cancel_may_be_repeated(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
 
@@ -219,13 +220,13 @@ def test_cancelling_ends_the_run_and_may_be_repeated(harness, launcher):
     assert harness.starts(AN_ATTEMPT) in (0, 1)
 
 
-def test_cancelling_what_is_not_there_is_no_error(harness, launcher):
+def test_cancel_unknown_job(harness, launcher):
     launcher.cancel("autoencoder-never-was-1")
 
     assert launcher.observe() == {}
 
 
-def test_what_has_ended_is_not_cancelled_any_more(harness, launcher):
+def test_cancel_after_the_end(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.end(AN_ATTEMPT, 0)
@@ -236,7 +237,7 @@ def test_what_has_ended_is_not_cancelled_any_more(harness, launcher):
     assert phase_of(harness.launcher(), AN_ATTEMPT) in (None, Phase.SUCCEEDED)
 
 
-def test_what_is_forgotten_is_missing(harness, launcher):
+def test_deleted_job_is_missing(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.end(AN_ATTEMPT, 0)
@@ -249,7 +250,7 @@ def test_what_is_forgotten_is_missing(harness, launcher):
     assert launcher.observe() == harness.launcher().observe() == {}
 
 
-def test_some_runs_are_looked_at(harness, launcher):
+def test_observe_some(harness, launcher):
     harness.submitted()
     other = harness.submitted(experiment_id="other")
 
@@ -257,7 +258,7 @@ def test_some_runs_are_looked_at(harness, launcher):
     assert launcher.observe([]) == {}
 
 
-def test_forgetting_a_run_that_goes_on_ends_it(harness, launcher):
+def test_delete_job_of_a_live_attempt(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
 
@@ -266,5 +267,5 @@ def test_forgetting_a_run_that_goes_on_ends_it(harness, launcher):
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) in (None, Phase.CANCELLED))
 
 
-def test_forgetting_what_is_not_there_is_no_error(launcher):
+def test_delete_unknown_job(launcher):
     launcher.delete_job(replace(AN_ATTEMPT, experiment_id="never was"))

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine: slots, signals, and deaths of every process involved."""
+"""Attempts as local processes: slots, signals, and the death of every process involved."""
 
 import fcntl
 import json
@@ -31,17 +31,17 @@ def launcher(harness):
     return harness.launcher()
 
 
-def phase_of(launcher, run):
-    return launcher.observe()[run.handle].phase
+def phase_of(launcher, attempt):
+    return launcher.observe()[attempt.handle].phase
 
 
-def reaches(launcher, run, phase):
-    eventually(lambda: phase_of(launcher, run) is phase)
-    return launcher.observe()[run.handle]
+def reaches(launcher, attempt, phase):
+    eventually(lambda: phase_of(launcher, attempt) is phase)
+    return launcher.observe()[attempt.handle]
 
 
-def stands_in_line(harness, number):
-    """Tell whether so many runners wait: one for a slot, the others for its place (Linux)."""
+def are_waiting(harness, number):
+    """Return whether `number` runners wait: one for a slot, the others behind it (Linux)."""
     if not (harness.state / "next").exists():
         return False
     line = (harness.state / "next").stat().st_ino
@@ -49,45 +49,47 @@ def stands_in_line(harness, number):
     return len(locks) == number
 
 
-def pid_of_runner(harness, run):
-    return json.loads((harness.state / run.handle / "runner.json").read_text())["pid"]
+def pid_of_runner(harness, attempt):
+    return json.loads((harness.state / attempt.handle / "runner.json").read_text())["pid"]
 
 
-def submit_and_die(environ, run):
-    """Submit from a server that is killed at once."""
+def submit_and_die(environ, attempt):
+    """Submit from a process that is killed right after."""
     launcher = LocalLauncher(Settings.from_environment(environ), trainer=TRAINER)
-    launcher.submit(launcher.render(run))
+    launcher.submit(launcher.render(attempt))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_runs_wait_for_the_one_slot_and_take_it_in_their_order(harness, launcher):
-    runs = [harness.submitted(experiment_id="a")]
-    harness.start(runs[0])
+def test_slot_is_first_come_first_served(harness, launcher):
+    attempts = [harness.submitted(experiment_id="a")]
+    harness.start(attempts[0])
     for number, name in enumerate("bc", start=1):
-        runs.append(harness.submitted(experiment_id=name))
-        eventually(lambda number=number: stands_in_line(harness, number))
+        attempts.append(harness.submitted(experiment_id=name))
+        eventually(lambda number=number: are_waiting(harness, number))
 
-    for turn, run in enumerate(runs):
-        reaches(launcher, run, Phase.RUNNING)
-        assert [phase_of(launcher, one) for one in runs[turn + 1 :]] == [Phase.QUEUED] * (2 - turn)
-        harness.end(run, 0)
+    for turn, attempt in enumerate(attempts):
+        reaches(launcher, attempt, Phase.RUNNING)
+        assert [phase_of(launcher, one) for one in attempts[turn + 1 :]] == [Phase.QUEUED] * (
+            2 - turn
+        )
+        harness.end(attempt, 0)
 
 
-def test_as_many_runs_train_as_there_are_slots(environ):
+def test_all_slots_are_used(environ):
     # The test itself holds one of the three.
     harness = LocalHarness(environ | {"LOCAL_SLOTS": "3"})
-    runs = [harness.submitted(experiment_id=name) for name in "abc"]
+    attempts = [harness.submitted(experiment_id=name) for name in "abc"]
     launcher = harness.launcher()
 
     def phases():
-        return sorted(phase_of(launcher, run) for run in runs)
+        return sorted(phase_of(launcher, attempt) for attempt in attempts)
 
-    eventually(lambda: phases().count(Phase.RUNNING) == 2 and stands_in_line(harness, 1))
+    eventually(lambda: phases().count(Phase.RUNNING) == 2 and are_waiting(harness, 1))
     assert phases() == [Phase.QUEUED, Phase.RUNNING, Phase.RUNNING]
     harness.close()
 
 
-def test_a_run_outlives_the_server_that_started_it(harness, launcher, environ):
+def test_attempt_survives_its_server(harness, launcher, environ):
     server = multiprocessing.get_context("forkserver").Process(
         target=submit_and_die, args=(environ, AN_ATTEMPT)
     )
@@ -104,7 +106,8 @@ def test_a_run_outlives_the_server_that_started_it(harness, launcher, environ):
     assert harness.starts(AN_ATTEMPT) == 1
 
 
-def test_a_killed_runner_takes_its_trainer_along_and_is_reported(harness, launcher):
+def test_killed_runner(harness, launcher):
+    """Its trainer is stopped too, and the attempt is reported as lost."""
     harness.submitted()
     harness.start(AN_ATTEMPT)
 
@@ -117,7 +120,8 @@ def test_a_killed_runner_takes_its_trainer_along_and_is_reported(harness, launch
     ).exists()  # it got SIGTERM and could save its work
 
 
-def test_a_run_is_not_lost_while_its_trainer_lives_though_its_runner_was_killed(harness, launcher):
+def test_trainer_survives_its_runner(harness, launcher):
+    """The attempt is not lost before its trainer has ended, too."""
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.order(AN_ATTEMPT, "ignore SIGTERM")
@@ -128,14 +132,14 @@ def test_a_run_is_not_lost_while_its_trainer_lives_though_its_runner_was_killed(
     eventually(lambda: not Path(f"/proc/{runner}").exists())
 
     assert phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING
-    harness.submitted()  # by somebody who does not know that it was started
+    harness.submitted()  # by a process that does not know that it was started
     assert phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING
     launcher.cancel(AN_ATTEMPT.handle)
     reaches(launcher, AN_ATTEMPT, Phase.LOST)
     assert harness.starts(AN_ATTEMPT) == 1
 
 
-def test_a_lost_run_that_is_submitted_again_begins_anew(harness, launcher):
+def test_lost_attempt_starts_again(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     os.kill(pid_of_runner(harness, AN_ATTEMPT), signal.SIGKILL)
@@ -149,9 +153,9 @@ def test_a_lost_run_that_is_submitted_again_begins_anew(harness, launcher):
     eventually(lambda: harness.starts(AN_ATTEMPT) == 2)
 
 
-def test_a_queued_run_is_cancelled_without_ever_being_started(harness, launcher):
+def test_cancel_queued(harness, launcher):
     harness.submitted()
-    eventually(lambda: stands_in_line(harness, 1))
+    eventually(lambda: are_waiting(harness, 1))
 
     launcher.cancel(AN_ATTEMPT.handle)
 
@@ -160,16 +164,16 @@ def test_a_queued_run_is_cancelled_without_ever_being_started(harness, launcher)
     assert harness.starts(AN_ATTEMPT) == 0
 
 
-def test_a_run_that_is_cancelled_at_once_is_cancelled_too(harness, launcher):
+def test_cancel_right_after_submit(harness, launcher):
     harness.submitted()
 
-    launcher.cancel(AN_ATTEMPT.handle)  # its runner is hardly alive
+    launcher.cancel(AN_ATTEMPT.handle)  # its runner has hardly started
 
     reaches(launcher, AN_ATTEMPT, Phase.CANCELLED)
     assert harness.starts(AN_ATTEMPT) == 0
 
 
-def test_a_running_trainer_is_asked_to_stop(harness, launcher):
+def test_cancel_sends_sigterm(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
 
@@ -180,7 +184,7 @@ def test_a_running_trainer_is_asked_to_stop(harness, launcher):
     assert (harness.folder(AN_ATTEMPT) / "stopped").exists()
 
 
-def test_a_trainer_that_does_not_stop_is_killed_with_its_children(harness, launcher):
+def test_cancel_kills_stubborn_trainer(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.order(AN_ATTEMPT, "ignore SIGTERM")
@@ -194,7 +198,7 @@ def test_a_trainer_that_does_not_stop_is_killed_with_its_children(harness, launc
     eventually(lambda: processes_of(harness.settings.output_dir) == [])
 
 
-def test_no_child_outlives_a_trainer_that_stops_when_asked(harness, launcher):
+def test_cancel_ends_children_too(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.order(AN_ATTEMPT, "child")
@@ -206,7 +210,7 @@ def test_no_child_outlives_a_trainer_that_stops_when_asked(harness, launcher):
     eventually(lambda: processes_of(harness.settings.output_dir) == [])
 
 
-def test_a_trainer_that_is_killed_fails_with_the_code_a_shell_gives(harness, launcher):
+def test_killed_trainer_has_code_137(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
 
@@ -218,13 +222,14 @@ def test_a_trainer_that_is_killed_fails_with_the_code_a_shell_gives(harness, lau
 
 
 @pytest.mark.parametrize("dataset", [None, "digits.npz"])
-def test_the_trainer_gets_the_contract_and_no_secret(harness, monkeypatch, dataset):
+def test_trainer_environment(harness, monkeypatch, dataset):
+    """The trainer gets the variables of the contract, and no secret of the server."""
     for name in SECRETS:
         monkeypatch.setenv(name, f"{name}-precious")
-    run = harness.submitted(dataset=dataset)
-    harness.start(run)
+    attempt = harness.submitted(dataset=dataset)
+    harness.start(attempt)
 
-    folder = harness.folder(run)
+    folder = harness.folder(attempt)
     environment = json.loads((folder / "environment.json").read_text())
 
     assert environment.get("DATASET") == dataset
@@ -238,12 +243,12 @@ def test_the_trainer_gets_the_contract_and_no_secret(harness, monkeypatch, datas
     }
     assert not set(SECRETS) & set(environment)
     assert "precious" not in json.dumps(environment)
-    runner = Path(f"/proc/{pid_of_runner(harness, run)}/environ")
+    runner = Path(f"/proc/{pid_of_runner(harness, attempt)}/environ")
     assert "EXPERIMENT_ID" in runner.read_text()
     assert "precious" not in runner.read_text()
 
 
-def test_the_results_of_a_forgotten_run_stay(harness, launcher):
+def test_delete_job_keeps_results(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.end(AN_ATTEMPT, 0)
@@ -254,7 +259,7 @@ def test_the_results_of_a_forgotten_run_stay(harness, launcher):
     assert (harness.folder(AN_ATTEMPT) / "logs" / "1.log").exists()
 
 
-def test_of_a_lost_run_that_is_forgotten_nothing_is_left(harness, launcher):
+def test_delete_lost_job(harness, launcher):
     harness.submitted()
     harness.start(AN_ATTEMPT)
     os.kill(pid_of_runner(harness, AN_ATTEMPT), signal.SIGKILL)
@@ -267,7 +272,8 @@ def test_of_a_lost_run_that_is_forgotten_nothing_is_left(harness, launcher):
     assert (harness.folder(AN_ATTEMPT) / "logs" / "1.log").exists()
 
 
-def test_a_lost_run_whose_trainer_lives_is_ended_before_it_is_forgotten(harness, launcher):
+def test_delete_job_ends_its_trainer(harness, launcher):
+    """The state is kept until the trainer of a killed runner has ended."""
     harness.submitted()
     harness.start(AN_ATTEMPT)
     harness.order(AN_ATTEMPT, "ignore SIGTERM")
@@ -278,12 +284,12 @@ def test_a_lost_run_whose_trainer_lives_is_ended_before_it_is_forgotten(harness,
 
     launcher.delete_job(AN_ATTEMPT)
 
-    reaches(launcher, AN_ATTEMPT, Phase.LOST)  # its state is not gone before it is
+    reaches(launcher, AN_ATTEMPT, Phase.LOST)  # its state is kept until then
     launcher.delete_job(AN_ATTEMPT)
     assert launcher.observe() == {}
 
 
-def test_a_run_that_cannot_be_started_now_may_be_later(settings):
+def test_start_impossible_for_now(settings):
     launcher = LocalLauncher(settings, trainer=TRAINER)
     obstacle = settings.output_dir / ".local"
     obstacle.write_text("a file where the folder should be")
@@ -295,7 +301,7 @@ def test_a_run_that_cannot_be_started_now_may_be_later(settings):
     assert refusal.value.diagnosis.remedy
 
 
-def test_without_its_trainer_a_run_is_refused(environ, tmp_path):
+def test_missing_trainer_is_refused(environ, tmp_path):
     launcher = LocalLauncher(Settings.from_environment(environ), trainer=tmp_path / "none.py")
 
     with pytest.raises(LauncherRefused) as error:

@@ -1,4 +1,4 @@
-"""C9: every user of MySQL can connect, the first time, with TLS and without."""
+"""Every MySQL user can connect the first time, with TLS and without (contract C9)."""
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +14,7 @@ WITH_TLS, WITHOUT_TLS = "", "?ssl_disabled=true"
 
 @pytest.fixture(params=["caching_sha2_password", "sha256_password"])
 def new_user(request, mysql):
-    """Give the name of a user who has never connected: the server has nothing in its cache."""
+    """The name of a user who has never connected, so that the server's cache is empty."""
     if not mysql.database.execute(
         "SELECT 1 FROM information_schema.plugins"
         " WHERE plugin_name = :plugin AND plugin_status = 'ACTIVE'",
@@ -29,7 +29,7 @@ def new_user(request, mysql):
 
 
 def connect(environ):
-    """Use the database as a process with these variables does; say how the connection is made."""
+    """Connect as a process with these variables; return the user and whether TLS is used."""
     store = Store(Settings.from_environment(environ).database_url)
     try:
         store.prepare()
@@ -42,14 +42,14 @@ def connect(environ):
 
 
 @pytest.mark.parametrize(("query", "tls"), [(WITH_TLS, True), (WITHOUT_TLS, False)])
-def test_a_first_connection_by_db_url(mysql, environ, new_user, query, tls):
+def test_first_connection_by_url(mysql, environ, new_user, query, tls):
     port = port_of(mysql.database)
     url = f"mysql://{new_user}:pass%3Aw%40rd%2F%25@127.0.0.1:{port}/testdb{query}"
 
     assert connect(environ | {"DB_URL": url}) == ("newcomer@%", tls)
 
 
-def test_a_first_connection_by_parts(mysql, environ, new_user):
+def test_first_connection_by_parts(mysql, environ, new_user):
     parts = {
         "DB_IP": "127.0.0.1",
         "DB_PORT": str(port_of(mysql.database)),
@@ -61,7 +61,8 @@ def test_a_first_connection_by_parts(mysql, environ, new_user):
     assert connect(environ | parts) == ("newcomer@%", True)
 
 
-def test_a_connection_without_tls_after_the_server_forgot_the_password(mysql, environ, new_user):
+def test_no_tls_and_an_empty_cache(mysql, environ, new_user):
+    """The server has forgotten the password, and must ask for it over RSA."""
     port = port_of(mysql.database)
     url = f"mysql://{new_user}:pass%3Aw%40rd%2F%25@127.0.0.1:{port}/testdb{WITHOUT_TLS}"
     connect(environ | {"DB_URL": url})
@@ -72,7 +73,7 @@ def test_a_connection_without_tls_after_the_server_forgot_the_password(mysql, en
 
 
 @pytest.mark.parametrize("query", [WITH_TLS, WITHOUT_TLS])
-def test_a_wrong_password_is_told_from_an_outage(mysql, environ, new_user, query):
+def test_wrong_password_is_no_outage(mysql, environ, new_user, query):
     url = f"mysql://{new_user}:hunter2@127.0.0.1:{port_of(mysql.database)}/testdb{query}"
 
     with pytest.raises(StoreUnavailable) as refusal:

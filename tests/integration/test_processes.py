@@ -1,4 +1,4 @@
-"""`python -m backend` as its users have it: on one machine, with SQLite and local runs."""
+"""`python -m backend` on one machine, with SQLite and local Jobs."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
 
 @pytest.fixture
 def harness(environ):
-    """Hold the one slot until a test lets its run start."""
+    """A harness that holds the only slot until a test starts an attempt."""
     harness = LocalHarness(environ)
     yield harness
     harness.close()
@@ -34,12 +34,12 @@ def serve(backend):
 
 
 def submit(server, harness):
-    """POST a run, let it train, and give it as the launcher knows it."""
+    """Submit the form, start the trainer, and return the attempt."""
     answer = server.ask("/test", FORM)
     assert (answer.status, answer.json["message"]) == (201, "Job Created")
-    run = replace(AN_ATTEMPT, experiment_id="first")
-    harness.start(run)
-    return run
+    attempt = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(attempt)
+    return attempt
 
 
 def all_processes(server):
@@ -48,13 +48,13 @@ def all_processes(server):
     return (web, workers) if len(workers) == WORKERS else None
 
 
-def test_it_works_from_the_form_to_the_end(serve, harness):
+def test_form_to_success(serve, harness):
     server = serve()
     assert server.ask("/").content == b"Hello Flask!"
-    run = submit(server, harness)
+    attempt = submit(server, harness)
     server.reaches("first", "running")
 
-    harness.end(run, 0)
+    harness.end(attempt, 0)
 
     ended = server.reaches("first", "succeeded")
     steps = [step["to_status"] for step in ended["history"]]
@@ -62,20 +62,21 @@ def test_it_works_from_the_form_to_the_end(serve, harness):
     assert [one["experiment_id"] for one in server.ask("/model").json] == ["first"]
 
 
-def test_a_failed_run_says_why(serve, harness):
+def test_failure_is_explained(serve, harness):
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
 
-    harness.end(run, 2, "error: there is no data")
+    harness.end(attempt, 2, "error: there is no data")
 
     diagnosis = server.reaches("first", "failed")["diagnosis"]
     assert diagnosis["reason"] == "input_unusable"
     assert "error: there is no data" in diagnosis["message"]
 
 
-def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve, harness):
+def test_training_survives_ctrl_c(serve, harness):
+    """The next server records its end."""
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
     server.reaches("first", "running")
 
     server.press_ctrl_c()
@@ -84,28 +85,28 @@ def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve
     assert "1 experiment(s)" in server.stdout
     assert "python -m backend serve" in server.stdout
     assert "Traceback" not in server.stderr
-    assert harness.launcher().observe()[run.handle].phase is Phase.RUNNING
+    assert harness.launcher().observe()[attempt.handle].phase is Phase.RUNNING
     server = serve()
     server.reaches("first", "running")
-    harness.end(run, 0)
+    harness.end(attempt, 0)
     server.reaches("first", "succeeded")
-    assert harness.starts(run) == 1
+    assert harness.starts(attempt) == 1
 
 
-def test_a_run_that_ends_while_nobody_serves_is_recorded_later(serve, harness):
+def test_end_without_a_server(serve, harness):
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
     server.reaches("first", "running")
     server.terminate()
     assert server.exit_code() == 0
 
-    harness.end(run, 0)
+    harness.end(attempt, 0)
 
     serve().reaches("first", "succeeded")
 
 
 @pytest.mark.parametrize("role", ["serve", "web", "reconcile"])
-def test_sigterm_ends_it_cleanly(backend, role):
+def test_sigterm(backend, role):
     health = free_address()
     server = backend(role, HEALTH_BIND=health if role == "reconcile" else "")
     if role == "reconcile":
@@ -121,9 +122,9 @@ def test_sigterm_ends_it_cleanly(backend, role):
         pass  # its address is free
 
 
-def test_a_killed_worker_is_replaced(serve, harness):
+def test_killed_worker(serve, harness):
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
     web, workers = eventually(lambda: all_processes(server))
 
     for worker in workers:
@@ -131,46 +132,46 @@ def test_a_killed_worker_is_replaced(serve, harness):
 
     eventually(lambda: len(set(children_of(web)) - set(workers)) == len(workers))
     server.ready()
-    harness.end(run, 0)
+    harness.end(attempt, 0)
     server.reaches("first", "succeeded")
 
 
-def test_a_killed_reconciler_is_replaced(serve, harness):
+def test_killed_reconciler(serve, harness):
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
     server.reaches("first", "running")
 
     os.kill(server.reconciler(), signal.SIGKILL)
-    harness.end(run, 0)
+    harness.end(attempt, 0)
 
     server.reaches("first", "succeeded")
 
 
-def test_a_killed_web_role_is_replaced_and_trainings_go_on(serve, harness):
+def test_killed_web_role(serve, harness):
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
     web, _ = server.web_processes()
 
     os.kill(web, signal.SIGKILL)
 
     eventually(lambda: server.web_processes()[0] not in (None, web))
     server.ready()
-    harness.end(run, 0)
+    harness.end(attempt, 0)
     server.reaches("first", "succeeded")
 
 
-def test_a_server_that_was_killed_altogether_can_be_started_again_at_its_address(serve, harness):
+def test_address_is_free_after_a_kill(serve, harness):
     server = serve()
-    run = submit(server, harness)
+    attempt = submit(server, harness)
 
     server.kill_all()
 
     server = serve(BIND=server.address)
-    harness.end(run, 0)
+    harness.end(attempt, 0)
     server.reaches("first", "succeeded")
 
 
-def test_nothing_of_a_killed_supervisor_keeps_the_address(serve):
+def test_killed_supervisor_takes_all_along(serve):
     server = serve()
 
     server.kill()
@@ -178,7 +179,7 @@ def test_nothing_of_a_killed_supervisor_keeps_the_address(serve):
     eventually(lambda: not server.group())
 
 
-def test_migrate_prepares_the_database_and_ends(backend, tmp_path):
+def test_migrate(backend, tmp_path):
     for _ in range(2):
         process = backend("migrate")
         assert process.exit_code() == 0, process.stderr
@@ -186,7 +187,7 @@ def test_migrate_prepares_the_database_and_ends(backend, tmp_path):
 
 
 @pytest.mark.parametrize("role", ["serve", "web", "reconcile", "migrate"])
-def test_every_missing_variable_is_named(backend, role):
+def test_missing_variables_are_named(backend, role):
     variables = {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "", "DB_IP": "10.0.0.1"}
     process = backend(role, **variables)
 
@@ -196,7 +197,8 @@ def test_every_missing_variable_is_named(backend, role):
     assert "Traceback" not in process.stderr
 
 
-def test_variables_that_contradict_each_other_are_named_without_their_secrets(backend):
+def test_contradicting_variables(backend):
+    """They are named, their secrets are not."""
     process = backend(
         "serve",
         DB_URL="mysql://root:hunter2@10.0.0.1/runs",
@@ -215,7 +217,7 @@ def test_variables_that_contradict_each_other_are_named_without_their_secrets(ba
 @pytest.mark.parametrize(
     ("role", "variable"), [("serve", "BIND"), ("web", "BIND"), ("reconcile", "HEALTH_BIND")]
 )
-def test_an_address_in_use_is_named(backend, role, variable):
+def test_address_in_use(backend, role, variable):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         process = backend(role, **{variable: address})
@@ -225,7 +227,7 @@ def test_an_address_in_use_is_named(backend, role, variable):
     assert "Traceback" not in process.stderr
 
 
-def test_serve_with_a_health_address_in_use_does_not_end_as_if_all_were_well(backend):
+def test_health_address_in_use(backend):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = backend("serve", HEALTH_BIND=f"127.0.0.1:{taken.getsockname()[1]}")
 
@@ -234,7 +236,7 @@ def test_serve_with_a_health_address_in_use_does_not_end_as_if_all_were_well(bac
 
 
 @pytest.mark.parametrize("role", ["serve", "web", "reconcile", "migrate"])
-def test_a_database_of_somebody_else_is_refused(backend, role, tmp_path):
+def test_foreign_database_is_refused(backend, role, tmp_path):
     path = tmp_path / "data" / "experiments.sqlite3"
     Database(f"sqlite:///{path}").execute("CREATE TABLE experiment (theirs INTEGER)")
     before = path.read_bytes()
@@ -247,7 +249,7 @@ def test_a_database_of_somebody_else_is_refused(backend, role, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_an_output_folder_that_cannot_be_made_is_named(backend, tmp_path):
+def test_impossible_output_folder(backend, tmp_path):
     obstacle = tmp_path / "a file"
     obstacle.touch()
 

@@ -1,4 +1,4 @@
-"""Real databases are lost, in every state that a run can be in, and made right again."""
+"""Databases are lost, with experiments in every state, and rebuilt."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 def everything():
-    """Give all that a user can see of all runs."""
+    """Return a function that returns all that a user can see of every experiment."""
 
     def look(app):
         client = app.test_client()
@@ -54,19 +54,19 @@ def parts(app):
 
 
 def submit_in_every_state(app, kubernetes):
-    """Submit a run for each of STATES, and one that is forgotten; give their pods."""
+    """Submit an experiment for each of STATES, and one to be deleted; return their pods."""
     experiments, pods = app.extensions["services"].experiments, {}
-    for name in (*STATES[1:], "forgotten"):
+    for name in (*STATES[1:], "deleted"):
         _, one = experiments.submit(name, PARAMETERS)
         if name != "queued":
             pods[name] = kubernetes.run(one.job)
     passes(app)
-    for name, code in {"succeeded": 0, "failed": 2, "retried": 1, "forgotten": 0}.items():
+    for name, code in {"succeeded": 0, "failed": 2, "retried": 1, "deleted": 0}.items():
         kubernetes.finish(pods[name], code, "its last words")
     experiments.cancel("cancelled")
     passes(app)
     experiments.retry("retried")
-    experiments.delete("forgotten", outputs=False)
+    experiments.delete("deleted", outputs=False)
     kubernetes.stop()
     experiments.submit("submitting", PARAMETERS)
     kubernetes.start()
@@ -74,7 +74,7 @@ def submit_in_every_state(app, kubernetes):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_lost_database_is_made_right_in_every_state(database, make_app, kubernetes, everything):
+def test_lost_database_in_every_state(database, make_app, kubernetes, everything):
     before = make_app(database)
     pods = submit_in_every_state(before, kubernetes)
     told = everything(before)
@@ -87,7 +87,7 @@ def test_a_lost_database_is_made_right_in_every_state(database, make_app, kubern
     assert sum("is missing in the database" in one for one in lost) == len(STATES)
     rebuild(archive, launcher)
     assert list(differences(archive, launcher)) == []
-    # Why it waits is found out anew.
+    # The diagnosis of the waiting one is found again.
     why = {name: told["submitting"][name] for name in ("diagnosis", "updated_at")}
     assert everything(after) | {"submitting": everything(after)["submitting"] | why} == told
     assert list(everything(after)) == list(told)
@@ -101,13 +101,13 @@ def test_a_lost_database_is_made_right_in_every_state(database, make_app, kubern
         "running": "succeeded",
         "retried": "queued",
     }
-    # One for each, one more for the retry, none for what was restored.
+    # One for each, one more for the retry, none for restored ones.
     assert kubernetes.count("create", "jobs") == len(STATES) + 2
     assert list(differences(archive, launcher)) == []
 
 
 @pytest.mark.usefixtures("impatient")
-def test_jobs_alone_make_their_runs_known(database, make_app, kubernetes, everything, settings):
+def test_jobs_alone_are_enough(database, make_app, kubernetes, everything, settings):
     before = make_app(database)
     experiments = before.extensions["services"].experiments
     _, one = experiments.submit("first", Parameters("autoencoder", 0.25, 7, None))
@@ -127,10 +127,8 @@ def test_jobs_alone_make_their_runs_known(database, make_app, kubernetes, everyt
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_run_that_is_deleted_while_it_is_looked_at_does_not_come_back(
-    database, make_app, kubernetes, everything
-):
-    """The list of Jobs is older than the deletion of its Job, and of its row."""
+def test_deleted_while_observed(database, make_app, kubernetes, everything):
+    """The experiment does not come back: the list of Jobs is older than its deletion."""
     app = make_app(database)
     services = app.extensions["services"]
     experiments = services.experiments
@@ -154,10 +152,8 @@ def test_a_run_that_is_deleted_while_it_is_looked_at_does_not_come_back(
     assert everything(app) == {}
 
 
-def test_of_two_that_restore_and_one_that_submits_each_run_is_there_once(
-    database, make_app, kubernetes, everything, settings
-):
-    """The slot of a run is taken by a unique key; whoever comes second finds it there."""
+def test_concurrent_rebuilds_and_submits(database, make_app, kubernetes, everything, settings):
+    """The id is a unique key, so that each experiment is there once."""
     write_folders(settings.output_dir, 30)
     apps = [make_app(database) for _ in range(3)]
     together = threading.Barrier(3)
@@ -177,13 +173,13 @@ def test_of_two_that_restore_and_one_that_submits_each_run_is_there_once(
         assert {one.status_code for one in submitted.result(DEADLINE_SECONDS)} == {201}
 
     assert len(everything(apps[0])) == 40
-    assert 30 <= sum(restored) <= 40  # a new run whose row was there before its file is not one
+    assert 30 <= sum(restored) <= 40  # new ones too, if their run.json is found before their row
     rows = database.execute("SELECT experiment, COUNT(*) FROM transition GROUP BY experiment")
     assert sorted(count for _, count in rows) == [2] * 40
 
 
 def write_folders(output_dir, number):
-    """Write the folders of runs that have failed long ago, one a second."""
+    """Write the folders of experiments that failed long ago, one each second."""
     for second in range(number):
         at = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
         name = f"run-{uuid.uuid4().hex}"
@@ -200,7 +196,7 @@ def write_folders(output_dir, number):
         (output_dir / name / "run.json").write_text(json.dumps(record))
 
 
-def test_a_rebuild_that_is_killed_is_run_again(backend, settings):
+def test_killed_rebuild(backend, settings):
     number = 600
     write_folders(settings.output_dir, number)
     database = Database(f"sqlite:///{settings.data_dir}/experiments.sqlite3")
@@ -210,7 +206,7 @@ def test_a_rebuild_that_is_killed_is_run_again(backend, settings):
         return "experiment" in tables and database.execute("SELECT COUNT(*) FROM experiment")[0][0]
 
     def is_killed_on_the_way():
-        """Kill a rebuild that has begun, and return whether it was not through yet."""
+        """Kill a rebuild that has begun, and return whether it had more to do."""
         database.drop_tables()
         process = backend("rebuild")
         eventually(count)
@@ -232,7 +228,7 @@ def test_a_rebuild_that_is_killed_is_run_again(backend, settings):
 
 @pytest.fixture
 def harness(environ):
-    """Hold the one slot until a test lets its run start."""
+    """A harness that holds the only slot until a test starts an attempt."""
     harness = LocalHarness(environ)
     yield harness
     harness.close()
@@ -244,11 +240,12 @@ def lose_rows(settings):
     database.execute("DELETE FROM experiment")
 
 
-def test_beside_a_live_server_local_runs_come_back_and_go_on(backend, harness, settings):
+def test_rebuild_beside_a_live_server(backend, harness, settings):
+    """Local attempts are known again, and go on."""
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(AN_ATTEMPT, experiment_id="first")
-    harness.start(run)
+    attempt = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(attempt)
     server.reaches("first", "running")
     server.kill_all()
     lose_rows(settings)
@@ -257,26 +254,26 @@ def test_beside_a_live_server_local_runs_come_back_and_go_on(backend, harness, s
     process = backend("rebuild")
     assert process.exit_code() == 0, process.stderr
     server.reaches("first", "running")
-    harness.end(run, 0)
+    harness.end(attempt, 0)
     server.reaches("first", "succeeded")
-    assert harness.starts(run) == 1
+    assert harness.starts(attempt) == 1
 
 
-def test_a_live_server_adopts_a_local_run_by_itself(backend, harness, settings):
+def test_live_server_adopts_local_attempt(backend, harness, settings):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(AN_ATTEMPT, experiment_id="first")
-    harness.start(run)
+    attempt = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(attempt)
     server.reaches("first", "running")
     lose_rows(settings)
 
     eventually(lambda: server.ask("/experiments/first").status == 200)
-    harness.end(run, 0)
+    harness.end(attempt, 0)
     server.reaches("first", "succeeded")
-    assert harness.launcher().observe()[run.handle].phase is Phase.SUCCEEDED
+    assert harness.launcher().observe()[attempt.handle].phase is Phase.SUCCEEDED
 
 
-def test_check_names_what_differs_and_its_exit_code_tells(backend, settings):
+def test_check_names_differences(backend, settings):
     write_folders(settings.output_dir, 1)
     (name,) = (one.name for one in settings.output_dir.iterdir())
     check = backend("rebuild --check")
@@ -288,7 +285,7 @@ def test_check_names_what_differs_and_its_exit_code_tells(backend, settings):
     ]
 
 
-def test_check_goes_with_rebuild_alone(backend):
+def test_check_needs_rebuild(backend):
     process = backend("migrate --check")
 
     assert process.exit_code() == 2
@@ -296,7 +293,7 @@ def test_check_goes_with_rebuild_alone(backend):
 
 
 @pytest.mark.parametrize("role", ["rebuild", "rebuild --check"])
-def test_a_database_that_is_away_is_named(backend, role):
+def test_database_outage_is_named(backend, role):
     process = backend(role, DB_URL="mysql://u:secret-word@127.0.0.1:1/runs")
 
     assert process.exit_code() == 2
@@ -305,7 +302,7 @@ def test_a_database_that_is_away_is_named(backend, role):
     assert "secret-word" not in process.stderr
 
 
-def test_jobs_that_cannot_be_seen_are_named(backend, kubernetes, settings):
+def test_kubernetes_outage_is_named(backend, kubernetes, settings):
     write_folders(settings.output_dir, 1)
     kubernetes.stop()
     process = backend("rebuild", LAUNCHER="kubernetes")

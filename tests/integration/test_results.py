@@ -1,4 +1,4 @@
-"""Results and inputs over real gunicorn: parts, uploads that break off, archives of what grows."""
+"""Results and inputs over gunicorn: ranges, broken uploads, archives of growing folders."""
 
 import http.client
 import io
@@ -35,7 +35,7 @@ def inputs(server):
 
 
 def ask(server, method, path, body=None, **headers):
-    """Send a request on a connection of its own; give the answer and its content."""
+    """Send a request on a connection of its own; return the answer and its content."""
     connection = http.client.HTTPConnection(server.address, timeout=30)
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body, headers)
@@ -45,7 +45,7 @@ def ask(server, method, path, body=None, **headers):
     return answer, content
 
 
-def test_parts_and_paths_as_they_are_sent(server, folder):
+def test_ranges_and_paths(server, folder):
     (folder / "large").write_bytes(bytes(range(256)) * (LARGE // 256))
     (folder.parent / "secret").write_text("a secret")
     path = "/experiments/first/files/large"
@@ -62,7 +62,8 @@ def test_parts_and_paths_as_they_are_sent(server, folder):
         assert b"a secret" not in content
 
 
-def test_a_file_that_shrinks_while_it_is_sent_is_seen_to_be_cut(server, folder):
+def test_file_shrinks_while_sent(server, folder):
+    """The client can see that the download is incomplete."""
     (folder / "large").write_bytes(bytes(50_000_000))
     connection = http.client.HTTPConnection(server.address, timeout=30)
     connection.request("GET", "/experiments/first/files/large")
@@ -76,14 +77,14 @@ def test_a_file_that_shrinks_while_it_is_sent_is_seen_to_be_cut(server, folder):
     connection.close()
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(server, inputs):
+def test_broken_upload_leaves_nothing(server, inputs):
     host, _, port = server.address.rpartition(":")
     head = f"PUT /inputs/a.csv HTTP/1.1\r\nHost: {server.address}\r\n"
     lengths = (f"Content-Length: {LARGE}\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nf4240\r\n")
     for length in lengths:
         with socket.create_connection((host, int(port))) as client:
             client.sendall((head + length).encode() + bytes(500_000))
-            eventually(lambda: list(inputs.iterdir()))  # it is being written
+            eventually(lambda: list(inputs.iterdir()))  # the server has begun to write it
         eventually(lambda: not list(inputs.iterdir()))
 
     answer, _ = ask(server, "PUT", "/inputs/a.csv", bytes(LARGE))
@@ -91,14 +92,14 @@ def test_an_upload_that_breaks_off_leaves_nothing(server, inputs):
     assert [path.name for path in inputs.iterdir()] == ["a.csv"]
 
 
-def test_a_chunked_upload(server, inputs):
+def test_chunked_upload(server, inputs):
     answer, _ = ask(server, "PUT", "/inputs/a.csv", iter([b"1,2\n"] * 1000))
 
     assert answer.status == 201
     assert (inputs / "a.csv").read_bytes() == b"1,2\n" * 1000
 
 
-def test_an_archive_while_a_trainer_writes(server, folder):
+def test_archive_while_training(server, folder):
     line, stop = b'{"epoch": 1, "loss": 0.5}\n', threading.Event()
     (folder / "large").write_bytes(bytes(LARGE))
 
@@ -124,7 +125,7 @@ def test_an_archive_while_a_trainer_writes(server, folder):
             assert {"large", "log.txt", "run.json"} <= set(archive.namelist())
 
 
-def test_a_curve_while_a_trainer_writes(server, folder):
+def test_curve_while_training(server, folder):
     with (folder / "metrics.jsonl").open("a", buffering=1) as out:
         for epoch in range(1, 51):
             out.write(json.dumps({"epoch": epoch, "loss": 1 / epoch})[:-3])
@@ -138,7 +139,7 @@ def test_a_curve_while_a_trainer_writes(server, folder):
     assert server.ask("/experiments/first/metrics").json["points"] == 50
 
 
-def test_the_numbers_of_all_workers_together(server):
+def test_metrics_sum_all_workers(server):
     for _ in range(40):
         ask(server, "GET", "/")
     pattern = r'http_request_seconds_count\{method="GET",route="/",status="200"\} (\d+)'

@@ -1,4 +1,4 @@
-"""Streams over the real server: threads, connections that end, and workers that stop."""
+"""Streams of the real server: threads, connections that end, and workers that stop."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ def serve(backend):
 
 
 class Stream:
-    """An answer that goes on."""
+    """A streamed response."""
 
     def __init__(self, server, path, **headers):
         self._connection = http.client.HTTPConnection(server.address, timeout=DEADLINE_SECONDS)
@@ -50,7 +50,7 @@ class Stream:
         return self._answer.readline().decode().rstrip("\n")
 
     def event(self):
-        """Give the next event as a dict of its fields."""
+        """Return the next event as a dict of its fields."""
         while True:
             fields = {}
             while line := self.line():
@@ -67,19 +67,19 @@ class Stream:
         self._connection.close()
 
 
-def test_a_local_run_is_followed_from_before_it_begins_to_its_end(serve, harness):
+def test_follow_local_log_to_its_end(serve, harness):
     server = serve()
     assert server.ask("/test", {"experiment_id": "first", "learning_rate": "1", "epoch": "2"})
     path = "/experiments/first/logs"
     with Stream(server, path, **EVENTS) as events, Stream(server, f"{path}?follow=true") as text:
         assert events.headers["Content-Type"] == "text/event-stream"
-        run = submitted(harness)
-        harness.start(run)
-        harness.say(run, "에포크 1\n")
+        attempt = submitted(harness)
+        harness.start(attempt)
+        harness.say(attempt, "에포크 1\n")
         assert events.event() == {"id": "1", "data": "에포크 1"}
         assert text.line() == "에포크 1"
-        harness.say(run, "epoch 2\n")
-        harness.end(run, 0, "last")
+        harness.say(attempt, "epoch 2\n")
+        harness.end(attempt, 0, "last")
         assert events.event() == {"id": "2", "data": "epoch 2"}
         assert events.event() == {"id": "3", "data": "last"}
         assert events.event() == {"event": "end", "data": '{"attempt": 1}'}
@@ -89,11 +89,11 @@ def test_a_local_run_is_followed_from_before_it_begins_to_its_end(serve, harness
         assert events.event() == {"id": "3", "data": "last"}
 
 
-def test_events_are_told_while_they_happen_and_again_to_who_was_away(serve, harness):
+def test_events_live_and_replayed(serve, harness):
     server = serve()
     with Stream(server, "/events") as stream:
-        run = submit(server, harness)
-        harness.end(run, 0)
+        attempt = submit(server, harness)
+        harness.end(attempt, 0)
         events = [stream.event() for _ in range(4)]
     steps = [json.loads(event["data"])["to_status"] for event in events]
     assert steps == ["submitting", "queued", "running", "succeeded"]
@@ -102,7 +102,7 @@ def test_events_are_told_while_they_happen_and_again_to_who_was_away(serve, harn
         assert [again.event() for _ in range(2)] == events[2:]
 
 
-def test_streams_leave_threads_for_everybody_else(serve):
+def test_streams_leave_threads_free(serve):
     server = serve(MAX_STREAMS="2")
     with ExitStack() as stack:
         streams = []
@@ -112,7 +112,7 @@ def test_streams_leave_threads_for_everybody_else(serve):
             streams.append(stream)
             return stream.status == 429 and stream
 
-        # A connection goes to whichever worker takes it.
+        # Any worker may accept a connection.
         refusal = eventually(refused)
         assert refusal.headers["Content-Type"] == "application/problem+json"
         assert int(refusal.headers["Retry-After"]) > 0
@@ -120,7 +120,7 @@ def test_streams_leave_threads_for_everybody_else(serve):
         for _ in range(20):
             assert server.ask("/experiments").status == 200
         for stream in streams:
-            stream.close()  # the server sees it without writing anything
+            stream.close()  # the server notices without writing
 
         def accepted():
             with Stream(server, "/events") as stream:
@@ -131,14 +131,14 @@ def test_streams_leave_threads_for_everybody_else(serve):
 
 
 @pytest.mark.parametrize("path", ["/events", "/experiments/first/logs?follow=true"])
-def test_streams_do_not_keep_a_server_from_stopping(serve, harness, path):
+def test_streams_end_with_the_server(serve, harness, path):
     server = serve()
     submit(server, harness)
     with Stream(server, path) as stream:
         server.terminate()
         if path == "/events":
             stream.rest()
-        else:  # it is not over: nobody may take it for whole
+        else:  # the client can see that it is incomplete
             with pytest.raises(http.client.IncompleteRead):
                 stream.rest()
 
@@ -147,5 +147,5 @@ def test_streams_do_not_keep_a_server_from_stopping(serve, harness, path):
 
 
 def submitted(harness):
-    """Give the run that was submitted over HTTP."""
+    """Return the attempt that was submitted over HTTP."""
     return replace(AN_ATTEMPT, experiment_id="first")

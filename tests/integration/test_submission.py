@@ -1,4 +1,4 @@
-"""One form, one Job: whoever sends it how often, and whatever breaks on the way."""
+"""One form makes one Job, however often it is sent and whatever fails."""
 
 import threading
 from collections import Counter
@@ -42,9 +42,8 @@ def look(client):
 
 
 @pytest.mark.needs("mysql")
-def test_two_servers_that_get_a_form_ten_times_at_once_start_one_job(
-    mysql, backend, kubernetes, settings
-):
+def test_two_servers_on_mysql(mysql, backend, kubernetes, settings):
+    """Ten clients send the same form to two servers at once."""
     variables = {"DB_URL": mysql.database.url, "LAUNCHER": "kubernetes"}
     servers = [backend("web", **variables) for _ in range(2)]
     for server in servers:
@@ -53,7 +52,7 @@ def test_two_servers_that_get_a_form_ten_times_at_once_start_one_job(
     together = threading.Barrier(10)
 
     def post(number):
-        """Post every run at the same moment as the nine others do."""
+        """Post every experiment at the same moment as the nine others."""
         statuses = []
         for experiment_id in rounds:
             together.wait(DEADLINE_SECONDS)
@@ -73,15 +72,15 @@ def test_two_servers_that_get_a_form_ten_times_at_once_start_one_job(
     assert sorted(folder.name for folder in settings.output_dir.iterdir()) == rounds
 
 
-def test_of_two_equal_submissions_the_slower_one_gets_the_same_run(database, make_app, kubernetes):
+def test_slower_of_two_equal_submits(database, make_app, kubernetes):
     slow, fast = (make_app(database).extensions["services"] for _ in range(2))
     begun, overtaken = threading.Event(), threading.Event()
     render = slow.launcher.render
 
-    def render_slowly(run):
+    def render_slowly(attempt):
         begun.set()
         assert overtaken.wait(DEADLINE_SECONDS)
-        return render(run)
+        return render(attempt)
 
     slow.launcher.render = render_slowly
     with ThreadPoolExecutor(1) as pool:
@@ -95,7 +94,7 @@ def test_of_two_equal_submissions_the_slower_one_gets_the_same_run(database, mak
     assert kubernetes.count("create", "jobs") == 1
 
 
-def test_a_run_is_followed_to_its_end(client, reconcile, kubernetes):
+def test_form_to_success(client, reconcile, kubernetes):
     answer = client.post("/test", data=FORM)
     assert (answer.status_code, answer.json["message"]) == (201, "Job Created")
     (job,) = kubernetes.jobs()
@@ -113,9 +112,8 @@ def test_a_run_is_followed_to_its_end(client, reconcile, kubernetes):
     assert steps == ["submitting", "queued", "running", "succeeded"]
 
 
-def test_while_the_api_server_is_away_a_run_is_accepted_and_submitted_later(
-    client, reconcile, kubernetes
-):
+def test_submitted_after_an_outage(client, reconcile, kubernetes):
+    """The form is accepted while the API server is away."""
     kubernetes.stop()
     answer = client.post("/test", data=FORM)
     assert (answer.status_code, answer.json["status"]) == (202, "submitting")
@@ -134,9 +132,7 @@ def test_while_the_api_server_is_away_a_run_is_accepted_and_submitted_later(
     ("fault", "reason"),
     [(forbidden(), "kubernetes_forbidden"), (quota_exceeded(), "quota_exceeded")],
 )
-def test_what_the_cluster_forbids_now_is_explained_and_submitted_later(
-    client, reconcile, kubernetes, fault, reason
-):
+def test_submitted_when_allowed(client, reconcile, kubernetes, fault, reason):
     kubernetes.fail("create", "jobs", fault)
     answer = client.post("/test", data=FORM)
     assert (answer.status_code, answer.json["diagnosis"]["reason"]) == (202, reason)
@@ -153,9 +149,7 @@ def test_what_the_cluster_forbids_now_is_explained_and_submitted_later(
     [Fault(stored=True, hang=True), Fault(stored=True), Fault(half=True)],
     ids=["hang", "cut", "half an answer"],
 )
-def test_a_job_whose_creation_was_not_confirmed_is_not_created_again(
-    client, reconcile, kubernetes, failing, fault
-):
+def test_unconfirmed_job_is_not_repeated(client, reconcile, kubernetes, failing, fault):
     with failing("create", "jobs", fault):
         assert client.post("/test", data=FORM).status_code in (201, 202)
     (created,) = eventually(kubernetes.jobs).values()
@@ -166,7 +160,7 @@ def test_a_job_whose_creation_was_not_confirmed_is_not_created_again(
     assert list(kubernetes.jobs().values()) == [created]
 
 
-def test_a_job_that_kubernetes_refuses_has_failed(client, reconcile, kubernetes):
+def test_refused_job_has_failed(client, reconcile, kubernetes):
     kubernetes.fail("create", "jobs", invalid())
 
     answer = client.post("/test", data=FORM)
@@ -178,7 +172,7 @@ def test_a_job_that_kubernetes_refuses_has_failed(client, reconcile, kubernetes)
     assert kubernetes.count("create", "jobs") == 1
 
 
-def test_a_job_that_somebody_deletes_has_failed(client, reconcile, kubernetes):
+def test_deleted_job_has_failed(client, reconcile, kubernetes):
     job = client.post("/test", data=FORM).json["job"]
     kubernetes.run(job)
     reconcile()
@@ -190,7 +184,7 @@ def test_a_job_that_somebody_deletes_has_failed(client, reconcile, kubernetes):
     assert (seen["status"], seen["diagnosis"]["reason"]) == ("failed", "job_deleted")
 
 
-def test_what_has_ended_stays_as_it_is_when_its_job_goes(client, reconcile, kubernetes):
+def test_end_survives_its_job(client, reconcile, kubernetes):
     job = client.post("/test", data=FORM).json["job"]
     kubernetes.finish(kubernetes.run(job), 0)
     reconcile()
