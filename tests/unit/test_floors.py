@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,13 @@ MODULES = {
 SOURCES = [*BACKEND.rglob("*.py"), *(ROOT / "models").rglob("*.py")]
 
 
-def imports_of(module: str) -> Iterator[str]:
-    """Yield every module that `module` imports, inside functions and for type checks too."""
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Return every module that `module` imports, inside functions and for type checks too."""
+    return frozenset(_imports_of(module))
+
+
+def _imports_of(module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
