@@ -1,6 +1,7 @@
 """Fixtures of the component tests: the app and the store on SQLite, and a launcher that starts
 nothing."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -36,8 +37,9 @@ def launcher():
 
 
 @pytest.fixture
-def app(settings, launcher):
+def app(settings, launcher, migrated_sqlite):
     settings.data_dir.mkdir()
+    shutil.copy(migrated_sqlite, settings.sqlite_path)
     app = create_app(settings, launcher)
     yield app
     app.extensions["services"].close()
@@ -113,9 +115,11 @@ def token_file(tmp_path):
 
 
 @pytest.fixture
-def protected_app(settings, launcher, token_file):
+def protected_app(settings, launcher, token_file, migrated_sqlite):
     """The app with tokens."""
     settings.data_dir.mkdir(exist_ok=True)
+    if not settings.sqlite_path.exists():
+        shutil.copy(migrated_sqlite, settings.sqlite_path)
     app = create_app(replace(settings, api_token_file=token_file), launcher)
     yield app
     app.extensions["services"].close()

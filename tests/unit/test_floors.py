@@ -12,7 +12,7 @@ BACKEND = ROOT / "backend"
 
 # From the top to the bottom; rooms of one floor do not import each other.
 FLOORS = (
-    {"__init__", "__main__", "serve", "roles", "app"},  # the door
+    {"__init__", "__main__", "serve", "roles", "app", "gunicorn_config"},  # the door
     {"web"},
     {"sweeps"},
     {"experiments"},
@@ -37,7 +37,7 @@ LIBRARIES = {  # who may import what
     "apiflask": ("backend.web", "backend.app"),
     "marshmallow": ("backend.web",),
     "werkzeug": ("backend.web", "backend.app"),
-    "prometheus_client": ("backend.web", "backend.experiments.health"),
+    "prometheus_client": ("backend.web", "backend.experiments.health", "backend.gunicorn_config"),
     "kubernetes": ("backend.launchers.kubernetes",),
 }
 

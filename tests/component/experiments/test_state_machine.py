@@ -49,8 +49,8 @@ from backend.files.outputs import Outputs
 from backend.launchers.base import LauncherUnavailable
 from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
+from tests.fakes.simulated_cluster import GOING_ON, SimulatedCluster
 from tests.fakes.stepping import Operation, Stepping, Verdict
-from tests.fakes.world import GOING_ON, World
 
 LONG = "MODEL_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
@@ -86,7 +86,7 @@ class Model(RuleBasedStateMachine):
         self.database = sqlite3.connect(self.folder / "experiments.sqlite3", isolation_level=None)
         self.database.row_factory = sqlite3.Row
         self.outputs = Outputs(self.folder / "output")
-        self.world = World(self.outputs.folder, keeps_cancelled=False)
+        self.world = SimulatedCluster(self.outputs.folder, keeps_cancelled=False)
         self.operations = []
         self.histories = {}
         self.cancels, self.deletes = set(), set()  # ids with such a request

@@ -1,15 +1,16 @@
 """The manifests in `yaml/`, read as plain documents."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import yaml
 
+from backend import __version__ as VERSION  # noqa: F401
+
 ROOT = Path(__file__).parents[3]
 YAML = ROOT / "yaml"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
 KUBERNETES = ("1.29", kubernetes_validate.latest_version())
 
 Document = dict[str, Any]

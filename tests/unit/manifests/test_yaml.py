@@ -5,6 +5,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from backend import __version__ as VERSION
 from backend import settings
 from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes import manifest as job_manifest
@@ -17,7 +18,6 @@ from tests.unit.manifests.pod_rules import (
 )
 from tests.unit.manifests.support import (
     KUBERNETES,
-    VERSION,
     YAML,
     Document,
     documents,

@@ -6,10 +6,10 @@ import pytest
 
 from tests.chaos.check import CHECKS, check
 from tests.chaos.evidence import Evidence, Folder, Found, Hit, Request
-from tests.chaos.plan import RunPlan, make_plan
+from tests.chaos.plan import ExperimentPlan, make_plan
 
 NAME, JOB = "chaos 0001-once", "autoencoder-chaos-0001-once-12345678-2"
-RUN = RunPlan(NAME, epoch=3, copies=1, patient=True, retries=1, spared=False, delete="no")
+PLAN = ExperimentPlan(NAME, epoch=3, copies=1, patient=True, retries=1, spared=False, delete="no")
 FORM = {"created_at": "then", "learning_rate": 0.01, "epoch": 3}
 STEPS = [
     (1, None, "submitting"),
@@ -49,7 +49,7 @@ FOLDER = Folder(
 )
 FOUND = Found(SHOWN, {1: "hello\na ends\n", 2: "b ends\n"}, FOLDER)
 SOUND = Evidence(
-    runs=[RUN],
+    plans=[PLAN],
     requests=[
         Request(NAME, "submit", None),
         Request(NAME, "submit", 201, FORM),
@@ -99,45 +99,45 @@ def test_sound_evidence_passes():
 
 
 PLANTED = [
-    ("answers are documented, repeats agree", with_requests(Request(NAME, "show", 500))),
-    ("answers are documented, repeats agree", with_requests(Request(NAME, "submit", 201, FORM))),
+    ("answers are documented", with_requests(Request(NAME, "show", 500))),
+    ("answers are documented", with_requests(Request(NAME, "submit", 201, FORM))),
     (
-        "answers are documented, repeats agree",
+        "answers are documented",
         with_requests(Request(NAME, "repeat", 200, FORM | {"created_at": "later"})),
     ),
-    ("nothing lost, nothing half", with_found(Found(None))),
-    ("nothing lost, nothing half", replace(with_found(Found(None, {}, FOLDER)), requests=[])),
-    ("nothing lost, nothing half", with_found(replace(FOUND, folder=None))),
-    ("nothing lost, nothing half", replace(SOUND, listed=[NAME, NAME])),
-    ("nothing lost, nothing half", replace(SOUND, listed=[])),
-    ("nothing lost, nothing half", replace(SOUND, folders=[NAME, "nobody's"])),
-    ("nothing lost, nothing half", with_requests(Request(NAME, "delete", 204))),
-    ("nothing stuck", replace(SOUND, stuck=[NAME])),
-    ("one Job an attempt", replace(SOUND, jobs=SOUND.jobs | {JOB: 2})),
-    ("one Job an attempt", replace(SOUND, jobs={JOB: 1})),
-    ("one Job an attempt", replace(SOUND, jobs=SOUND.jobs | {"another": 1})),
-    ("never two trainers of one run", ledger(2, alone=False)),
-    ("never two trainers of one run", ledger(0, attempt=2)),
-    ("never two trainers of one run", folder(ledger=[*LEDGER, LEDGER[2] | {"attempt": 3}])),
-    ("attempts agree with retries", with_requests(Request(NAME, "retry", 202, {}))),
-    ("status agrees with the trainer", ledger(3, code=1)),
-    ("status agrees with the trainer", folder(finished=False)),
-    ("status agrees with the trainer", shown(status="failed", diagnosis={"reason": "lost"})),
-    ("status agrees with the trainer", shown(status="cancelled")),
-    ("status agrees with the trainer", folder(run_file=FOLDER.run_file | {"status": "running"})),
-    ("history is a legal path", shown(history=history(STEPS[:-1]))),
-    ("history is a legal path", shown(history=history(STEPS[:5] + STEPS[6:]))),
-    ("history is a legal path", shown(history=history(STEPS[4:] + STEPS[:4]))),
-    ("history is a legal path", shown(history=history([*STEPS, (2, "succeeded", "failed")]))),
+    ("nothing is lost", with_found(Found(None))),
+    ("nothing is lost", replace(with_found(Found(None, {}, FOLDER)), requests=[])),
+    ("nothing is lost", with_found(replace(FOUND, folder=None))),
+    ("nothing is lost", replace(SOUND, listed=[NAME, NAME])),
+    ("nothing is lost", replace(SOUND, listed=[])),
+    ("nothing is lost", replace(SOUND, folders=[NAME, "nobody's"])),
+    ("nothing is lost", with_requests(Request(NAME, "delete", 204))),
+    ("nothing is stuck", replace(SOUND, stuck=[NAME])),
+    ("one Job per attempt", replace(SOUND, jobs=SOUND.jobs | {JOB: 2})),
+    ("one Job per attempt", replace(SOUND, jobs={JOB: 1})),
+    ("one Job per attempt", replace(SOUND, jobs=SOUND.jobs | {"another": 1})),
+    ("one trainer at a time", ledger(2, alone=False)),
+    ("one trainer at a time", ledger(0, attempt=2)),
+    ("one trainer at a time", folder(ledger=[*LEDGER, LEDGER[2] | {"attempt": 3}])),
+    ("attempts match retries", with_requests(Request(NAME, "retry", 202, {}))),
+    ("status matches the trainer", ledger(3, code=1)),
+    ("status matches the trainer", folder(finished=False)),
+    ("status matches the trainer", shown(status="failed", diagnosis={"reason": "lost"})),
+    ("status matches the trainer", shown(status="cancelled")),
+    ("status matches the trainer", folder(run_file=FOLDER.run_file | {"status": "running"})),
+    ("history is legal", shown(history=history(STEPS[:-1]))),
+    ("history is legal", shown(history=history(STEPS[:5] + STEPS[6:]))),
+    ("history is legal", shown(history=history(STEPS[4:] + STEPS[:4]))),
+    ("history is legal", shown(history=history([*STEPS, (2, "succeeded", "failed")]))),
     (
-        "history is a legal path",
+        "history is legal",
         with_requests(Request(NAME, "show", 200, {"attempt": 2, "status": "running"})),
     ),
-    ("metrics whole", folder(metrics=[1, 3])),
-    ("metrics whole", folder(metrics=[1, 2, 2, 3])),
-    ("metrics whole", folder(metrics=[1, 2])),
+    ("metrics are complete", folder(metrics=[1, 3])),
+    ("metrics are complete", folder(metrics=[1, 2, 2, 3])),
+    ("metrics are complete", folder(metrics=[1, 2])),
     ("rebuild --check finds nothing", replace(SOUND, differences=["it has no folder"])),
-    ("logs kept", with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}))),
+    ("logs are kept", with_found(replace(FOUND, logs={1: "hello\n", 2: "b ends\n"}))),
 ]
 
 
@@ -166,7 +166,7 @@ def test_fault_excuses_its_own_failure(kind):
         requests=SOUND.requests[:-1],
     )
 
-    assert violated(struck) == {"status agrees with the trainer"}
+    assert violated(struck) == {"status matches the trainer"}
     assert violated(replace(struck, hits=[Hit(NAME, 2, kind)])) == set()
     assert violated(replace(struck, hits=[Hit(NAME, 1, kind)])) != set()
 
@@ -178,10 +178,10 @@ def test_cancel_excuses_truncated_log():
     cancelled = replace(lacking, shown=asked_to_end)
     earlier = replace(cancelled, logs={1: "hello\n", 2: "b ends\n"})
 
-    assert "logs kept" in violated(with_found(lacking))
-    assert "logs kept" not in violated(with_found(cancelled))
-    assert "logs kept" in violated(with_found(earlier))
-    assert "logs kept" in violated(replace(with_found(cancelled), jobs=None))
+    assert "logs are kept" in violated(with_found(lacking))
+    assert "logs are kept" not in violated(with_found(cancelled))
+    assert "logs are kept" in violated(with_found(earlier))
+    assert "logs are kept" in violated(replace(with_found(cancelled), jobs=None))
 
 
 def test_plan_is_reproducible():
@@ -192,7 +192,8 @@ def test_plan_is_reproducible():
     assert plan != make_plan(8, 40, faults)
     assert {fault.kind for fault in plan.faults} == set(faults)
     assert [fault.at for fault in plan.faults] == sorted(fault.at for fault in plan.faults)
-    settled = [step.run for steps in plan.clients for step in steps if step.what == "settle"]
-    assert sorted(run.experiment_id for run in settled) == [
-        experiment.experiment_id for experiment in plan.runs
+    steps = [step for client in plan.clients for step in client]
+    settled = [step.experiment for step in steps if step.action == "settle"]
+    assert sorted(one.experiment_id for one in settled) == [
+        one.experiment_id for one in plan.experiments
     ]

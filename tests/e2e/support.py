@@ -1,4 +1,4 @@
-"""What the end-to-end tests use: kubectl, curl, the documented edits, and a deployment."""
+"""Helpers of the end-to-end tests: kubectl, curl, the documented edits, and a deployment."""
 
 import json
 import re
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 OURS = "app.kubernetes.io/managed-by=hello-flask"
-MAY = {  # the backend's serviceAccount, in its namespace
+PERMITTED = {  # what the backend's serviceAccount may do in its namespace
     *(("jobs.batch", verb) for verb in ("create", "get", "list", "watch", "delete")),
     *(("pods", verb) for verb in ("get", "list", "watch")),
     ("pods/log", "get"),
     ("events", "list"),
     ("nodes", "get"),
 }
-CURL_NOTHING_ANSWERS = (7, 28, 52, 56)  # refused, timed out, empty, broken off (curl's manual)
+CURL_NO_ANSWER = (7, 28, 52, 56)  # refused, timed out, empty, cut off (curl(1), exit codes)
 RESULTS = {
     "anomaly_scores.csv",
     "metrics.jsonl",
@@ -50,7 +50,7 @@ def run(
 
 
 def kubectl(*arguments: str, stdin: bytes | None = None, timeout: float = 400) -> str:
-    """Run kubectl and give what it prints; an AssertionError tells what it complained of."""
+    """Run kubectl and return its output; an AssertionError holds its error message."""
     result = run("kubectl", *arguments, stdin=stdin, timeout=timeout)
     assert result.returncode == 0, f"kubectl {' '.join(arguments)}:\n{result.stderr.decode()}"
     return result.stdout.decode()
@@ -65,7 +65,7 @@ def objects(*arguments: str) -> list[dict[str, Any]]:
 def eventually(
     check: Callable[[], T | None], *, seconds: float, what: str, explain: Callable[[], str]
 ) -> T:
-    """Ask until `check` gives something, or fail with `what` and the explanation."""
+    """Poll until `check` returns something true; fail with `what` and `explain()` if too late."""
     deadline = time.monotonic() + seconds
     while True:
         found = check()
@@ -77,10 +77,10 @@ def eventually(
 
 
 def granted(namespace: str, home: str, account: str) -> set[tuple[str, str]]:
-    """Give what a serviceAccount of the namespace `home` may do in another or its own.
+    """Return what a serviceAccount of the namespace `home` may do in `namespace`.
 
     Returns:
-        The resource (`jobs.batch`) or address, and a verb; without what every account may.
+        Pairs of a resource (`jobs.batch`) or URL and a verb, without those of every account.
     """
 
     def listed(user: str) -> set[tuple[str, str]]:
@@ -94,21 +94,21 @@ def granted(namespace: str, home: str, account: str) -> set[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an HTTP server answered."""
+    """The answer of an HTTP server."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Read the body as JSON."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
 def curl(url: str, *options: str) -> Answer | None:
-    """Ask with curl, as a user does; None if nothing answers."""
+    """Request a URL with curl, as a user does; return None if nothing answers."""
     result = run("curl", "--silent", "--show-error", "--include", "--max-time", "30", *options, url)
-    if result.returncode in CURL_NOTHING_ANSWERS:
+    if result.returncode in CURL_NO_ANSWER:
         return None
     assert result.returncode == 0, f"{options} {url}: {result.stderr.decode()}"
     head, _, body = result.stdout.partition(b"\r\n\r\n")
@@ -120,7 +120,7 @@ def curl(url: str, *options: str) -> Answer | None:
 
 
 def edit(file: Path, what: str, value: str) -> None:
-    """Set the value on the one line that is marked `# EDIT: {what}`."""
+    """Set the value on the line that is marked `# EDIT: {what}`."""
     marked = re.compile(
         rf"^( *(?:- )?(?:[\w-]+: )?(?:&\w+ )?)\S+(?=  # EDIT: {what})", re.MULTILINE
     )
@@ -131,7 +131,7 @@ def edit(file: Path, what: str, value: str) -> None:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A backend that runs in a cluster. `host_folder` is on the node, perhaps this machine."""
+    """A backend that runs in a cluster; `host_folder` is on the node, which may be this machine."""
 
     namespace: str
     url: str
@@ -145,11 +145,11 @@ class Deployment:
         """POST the documented form."""
         fields = {"learning_rate": "0.001", "epoch": str(epoch)} | fields
         fields["experiment_id"] = experiment_id
-        form = [part for one in fields.items() for part in ("--form-string", "=".join(one))]
+        form = [part for field in fields.items() for part in ("--form-string", "=".join(field))]
         return self._answered(curl(f"{self.url}/test", *form))
 
     def experiment(self, experiment_id: str) -> dict[str, Any]:
-        """Look at one experiment."""
+        """Return one experiment."""
         answer = self.get(f"/experiments/{quote(experiment_id, safe='')}")
         assert answer.status == 200, answer
         experiment: dict[str, Any] = answer.json()
@@ -158,19 +158,39 @@ class Deployment:
     def wait_until(
         self, experiment_id: str, status: str, *, seconds: float = 120
     ) -> dict[str, Any]:
-        """Wait until a run has that status; another end than that is a failure at once."""
+        """Wait until an experiment has that status; fail at once if it ends with another."""
 
         def check() -> dict[str, Any] | None:
             experiment = self.experiment(experiment_id)
-            ended = experiment["status"] in ("succeeded", "failed", "cancelled")
-            assert not ended or experiment["status"] == status, f"{experiment}\n{self.explain()}"
-            return experiment if experiment["status"] == status else None
+            if experiment["status"] == status:
+                return experiment
+            has_ended = experiment["status"] in ("succeeded", "failed", "cancelled")
+            assert not has_ended, f"{experiment}\n{self.explain()}"
+            return None
 
         what = f"experiment {experiment_id!r} is {status}"
         return eventually(check, seconds=seconds, what=what, explain=self.explain)
 
+    def wait_for_epoch(self, experiment_id: str, epoch: int, *, seconds: float = 90) -> None:
+        """Wait until an experiment has finished that epoch."""
+        eventually(
+            lambda: self.experiment(experiment_id)["progress"]["epoch"] >= epoch,
+            seconds=seconds,
+            what=f"epoch {epoch} of {experiment_id!r} is finished",
+            explain=self.explain,
+        )
+
+    def wait_for_completions(self, job: str, completions: str) -> None:
+        """Wait until `kubectl get job` shows those COMPLETIONS, such as `1/1`."""
+        eventually(
+            lambda: self.completions(job) == completions,
+            seconds=60,
+            what=f"the COMPLETIONS of {job} are {completions}",
+            explain=self.explain,
+        )
+
     def jobs_of(self, experiment_id: str) -> list[dict[str, Any]]:
-        """Get the Jobs that carry the experiment's id."""
+        """Return the Jobs of an experiment."""
         return [
             job
             for job in objects("-n", self.namespace, "jobs", "-l", OURS)
@@ -178,25 +198,25 @@ class Deployment:
         ]
 
     def pods_of(self, experiment_id: str) -> list[dict[str, Any]]:
-        """Get the pods of the experiment's one Job."""
+        """Return the pods of an experiment that has a single Job."""
         (job,) = self.jobs_of(experiment_id)
         return objects("-n", self.namespace, "pods", "-l", f"job-name={job['metadata']['name']}")
 
     def completions(self, job: str) -> str:
-        """Read what `kubectl get job` shows a person."""
+        """Return the COMPLETIONS that `kubectl get job` shows."""
         header, line = kubectl("-n", self.namespace, "get", "job", job).splitlines()
         start = header.index("COMPLETIONS")
         return line[start:].split()[0]
 
     def in_web(self, *command: str, stdin: bytes | None = None) -> bytes:
-        """Run a command in the web container."""
+        """Run a command in the web container, and return its output."""
         pod = ("-n", self.namespace, "exec", "-i", "hello-flask", "-c", "web", "--")
         result = run("kubectl", *pod, *command, stdin=stdin)
         assert result.returncode == 0, f"{command}: {result.stderr.decode()}\n{self.explain()}"
         return result.stdout
 
     def put_input(self, name: str, content: bytes) -> None:
-        """Put a file into the input folder."""
+        """Write a file into the input folder."""
         self.in_web("sh", "-c", 'cat >"/input/$1"', "sh", name, stdin=content)
 
     def remove_input(self, name: str) -> None:
@@ -204,7 +224,7 @@ class Deployment:
         self.in_web("rm", "-f", f"/input/{name}")
 
     def results(self, experiment_id: str) -> dict[str, bytes]:
-        """Read the files of a run: on the host if that is this machine, else through the pod."""
+        """Read an experiment's files, on the host if it is this machine or through the pod."""
         folder = self.host_folder / "output" / experiment_id
         if folder.is_dir():
             return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
@@ -225,9 +245,9 @@ class Deployment:
         eventually(check, seconds=30, what=f"{self.url} answers", explain=self.explain)
 
     def explain(self) -> str:
-        """Gather what a person would look at when something does not work."""
+        """Return what a person would inspect when something does not work."""
         mine = ("-n", self.namespace)
-        looks = [
+        commands = [
             ("get", "pods,jobs,pvc,svc", *mine, "-o", "wide"),
             ("get", "events", *mine, "--sort-by=.lastTimestamp"),
             ("logs", *mine, "hello-flask", "-c", "web", "--tail=40"),
@@ -235,10 +255,10 @@ class Deployment:
             ("logs", *mine, "-l", OURS, "--tail=20", "--prefix", "--ignore-errors"),
             ("logs", "-n", "default", "hello-flask-mysql-0", "-c", "mysql", "--tail=10"),
         ]
-        told = [(look, run("kubectl", *look)) for look in looks]
+        results = [(command, run("kubectl", *command)) for command in commands]
         return "\n".join(
-            f"--- kubectl {' '.join(look)}\n{(result.stdout or result.stderr).decode()[-4000:]}"
-            for look, result in told
+            f"--- kubectl {' '.join(command)}\n{(result.stdout or result.stderr).decode()[-4000:]}"
+            for command, result in results
         )
 
     def _answered(self, answer: Answer | None) -> Answer:

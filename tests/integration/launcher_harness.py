@@ -1,6 +1,7 @@
-"""The two launchers, each with a hand that makes its runs do what a test needs.
+"""The two launchers, each with controls that make its trainers do what a test needs.
 
-Both have the same methods: `launcher()`, `run(...)`, `start`, `say`, `end`, `remove`, `starts`.
+Both harnesses have the same methods: `launcher`, `submitted`, `start`, `say`, `end`, `remove`,
+`starts`.
 """
 
 import errno
@@ -22,31 +23,32 @@ TRAINER = Path(__file__).parents[1] / "fakes" / "trainer.py"
 AN_ATTEMPT = Attempt("실험 1", "uid-1", "autoencoder", 0.001, 20, None, 1)
 
 
-class Twin:
-    """What both have."""
+class LauncherHarness:
+    """What both harnesses have in common."""
 
     def __init__(self):
         self._launchers = []
 
     def launcher(self):
-        """Make a launcher as a process of its own would have it."""
+        """Return a new launcher, as another process would have it."""
         self._launchers.append(self._make())
         return self._launchers[-1]
 
     def submitted(self, **changes):
-        """Submit a run, and give it."""
+        """Submit `AN_ATTEMPT` with `changes`, and return the attempt."""
         attempt = replace(AN_ATTEMPT, **changes)
         launcher = self.launcher()
         launcher.submit(launcher.render(attempt))
         return attempt
 
     def close(self):
+        """Close every launcher that was made."""
         for launcher in self._launchers:
             launcher.close()
 
 
-class LocalTwin(Twin):
-    """Runs of this machine. The one slot is taken by the test until a run may start."""
+class LocalHarness(LauncherHarness):
+    """Processes of this machine. The test holds the only slot until it starts an attempt."""
 
     def __init__(self, environ):
         super().__init__()
@@ -60,48 +62,52 @@ class LocalTwin(Twin):
         return LocalLauncher(self.settings, trainer=TRAINER)
 
     def folder(self, attempt):
+        """Return the output folder of an attempt."""
         return self.settings.output_dir / attempt.experiment_id
 
     def start(self, attempt):
-        """Let it train, and wait until it does."""
+        """Free the slot, and wait until the trainer accepts orders."""
         self._slot.close()
-        self.tell(attempt, "")
+        self.order(attempt, "")
 
     def say(self, attempt, text):
-        self.tell(attempt, f"print {text}")
+        """Make the trainer print `text`, and wait until it is in the log."""
+        self.order(attempt, f"print {text}")
         log = self.folder(attempt) / "logs" / f"{attempt.number}.log"
         eventually(lambda: text in log.read_text())
 
     def end(self, attempt, code, last_words=""):
+        """Make the trainer exit with `code`, and wait until the launcher can know it."""
         if last_words:
             self.say(attempt, last_words)
-        self.tell(attempt, f"exit {code}")
+        self.order(attempt, f"exit {code}")
         eventually((self.state / attempt.handle / "exit.json").exists)
 
     def remove(self, attempt):
-        """Leave no trace of an ended run."""
+        """Remove every trace of an attempt that has ended."""
         shutil.rmtree(self.state / attempt.handle)
 
     def starts(self, attempt):
-        """Say how often the trainer was started."""
+        """Return how often the trainer was started."""
         with suppress(FileNotFoundError):
             return len((self.folder(attempt) / "starts").read_text().split())
         return 0
 
-    def tell(self, attempt, order):
-        """Give an order to the trainer once it listens."""
+    def order(self, attempt, text):
+        """Send an order to the trainer as soon as it listens; see tests/fakes/trainer.py."""
         pipe = eventually(lambda: _open_pipe(self.folder(attempt) / "orders"))
         with os.fdopen(pipe, "w") as orders:
-            orders.write(f"{order}\n")
+            orders.write(f"{text}\n")
 
     def close(self):
+        """Close every launcher, and kill what still runs."""
         super().close()
         self._slot.close()
         kill_local_runs(self.settings.output_dir)
 
 
-class KubernetesTwin(Twin):
-    """Runs of the API server that tests play the controllers of."""
+class KubernetesHarness(LauncherHarness):
+    """Jobs of the fake API server; the test plays the controllers."""
 
     def __init__(self, environ, api):
         super().__init__()
@@ -113,23 +119,28 @@ class KubernetesTwin(Twin):
         return KubernetesLauncher(self.settings)
 
     def start(self, attempt):
+        """Make a pod of the Job run."""
         self._pods[attempt] = self.api.run(attempt.handle)
 
     def say(self, attempt, text):
+        """Append `text` to the log of the pod."""
         self.api.write_log(self._pods[attempt], text)
 
     def end(self, attempt, code, last_words=""):
+        """End the pod and its Job."""
         self.api.finish(self._pods[attempt], code, last_words)
 
     def remove(self, attempt):
+        """Remove the Job with its pods, as its time-to-live does."""
         self.api.remove_job(attempt.handle)
 
     def starts(self, attempt):
+        """Return how many Jobs there are of this attempt."""
         return list(self.api.jobs()).count(attempt.handle)
 
 
 def processes_of(folder):
-    """Find the runners, trainers and their children that work in a folder (Linux)."""
+    """Return the ids of the runners, trainers and their children that work in `folder` (Linux)."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -140,7 +151,7 @@ def processes_of(folder):
 
 
 def kill_local_runs(output_dir):
-    """End the runners, trainers and their children that a test has left behind."""
+    """Kill the runners, trainers and their children that a test has left behind."""
     while pids := processes_of(output_dir):
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -148,11 +159,12 @@ def kill_local_runs(output_dir):
 
 
 def _open_pipe(path):
+    """Return a descriptor that writes to the pipe at `path`, None while nobody reads it."""
     try:
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nobody reads yet
+        if error.errno == errno.ENXIO:
             return None
         raise

@@ -1,7 +1,8 @@
-"""A launcher whose runs do what a test says, and which remembers what really became of each.
+"""A launcher whose Jobs are driven by a test, and which records what really became of each.
 
-A Job is a name. It is there or it is not; its trainer waits, runs, has written its summary, has
-failed. What Kubernetes and a machine have in common is here, and nothing that only one of them has.
+A Job is a name that exists or does not; its trainer waits, trains, has written its summary, or has
+failed. The simulation has what Kubernetes and local processes have in common, and nothing that
+only one of them has.
 """
 
 import json
@@ -18,7 +19,7 @@ FAILED = Diagnosis("trainer_failed", "It failed.", "Look.")
 
 @dataclass
 class Ends:
-    """What really happened to the Jobs of one attempt, all of those that had its name."""
+    """What really happened to the Jobs of one attempt, including deleted ones of the same name."""
 
     created: int = 0
     succeeded: bool = False
@@ -26,28 +27,39 @@ class Ends:
     gone: bool = False
 
 
-class World:
-    """Launcher and trainers. `refusing` makes every new Job impossible for good."""
+class SimulatedCluster:
+    """The launcher and the trainers.
 
-    log_source = None  # each lies in its run's folder by itself
+    Attributes:
+        jobs: observations by Job name.
+        ends: what really happened, by uid and attempt number.
+        refusing: whether every new Job is refused permanently.
+    """
+
+    log_source = None  # logs are in the output folders already
 
     def __init__(self, folder_of, *, keeps_cancelled):
-        """`keeps_cancelled`: a cancelled run is seen as such, and not just gone."""
+        """Initialise an empty cluster.
+
+        Args:
+            folder_of: returns the output folder of an experiment_id.
+            keeps_cancelled: whether a cancelled Job is still observed, as `CANCELLED`.
+        """
         self._folder_of, self._keeps_cancelled = folder_of, keeps_cancelled
         self.jobs = {}
-        self.ends = {}  # by uid and attempt
+        self.ends = {}
         self.refusing = False
 
-    # The launcher
+    # The Launcher protocol
 
     def render(self, attempt):
         return {"handle": attempt.handle, "uid": attempt.uid, "run": attempt}
 
     def submit(self, job):
         attempt: Attempt = job["run"]
-        there = self.jobs.get(attempt.handle)
-        if there is not None:
-            if there.uid != attempt.uid:
+        existing = self.jobs.get(attempt.handle)
+        if existing is not None:
+            if existing.uid != attempt.uid:
                 raise LauncherUnavailable(Diagnosis("job_name_taken", "Taken.", "Delete it."))
             return attempt.handle
         if self.refusing:
@@ -66,14 +78,15 @@ class World:
         return iter(())
 
     def cancel(self, handle):
-        seen = self.jobs.get(handle)
-        if seen is None:
+        observation = self.jobs.get(handle)
+        if observation is None:
             return
-        if seen.phase in GOING_ON and self._keeps_cancelled:
+        if observation.phase in GOING_ON and self._keeps_cancelled:
             now = datetime.now(UTC)
-            phase = Phase.SUCCEEDED if self.ends_of(seen.attempt).succeeded else Phase.CANCELLED
-            self.jobs[handle] = replace(seen, phase=phase, finished_at=now)
-        elif seen.phase in GOING_ON or not self._keeps_cancelled:
+            has_succeeded = self.ends_of(observation.attempt).succeeded
+            phase = Phase.SUCCEEDED if has_succeeded else Phase.CANCELLED
+            self.jobs[handle] = replace(observation, phase=phase, finished_at=now)
+        elif observation.phase in GOING_ON or not self._keeps_cancelled:
             self.remove(handle)
 
     def delete_job(self, attempt):
@@ -83,21 +96,21 @@ class World:
     def close(self):
         pass
 
-    # What happens to the Jobs by itself
+    # What happens to Jobs, driven by the test
 
     def start(self, handle):
         self._become(handle, Phase.RUNNING, started_at=datetime.now(UTC))
 
     def write_summary(self, handle):
-        """Let the trainer come to its end, and nobody know yet."""
+        """Finish the training before anybody can observe it."""
         attempt = self.jobs[handle].attempt
         folder = self._folder_of(attempt.experiment_id)
-        if folder.is_dir():  # else it was deleted, and the trainer with it
+        if folder.is_dir():  # otherwise it was deleted, and the trainer with it
             (folder / SUMMARY_FILE).write_text(json.dumps({"attempt": attempt.number}))
             self.ends_of(attempt).succeeded = True
 
     def succeed(self, handle):
-        """Let the Job be complete."""
+        """Complete the Job."""
         self.write_summary(handle)
         self.ends_of(self.jobs[handle].attempt).succeeded = True
         self._become(handle, Phase.SUCCEEDED, finished_at=datetime.now(UTC))
@@ -107,12 +120,12 @@ class World:
         self._become(handle, Phase.FAILED, finished_at=datetime.now(UTC), diagnosis=FAILED)
 
     def remove(self, handle):
-        """Let its time-to-live, or a person, take it."""
+        """Delete the Job, as its time-to-live or a person does."""
         self.ends_of(self.jobs.pop(handle).attempt).gone = True
 
     def live(self):
-        """Give the runs whose Job goes on."""
-        return [seen.attempt for seen in self.jobs.values() if seen.phase in GOING_ON]
+        """Return the attempts whose Jobs have not ended."""
+        return [job.attempt for job in self.jobs.values() if job.phase in GOING_ON]
 
     def ends_of(self, attempt):
         return self.ends.setdefault((attempt.uid, attempt.number), Ends())

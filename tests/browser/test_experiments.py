@@ -1,4 +1,4 @@
-"""One person's day with the dashboard."""
+"""The dashboard, as a person uses it."""
 
 import re
 
@@ -15,7 +15,7 @@ SEEN = """
 """
 
 
-def test_a_run_from_the_form_to_its_results(watched, page, server):
+def test_from_the_form_to_results(watched, page, server):
     page.goto("/ui/new")
     page.get_by_label("Name").fill("일지 <1>")
     page.get_by_label("Learning rate").fill("lots")
@@ -29,7 +29,7 @@ def test_a_run_from_the_form_to_its_results(watched, page, server):
     expect(page.get_by_label("Epochs")).to_have_value("150")
 
     assert all("422" in one for one in watched.complaints)
-    watched.complaints.clear()  # a browser takes the refusal down in its console
+    watched.complaints.clear()  # the browser logs the refused request in its console
 
     wrong.fill("0.002")
     page.get_by_label("Data set", exact=True).select_option("digits.npz")
@@ -39,7 +39,7 @@ def test_a_run_from_the_form_to_its_results(watched, page, server):
     expect(page.locator("#state .chip")).to_have_text("running")
     expect(page.locator("#state .chip")).to_have_text("succeeded", timeout=90_000)
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch 150"))
-    seen = page.evaluate("window.seen")  # still there: the page was not loaded again
+    seen = page.evaluate("window.seen")  # would be undefined if the page had been loaded again
     assert len(seen) > 1, seen
     assert seen == sorted(seen)
 
@@ -56,8 +56,8 @@ def test_a_run_from_the_form_to_its_results(watched, page, server):
     assert download.value.path().stat().st_size > 10_000
 
 
-def test_zoom_and_axis(page, two_runs):
-    page.goto(f"/ui/experiments/{two_runs[0]}")
+def test_zoom_and_axis(page, two_experiments):
+    page.goto(f"/ui/experiments/{two_experiments[0]}")
     plot = page.locator("#chart .u-over")
     box = plot.bounding_box()
     reset = page.get_by_role("button", name="Reset zoom")
@@ -74,9 +74,9 @@ def test_zoom_and_axis(page, two_runs):
     expect(plot).to_be_visible()
 
 
-def test_two_runs_compared(page, two_runs):
+def test_two_experiments_compared(page, two_experiments):
     page.goto("/ui")
-    for one in two_runs:
+    for one in two_experiments:
         page.get_by_role("checkbox", name=f"Compare {one}").check()
     expect(page.get_by_text("2 runs ticked")).to_be_visible()
     page.get_by_role("button", name="Compare them").click()
@@ -122,7 +122,7 @@ def test_cancel_retry_and_delete(page, server):
     assert not (server.output_dir / "doomed").exists()
 
 
-def test_new_runs_come_into_the_list(page, server):
+def test_list_shows_new_experiments(page, server):
     page.goto("/ui")
     expect(page.get_by_role("link", name="latecomer")).to_have_count(0)
     page.evaluate("window.stayed = true")
@@ -134,7 +134,7 @@ def test_new_runs_come_into_the_list(page, server):
     assert page.evaluate("window.stayed")
 
 
-def test_the_server_goes_and_comes_back(watched, page, server):
+def test_server_goes_and_comes_back(watched, page, server):
     server.submit("survivor", learning_rate=0.001, epoch=100_000)
     page.goto("/ui/experiments/survivor")
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch"))

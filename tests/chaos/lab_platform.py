@@ -1,6 +1,6 @@
-"""Two of each role on this machine, with the kit's MySQL and its Kubernetes, whose pods train.
+"""The lab platform: two processes of each role, with the MySQL and the Kubernetes of the lab.
 
-The kit is the folder that LAB names. Everything in the cluster lies in a namespace of its own.
+LAB names the lab's folder. Everything in the cluster is in a namespace of its own.
 """
 
 import os
@@ -14,16 +14,16 @@ from pathlib import Path
 
 import yaml
 
-from tests.chaos.breaking import House, Pause
+from tests.chaos.breaking import Pause, Platform
 from tests.chaos.evidence import Hit
 from tests.chaos.job_watch import JobWatch
-from tests.e2e.kit import OURS, kubectl, objects
+from tests.e2e.support import OURS, kubectl, objects
 from tests.integration import backend_process
 from tests.integration.backend_process import Backend, free_address
-from tests.integration.databases import KitMySQL
+from tests.integration.databases import LabMySQL
 
 NAMESPACE = "hello-flask-chaos"
-OPEN = 0o777  # the pods train as another user than ours
+OPEN = 0o777  # pods train as another user
 OF_EACH = 2
 FAULTS = {
     "kill_web": 2,
@@ -36,8 +36,8 @@ FAULTS = {
 }
 
 
-class LabHouse(House):
-    """The program's processes are ours; the database, the API server and the pods are real."""
+class LabPlatform(Platform):
+    """The roles are processes of this machine; database, API server and pods are real."""
 
     faults = FAULTS
     quiet_seconds = 150.0
@@ -45,13 +45,13 @@ class LabHouse(House):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._lab = os.environ["LAB"]
-        self._left = ExitStack()
+        self._cleanup = ExitStack()
         folder.chmod(0o755)
         self.outputs.chmod(OPEN)
         self._folder = folder
-        self._kubeconfig = self._kit("cluster", "kubeconfig")
+        self._kubeconfig = self._call_lab("cluster", "kubeconfig")
         os.environ["KUBECONFIG"] = self._kubeconfig  # for kubectl and the program
-        self._mysql = KitMySQL(self._lab)
+        self._mysql = LabMySQL(self._lab)
         self.environ |= {
             "DB_URL": self._mysql.database.url,
             "LAUNCHER": "kubernetes",
@@ -64,15 +64,15 @@ class LabHouse(House):
         self._reconcilers: list[Backend] = []
 
     def start(self) -> None:
-        self._left.enter_context(self._mysql.emptied())
-        self._left.callback(self._remove_namespace)
+        self._cleanup.enter_context(self._mysql.emptied())
+        self._cleanup.callback(self._remove_namespace)
         self._remove_namespace()
         self.environ["AE_MODEL_IMAGE_URL"] = self._build()
         kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(self._objects()).encode())
-        self.program = backend_process.House(self._folder / "house", self.environ, umask=0)
-        self._left.callback(self.program.close)
+        self.program = backend_process.Installation(self._folder / "program", self.environ, umask=0)
+        self._cleanup.callback(self.program.close)
         self._watch = JobWatch(self._kubeconfig, NAMESPACE)
-        self._left.callback(self._watch.close)
+        self._cleanup.callback(self._watch.close)
         self.addresses = [free_address() for _ in range(OF_EACH)]
         self._webs = [self.program.start("web", BIND=one).ready() for one in self.addresses]
         self._reconcilers = [self.program.start("reconcile") for _ in range(OF_EACH)]
@@ -82,35 +82,35 @@ class LabHouse(House):
             one.ready()
 
     def close(self) -> None:
-        self._left.close()
+        self._cleanup.close()
 
     def jobs(self) -> dict[str, int]:
         return self._watch.counts()
 
     def kill_web(self, draw: random.Random, _pause: Pause) -> bool:
-        """One web role with its workers; its supervisor starts it again."""
+        """Kill one web role with its workers; its supervisor starts it again."""
         number = draw.randrange(OF_EACH)
         self._webs[number].kill_all()
         self._webs[number] = self.program.start("web", BIND=self.addresses[number])
         return True
 
     def kill_reconciler(self, draw: random.Random, _pause: Pause) -> bool:
-        """One reconciler; its supervisor starts it again."""
+        """Kill one reconciler; its supervisor starts it again."""
         number = draw.randrange(OF_EACH)
         self._reconcilers[number].kill_all()
         self._reconcilers[number] = self.program.start("reconcile")
         return True
 
     def kill_database(self, _draw: random.Random, pause: Pause) -> bool:
-        """MySQL dies, and comes back a moment later."""
+        """Kill MySQL, and start it again a moment later."""
         self._mysql.down()
         pause()
         self._mysql.up()
         return True
 
     def stop_database(self, _draw: random.Random, pause: Pause) -> bool:
-        """MySQL hangs for a moment."""
-        found = re.search(r"pid=(\d+)", self._kit("mysql", "status"))
+        """Stop MySQL for a moment."""
+        found = re.search(r"pid=(\d+)", self._call_lab("mysql", "status"))
         assert found
         pid = int(found[1])
         os.kill(pid, signal.SIGSTOP)
@@ -121,16 +121,16 @@ class LabHouse(House):
         return True
 
     def stop_api_server(self, _draw: random.Random, pause: Pause) -> bool:
-        """The API server is away for a moment."""
-        self._kit("cluster", "stop-apiserver")
+        """Stop the API server, and start it again a moment later."""
+        self._call_lab("cluster", "stop-apiserver")
         try:
             pause()
         finally:
-            self._kit("cluster", "start-apiserver")
+            self._call_lab("cluster", "start-apiserver")
         return True
 
     def delete_pod(self, draw: random.Random, _pause: Pause) -> bool:
-        """Somebody deletes a pod that has not ended."""
+        """Delete a pod that has not ended."""
         live = {
             pod["metadata"]["name"]: pod
             for pod in objects("-n", NAMESPACE, "pods", "-l", OURS)
@@ -139,7 +139,7 @@ class LabHouse(House):
         return self._delete("pod", live, draw)
 
     def delete_job(self, draw: random.Random, _pause: Pause) -> bool:
-        """Somebody deletes a Job that has not ended."""
+        """Delete a Job that has not ended."""
         live = {
             job["metadata"]["name"]: job
             for job in objects("-n", NAMESPACE, "jobs", "-l", OURS)
@@ -159,15 +159,15 @@ class LabHouse(House):
         return True
 
     def _build(self) -> str:
-        """Build the trainer's image, and push it; nodes keep a tag that they have pulled."""
+        """Build and push the trainer's image under a new tag, because nodes cache tags."""
         image = f"localhost:5000/hello-flask-chaos:{time.time_ns() // 1_000_000_000}"
-        self._kit("images", "build", "-t", image, str(Path(__file__).parent))
-        self._kit("images", "push", image)
+        self._call_lab("images", "build", "-t", image, str(Path(__file__).parent))
+        self._call_lab("images", "push", image)
         return image
 
     def _objects(self) -> list[dict]:
-        """Give the namespace, and the two volumes with their claims."""
-        made: list[dict] = [
+        """Return the namespace, and the two volumes with their claims."""
+        objects: list[dict] = [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         ]
         for name in ("input", "output"):
@@ -185,7 +185,7 @@ class LabHouse(House):
                 "hostPath": {"path": str(self._folder / name), "type": "Directory"},
                 "claimRef": {"namespace": NAMESPACE, "name": claim},
             }
-            made += [
+            objects += [
                 {
                     "apiVersion": "v1",
                     "kind": "PersistentVolume",
@@ -199,15 +199,15 @@ class LabHouse(House):
                     "spec": common,
                 },
             ]
-        return made
+        return objects
 
     def _remove_namespace(self) -> None:
         gone = ("--ignore-not-found", "--timeout=170s")
         kubectl("delete", "namespace", NAMESPACE, *gone)
         kubectl("delete", "pv", f"{NAMESPACE}-input", f"{NAMESPACE}-output", *gone)
 
-    def _kit(self, program: str, *arguments: str) -> str:
-        # A server that it starts keeps what it inherits: give it no pipe of ours.
+    def _call_lab(self, program: str, *arguments: str) -> str:
+        # A file, not a pipe: a server that the lab starts inherits it, and keeps it open.
         log = self._folder / f"{program}.log"
         with log.open("w") as output:
             command = [f"{self._lab}/{program}", *arguments]

@@ -1,4 +1,4 @@
-"""`serve` on this machine, with SQLite and local runs, as a user starts it."""
+"""The local platform: `serve` on this machine, with SQLite and local processes."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from tests.chaos.breaking import House, Pause
+from tests.chaos.breaking import Pause, Platform
 from tests.chaos.evidence import Hit
 from tests.integration import backend_process
 from tests.integration.backend_process import children_of, free_address
@@ -29,8 +29,8 @@ FAULTS = {
 }
 
 
-class LocalHouse(House):
-    """Every process of it can be killed, but for the clients'."""
+class LocalPlatform(Platform):
+    """Any process but the clients' can be killed."""
 
     faults = FAULTS
     quiet_seconds = 60.0
@@ -40,14 +40,14 @@ class LocalHouse(House):
         self._state = self.outputs / ".local"
         self.environ |= {"LOCAL_SLOTS": str(SLOTS)}
         self.addresses = [free_address()]
-        self.program = backend_process.House(folder / "house", self.environ, TRAINER)
+        self.program = backend_process.Installation(folder / "program", self.environ, TRAINER)
 
     def start(self) -> None:
         self._serve = self.program.start("serve", BIND=self.addresses[0]).ready()
 
     def heal(self) -> None:
         if not self._serve.is_alive:
-            eventually(lambda: not self._serve.group())  # who is orphaned ends by itself
+            eventually(lambda: not self._serve.group())  # orphaned roles end by themselves
             self.start()
         self._serve.ready()
 
@@ -55,50 +55,51 @@ class LocalHouse(House):
         self.program.close()
 
     def kill_worker(self, draw: random.Random, _pause: Pause) -> bool:
-        """One of the two workers of the web role."""
+        """Kill one of the two workers of the web role."""
         return _signal(draw.choice(self._roles()[1]), signal.SIGKILL)
 
     def kill_web(self, _draw: random.Random, _pause: Pause) -> bool:
-        """The web role's first process: its workers notice."""
+        """Kill the main process of the web role; its workers notice."""
         return _signal(self._roles()[0], signal.SIGKILL)
 
     def kill_reconciler(self, _draw: random.Random, _pause: Pause) -> bool:
-        """The reconcile role."""
+        """Kill the reconcile role."""
         return _signal(self._roles()[2], signal.SIGKILL)
 
     def kill_serve(self, _draw: random.Random, _pause: Pause) -> bool:
-        """The supervisor alone; a user starts it again."""
+        """Kill the supervisor alone; a user starts it again."""
         self._serve.kill()
         self.heal()
         return True
 
     def kill_everything(self, _draw: random.Random, _pause: Pause) -> bool:
-        """The supervisor and all its roles at once; a user starts it again."""
+        """Kill the supervisor and all its roles at once; a user starts it again."""
         self._serve.kill_all()
         self.heal()
         return True
 
     def terminate_serve(self, _draw: random.Random, _pause: Pause) -> bool:
-        """SIGTERM in the midst of work; a user starts it again."""
+        """Send SIGTERM to the supervisor during work; a user starts it again."""
         self._serve.terminate()
         self._serve.exit_code()
         self.heal()
         return True
 
     def stop_worker(self, draw: random.Random, pause: Pause) -> bool:
-        """One worker of the web role hangs for a moment."""
+        """Stop one worker of the web role for a moment."""
         return _hang(draw.choice(self._roles()[1]), pause)
 
     def stop_reconciler(self, _draw: random.Random, pause: Pause) -> bool:
-        """The reconcile role hangs for a moment."""
+        """Stop the reconcile role for a moment."""
         return _hang(self._roles()[2], pause)
 
     def kill_runner(self, draw: random.Random, _pause: Pause) -> bool:
-        """The process that waits for a trainer, or still for a slot."""
+        """Kill a runner, which waits for a slot or for its trainer."""
         found = {}
         for pid, command in _commands():
             if "launchers/local/runner.py" in command and str(self._state) in command:
-                state = next(one for one in command.split("\0") if one.startswith(str(self._state)))
+                words = command.split("\0")
+                state = next(word for word in words if word.startswith(str(self._state)))
                 found[pid] = Path(state) / "job.json"
         if not found:
             return False
@@ -108,13 +109,13 @@ class LocalHouse(House):
         return _signal(pid, signal.SIGKILL)
 
     def kill_trainer(self, draw: random.Random, _pause: Pause) -> bool:
-        """A training."""
-        here = str(self.program.trainer)
+        """Kill a trainer."""
+        program = str(self.program.trainer)
         found = sorted(
             pid
             for pid, command in _commands()
-            if here in command
-            and "launchers/local/runner.py" not in command  # a runner names its trainer
+            if program in command
+            and "launchers/local/runner.py" not in command  # a runner has its trainer as argument
         )
         if not found:
             return False
@@ -129,13 +130,13 @@ class LocalHouse(House):
         return False
 
     def _roles(self) -> tuple[int, list[int], int]:
-        """Name the web role, its workers, and the reconcile role, once all of them are there."""
+        """Wait for all roles; return the ids of web, of its workers, and of reconcile."""
         return eventually(self._find_roles)
 
     def _find_roles(self) -> tuple[int, list[int], int] | None:
         self._serve.ready()
         web, workers = self._serve.web_processes()
-        others = [one for one in children_of(self._serve.pid) if one != web]
+        others = [pid for pid in children_of(self._serve.pid) if pid != web]
         return (web, workers, others[0]) if web and len(workers) == 2 and len(others) == 1 else None
 
 
@@ -161,5 +162,5 @@ def _hang(pid: int, pause: Pause) -> bool:
     try:
         pause()
     finally:
-        there = _signal(pid, signal.SIGCONT)
-    return there
+        is_alive = _signal(pid, signal.SIGCONT)
+    return is_alive

@@ -1,4 +1,4 @@
-"""The server that browser tests look at, and a page that is watched."""
+"""The server of the browser tests, and a page that records what goes wrong in it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from tests.integration.backend_process import free_address
-from tests.integration.twins import kill_local_runs
+from tests.integration.launcher_harness import kill_local_runs
 from tests.integration.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ CHROMIUM_ARGUMENTS = [
 
 
 class Server:
-    """`python -m backend serve`, always at the same address, however often it is started."""
+    """`python -m backend serve`, which keeps its address when it is started again."""
 
     def __init__(self, folder, environ):
         self.folder = folder
@@ -58,7 +58,7 @@ class Server:
         eventually(self._is_ready)
 
     def kill(self):
-        """End every process of it at once; its trainings go on."""
+        """Kill all its processes at once; trainers continue."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -71,13 +71,15 @@ class Server:
         return self.ask("/test", urlencode({"experiment_id": experiment_id, **fields}).encode())
 
     def ask(self, path, form=None):
-        headers = {"Authorization": f"Bearer {ALICE}"}  # passed over where no tokens are set
+        headers = {"Authorization": f"Bearer {ALICE}"}  # ignored by a server without tokens
         request = urllib.request.Request(f"{self.url}{quote(path)}", form, headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def until_ended(self, *ids):
-        eventually(lambda: all(self.ask(f"/experiments/{one}")["finished_at"] for one in ids), 60)
+        """Wait until experiments have ended."""
+        paths = [f"/experiments/{experiment_id}" for experiment_id in ids]
+        eventually(lambda: all(self.ask(path)["finished_at"] for path in paths), 60)
 
     def _is_ready(self):
         assert self._process.poll() is None, (self.folder / "log").read_text()
@@ -88,11 +90,11 @@ class Server:
 
 
 class Watched:
-    """A page, and what went wrong in it.
+    """A page, and what goes wrong in it.
 
     Attributes:
-        complaints: errors of its scripts, what stands in its console, and dialogs of the browser.
-        elsewhere: requests to any other host.
+        complaints: script errors, console errors and warnings, and browser dialogs.
+        elsewhere: requests to other hosts.
     """
 
     def __init__(self, page, url):
@@ -104,13 +106,13 @@ class Watched:
         page.on("dialog", self._note_dialog)
 
     def findings(self):
-        """Run axe-core, and name what it finds serious or critical."""
+        """Return the serious and critical violations that axe-core finds."""
         self.page.evaluate(AXE)
-        found = self.page.evaluate("axe.run().then(({ violations }) => violations)")
+        violations = self.page.evaluate("axe.run().then(({ violations }) => violations)")
         return [
-            (one["id"], one["nodes"][0]["html"])
-            for one in found
-            if one["impact"] in ("serious", "critical")
+            (violation["id"], violation["nodes"][0]["html"])
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
         ]
 
     def _note_console(self, message):
@@ -118,11 +120,13 @@ class Watched:
             self.complaints.append(f"{message.text} {message.location}")
 
     def refused(self, *statuses):
-        """Take from the complaints what the browser says of answers with these statuses."""
-        said = [f"status of {status} " for status in statuses]
-        assert self.complaints, "no answer was refused"
+        """Remove the complaints of the browser's console about answers with these statuses."""
+        expected = [f"status of {status} " for status in statuses]
+        assert self.complaints, "no request was refused"
         self.complaints[:] = [
-            one for one in self.complaints if not any(text in one for text in said)
+            complaint
+            for complaint in self.complaints
+            if not any(text in complaint for text in expected)
         ]
 
     def _note_dialog(self, dialog):
@@ -135,7 +139,7 @@ class Watched:
 
 
 class OtherOrigin:
-    """A server with one empty page, whose scripts know the address of another server as TARGET."""
+    """A server of one empty page, whose scripts know another server's address as TARGET."""
 
     def __init__(self, target):
         page = f'<!doctype html><title>other</title><script>TARGET = "{target}"</script><body>'

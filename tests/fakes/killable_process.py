@@ -1,10 +1,12 @@
-"""Requests whose process kills itself on the way: a program, one order and one answer a line.
+"""A web worker that kills itself before a chosen step of a request.
 
-It has imported the app when the first order comes, and forks for each: a process costs little.
+The program reads one order a line from standard input, and prints one result a line. It imports
+the app once and forks for each order, which makes a process cheap.
 
-A step is whatever others can see: a change of a file, a row or a process, a call of Kubernetes.
-Between two steps they see nothing, so that to die before each, and before the answer, is to die
-everywhere. The steps are found by what Python and SQLAlchemy report, not by names of ours.
+A step is an effect that other processes can see: a change of a file, a row or a process, or a call
+of the Kubernetes API. A kill between two steps looks the same as one before the second, so killing
+before each step and before the answer covers every moment. Steps are found by audit events of
+Python and by events of SQLAlchemy, not by names in the backend.
 """
 
 import json
@@ -14,7 +16,7 @@ import sys
 import threading
 from pathlib import Path
 
-import alembic.command  # noqa: F401  (what the app imports when it needs it, once for all)
+import alembic.command  # noqa: F401  (imported lazily by the app; here once, before forking)
 from kubernetes.config import kube_config
 from sqlalchemy import Engine, event
 
@@ -33,30 +35,31 @@ CHANGES = {  # Python documentation, Audit events table
 
 
 class Steps:
-    """Notes down the steps of a request, and kills this process before one of them.
+    """Records the steps of a request, and kills this process before one of them.
 
     Attributes:
-        names: what the steps were.
+        names: the steps so far, in order; None before the first request.
     """
 
     def __init__(self):
         self.names = None
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._audit)
         event.listen(Engine, "before_cursor_execute", self._execute)
         event.listen(Engine, "commit", self._commit)
 
     def begin(self, fatal):
-        """Count from 1 again; None: it lives."""
+        """Start counting from 1 again, and kill the process before step `fatal`, or never."""
         self.names, self._fatal = [], fatal
 
     def take(self, name):
+        """Record a step of the main thread, or die before it."""
         if self.names is None or threading.current_thread() is not threading.main_thread():
             return
         self.names.append(name)
         if len(self.names) == self._fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _hear(self, name, arguments):
+    def _audit(self, name, arguments):
         if name == "open":
             path, _, flags = arguments
             if not isinstance(path, int) and flags & os.O_ACCMODE in CHANGING:
@@ -75,21 +78,21 @@ class Steps:
 
 
 def launcher_of(settings):
-    """Make the real launcher; what a local one starts obeys the test."""
+    """Return the real launcher; a local one starts a trainer that is controlled by the test."""
     if settings.launcher == "local":
         return LocalLauncher(settings, trainer=TRAINER)
     return make_launcher(settings)
 
 
 def make_worker(environ, kubeconfig):
-    """Make the app as a web worker has it."""
+    """Return the app of a web worker."""
     kube_config.KUBE_CONFIG_DEFAULT_LOCATION = kubeconfig
     settings = Settings.from_environment(environ)
     return create_app(settings, launcher_of(settings))
 
 
 def carry_out(app, request, steps, fatal=None):
-    """Send a request to the app; give the steps and the answer's status."""
+    """Send a request to the app, and return its steps and the status of the answer."""
     steps.begin(fatal)
     answer = app.test_client().open(**request)
     steps.take("the answer")
@@ -97,12 +100,11 @@ def carry_out(app, request, steps, fatal=None):
 
 
 def load(app, request, steps):
-    """Send a request from this process: whatever is loaded on the way, its children have."""
+    """Send a request from this process, so that its children inherit every lazy import."""
     answer = carry_out(app, request, steps)
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join()
-    app.extensions["services"].close()
     app.extensions["services"].close()
     return answer
 
