@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 from backend import roles
+from backend.domain.exceptions import SchemaError
 from backend.settings import Settings, SettingsError
-from backend.store.schema import SchemaError
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell says it

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.settings import Settings
-from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 
 CONFIG = Path(__file__).parents[1] / "gunicorn.conf.py"

@@ -84,7 +84,7 @@ def lose(store):
         statement = table.delete()
         if experiment_id:
             statement = statement.where(table.c.experiment_id == experiment_id)
-        store._write(lambda connection: connection.execute(statement))
+        store.database.write(lambda connection: connection.execute(statement))
 
     return lose
 

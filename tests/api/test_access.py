@@ -294,7 +294,7 @@ def test_the_history_names_who_made_a_change(services, guest, guarded, caplog):
     assert history()[-1] == ("cancelled", None)  # nobody asked for that one
     with caplog.at_level("INFO"):
         guest.delete("/experiments/first", headers=alice)
-    assert "'first' is forgotten, outputs=False, by alice" in caplog.text
+    assert "'first' is deleted, outputs=False, by alice" in caplog.text
 
 
 def test_no_log_holds_a_token(guest, browser, caplog):

@@ -78,7 +78,7 @@ class World:
     def empty(self):
         """Forget everything, so that each sequence of requests begins with nothing."""
         store = self._services.store
-        store._write(lambda connection: connection.execute(table.delete()))
+        store.database.write(lambda connection: connection.execute(table.delete()))
         self._launcher.jobs.clear()
         for folder in self._output_dir.iterdir():
             shutil.rmtree(folder)

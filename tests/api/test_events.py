@@ -2,15 +2,15 @@ import json
 
 import pytest
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.experiments import events as transitions
-from backend.store.engine import StoreUnavailable
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr(transitions, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(transitions, "POLL_SECONDS", 0)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_those_of_one_experiment_alone(client, during):
 
 def test_many_are_given_in_their_order_each_once(client, experiments, during, monkeypatch):
     monkeypatch.setattr(transitions, "PAGE", 3)
-    monkeypatch.setattr(transitions, "SHARED", 4)
+    monkeypatch.setattr(transitions, "SHARED_EVENTS", 4)
     during += [lambda number=number: submit(client, f"run-{number}") for number in range(5)]
 
     ids = [number for number, _ in listen(client)]
@@ -93,15 +93,15 @@ def test_many_are_given_in_their_order_each_once(client, experiments, during, mo
 
 
 def test_a_database_that_goes_away_ends_no_stream(client, store, during, monkeypatch):
-    read = store._read
+    read = store.database.read
 
     def broken(_work):
         raise StoreUnavailable("it is away")
 
     during += [
-        lambda: monkeypatch.setattr(store, "_read", broken),
+        lambda: monkeypatch.setattr(store.database, "read", broken),
         lambda: None,
-        lambda: monkeypatch.setattr(store, "_read", read),
+        lambda: monkeypatch.setattr(store.database, "read", read),
         lambda: submit(client),
     ]
 
@@ -112,20 +112,24 @@ def test_without_a_database_nobody_can_begin_to_listen(client, store, monkeypatc
     def broken(_work):
         raise StoreUnavailable("it is away")
 
-    monkeypatch.setattr(store, "_read", broken)
+    monkeypatch.setattr(store.database, "read", broken)
 
     assert client.get("/events").status_code == 503
 
 
 def test_who_comes_back_while_the_database_is_away_is_kept(client, store, during, monkeypatch):
     submit(client)
-    read = store._read
+    read = store.database.read
 
     def broken(_work):
         raise StoreUnavailable("it is away")
 
-    monkeypatch.setattr(store, "_read", broken)
-    during += [lambda: None, lambda: monkeypatch.setattr(store, "_read", read), lambda: None]
+    monkeypatch.setattr(store.database, "read", broken)
+    during += [
+        lambda: None,
+        lambda: monkeypatch.setattr(store.database, "read", read),
+        lambda: None,
+    ]
 
     assert len(listen(client, last=0)) == 2
 

@@ -3,8 +3,8 @@ import re
 import pytest
 
 from backend.domain.attempt import Diagnosis
+from backend.domain.exceptions import StoreUnavailable
 from backend.launchers.base import Observation, Phase
-from backend.store.engine import StoreUnavailable
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -211,11 +211,11 @@ def test_health(client):
 
 
 def test_a_database_that_is_away(client, store, settings, launcher, monkeypatch):
-    def away():
+    def away(_work):
         raise StoreUnavailable("Access denied for user 'secret'")
 
-    monkeypatch.setattr(store, "_prepared", False)
-    monkeypatch.setattr(store, "prepare", away)
+    monkeypatch.setattr(store.database, "read", away)
+    monkeypatch.setattr(store.database, "write", away)
     form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
     answers = [client.get(path) for path in ("/readyz", "/model", "/experiments/first")]
     answers.append(client.post("/test", data=form))

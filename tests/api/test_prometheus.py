@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.store.engine import StoreUnavailable
+from backend.domain.exceptions import StoreUnavailable
 
 FORM = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "first"}
 

@@ -218,7 +218,7 @@ def test_what_goes_on_and_is_known_is_not_asked_for(adoption, launcher, made, as
 
 
 def test_many_jobs_are_asked_for_in_parts(adoption, experiments, asked, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "LOOKUP_SIZE", 2)
     attempts = [replace(AN_ATTEMPT, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
     observed = {}
     for one in attempts:

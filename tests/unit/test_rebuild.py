@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
 from backend.experiments.rebuild import differences, rebuild
 from backend.launchers.base import LauncherUnavailable, Observation, Phase
-from backend.store.engine import StoreUnavailable
 from tests.unit.test_experiments import PARAMETERS
 
 
@@ -34,7 +34,7 @@ def test_it_works(archive, experiments, launcher, client, made, lose):
     before = everything(client)
     lose()
 
-    assert str(rebuild(archive, launcher)).startswith("6 run(s) restored, 0 adopted")
+    assert str(rebuild(archive, launcher)).startswith("6 experiment(s) restored, 0 adopted")
     after = everything(client)
 
     # Why a run waits is not written down: the next pass finds out.
@@ -51,7 +51,7 @@ def test_a_second_time_changes_nothing(archive, launcher, client, made, lose):
     before = everything(client)
     summary = rebuild(archive, launcher)
 
-    assert (summary.restored, summary.there) == (0, 2)
+    assert (summary.restored, summary.known) == (0, 2)
     assert everything(client) == before
 
 
@@ -143,7 +143,9 @@ def test_what_was_forgotten_does_not_come_back(
     for _ in range(3):
         reconciler.reconcile()
     assert client.get("/experiments").json == []
-    assert list(differences(archive, launcher)) == [f"the Job {one.job}: nobody knows its run"]
+    assert list(differences(archive, launcher)) == [
+        f"the Job {one.job}: the database has no experiment for it"
+    ]
 
 
 def test_a_run_that_is_forgotten_while_it_is_restored_stays_forgotten(
@@ -176,7 +178,7 @@ def test_a_run_that_was_to_be_forgotten_and_is_retried_is_remembered(
         with pytest.raises(StoreUnavailable):
             experiments.delete("first", outputs=False)
     assert list(differences(archive, launcher)) == [
-        "'first': it was forgotten, and is in the database"
+        "'first': it was deleted, but is in the database"
     ]
     experiments.retry("first")
     lose()
@@ -206,7 +208,7 @@ def test_a_submission_at_the_same_moment_wins(
 
 
 def test_the_list_keeps_its_order(archive, launcher, client, made, lose, settings, monkeypatch):
-    monkeypatch.setattr("backend.experiments.rebuild.BATCH", 2)
+    monkeypatch.setattr("backend.experiments.rebuild.TRANSACTION_SIZE", 2)
     for name in ("m", "z", "a", "q", "b"):
         made(name, Phase.FAILED)
     lose()
@@ -242,9 +244,9 @@ def test_what_is_no_run_is_named_and_passed_over(
     lose()
     summary = rebuild(archive, launcher)
 
-    assert (summary.restored, summary.passed_over) == (1, 9)
+    assert (summary.restored, summary.skipped) == (1, 9)
     for name in ("elsewhere", "foreign", "link", "broken", "deep", "long", "list", "linked"):
-        assert f"The folder {name!r} is passed over" in caplog.text
+        assert f"The folder {name!r} is skipped" in caplog.text
     assert list(differences(archive, launcher)) == []
 
 
@@ -296,12 +298,12 @@ def test_differences_are_named_and_nothing_is_changed(
 
     assert sorted(differences(archive, launcher)) == [
         "'bare': it has no folder",
-        "'damaged': it holds no run.json that can be read",
+        "'damaged': it has no readable run.json",
         "'lost': it is missing in the database; its run.json says running",
         "'other': status is failed in the database, succeeded in run.json; "
         "epoch is 20 in the database, 21 in run.json",
-        "'taken': its folder is another run's than the database says",
-        f"the Job {job}: nobody knows its run",
+        "'taken': its folder belongs to another experiment than the one in the database",
+        f"the Job {job}: the database has no experiment for it",
     ]
     assert everything(client) == before
 

@@ -222,7 +222,7 @@ class Script:
 
 
 def test_a_change_is_followed_by_a_look_at_what_changed(reconciler, launcher, monkeypatch):
-    many = frozenset(str(number) for number in range(module.FEW + 1))
+    many = frozenset(str(number) for number in range(module.MAX_PARTIAL + 1))
     changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
     script = Script(reconciler, launcher, monkeypatch, changes)
 
@@ -247,14 +247,14 @@ def test_after_a_pass_the_reconciler_rests_and_a_stop_ends_the_rest(
     rests = []
     monkeypatch.setattr(module, "LONGEST_REST", 3600)
     monkeypatch.setattr(module, "SHORTEST_REST", 3600)
-    wait = reconciler._stopped.wait
+    sleep = reconciler.rest
 
     def rest(seconds):
         rests.append(seconds)
         reconciler.stop()
-        wait(seconds)
+        sleep(seconds)
 
-    monkeypatch.setattr(reconciler._stopped, "wait", rest)
+    monkeypatch.setattr(reconciler, "rest", rest)
     reconciler.run()
 
     assert rests == [3600]
@@ -292,7 +292,7 @@ def test_of_what_is_left_undone_the_database_is_not_asked_at_each_change(
     reconciler, experiments, launcher, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr(experiments, "unsettled", lambda before: asked.append(before) or [])
+    monkeypatch.setattr(experiments, "unfinished_jobs", lambda before: asked.append(before) or [])
     Script(reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")])
 
     assert len(asked) == 1

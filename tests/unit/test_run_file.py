@@ -8,7 +8,7 @@ from backend.domain.attempt import Attempt
 from backend.domain.experiment import Experiment, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments import run_file
-from backend.experiments.run_file import Unusable, parse, render
+from backend.experiments.run_file import UnusableRunFile, parse, render
 from tests.unit.test_experiments import PARAMETERS
 
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
@@ -71,11 +71,11 @@ def test_a_record_without_history_is_understood(changes, steps):
 
 def test_what_has_begun_is_not_submitted_again():
     submitting = parse(content(status="submitting", finished_at=None), "실험 1")
-    begun = submitting.begun(LATER)
+    begun = submitting.started(LATER)
 
     assert begun.values["status"] is Status.QUEUED
     assert begun.history[-1].reason == "rebuilt"
-    assert parse(content(), "실험 1").begun(LATER).values["status"] is Status.FAILED
+    assert parse(content(), "실험 1").started(LATER).values["status"] is Status.FAILED
 
 
 STEP = {"attempt": 1, "from_status": None, "to_status": "submitting", "reason": None}
@@ -126,12 +126,12 @@ AT = {"at": "2024-02-29T12:00:00Z"}
     ],
 )
 def test_what_a_trainer_wrote_over_it_is_not_believed(changes):
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRunFile):
         parse(content(**changes), "실험 1")
 
 
 def test_a_folder_of_another_name_is_another_runs():
-    with pytest.raises(Unusable, match="실험 1"):
+    with pytest.raises(UnusableRunFile, match="실험 1"):
         parse(content(), "elsewhere")
 
 
