@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import URL, create_engine, make_url, text
 
-from backend.store.pages import Cursor
+from backend.domain.selection import Cursor
 from backend.store.queries import Store
 from backend.web.schemas.fields import cursor_text
 from bench.databases import mysql

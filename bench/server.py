@@ -111,7 +111,7 @@ def unchanged_list(database: str, url: str | None, quick: bool) -> Row:
         store.prepare()
         parameters = Parameters("autoencoder", 0.001, 20, None)
         values = [new_values(f"run-{number}", parameters) for number in range(EXPERIMENTS)]
-        store._write(lambda connection: connection.execute(insert(experiment), values))
+        store.database.write(lambda connection: connection.execute(insert(experiment), values))
         store.close()
         with serving(OURS, folder, {"DB_URL": url} if url else None) as (root, _):
             with urllib.request.urlopen(f"{root}model") as response:

@@ -144,3 +144,20 @@ class InputChanged(Exception):
 
 class FolderTaken(Exception):
     """The folder of that name holds something that is not of this run."""
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be used now. A transaction was applied completely or not at all.
+
+    Attributes:
+        denied: it refuses our user; the settings have to be corrected.
+        away: it does not answer at all, so an immediate second call would time out too.
+    """
+
+    def __init__(self, message: str, *, denied: bool = False, away: bool = False) -> None:
+        super().__init__(message)
+        self.denied, self.away = denied, away
+
+
+class SchemaError(Exception):
+    """The database holds tables that must not be changed; the message says which and why."""

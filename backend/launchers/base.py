@@ -27,6 +27,10 @@ class Phase(StrEnum):
     LOST = "lost"
 
 
+ACTIVE_PHASES = (Phase.QUEUED, Phase.RUNNING)  # the Job waits or works: it can be cancelled
+ENDED_PHASES = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST)  # it never changes
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a launcher saw of one run. Times are aware, in UTC; None where not known.

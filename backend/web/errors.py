@@ -22,7 +22,9 @@ from backend.domain.exceptions import (
     NotRetriable,
     OtherParameters,
     OutputUnwritable,
+    SchemaError,
     StillLive,
+    StoreUnavailable,
     SubmissionRefused,
     TooManyFiles,
     UnknownAttempt,
@@ -33,8 +35,6 @@ from backend.domain.exceptions import (
 from backend.files.inputs import DATA_SUFFIXES
 from backend.files.outputs import MAX_FILES
 from backend.launchers.base import LauncherUnavailable
-from backend.store.engine import StoreUnavailable
-from backend.store.schema import SchemaError
 from backend.tokens import TokensError
 from backend.web.streams import TooManyStreams
 

@@ -22,8 +22,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
-from backend.store.engine import StoreUnavailable
 from backend.web.telemetry_folder import FOLDER
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from backend import app as app_module
 from backend.domain.status import LIVE, Status, path
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments import run_file
-from backend.experiments.reconciler import KILLED_BEFORE, Reconciler
+from backend.experiments.reconciler import RECENT_CHANGES, Reconciler
 from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
 from tests.fakes.killable_process import launcher_of
@@ -150,7 +150,7 @@ class House:
 
     def settle(self):
         """Reconcile as a process that starts does; a lost run is adopted by the second pass."""
-        self.services.archive.update_last_changed(KILLED_BEFORE)
+        self.services.archive.update_recent_run_files(RECENT_CHANGES)
         for _ in range(3):
             self._reconciler.reconcile()
 
@@ -341,7 +341,7 @@ def test_a_deletion_with_the_folder_whose_worker_is_killed(house, kill):
 def test_a_submission_during_which_the_database_is_restarted(house, request, surroundings):
     kind = request.node.callspec.params["surroundings"]
     server = request.getfixturevalue(f"{kind}_server")
-    engine, names = house.services.store._engine, []
+    engine, names = house.services.store.database.engine, []
 
     def restarted_before(number):
         """Submit, and restart the server just before a change of that number; False: too few."""

@@ -13,10 +13,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, make_url
 
+from backend.domain.exceptions import SchemaError, StoreUnavailable
 from backend.store import schema
-from backend.store.engine import StoreUnavailable, make_engine
+from backend.store.engine import make_engine
 from backend.store.queries import Store
-from backend.store.schema import HEAD, MIGRATIONS, VERSION_TABLE, SchemaError, migrate
+from backend.store.schema import HEAD, MIGRATIONS, VERSION_TABLE, migrate
 from backend.store.tables import metadata
 
 READING = ("SELECT", "SHOW", "PRAGMA", "DESCRIBE", "BEGIN", "EXPLAIN")
@@ -194,7 +195,7 @@ def test_one_who_waits_too_long_for_the_migration_of_another_gives_up(
 
     with (
         other.connect() as connection,
-        schema._lock(connection),
+        schema.migration_lock(connection),
         pytest.raises(StoreUnavailable, match="migrating"),
     ):
         store.prepare()

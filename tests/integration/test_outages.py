@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, select, update
 
-from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
+from backend.domain.exceptions import StoreUnavailable
+from backend.store.engine import POOL_SIZE, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
 from tests.integration.databases import Database, unresponsive_port
@@ -49,7 +50,7 @@ def connections_of(server):
 def fill_pool(store, everybody):
     """Let every thread open a connection, and give them back to the pool."""
     together = threading.Barrier(POOL_SIZE)
-    everybody(lambda _number: store._read(lambda connection: together.wait()))
+    everybody(lambda _number: store.database.read(lambda connection: together.wait()))
 
 
 @pytest.fixture
@@ -77,12 +78,12 @@ def kill_when(store):
 
         listeners.extend([(moment, kill), ("handle_error", see)])
         for listener in listeners:
-            event.listen(store._engine, *listener)
+            event.listen(store.database.engine, *listener)
         return errors
 
     yield arrange
     for listener in listeners:
-        event.remove(store._engine, *listener)
+        event.remove(store.database.engine, *listener)
 
 
 def test_a_restart_between_two_requests_is_not_noticed(server, store, everybody):
@@ -157,7 +158,7 @@ def test_a_commit_whose_answer_is_lost_happens_once(server, store, kill_when):
 def test_a_deadlock_is_tried_again(server, store):
     store.prepare()
     first, second = (inserted(store, experiment_id=name).id for name in "ab")
-    engine = make_engine(store._url)
+    engine = make_engine(store.database.url)
     together, tries = threading.Barrier(2), []
 
     def lock(mine, other):
@@ -192,7 +193,7 @@ def test_a_lock_that_is_held_too_long_is_waited_for_again(server, open_store):
     finally:
         server.root("SET GLOBAL innodb_lock_wait_timeout = DEFAULT")
     waited = threading.Event()
-    event.listen(store._engine, "handle_error", lambda _context: waited.set())
+    event.listen(store.database.engine, "handle_error", lambda _context: waited.set())
 
     with ThreadPoolExecutor(1) as pool, server.database.engine.connect() as other:
         other.execute(select(experiment.c.id).where(experiment.c.id == row.id).with_for_update())
@@ -303,8 +304,7 @@ def test_a_server_that_hangs_is_given_up_at_its_ping(server, store, connects):
 
 
 def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server, open_store):
-    store = open_store(server.database)
-    store._reader = make_engine(store._url, answer_seconds=1)
+    store = open_store(server.database, answer_seconds=1)
     store.prepare()
     asked = []
 
@@ -314,11 +314,10 @@ def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server,
             connection.execute(select(experiment))
 
     with pytest.raises(StoreUnavailable):
-        store._read(ask)
+        store.database.read(ask)
 
     assert len(asked) == 1
     assert store.page(limit=9) == []
-    store._reader.dispose()
 
 
 def test_a_host_that_drops_packets_is_given_up(open_store):

@@ -1,10 +1,9 @@
 """What a call says to a database server: every word takes a way there and back."""
 
+import pymysql
 import pytest
 from sqlalchemy import text
 
-from backend.store.mysql import ServerConnection
-from backend.store.pages import Columns
 from tests.component.support import FORM
 from tests.integration.test_store import a_run, inserted, move
 
@@ -16,15 +15,23 @@ def store(server_database, open_store):
 
 @pytest.fixture
 def said(monkeypatch):
-    """Note the first word of each statement, and `ping`."""
-    words, real = [], ServerConnection._execute_command
+    """Note the first word of each statement that PyMySQL sends, and `ping`."""
+    words = []
 
-    def execute(self, command, sql):
-        sql = sql.decode() if isinstance(sql, bytes) else sql
-        words.append(sql.split()[0] if sql else "ping")
-        real(self, command, sql)
+    def note(method, word=None):
+        real = getattr(pymysql.Connection, method)
 
-    monkeypatch.setattr(ServerConnection, "_execute_command", execute)
+        def noted(self, *arguments, **options):
+            words.append(word or str(arguments[0]).split()[0])
+            return real(self, *arguments, **options)
+
+        monkeypatch.setattr(pymysql.Connection, method, noted)
+
+    note("query")
+    for method in ("begin", "commit", "rollback"):
+        note(method, method.upper())
+    for method in ("ping", "autocommit", "select_db", "set_character_set"):
+        note(method, method)
     return words
 
 
@@ -32,7 +39,12 @@ def test_a_question_is_one_statement(store, said):
     inserted(store, experiment_id="a")
     said.clear()
 
-    store.page(limit=9, columns=Columns.LISTED)
+    store.listing(limit=9)
+
+    assert said == ["ping", "SELECT"]
+    said.clear()
+
+    store.listing_version(limit=9)
 
     assert said == ["ping", "SELECT"]
 
@@ -75,7 +87,7 @@ def test_a_change_that_fails_late_leaves_nothing(server_database, store):
 
     row = inserted(store, experiment_id="a")
     with pytest.raises(LookupError):
-        store._write(work)
+        store.database.write(work)
 
     assert store.get("a") == row
     assert server_database.execute("SELECT experiment_id FROM experiment") == [("a",)]
@@ -84,10 +96,10 @@ def test_a_change_that_fails_late_leaves_nothing(server_database, store):
 def test_waiting_for_transitions_leaves_a_connection_as_it_was(store, said):
     inserted(store, experiment_id="a")
     said.clear()
-    store.last_transition()
+    store.transitions.last_id()
 
     assert said == ["ping", "SELECT", "ping", "SET", "BEGIN", "SELECT", "COMMIT"]
-    levels, automatic = zip(*(store._read(_habits) for _ in range(3)), strict=True)
+    levels, automatic = zip(*(store.database.read(_habits) for _ in range(3)), strict=True)
     assert set(levels) == {"REPEATABLE READ"}
     assert set(automatic) == {True}
 

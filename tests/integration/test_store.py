@@ -10,10 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.domain.experiment import Experiment
-from backend.store import pages
-from backend.store.engine import StoreUnavailable
-from backend.store.pages import ALL, SORTS, Columns, Selection
+from backend.domain.exceptions import StoreUnavailable
+from backend.domain.selection import ALL, SORTS, Selection
 from backend.web.schemas.experiments import experiment_out, listed_out
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
@@ -57,7 +55,7 @@ def a_run(experiment_id=None, **values):
 
 
 def inserted(store, **values):
-    """Insert an experiment and give its row."""
+    """Insert an experiment and return it."""
     values = a_run(**values)
     assert store.insert(values)
     return store.get(values["experiment_id"])
@@ -152,9 +150,9 @@ def test_pages_follow_each_other_without_gap_or_repetition(store):
 @pytest.mark.parametrize("statuses", [(), ("submitting",), ("submitting", "failed")])
 def test_a_page_has_another_version_whenever_it_changes(store, statuses):
     def version():
-        wanted = {"limit": 3, "after": None, "selection": Selection(statuses=statuses)}
-        found = pages.version(store.page(**wanted, columns=Columns.VERSION))
-        assert found == pages.version(store.page(**wanted, columns=Columns.LISTED))
+        page = {"limit": 2, "after": None, "selection": Selection(statuses=statuses)}
+        found = store.listing_version(**page)
+        assert found == store.listing(**page).version
         return found
 
     versions = [version()]
@@ -176,12 +174,11 @@ def test_the_largest_page_has_its_version(store):
     """No text is too long for the database: MySQL cuts one after 1 kB unless told."""
     for _ in range(1001):
         inserted(store)
-    wanted = {"limit": 1001, "after": None, "selection": ALL}
-    whole = store.page(**wanted, columns=Columns.LISTED)
+    listing = store.listing(limit=1000)
 
-    assert len(whole) == 1001
-    (version,) = store.page(**wanted, columns=Columns.VERSION)
-    assert version.version.split(pages.SEPARATOR) == [row.version for row in whole]
+    assert len(listing.experiments) == 1000
+    assert listing.following == ALL.cursor(store.page(limit=1000)[-1])
+    assert listing.version == store.listing_version(limit=1000)
 
 
 def test_a_page_can_be_narrowed(store):
@@ -222,10 +219,13 @@ def test_every_order_has_every_experiment_once(store, sort, statuses):
     )
     selection, listed, after = Selection(statuses=statuses, sort=sort), [], None
     while page := store.page(limit=7, after=after, selection=selection):
-        texts = store.page(limit=7, after=after, selection=selection, columns=Columns.LISTED)
-        assert [row.experiment_id for row in texts] == [row.experiment_id for row in page]
+        listing = store.listing(limit=7, after=after, selection=selection)
+        assert [row.experiment_id for row in listing.experiments] == [
+            row.experiment_id for row in page
+        ]
         listed += page
         after = selection.cursor(page[-1])
+        assert listing.following == (after if len(listed) < len(wanted) else None)
 
     assert listed == wanted
 
@@ -240,9 +240,8 @@ def test_a_list_says_of_an_experiment_what_it_says_of_itself(store, learning_rat
     values = {"reason": text, "message": text, "remedy": text}
     times = dict.fromkeys(("started_at", "finished_at", "cancel_requested_at"), time)
     row = inserted(store, learning_rate=learning_rate, **values, **times)
-    one = Experiment.from_row(row)
 
-    assert listed_out(store.page(limit=1, columns=Columns.LISTED)[0]) == experiment_out(one)
+    assert listed_out(store.listing(limit=1).experiments[0]) == experiment_out(row)
 
 
 def test_a_move_writes_each_step_into_the_history(store):

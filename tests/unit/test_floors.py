@@ -107,9 +107,14 @@ def test_no_circle() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if ".web.routes" in name])
-def test_routes_know_no_store(module: str) -> None:
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "web"])
+def test_the_web_knows_no_store(module: str) -> None:
     assert [name for name in ours(module) if room_of(name) == "store"] == []
+
+
+def test_only_experiments_and_the_roles_use_the_store() -> None:
+    users = {name for name in MODULES if any(room_of(used) == "store" for used in ours(name))}
+    assert {room_of(name) for name in users} <= {"store", "experiments", "roles"}
 
 
 @pytest.mark.parametrize(("library", "homes"), LIBRARIES.items())

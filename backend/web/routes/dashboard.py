@@ -15,9 +15,9 @@ from marshmallow import ValidationError
 
 from backend.domain.exceptions import UnknownExperiment
 from backend.domain.experiment import Experiment
+from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
 from backend.files.curves import Curves
-from backend.store.pages import Selection
 from backend.web import presentation
 from backend.web.current import services
 from backend.web.presentation import Row

@@ -7,7 +7,6 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from marshmallow import RAISE
 
-from backend.domain.experiment import Transition
 from backend.experiments.events import TransitionFeed
 from backend.web.current import services, streams
 from backend.web.schemas.experiments import transition_out
@@ -34,25 +33,21 @@ def follow_transitions(query_data: dict[str, Any]) -> Response:
     """Follow every change of status; `Last-Event-ID` goes on after that one."""
     seen = last_event_id(request)
     if seen is None:
-        seen = services.events.now()
+        seen = services.events.last_id()
     events = _events(services.events, seen, query_data.get("experiment_id"))
     return streams.answer(events, EVENT_STREAM)
 
 
-def _events(
-    transitions: TransitionFeed, seen: int, experiment_id: str | None
-) -> Iterator[bytes | None]:
+def _events(feed: TransitionFeed, seen: int, experiment_id: str | None) -> Iterator[bytes | None]:
     while True:
-        rows = transitions.after(seen)
-        for row in rows:
-            seen = row.id
-            if experiment_id in (None, row.experiment_id):
-                content = {"experiment_id": row.experiment_id}
+        events = feed.after(seen)
+        for event in events:
+            seen = event.id
+            if experiment_id in (None, event.experiment_id):
+                content = {"experiment_id": event.experiment_id}
                 yield json_event(
-                    content | transition_out(Transition.from_row(row)),
-                    name="transition",
-                    number=seen,
+                    content | transition_out(event.transition), name="transition", number=seen
                 )
-        if not rows:
+        if not events:
             yield None
-            transitions.wait(WAIT_SECONDS)
+            feed.wait(WAIT_SECONDS)

@@ -1,6 +1,5 @@
 """Experiments: list, submit, look at one. `/model` and `/test` are the documents' first names."""
 
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -11,10 +10,9 @@ from marshmallow import RAISE
 
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
+from backend.domain.selection import Selection
 from backend.domain.status import Status
-from backend.domain.timestamps import from_text
 from backend.experiments.service import MODEL, Outcome
-from backend.store.pages import Columns, Cursor, Selection, version
 from backend.web import forms  # noqa: F401  (forms teaches the parser form-data)
 from backend.web.access import actor
 from backend.web.current import services
@@ -50,7 +48,6 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
 
     What changes while pages are read by `updated_at` may come twice or not at all.
     """
-    limit = query_data["limit"]
     selection = Selection(
         statuses=tuple(query_data["status"]),
         model=query_data.get("model"),
@@ -58,25 +55,24 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         created_after=query_data.get("created_after"),
         sort=query_data["sort"],
     )
-    wanted = {"limit": limit + 1, "after": query_data.get("after"), "selection": selection}
-    experiments = services.experiments
+    page = {"limit": query_data["limit"], "after": query_data.get("after"), "selection": selection}
     if request.if_none_match:
-        tag = _tag(experiments.rows(**wanted, columns=Columns.VERSION))
+        tag = _tag(services.experiments.listing_version(**page))
         if request.if_none_match.contains_weak(tag):
             unchanged = Response(status=304)
             unchanged.set_etag(tag)
             return unchanged
-    page = experiments.rows(**wanted, columns=Columns.LISTED)
+    listing = services.experiments.listing(**page)
     content = orjson.dumps(
-        [listed_out(row) for row in page[:limit]], option=orjson.OPT_APPEND_NEWLINE
+        [listed_out(experiment) for experiment in listing.experiments],
+        option=orjson.OPT_APPEND_NEWLINE,
     )
     response = Response(content, content_type="application/json")
-    if len(page) > limit:
-        last = page[limit - 1]
-        after = cursor_text(Cursor(from_text(getattr(last, selection.column)), last.id))
+    if listing.following:
+        after = cursor_text(listing.following)
         query = request.args.to_dict(flat=False) | {"after": [after]}
         response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
-    response.set_etag(_tag(page))
+    response.set_etag(_tag(listing.version))
     return response
 
 
@@ -167,9 +163,9 @@ def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[s
     return "", 204
 
 
-def _tag(page: Sequence[Any]) -> str:
-    """Give the ETag of a page: another version of the program may write it otherwise."""
-    return f"{__version__}-{version(page)}"
+def _tag(version: str) -> str:
+    """Return the ETag of a page: another version of the program may write it differently."""
+    return f"{__version__}-{version}"
 
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:

@@ -20,10 +20,10 @@ from marshmallow import RAISE
 
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.selection import SORTS, ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
 from backend.experiments.service import MODEL
-from backend.store.pages import SORTS
 from backend.web.schemas.fields import (
     MAX_EPOCH,
     MAX_LEARNING_RATE,
@@ -124,9 +124,6 @@ class ExperimentOut(Schema):
     cancel_requested_at = DateTime(allow_none=True)
 
 
-_SHOWN = tuple(ExperimentOut().fields)
-
-
 class SubmissionOut(ExperimentOut):
     """What a submission is answered with."""
 
@@ -169,13 +166,6 @@ class ExperimentDetailOut(ExperimentOut):
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Give an experiment as JSON has it."""
-    diagnosis = None
-    if experiment.reason:
-        diagnosis = {
-            "reason": experiment.reason,
-            "message": experiment.message,
-            "remedy": experiment.remedy,
-        }
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
@@ -185,7 +175,7 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
-        "diagnosis": diagnosis,
+        "diagnosis": _diagnosis(experiment),
         "created_at": to_text(experiment.created_at),
         "updated_at": to_text(experiment.updated_at),
         "started_at": _time(experiment.started_at),
@@ -194,12 +184,24 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def listed_out(row: Any) -> dict[str, Any]:
-    """Give a row of the columns pages.LISTED as JSON has it, as experiment_out would."""
-    shown: dict[str, Any] = dict(zip(_SHOWN, row, strict=False))
-    if row.reason:  # stands in the place of the diagnosis
-        shown["diagnosis"] = {"reason": row.reason, "message": row.message, "remedy": row.remedy}
-    return shown
+def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
+    """Return an experiment of a listing as JSON, the same as experiment_out returns of it."""
+    return {
+        "experiment_id": experiment.experiment_id,
+        "model": experiment.model,
+        "learning_rate": experiment.learning_rate,
+        "epoch": experiment.epoch,
+        "dataset": experiment.dataset,
+        "status": experiment.status,
+        "attempt": experiment.attempt,
+        "job": experiment.job,
+        "diagnosis": _diagnosis(experiment),
+        "created_at": experiment.created_at,
+        "updated_at": experiment.updated_at,
+        "started_at": experiment.started_at,
+        "finished_at": experiment.finished_at,
+        "cancel_requested_at": experiment.cancel_requested_at,
+    }
 
 
 def transition_out(transition: Transition) -> dict[str, Any]:
@@ -211,6 +213,16 @@ def transition_out(transition: Transition) -> dict[str, Any]:
         "reason": transition.reason,
         "at": to_text(transition.at),
         "by": transition.actor,
+    }
+
+
+def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | None:
+    if not experiment.reason:
+        return None
+    return {
+        "reason": experiment.reason,
+        "message": experiment.message,
+        "remedy": experiment.remedy,
     }
 
 

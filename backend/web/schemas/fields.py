@@ -15,9 +15,9 @@ from apiflask.fields import (
 from marshmallow import ValidationError
 
 from backend.domain.identifiers import experiment_id_problem
+from backend.domain.selection import Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.store.pages import Cursor
 
 MAX_LEARNING_RATE = 10
 

@@ -35,6 +35,7 @@ from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
     OutputUnwritable,
+    StoreUnavailable,
     SubmissionRefused,
     UnknownExperiment,
     WrongStatus,
@@ -47,7 +48,6 @@ from backend.experiments.services import assemble
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import LauncherUnavailable
-from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 from tests.fakes.simulated_cluster import GOING_ON, SimulatedCluster
 from tests.fakes.stepping import Operation, Stepping, Verdict
