@@ -150,7 +150,7 @@ def test_what_was_removed_is_missing(twin, launcher):
 
 
 def test_each_of_several_runs_is_seen(twin, launcher):
-    first, second = twin.submitted(), twin.submitted(experiment_id="b", uid="uid-2", attempt=3)
+    first, second = twin.submitted(), twin.submitted(experiment_id="b", uid="uid-2", number=3)
 
     seen = launcher.observe()
 

@@ -106,6 +106,16 @@ def test_routes_know_no_store(module: str) -> None:
     assert [name for name in ours(module) if room_of(name) == "store"] == []
 
 
+@pytest.mark.parametrize(("room", "other"), [("kubernetes", "local"), ("local", "kubernetes")])
+def test_launchers_share_only_their_protocol(room: str, other: str) -> None:
+    shared = {"backend.launchers.base", "backend.launchers.exit_codes"}
+    for module in [name for name in MODULES if name.startswith(f"backend.launchers.{room}")]:
+        of_launchers = {name for name in ours(module) if room_of(name) == "launchers"}
+        own = {name for name in of_launchers if name.startswith(f"backend.launchers.{room}")}
+        assert of_launchers - own <= shared, f"{module} imports {of_launchers - own - shared}"
+        assert not any(name.startswith(f"backend.launchers.{other}") for name in of_launchers)
+
+
 @pytest.mark.parametrize(("library", "homes"), LIBRARIES.items())
 def test_a_library_has_one_home(library: str, homes: tuple[str, ...]) -> None:
     users = {

@@ -6,7 +6,7 @@ import pytest
 from backend.domain.attempt import Attempt
 from backend.launchers.base import Phase
 from backend.launchers.kubernetes.manifest import render
-from backend.launchers.kubernetes.status import Surroundings, observation, of_pods_left
+from backend.launchers.kubernetes.status import Surroundings, observation, observation_of_orphans
 from backend.settings import Settings
 
 STARTED = "2026-01-01T00:00:05Z"
@@ -67,7 +67,7 @@ def test_a_run_whose_job_is_gone_is_not_over_before_its_pods_are(phase):
     left = pod(phase)
     left["metadata"]["annotations"] = {"hello-flask/uid": "u"}
 
-    seen = of_pods_left([pod("Failed"), left], around())
+    seen = observation_of_orphans([pod("Failed"), left], around())
 
     assert (seen.phase, seen.uid) == (Phase.UNKNOWN, "u")
     assert len(seen.leaving) == 2
@@ -77,12 +77,12 @@ def test_a_run_whose_job_and_trainers_are_gone_is_over():
     unscheduled = pod("Pending")
     del unscheduled["spec"]["nodeName"]
 
-    assert of_pods_left([], around()) is None
-    assert of_pods_left([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
+    assert observation_of_orphans([], around()) is None
+    assert observation_of_orphans([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
 
 
 def test_a_run_whose_job_is_gone_and_whose_node_is_dead_is_over():
-    assert of_pods_left([pod("Running")], around(node_is_ready=False)) is None
+    assert observation_of_orphans([pod("Running")], around(node_is_ready=False)) is None
 
 
 def test_a_new_job_is_queued():
