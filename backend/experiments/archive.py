@@ -46,7 +46,7 @@ class Archive:
             FolderTaken: the folder is another run's.
             OSError: it cannot be written.
         """
-        self._outputs.write_run(experiment.experiment_id, run_file.render(experiment, history))
+        self._outputs.write_run_file(experiment.experiment_id, run_file.render(experiment, history))
         self._outputs.remove_tombstone(experiment.experiment_id)
 
     def update_run_file(
@@ -67,7 +67,7 @@ class Archive:
                 return None
             try:
                 record = run_file.render(now, history)
-                self._outputs.write_run(now.experiment_id, record, make_folder=False)
+                self._outputs.write_run_file(now.experiment_id, record, make_folder=False)
             except (OSError, FolderTaken) as error:
                 log.warning("run.json of %r cannot be written: %r", now.experiment_id, error)
             # Of several that write, the last one sees what the others have changed.
@@ -108,7 +108,7 @@ class Archive:
         Raises:
             OSError: the output folder cannot be read.
         """
-        return self._outputs.names()
+        return self._outputs.list_folders()
 
     def read(self, name: str) -> RunFile:
         """Read the run.json in the folder of that name.
@@ -117,7 +117,7 @@ class Archive:
             Unusable: there is none, or no experiment can be made from it.
             Forgotten: the run was forgotten.
         """
-        content = self._outputs.read_run(name)
+        content = self._outputs.read_run_file(name)
         if content is None:
             raise Unusable("it holds no run.json that can be read")
         found = run_file.parse(content, name)
@@ -149,7 +149,7 @@ class Archive:
         begun = [
             one.begun(now)
             if one.attempt in there
-            or self._outputs.has_begun(one.attempt.experiment_id, one.attempt.number)
+            or self._outputs.has_traces(one.attempt.experiment_id, one.attempt.number)
             else one
             for one in files
         ]
@@ -178,7 +178,7 @@ class Archive:
         except Unusable:
             content = run_file.adopted(attempt, since)
             found = run_file.parse(content, name)
-            self._outputs.write_run(name, content)
+            self._outputs.write_run_file(name, content)
         if found.attempt.uid != attempt.uid:
             raise FolderTaken
         return bool(self.restore([found], [attempt]))
@@ -204,5 +204,5 @@ class Archive:
     def _is_wanted(self, values: Values) -> bool:
         """Tell whether the folder still holds that run, and nobody wants it forgotten."""
         name, uid = values["experiment_id"], values["uid"]
-        content: dict[str, Any] = self._outputs.read_run(name) or {}
+        content: dict[str, Any] = self._outputs.read_run_file(name) or {}
         return content.get("uid") == uid and not self._outputs.has_tombstone(name, uid)

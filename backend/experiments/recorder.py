@@ -102,7 +102,7 @@ class Recorder:
 
     def _conclude(self, experiment: Experiment, seen: Observation) -> Observation:
         """Say how a run ended that nobody saw end: once it was done, its summary is there."""
-        if self._outputs.is_finished(experiment.experiment_id):
+        if self._outputs.has_summary(experiment.experiment_id):
             return replace(seen, phase=Phase.SUCCEEDED, diagnosis=None)
         if experiment.cancel_requested_at:
             return replace(seen, phase=Phase.CANCELLED, diagnosis=None)

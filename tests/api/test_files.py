@@ -301,7 +301,7 @@ def test_no_link_is_followed(client, folder, target):
 
 
 def test_a_folder_that_becomes_a_link_after_it_was_looked_at(client, folder, outputs):
-    entries, _ = outputs.files("실험 1")
+    entries, _ = outputs.list_files("실험 1")
     (folder / "logs").rename(folder / "old")
     (folder / "other").mkdir()
     (folder.parent / "other" / "1.log").write_text("a secret")
@@ -348,7 +348,7 @@ def test_the_archive(client, folder):
 
 
 def test_an_archive_of_what_changes_meanwhile(client, folder, outputs):
-    entries, _ = outputs.files("실험 1")
+    entries, _ = outputs.list_files("실험 1")
     (folder / "digits.bin").write_bytes(b"0123456789 and more")
     (folder / "run.json").write_bytes(b"")
     opened = [(entry, outputs.open_listed("실험 1", entry.path)) for entry in entries]
@@ -361,7 +361,7 @@ def test_an_archive_of_what_changes_meanwhile(client, folder, outputs):
 
 
 def test_an_archive_that_nobody_takes_to_its_end_closes_its_files(client, folder, outputs):
-    entries, _ = outputs.files("실험 1")
+    entries, _ = outputs.list_files("실험 1")
     opened = [(entry, outputs.open_listed("실험 1", entry.path)) for entry in entries[:1]]
     pieces = downloads.zip_pieces(opened)
     next(pieces)

@@ -1,6 +1,7 @@
 import pytest
 
 from backend.experiments import events as transitions
+from backend.files.log_files import LogFiles
 from backend.launchers.base import Observation, Phase
 from tests.integration.waiting import eventually
 
@@ -214,7 +215,7 @@ def test_a_pod_that_leaves_while_its_run_goes_on_leaves_its_log(
     services.recorder.record(
         experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",))
     )
-    eventually(lambda: services.logs._files.parts("first", 1) == ["1-pod"])
+    eventually(lambda: LogFiles(services.outputs).parts("first", 1) == ["1-pod"])
     del source.printed[experiment.job]["1-pod"]
 
     assert client.get("/experiments/first/logs").text == "a\nc\n"

@@ -47,13 +47,13 @@ def test_what_a_submission_expects_is_what_the_database_holds(
     services, experiments, written, monkeypatch
 ):
     """So run.json need not be written again after it was compared."""
-    writes, write = [], services.outputs.write_run
+    writes, write = [], services.outputs.write_run_file
 
     def note(experiment_id, attempt, **options):
         writes.append(attempt["status"])
         write(experiment_id, attempt, **options)
 
-    monkeypatch.setattr(services.outputs, "write_run", note)
+    monkeypatch.setattr(services.outputs, "write_run_file", note)
     submit(experiments)
 
     assert writes == ["submitting", "queued"]
@@ -63,7 +63,7 @@ def test_what_a_submission_expects_is_what_the_database_holds(
 def test_the_last_writer_writes_what_is_so(services, experiments, store, written, monkeypatch):
     """A worker reads that it is queued, and is slow to write it: it has ended meanwhile."""
     _, one = submit(experiments)
-    write = services.outputs.write_run
+    write = services.outputs.write_run_file
     later = [Phase.RUNNING, Phase.SUCCEEDED]
 
     def write_late(*arguments, **options):
@@ -72,7 +72,7 @@ def test_the_last_writer_writes_what_is_so(services, experiments, store, written
             services.recorder.apply(now, Observation(now.uid, later.pop(0)))
         write(*arguments, **options)
 
-    monkeypatch.setattr(services.outputs, "write_run", write_late)
+    monkeypatch.setattr(services.outputs, "write_run_file", write_late)
     services.archive.update_run_file(one)
 
     assert written() == ("succeeded", ["submitting", "queued", "running", "succeeded"])

@@ -20,18 +20,18 @@ def write_metrics(outputs, text):
 
 
 def test_a_run_is_written_whole(outputs, tmp_path):
-    outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1"})
-    outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1", "status": "queued"})
+    outputs.write_run_file("실험 1", {"uid": "u", "experiment_id": "실험 1"})
+    outputs.write_run_file("실험 1", {"uid": "u", "experiment_id": "실험 1", "status": "queued"})
 
     assert [path.name for path in (tmp_path / "실험 1").iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "실험 1" / "run.json").read_text())["status"] == "queued"
 
 
 def test_another_runs_file_is_not_overwritten(outputs, tmp_path):
-    outputs.write_run("first", {"uid": "one"})
+    outputs.write_run_file("first", {"uid": "one"})
 
     with pytest.raises(FolderTaken):
-        outputs.write_run("first", {"uid": "two"})
+        outputs.write_run_file("first", {"uid": "two"})
     assert not outputs.is_free("first")
 
 
@@ -44,16 +44,16 @@ def test_an_empty_folder_is_free(outputs, tmp_path):
 
 
 def test_the_last_metrics(outputs):
-    assert outputs.last_metrics("first") is None
+    assert outputs.read_last_metrics("first") is None
     write_metrics(outputs, '{"epoch": 1}\n{"epoch": 2}\n')
-    assert outputs.last_metrics("first") == {"epoch": 2}
+    assert outputs.read_last_metrics("first") == {"epoch": 2}
 
 
 @pytest.mark.parametrize("end", ['{"epoch": 3', '{"epoch": 3}', "nonsense\n", "[3]\n", "\n"])
 def test_a_line_that_is_not_whole_is_left_for_later(outputs, end):
     write_metrics(outputs, '{"epoch": 2}\n' + end)
 
-    assert outputs.last_metrics("first") == {"epoch": 2}
+    assert outputs.read_last_metrics("first") == {"epoch": 2}
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_a_line_that_is_not_whole_is_left_for_later(outputs, end):
 def test_what_no_answer_can_hold_is_none(outputs, written, shown):
     write_metrics(outputs, f'{{"epoch": 1, "loss": {written}}}\n')
 
-    assert outputs.last_metrics("first") == {"epoch": 1, "loss": shown}
+    assert outputs.read_last_metrics("first") == {"epoch": 1, "loss": shown}
 
 
 def test_names_that_no_answer_can_hold_are_left_out(outputs):
     names = ["\\ud800", "\\u0000", "x" * 101, *(f"metric {n}" for n in range(100))]
     write_metrics(outputs, "{" + ", ".join(f'"{name}": 1' for name in names) + "}\n")
 
-    assert list(outputs.last_metrics("first")) == [f"metric {n}" for n in range(32)]
+    assert list(outputs.read_last_metrics("first")) == [f"metric {n}" for n in range(32)]
 
 
 @pytest.fixture
@@ -129,14 +129,14 @@ def test_a_link_that_a_trainer_planted_is_not_followed(outputs, tmp_path):
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "metrics.jsonl").symlink_to(tmp_path / "secret")
 
-    assert outputs.last_metrics("first") is None
+    assert outputs.read_last_metrics("first") is None
 
 
 def test_a_pipe_that_a_trainer_planted_does_not_hold_us(outputs, tmp_path):
     (tmp_path / "first").mkdir()
     os.mkfifo(tmp_path / "first" / "metrics.jsonl")
 
-    assert outputs.last_metrics("first") is None
+    assert outputs.read_last_metrics("first") is None
 
 
 def test_nothing_is_written_through_a_link_that_a_trainer_planted(outputs, tmp_path):
@@ -144,7 +144,7 @@ def test_nothing_is_written_through_a_link_that_a_trainer_planted(outputs, tmp_p
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "run.json").symlink_to(tmp_path / "elsewhere" / "file")
 
-    outputs.write_run("first", {"uid": "u"})
+    outputs.write_run_file("first", {"uid": "u"})
 
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert json.loads((tmp_path / "first" / "run.json").read_text()) == {"uid": "u"}

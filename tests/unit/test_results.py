@@ -5,8 +5,12 @@ import random
 
 import pytest
 
+from backend.files import curve_table
 from backend.files import curves as module
-from backend.files.curves import Curves, extremes
+from backend.files.curve_table import Curve
+from backend.files.curves import Curves
+from backend.files.downsampling import choose_rows
+from backend.files.metrics import MAX_METRICS
 from backend.files.outputs import Outputs
 
 
@@ -32,7 +36,7 @@ def rows(begin, end, loss=1.0):
 
 def test_a_curve_by_columns(results, file):
     write(file, {"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_loss": 1})
-    curve = results.curve("first")
+    curve = results.read("first")
 
     assert curve.epochs == [1, 2]
     assert curve.series == {"loss": [0.5, 0.25], "val_loss": [None, 1.0]}
@@ -40,7 +44,7 @@ def test_a_curve_by_columns(results, file):
 
 
 def test_no_curve_yet(results, file):
-    assert results.curve("first") == results.curve("nobody") == module.Curve([], {}, 0)
+    assert results.read("first") == results.read("nobody") == Curve([], {}, 0)
 
 
 def test_what_is_no_finite_number_is_none(results, file):
@@ -48,7 +52,7 @@ def test_what_is_no_finite_number_is_none(results, file):
     write(file, {"epoch": 3, "loss": "0.5"}, {"epoch": 4, "loss": 10**400})
     write(file, {"epoch": 5, "loss": 0.5}, {"epoch": 6})
 
-    assert results.curve("first").series == {"loss": [None, None, None, None, 0.5, None]}
+    assert results.read("first").series == {"loss": [None, None, None, None, 0.5, None]}
 
 
 NO_OBJECTS = ("", "nonsense", "[1, 2]", "17", "null", '"text"', "\0", "\x80", '{"epoch"')
@@ -64,8 +68,8 @@ def test_a_line_that_is_no_object_is_passed_over(results, file, line):
         out.write(line + "\n")
     write(file, {"epoch": 2, "loss": 2})
 
-    assert results.curve("first").epochs == [1, 2]
-    assert results.curve("first").series == {"loss": [1, 2]}
+    assert results.read("first").epochs == [1, 2]
+    assert results.read("first").series == {"loss": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -76,62 +80,62 @@ def test_lines_that_are_json_only_together_are_passed_over(results, file, lines)
     good = [json.dumps(row) for row in rows(1, 3)]
     file.write_text("\n".join([good[0], *lines, good[1]]) + "\n")
 
-    assert results.curve("first").epochs == [1, 2]
+    assert results.read("first").epochs == [1, 2]
 
 
 def test_half_a_line_is_left_for_the_next_call(results, file):
     file.write_text('{"epoch": 1, "loss": 1}\n{"epoch": 2, "lo')
-    assert results.curve("first").epochs == [1]
+    assert results.read("first").epochs == [1]
 
     with file.open("a") as out:
         out.write('ss": 2}\n')
-    assert results.curve("first").series == {"loss": [1, 2]}
+    assert results.read("first").series == {"loss": [1, 2]}
 
 
 def test_only_what_is_new_is_read(results, file, monkeypatch):
     write(file, *rows(1, 1000))
-    results.curve("first")
+    results.read("first")
     read = []
-    monkeypatch.setattr(module, "_rows", lambda lines: read.extend(lines) or [])
+    monkeypatch.setattr(module, "parse_rows", lambda lines: read.extend(lines) or [])
     write(file, {"epoch": 1000, "loss": 0})
-    results.curve("first")
+    results.read("first")
 
     assert [line for line in read if line] == [b'{"epoch": 1000, "loss": 0}']
 
 
 def test_a_retry_truncates_to_its_checkpoint_and_goes_on(results, file):
     write(file, *rows(1, 101))
-    results.curve("first")
+    results.read("first")
     kept = "".join(file.read_text().splitlines(keepends=True)[:50])
     with file.open("r+") as out:  # the same file, and in the end longer than it was
         out.truncate(len(kept))
     write(file, *rows(51, 201, loss=2.0))
 
-    assert results.curve("first").series["loss"] == [1 / n for n in range(1, 51)] + [
+    assert results.read("first").series["loss"] == [1 / n for n in range(1, 51)] + [
         2 / n for n in range(51, 201)
     ]
 
 
 def test_a_shorter_file_and_another_file_are_read_anew(results, file):
     write(file, *rows(1, 101))
-    results.curve("first")
+    results.read("first")
     os.truncate(file, 0)
-    assert results.curve("first").epochs == []
+    assert results.read("first").epochs == []
 
     write(file, *rows(1, 11))
-    assert results.curve("first").epochs == list(range(1, 11))
+    assert results.read("first").epochs == list(range(1, 11))
 
     file.rename(file.parent / "old")
     write(file, *rows(5, 8))
-    assert results.curve("first").epochs == [5, 6, 7]
+    assert results.read("first").epochs == [5, 6, 7]
 
     file.unlink()
-    assert results.curve("first").epochs == []
+    assert results.read("first").epochs == []
 
 
 def test_an_epoch_that_comes_again_replaces_what_followed_it(results, file):
     write(file, *rows(1, 6), *rows(3, 5, loss=2.0), {"epoch": 9, "loss": 0})
-    curve = results.curve("first")
+    curve = results.read("first")
 
     assert curve.epochs == [1, 2, 3, 4, 9]
     assert curve.series["loss"] == [1, 1 / 2, 2 / 3, 2 / 4, 0]
@@ -142,22 +146,22 @@ def test_an_epoch_that_comes_again_replaces_what_followed_it(results, file):
 def test_a_row_without_an_epoch_counts_on(results, file, epoch):
     write(file, {"epoch": 4, "loss": 1}, {"epoch": epoch, "loss": 2})
 
-    assert results.curve("first").epochs == [4, 5]
+    assert results.read("first").epochs == [4, 5]
 
 
 def test_epochs_may_begin_with_0(results, file):
     write(file, {"epoch": 0, "loss": 1}, {"epoch": 1, "loss": 2})
 
-    assert results.curve("first").epochs == [0, 1]
-    assert results.curve("first", since_epoch=0).epochs == [1]
+    assert results.read("first").epochs == [0, 1]
+    assert results.read("first", since_epoch=0).epochs == [1]
 
 
 def test_since_an_epoch(results, file):
     write(file, *rows(1, 11))
 
-    assert results.curve("first", since_epoch=8).epochs == [9, 10]
-    assert results.curve("first", since_epoch=8).points == 10
-    assert results.curve("first", since_epoch=10).epochs == []
+    assert results.read("first", since_epoch=8).epochs == [9, 10]
+    assert results.read("first", since_epoch=8).points == 10
+    assert results.read("first", since_epoch=10).epochs == []
 
 
 @pytest.mark.parametrize("length", [60, 1000, 20_000])
@@ -170,7 +174,7 @@ def test_first_last_and_every_spike_are_kept(results, file, length, max_points):
     spike, dip = length // 3, length // 2
     written[spike]["loss"], written[dip]["val_loss"] = 9, -9
     write(file, *written)
-    curve = results.curve("first", max_points=max_points)
+    curve = results.read("first", max_points=max_points)
 
     assert len(curve.epochs) <= max(max_points, 2 * 2 + 2)
     assert len(curve.epochs) > max_points // 3 or length == 60
@@ -184,9 +188,9 @@ def test_first_last_and_every_spike_are_kept(results, file, length, max_points):
 
 def test_thinned_from_an_epoch_on_and_after_a_cut(results, file):
     write(file, *rows(1, 5000))
-    results.curve("first", max_points=10)
+    results.read("first", max_points=10)
     write(file, *rows(4000, 9000), {"epoch": 9000, "loss": 77}, *rows(9001, 9100))
-    curve = results.curve("first", since_epoch=3000, max_points=10)
+    curve = results.read("first", since_epoch=3000, max_points=10)
 
     assert curve.epochs[0] == 3001
     assert curve.epochs[-1] == 9099
@@ -196,16 +200,16 @@ def test_thinned_from_an_epoch_on_and_after_a_cut(results, file):
 def test_gaps_are_no_extremes():
     values = [math.nan, 3.0, math.nan, 1.0, 2.0, math.nan]
 
-    assert extremes(range(6), [values], 4) == [0, 1, 3, 5]
-    assert extremes(range(6), [[math.nan] * 6], 4) == [0, 5]
-    assert extremes(range(6), [], 4) == [0, 5]
+    assert choose_rows(range(6), [values], 4) == [0, 1, 3, 5]
+    assert choose_rows(range(6), [[math.nan] * 6], 4) == [0, 5]
+    assert choose_rows(range(6), [], 4) == [0, 5]
 
 
 def test_a_long_curve_takes_bounded_memory(results, file, monkeypatch):
-    monkeypatch.setattr(module, "MAX_CURVE", 1000)
-    monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(curve_table, "MAX_NUMBERS", 1000)
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 1000)
     write(file, *rows(1, 5000), {"epoch": 5000, "loss": 5}, *rows(5001, 10_001))
-    curve = results.curve("first")
+    curve = results.read("first")
 
     assert len(curve.epochs) <= 1000 // 2
     assert curve.points == 10_000
@@ -218,59 +222,67 @@ def test_a_long_curve_takes_bounded_memory(results, file, monkeypatch):
 def test_a_trainer_that_writes_very_many_metrics(results, file):
     write(file, {"epoch": 1} | {f"metric {n}": n for n in range(1000)} | {"x" * 1000: 1})
 
-    assert len(results.curve("first").series) == module.MAX_METRICS
+    assert len(results.read("first").series) == MAX_METRICS
 
 
 def test_names_that_no_answer_can_hold(results, file):
     write(file, {"epoch": 1, "\ud800": 1, "\0": 2, "손실 1": math.nan}, {"epoch": 2, "손실 1": 3})
 
-    assert results.curve("first").series == {"손실 1": [None, 3]}
+    assert results.read("first").series == {"손실 1": [None, 3]}
 
 
 def test_a_line_without_end_takes_bounded_memory(results, file, monkeypatch):
-    monkeypatch.setattr(module, "MAX_LINE", 100)
-    monkeypatch.setattr(module, "PIECE_BYTES", 64)
+    monkeypatch.setattr(module, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 64)
     write(file, {"epoch": 1, "loss": 1})
     with file.open("a") as out:
         out.write("x" * 1000)
-    assert results.curve("first").epochs == [1]
+    assert results.read("first").epochs == [1]
 
     with file.open("a") as out:
         out.write("x" * 1000 + "\n")
     write(file, {"epoch": 2, "loss": 2})
-    assert results.curve("first").epochs == [1, 2]
+    assert results.read("first").epochs == [1, 2]
 
 
 def test_a_huge_file_is_read_in_several_calls(results, file, monkeypatch):
-    monkeypatch.setattr(module, "READ_BYTES", 1000)
-    monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(module, "MAX_READ_BYTES", 1000)
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 1000)
     write(file, *rows(1, 101))
 
-    assert 1 < len(results.curve("first").epochs) < 100
+    assert 1 < len(results.read("first").epochs) < 100
     for _ in range(10):
-        curve = results.curve("first")
+        curve = results.read("first")
     assert curve.epochs == list(range(1, 101))
 
 
 def test_the_curves_that_were_asked_for_last_stay(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MAX_CACHE", 500)
+    monkeypatch.setattr(module, "MAX_CACHED_NUMBERS", 500)
     for number in range(10):
         (tmp_path / str(number)).mkdir()
         write(tmp_path / str(number) / "metrics.jsonl", *rows(1, 101))
-        assert len(results.curve(str(number)).epochs) == 100
-        results.curve("0")
+        assert len(results.read(str(number)).epochs) == 100
+        results.read("0")
 
-    assert list(results._readings) == ["9", "0"]
+    read = []
+    parse_rows = module.parse_rows
+    monkeypatch.setattr(module, "parse_rows", lambda lines: read.extend(lines) or parse_rows(lines))
+    results.read("9")
+    results.read("0")
+    assert read == []
+    for number in range(1, 9):
+        results.read(str(number))
+    assert len(read) == 8 * 100
 
 
 def test_a_link_and_a_pipe_are_no_curve(results, file, tmp_path):
     write(tmp_path / "secret", *rows(1, 5))
     file.symlink_to(tmp_path / "secret")
-    assert results.curve("first").epochs == []
+    assert results.read("first").epochs == []
 
     file.unlink()
     os.mkfifo(file)
-    assert results.curve("first").epochs == []
+    assert results.read("first").epochs == []
 
 
 def test_a_version_changes_with_the_file(results, file):
