@@ -8,7 +8,6 @@ in the registry. Where it does not answer, this says so and names the Python pac
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+from backend import __version__
 from tools.lock import HASH, MODEL, ROOT, entries
 from tools.registry import Image, read_image
 
@@ -118,9 +118,8 @@ def document(name: str, version: str, locks: Locks, image: Image | None) -> str:
 
 def main() -> None:
     """Write the documents of both images."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     repository = (os.environ.get("REPOSITORY_URL") or "localhost:5000").rstrip("/")
-    tag = os.environ.get("TAG") or version
+    tag = os.environ.get("TAG") or __version__
     TARGET.mkdir(exist_ok=True)
     for name, locks in IMAGES.items():
         image = None
