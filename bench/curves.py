@@ -47,7 +47,7 @@ class Run:
 
     def poll(self, **options: int) -> bytes:
         """Read the curve as the route does."""
-        curve = self.results.curve("run", **options)
+        curve = self.results.read("run", **options)
         return orjson.dumps([curve.epochs, curve.series])
 
 

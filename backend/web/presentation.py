@@ -18,7 +18,7 @@ _UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
 class Curve(Protocol):
-    """What is needed of a curve, see results.Curve."""
+    """What is needed of a curve, see `curve_table.Curve`."""
 
     @property
     def epochs(self) -> Sequence[int]:

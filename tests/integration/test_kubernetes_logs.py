@@ -225,8 +225,8 @@ def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, pod, part
 
 
 def test_a_kubelets_complaint_is_no_line_of_the_trainer(source, kubernetes, pod, part, monkeypatch):
-    answer = b"unable to retrieve container logs for containerd://0123\n"
-    monkeypatch.setattr(source, "_log", lambda _pod: answer)
+    answer = "unable to retrieve container logs for containerd://0123\n"
+    monkeypatch.setattr(kubernetes, "log", lambda *_request: answer)
 
     assert list(source.read(part)) == []
 

@@ -114,7 +114,17 @@ def test_the_web_knows_no_store(module: str) -> None:
 
 def test_only_experiments_and_the_roles_use_the_store() -> None:
     users = {name for name in MODULES if any(room_of(used) == "store" for used in ours(name))}
-    assert {room_of(name) for name in users} <= {"store", "experiments", "roles"}
+    assert {room_of(name) for name in users} <= {"store", "experiments", "roles", "gunicorn_config"}
+
+
+@pytest.mark.parametrize(("room", "other"), [("kubernetes", "local"), ("local", "kubernetes")])
+def test_launchers_share_only_their_protocol(room: str, other: str) -> None:
+    shared = {"backend.launchers.base", "backend.launchers.exit_codes"}
+    for module in [name for name in MODULES if name.startswith(f"backend.launchers.{room}")]:
+        of_launchers = {name for name in ours(module) if room_of(name) == "launchers"}
+        own = {name for name in of_launchers if name.startswith(f"backend.launchers.{room}")}
+        assert of_launchers - own <= shared, f"{module} imports {of_launchers - own - shared}"
+        assert not any(name.startswith(f"backend.launchers.{other}") for name in of_launchers)
 
 
 @pytest.mark.parametrize(("library", "homes"), LIBRARIES.items())

@@ -104,7 +104,7 @@ def new_run() -> str:
         values=values,
         experiment_id=_free_id(last[0].experiment_id) if last else "run-1",
         template=template,
-        datasets=services.inputs.names(),
+        datasets=services.inputs.list_names(),
         max_epoch=MAX_EPOCH,
         max_learning_rate=MAX_LEARNING_RATE,
     )
@@ -120,9 +120,9 @@ def show_run(experiment_id: str) -> str:
         "run.html",
         run=_row(experiment),
         experiment=experiment,
-        metrics=services.outputs.last_metrics(experiment_id) or {},
+        metrics=services.outputs.read_last_metrics(experiment_id) or {},
         history=experiments.history(experiment),
-        files=services.outputs.files(experiment_id)[0][:MAX_FILES],
+        files=services.outputs.list_files(experiment_id)[0][:MAX_FILES],
         max_files=MAX_FILES,
         curl=presentation.curl(experiment, submit_url),
         live=experiment.status in LIVE,
@@ -138,7 +138,7 @@ def compare_runs() -> str:
         _refuse(f"Tick 2 to {MAX_COMPARED} runs in the list to compare them.")
     experiments = services.experiments
     chosen = [experiments.get(one) for one in ids]
-    metrics = [services.outputs.last_metrics(one.experiment_id) or {} for one in chosen]
+    metrics = [services.outputs.read_last_metrics(one.experiment_id) or {} for one in chosen]
     names = dict.fromkeys(name for one in metrics for name in one)
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
@@ -180,7 +180,7 @@ def _list_url(status: str | None, text: str, after: str | None = None) -> str:
 
 
 def _row(experiment: Experiment) -> Row:
-    curve = services.curves.curve(experiment.experiment_id, max_points=SPARK_POINTS)
+    curve = services.curves.read(experiment.experiment_id, max_points=SPARK_POINTS)
     return presentation.row(experiment, curve)
 
 

@@ -116,7 +116,7 @@ def show_experiment(experiment_id: str) -> Response:
     """Show an experiment with its progress, last metrics, diagnosis and history."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
-    metrics = services.outputs.last_metrics(experiment_id)
+    metrics = services.outputs.read_last_metrics(experiment_id)
     history = [transition_out(one) for one in experiments.history(experiment)]
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(

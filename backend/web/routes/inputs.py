@@ -25,7 +25,7 @@ blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 @blueprint.doc(summary="List the data sets")
 def list_inputs() -> Response:
     """List the data sets in the input folder, sorted by name, at most 10,000."""
-    content = [input_out(entry) for entry in services.inputs.entries()]
+    content = [input_out(entry) for entry in services.inputs.list_entries()]
     return Response(orjson.dumps(content), content_type="application/json")
 
 

@@ -50,7 +50,7 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     response.set_etag(f"{version}-{experiment.attempt}-{experiment.status}")
     if response.make_conditional(request).status_code == 304:
         return response
-    curve = services.curves.curve(experiment_id, **query_data)
+    curve = services.curves.read(experiment_id, **query_data)
     response.data = orjson.dumps(
         {
             "experiment_id": experiment_id,
@@ -74,7 +74,7 @@ def list_files(experiment_id: str, query_data: dict[str, Any]) -> Response:
     Temporaries and locks (a leading `.`) and links are left out.
     """
     outputs = _outputs_of(experiment_id)
-    entries, complete = outputs.files(experiment_id)
+    entries, complete = outputs.list_files(experiment_id)
     files, left = [file_out(entry) for entry in entries], MAX_DIGEST_BYTES
     for entry, file in zip(entries, files, strict=True) if query_data["sha256"] else ():
         left -= entry.size
@@ -116,7 +116,7 @@ def download_file(experiment_id: str, path: str) -> Response:
 def download_files(experiment_id: str) -> Response:
     """Download all files of a run's folder in one archive, which is made while it is sent."""
     outputs = _outputs_of(experiment_id)
-    entries, complete = outputs.files(experiment_id)
+    entries, complete = outputs.list_files(experiment_id)
     if not complete:
         raise TooManyFiles
     opened = ((entry, outputs.open_listed(experiment_id, entry.path)) for entry in entries)

@@ -7,7 +7,7 @@ import pytest
 from backend.domain.experiment import Experiment
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.status import Status
-from backend.files.curves import Curve
+from backend.files.curve_table import Curve
 from backend.web import presentation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
