@@ -366,6 +366,6 @@ def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
     unwritable = OutputUnwritable(error)
     return Diagnosis(
         "output_full" if unwritable.full else "output_unwritable",
-        f"The run's output folder cannot be written: {unwritable}.",
+        f"The run's output folder cannot be written: {unwritable.why}.",
         "Free space, or mend the rights of the output folder. The run then starts by itself.",
     )
