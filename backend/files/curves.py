@@ -25,7 +25,7 @@ from backend.files.untrusted import entry_of
 MAX_CURVE = 1_000_000  # numbers kept of one curve, 8 bytes each; a longer one is thinned
 MAX_CACHE = 4_000_000  # numbers kept of all curves, in one process
 MAX_LINE = 64 * 1024  # bytes
-MAX_EPOCH = 2**53 - 1  # what JavaScript counts to
+MAX_SAFE_INTEGER = 2**53 - 1  # the largest whole number that JavaScript represents exactly
 PIECE_BYTES = 1024 * 1024
 READ_BYTES = 256 * PIECE_BYTES  # of one file in one go; the next call reads on
 BLOCK = 64  # rows whose extremes are remembered
@@ -131,8 +131,8 @@ class Table:
         epochs, begin = array("q"), 0
         for number, row in enumerate(rows):
             epoch = row.get("epoch")
-            if type(epoch) is not int or not 0 <= epoch <= MAX_EPOCH:
-                epoch = min(last + 1, MAX_EPOCH)
+            if type(epoch) is not int or not 0 <= epoch <= MAX_SAFE_INTEGER:
+                epoch = min(last + 1, MAX_SAFE_INTEGER)
             if epoch <= last and (epochs or self._epochs):
                 self._append(epochs, rows[begin:number])
                 self._cut(epoch)
@@ -309,7 +309,7 @@ def _ascending_epochs(rows: Sequence[Mapping[str, Any]]) -> "array[int] | None":
         return None
     if set(map(type, epochs)) != {int} or not all(map(lt, epochs, epochs[1:])):
         return None
-    return array("q", epochs) if epochs[0] >= 0 and epochs[-1] <= MAX_EPOCH else None
+    return array("q", epochs) if epochs[0] >= 0 and epochs[-1] <= MAX_SAFE_INTEGER else None
 
 
 def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:

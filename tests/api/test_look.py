@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from backend import __version__
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
 from backend.store.engine import StoreUnavailable
@@ -206,7 +207,7 @@ def test_a_wrong_method(client):
 
 
 def test_health(client):
-    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/healthz").json == {"status": "ok", "version": __version__}
     assert client.get("/readyz").json == {"status": "ready"}
 
 
