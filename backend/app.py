@@ -1,9 +1,9 @@
-"""Puts the app together."""
+"""Creates the Flask app."""
 
 import inspect
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class App(APIFlask):
-    """APIFlask, with what is done for every request done cheaply."""
+    """APIFlask that counts every request and adds the security headers to every response."""
 
     def wsgi_app(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        """Answer one request: count it, and tell browsers how little they may do with the answer.
+        """Answer one request.
 
-        Both are done here and not by hooks, since it takes 2 us to ask Flask for the request.
+        It is timed here and not in Flask's hooks, because Flask's own work is part of the time
+        that a client waits.
         """
         begun = time.perf_counter()
         telemetry: Telemetry = self.extensions["telemetry"]
@@ -42,10 +43,6 @@ class App(APIFlask):
             return start_response(status, protected(headers), exc_info)
 
         return super().wsgi_app(environ, start)
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Take every function for what it is: none is a coroutine, and to look takes 2 us each."""
-        return func
 
 
 def create_app(settings: Settings | None = None, launcher: Launcher | None = None) -> APIFlask:
@@ -75,7 +72,7 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
         SERVERS=[{"url": "/"}],
         HTTP_ERROR_SCHEMA=ProblemOut,
         VALIDATION_ERROR_SCHEMA=ProblemOut,
-        DESCRIPTION="Submit training runs with a form, and look at what became of them.",
+        DESCRIPTION="Submit experiments with a form, and follow their training.",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
@@ -90,7 +87,7 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
 
 
 def _texts(app: APIFlask) -> dict[tuple[str, str], str]:
-    """Give what each operation does: the docstring of its function."""
+    """Return the description of each operation, the docstring of its function."""
     return {
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): " ".join(
             (inspect.getdoc(app.view_functions[rule.endpoint]) or "").split()

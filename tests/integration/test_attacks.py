@@ -13,9 +13,9 @@ MAX_STREAMS = 1
 THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # gunicorn.conf.py: workers, and threads of each
 # Its limits are the same, only sooner: no test waits for a minute.
 HURRIED = f"""from pathlib import Path
-from backend import patience
-patience.GRACE_SECONDS = patience.PAUSE_SECONDS = 1.0
-patience.LOWEST_RATE = 1e6
+from backend.web import slow_clients
+slow_clients.GRACE_SECONDS = slow_clients.PAUSE_SECONDS = 1.0
+slow_clients.LOWEST_RATE = 1e6
 exec(Path({str(ROOT / "gunicorn.conf.py")!r}).read_text())
 """
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -5,19 +5,19 @@ import socket
 
 import pytest
 
-from backend.web import slow_clients as patience
-from backend.web.slow_clients import PatientSocket
+from backend.web import slow_clients
+from backend.web.slow_clients import TimeLimitedSocket
 
 
 @pytest.fixture
 def ends(monkeypatch):
     """Give our end of a connection, and the client's, which nobody reads or writes."""
-    monkeypatch.setattr(patience, "GRACE_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "LOWEST_RATE", 1e12)
+    monkeypatch.setattr(slow_clients, "GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(slow_clients, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(slow_clients, "LOWEST_RATE", 1e12)
     ours, clients = socket.socketpair()
     with ours, clients:
-        yield PatientSocket(ours), clients
+        yield TimeLimitedSocket(ours), clients
 
 
 def test_what_comes_in_time_goes_through(ends):
@@ -46,7 +46,7 @@ def test_a_client_that_sends_nothing(ends):
 def test_a_client_that_takes_nothing(ends):
     ours, _ = ends
 
-    with pytest.raises(ConnectionResetError, match="takes nothing"):
+    with pytest.raises(ConnectionResetError, match="reads too slowly"):
         ours.sendall(bytes(2**24))
 
 
@@ -67,24 +67,24 @@ class Trickle:
 @pytest.fixture
 def trickle(monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(patience.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(slow_clients.time, "monotonic", lambda: next(clock))
     return Trickle()
 
 
 def test_bytes_that_come_now_and_then_have_no_more_time_than_all_at_once(trickle):
-    patient = PatientSocket(trickle)
+    patient = TimeLimitedSocket(trickle)
     for _ in range(20):
         patient.recv(100)
 
-    assert trickle.waits[0] == patience.GRACE_SECONDS
-    assert trickle.waits[5] == pytest.approx(patience.GRACE_SECONDS - 5, abs=0.01)
+    assert trickle.waits[0] == slow_clients.GRACE_SECONDS
+    assert trickle.waits[5] == pytest.approx(slow_clients.GRACE_SECONDS - 5, abs=0.01)
     assert max(trickle.waits[11:]) < 0.01
 
 
 def test_the_next_request_of_a_connection_has_its_own_time(trickle):
-    patient = PatientSocket(trickle)
+    patient = TimeLimitedSocket(trickle)
     for _ in range(20):
-        patient.begin()
+        patient.begin_request()
         patient.recv(100)
 
-    assert set(trickle.waits) == {patience.GRACE_SECONDS}
+    assert set(trickle.waits) == {slow_clients.GRACE_SECONDS}
