@@ -74,7 +74,7 @@ def names(page):
 def test_an_empty_list(get):
     page = get("/ui")
 
-    assert "No runs yet." in page.texts
+    assert "No experiments yet." in page.texts
     assert names(page) == []
 
 
@@ -100,7 +100,7 @@ def test_filters(get, submit, end):
     assert names(get("/ui?status=running")) == ["b"]
     assert names(get("/ui?q=resNET")) == ["Resnet a"]
     assert names(get("/ui?q=")) == ["b", "Resnet a"]
-    assert any(text.startswith("No run matches") for text in get("/ui?q=none").texts)
+    assert any(text.startswith("No experiment matches") for text in get("/ui?q=none").texts)
 
 
 def test_pages_follow_the_link(get, store, experiments, submit):
@@ -231,7 +231,7 @@ def test_compare(get, submit, settings):
     write_metrics(settings, "two", {"epoch": 20, "loss": 0.25})
     page = get("/ui/compare?id=one&id=two&id=one")
 
-    assert "Compare 2 runs" in page.texts
+    assert "Compare 2 experiments" in page.texts
     assert page.all("td").count({"class": "best"}) == 1
     assert page.texts.count("best") == 1
     differing = [one for one in page.all("tr") if one.get("class") == "differs"]
