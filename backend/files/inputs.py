@@ -110,7 +110,7 @@ class Inputs:
             InputUnwritable: no space, or no permission to write.
         """
         if not _is_name(name):
-            raise InvalidInputName(name)
+            raise InvalidInputName(name, DATA_SUFFIXES, MAX_NAME_BYTES)
         self._check_replaceable(name, overwrite, versions)
         try:
             self._remove_stale()

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from backend import __version__
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
 
@@ -213,7 +214,7 @@ def test_method_not_allowed(client):
 
 
 def test_health(client):
-    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/healthz").json == {"status": "ok", "version": __version__}
     assert client.get("/readyz").json == {"status": "ready"}
 
 
