@@ -116,7 +116,6 @@ def test_the_registry_is_edited_where_the_document_says(machine: Machine, tmp_pa
     machine.install("docker")
     copy = checkout(tmp_path / "checkout")
     script = copy / "backend/build.sh"
-    script.parent.mkdir(exist_ok=True)
     # What `sed -i` makes of the link: a file of its own.
     text = (copy / "build.sh").read_text()
     assert text.count("REPOSITORY_URL=localhost:5000") == 1
