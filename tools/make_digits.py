@@ -1,6 +1,6 @@
-"""Makes input/digits.npz from the copy of the data set that scikit-learn ships.
+"""Make input/digits.npz from the copy of the data set that scikit-learn ships.
 
-Needs scikit-learn installed. The same data gives the same bytes, on any day and machine.
+Needs scikit-learn. The output is reproducible byte by byte, at any time and on any machine.
 """
 
 import gzip
@@ -16,13 +16,13 @@ OLDEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def make_digits(target: Path) -> None:
-    """Write `x`, the images (1797, 8, 8) from 0 to 16, and `y`, the digit each one shows."""
+    """Write `x`, images of shape (1797, 8, 8) from 0 to 16, and `y`, the digits that they show."""
     shipped = resources.files("sklearn.datasets.data") / "digits.csv.gz"
     table = np.loadtxt(
         io.BytesIO(gzip.decompress(shipped.read_bytes())), delimiter=",", dtype=np.uint8
     )
     arrays = {"x": table[:, :64].reshape(-1, 8, 8).copy(), "y": table[:, 64].copy()}
-    # Not numpy.savez, which notes the time; not compressed, which differs from zlib to zlib.
+    # Not numpy.savez, which writes the time; not compressed, which differs between zlib versions.
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
