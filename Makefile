@@ -20,7 +20,7 @@ demo: $(VENV)/.run ## set up, then one real training run through the HTTP API
 run: $(VENV)/.run ## serve on 127.0.0.1:31112 until Ctrl-C
 	@$(BIN)/python -m backend serve
 
-test: $(VENV)/.dev ## set up, then unit, api, integration and browser tests
+test: $(VENV)/.dev ## set up, then unit, component, integration and browser tests
 	@tools/install-test-services.sh
 	@$(BIN)/python -m pytest
 

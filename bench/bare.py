@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from flask import Flask, Response
 
 app = Flask(__name__)
-app.extensions["streams"] = SimpleNamespace()  # gunicorn.conf.py tells it when the worker stops
+app.extensions["streams"] = SimpleNamespace()  # a hook in gunicorn.conf.py sets an attribute
 
 
 @app.get("/")

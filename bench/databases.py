@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from tests.integration.databases import KitMySQL
+from tests.integration.databases import LabMySQL
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def mysql(name: str, *, privilege: str = "") -> Iterator[str]:
     Raises:
         KeyError: LAB names no folder.
     """
-    server, password = KitMySQL(os.environ["LAB"]), secrets.token_hex(16)
+    server, password = LabMySQL(os.environ["LAB"]), secrets.token_hex(16)
     url = make_url(server.database.url).set(username=name, password=password, database=name)
 
     def drop() -> None:

@@ -6,11 +6,11 @@ With REPOSITORY_URL, the registry to which `make image` has pushed them.
 import json
 import os
 import re
-import tomllib
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+from backend import __version__
 from bench.figures import Row
 from bench.server import ROOT
 
@@ -39,8 +39,7 @@ def manifest(name: str) -> dict[str, Any]:
     host, _, path = os.environ["REPOSITORY_URL"].rstrip("/").partition("/")
     scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
     repository = f"{path}/{name}".lstrip("/")
-    tag = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    url = f"{scheme}://{host}/v2/{repository}/manifests/{tag}"
+    url = f"{scheme}://{host}/v2/{repository}/manifests/{__version__}"
     request = urllib.request.Request(url, headers={"Accept": MANIFEST})
     with urllib.request.urlopen(request) as answer:
         found: dict[str, Any] = json.load(answer)

@@ -10,7 +10,7 @@ import pymysql
 from kubernetes import client, config
 from sqlalchemy import make_url
 
-from tests.integration.databases import KitMySQL
+from tests.integration.databases import LabMySQL
 
 PACKAGES = (
     "flask",
@@ -37,7 +37,7 @@ def versions() -> str:
     found = [f"Python {platform.python_version()}"]
     found += [f"{name} {version(name)}" for name in PACKAGES]
     if "LAB" in os.environ:
-        found.append(f"MySQL {mysql_version(KitMySQL(os.environ['LAB']).database.url)}")
+        found.append(f"MySQL {mysql_version(LabMySQL(os.environ['LAB']).database.url)}")
     if "KUBECONFIG" in os.environ:
         config.load_kube_config()
         found.append(f"Kubernetes {client.VersionApi().get_code().git_version.lstrip('v')}")

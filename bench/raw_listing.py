@@ -63,4 +63,4 @@ def _connection() -> Any:
     return _thread.connection
 
 
-app.extensions = {"streams": SimpleNamespace()}  # type: ignore[attr-defined]  # of gunicorn.conf.py
+app.extensions = {"streams": SimpleNamespace()}  # type: ignore[attr-defined]  # for gunicorn.conf.py

@@ -9,7 +9,6 @@ the Python packages only.
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+from backend import __version__
 from tools.lock import HASH, MODEL, ROOT, entries
 from tools.registry import Image, read_image
 
@@ -119,9 +119,8 @@ def document(name: str, version: str, locks: Locks, image: Image | None) -> str:
 
 def main() -> None:
     """Write the documents of both images."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     repository = (os.environ.get("REPOSITORY_URL") or "localhost:5000").rstrip("/")
-    tag = os.environ.get("TAG") or version
+    tag = os.environ.get("TAG") or __version__
     TARGET.mkdir(exist_ok=True)
     for name, locks in IMAGES.items():
         image = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from tests.integration.backend_process import free_address
-from tests.integration.twins import kill_local_runs
+from tests.integration.launcher_harness import kill_local_runs
 from tests.integration.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

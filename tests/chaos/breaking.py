@@ -31,7 +31,7 @@ class Platform(ABC):
 
     faults: dict[str, int]
     quiet_seconds: float
-    program: backend_process.House
+    program: backend_process.Installation
 
     def __init__(self, folder: Path) -> None:
         for name in ("input", "output", "data"):

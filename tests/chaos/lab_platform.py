@@ -20,7 +20,7 @@ from tests.chaos.job_watch import JobWatch
 from tests.e2e.support import OURS, kubectl, objects
 from tests.integration import backend_process
 from tests.integration.backend_process import Backend, free_address
-from tests.integration.databases import KitMySQL
+from tests.integration.databases import LabMySQL
 
 NAMESPACE = "hello-flask-chaos"
 OPEN = 0o777  # pods train as another user
@@ -51,7 +51,7 @@ class LabPlatform(Platform):
         self._folder = folder
         self._kubeconfig = self._call_lab("cluster", "kubeconfig")
         os.environ["KUBECONFIG"] = self._kubeconfig  # for kubectl and the program
-        self._mysql = KitMySQL(self._lab)
+        self._mysql = LabMySQL(self._lab)
         self.environ |= {
             "DB_URL": self._mysql.database.url,
             "LAUNCHER": "kubernetes",
@@ -69,7 +69,7 @@ class LabPlatform(Platform):
         self._remove_namespace()
         self.environ["AE_MODEL_IMAGE_URL"] = self._build()
         kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(self._objects()).encode())
-        self.program = backend_process.House(self._folder / "program", self.environ, umask=0)
+        self.program = backend_process.Installation(self._folder / "program", self.environ, umask=0)
         self._cleanup.callback(self.program.close)
         self._watch = JobWatch(self._kubeconfig, NAMESPACE)
         self._cleanup.callback(self._watch.close)

@@ -40,7 +40,7 @@ class LocalPlatform(Platform):
         self._state = self.outputs / ".local"
         self.environ |= {"LOCAL_SLOTS": str(SLOTS)}
         self.addresses = [free_address()]
-        self.program = backend_process.House(folder / "program", self.environ, TRAINER)
+        self.program = backend_process.Installation(folder / "program", self.environ, TRAINER)
 
     def start(self) -> None:
         self._serve = self.program.start("serve", BIND=self.addresses[0]).ready()

@@ -111,6 +111,6 @@ def test_log_of_a_deleted_pod_is_kept(backend: Deployment) -> None:
         backend.wait_until("moved", "succeeded", seconds=180)
 
     kept = whole_log_of(backend, "moved")
-    for words in (b"stopped by signal 15", b"going on after epoch"):
+    for words in (b"stopped by signal 15", b"resuming after epoch"):
         assert sum(words in line for line in kept) == 1, words
     assert text == kept

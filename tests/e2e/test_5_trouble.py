@@ -207,7 +207,7 @@ def test_lost_pod_is_replaced(backend: Deployment) -> None:
         lines = backend.results(name)["metrics.jsonl"].splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
         assert (
-            b"going on after epoch"
+            b"resuming after epoch"
             in backend.get(f"/experiments/{name}/logs".replace(" ", "%20")).body
         )
 

@@ -155,8 +155,9 @@ GUARDS = {
 def image(images: Images, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Build the hostile image with build.sh, in a folder that resembles a checkout."""
     checkout = tmp_path_factory.mktemp("hostile")
-    for name in ("build.sh", "pyproject.toml"):
-        shutil.copy(ROOT / name, checkout)
+    (checkout / "backend").mkdir()
+    for name in ("build.sh", "backend/__init__.py"):
+        shutil.copy(ROOT / name, checkout / name)
     for folder in (checkout, checkout / "models/autoencoder"):
         shutil.copytree(ROOT / "tests/e2e/hostile", folder, dirs_exist_ok=True)
     _, model, _ = build(str(checkout / "build.sh"), f"{images.tag}-hostile")

@@ -6,17 +6,16 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from backend.store.engine import POOL_SIZE
-from tests.integration.backend_process import ROOT, House
+from tests.integration.backend_process import Installation
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 MAX_STREAMS = 1
-THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # gunicorn.conf.py: workers, and threads of each
+THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # backend/gunicorn_config.py: workers, and threads of each
 # Its limits are the same, only sooner: no test waits for a minute.
-HURRIED = f"""from pathlib import Path
-from backend import patience
-patience.GRACE_SECONDS = patience.PAUSE_SECONDS = 1.0
-patience.LOWEST_RATE = 1e6
-exec(Path({str(ROOT / "gunicorn.conf.py")!r}).read_text())
+HURRIED = """from backend.web import slow_clients
+from backend.web.slow_clients import PatientWorker as Worker
+slow_clients.GRACE_SECONDS = slow_clients.PAUSE_SECONDS = 1.0
+slow_clients.LOWEST_RATE = 1e6
 """
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LENGTH = b"Content-Length: %d\r\n" % len(SECOND)
@@ -77,11 +76,10 @@ def server(tmp_path_factory):
         (folder / name).mkdir()
         environ[f"{name.upper()}_DIR"] = str(folder / name)
     (folder / "input" / "large.csv").write_bytes(bytes(30_000_000))
-    house = House(folder / "house", environ)
-    (folder / "house" / "gunicorn.conf.py").unlink()
-    (folder / "house" / "gunicorn.conf.py").write_text(HURRIED)
-    yield house.start("web").ready()
-    house.close()
+    installation = Installation(folder / "installation", environ)
+    (folder / "installation" / "hurried.py").write_text(HURRIED)
+    yield installation.start("web", GUNICORN_CMD_ARGS="--worker-class hurried.Worker").ready()
+    installation.close()
 
 
 def connect(server):

@@ -1,6 +1,5 @@
 """An output folder that is full, read-only or gone: nothing is started, lost or left by half."""
 
-import os
 import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.twins import A_RUN, LocalTwin
+from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import eventually
 
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
@@ -54,10 +53,11 @@ class SmallDisk:
         subprocess.run(command, check=True, capture_output=True)
 
 
+pytestmark = pytest.mark.needs("root")
+
+
 @pytest.fixture
 def disk(environ):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
     disk = SmallDisk(environ["OUTPUT_DIR"])
     yield disk
     disk.unmount()
@@ -70,10 +70,10 @@ def on_kubernetes(disk, backend, kubernetes):
 
 
 @pytest.fixture
-def twin(disk, environ):
-    twin = LocalTwin(environ)
-    yield twin
-    twin.close()
+def harness(disk, environ):
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 def reaches(server, experiment_id, status):
@@ -141,15 +141,15 @@ def test_a_run_that_waits_for_space_can_be_cancelled(disk, on_kubernetes, kubern
     assert list(kubernetes.jobs()) == [job]
 
 
-def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend, twin):
+def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend, harness):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(A_RUN, experiment_id="first")
-    twin.start(run)
+    run = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(run)
     reaches(server, "first", "running")
 
     with disk.full():
-        twin.tell(run, "exit 0")
+        harness.order(run, "exit 0")
         assert server.ask("/test", SECOND).status == 507
         assert server.ask("/experiments/first").json["status"] == "running"
 
@@ -157,10 +157,10 @@ def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend
     assert server.ask("/test", SECOND).status == 201
 
 
-def test_a_local_run_whose_disk_is_gone_has_not_failed(disk, backend, twin):
+def test_a_local_run_whose_disk_is_gone_has_not_failed(disk, backend, harness):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    twin.start(replace(A_RUN, experiment_id="first"))
+    harness.start(replace(AN_ATTEMPT, experiment_id="first"))
     reaches(server, "first", "running")
 
     disk.unmount()

@@ -24,14 +24,18 @@ from backend.settings import Settings
 from tests.fakes.killable_process import launcher_of
 from tests.fakes.kubernetes_api import Fault
 from tests.integration.backend_process import ROOT
+from tests.integration.conftest import MARIADB, MYSQL_CONTROL
 from tests.integration.databases import Database
-from tests.integration.twins import LocalTwin
+from tests.integration.launcher_harness import LocalHarness
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
 # Where runs and rows are, and who comes first to what was left.
 ONE_MACHINE = [("sqlite", "client"), ("sqlite", "reconciler"), ("local", "reconciler")]
-SERVERS = [("mariadb", "client"), ("mysql", "client")]
+SERVERS = [
+    pytest.param("mariadb", "client", marks=pytest.mark.needs("mariadb")),
+    pytest.param("mysql", "client", marks=pytest.mark.needs("mysql")),
+]
 everywhere = pytest.mark.parametrize(
     ("surroundings", "quicker"), ONE_MACHINE + SERVERS, indirect=["surroundings"]
 )
@@ -93,8 +97,8 @@ class Machine:
 
     launcher = "local"
 
-    def __init__(self, twin):
-        self._state = twin.state
+    def __init__(self, harness):
+        self._state = harness.state
 
     def live_jobs(self):
         """List (experiment_id, Job) of every runner."""
@@ -251,9 +255,9 @@ def is_of_database(*steps):
 
 @pytest.fixture
 def machine(environ):
-    twin = LocalTwin(environ)
-    yield Machine(twin)
-    twin.close()
+    harness = LocalHarness(environ)
+    yield Machine(harness)
+    harness.close()
 
 
 @pytest.fixture
@@ -333,7 +337,7 @@ def test_a_deletion_with_the_folder_whose_worker_is_killed(house, kill):
         assert not (house.output_dir / name).exists()
 
 
-@pytest.mark.parametrize("surroundings", ["mariadb", "mysql"], indirect=True)
+@pytest.mark.parametrize("surroundings", [MARIADB, MYSQL_CONTROL], indirect=True)
 def test_a_submission_during_which_the_database_is_restarted(house, request, surroundings):
     kind = request.node.callspec.params["surroundings"]
     server = request.getfixturevalue(f"{kind}_server")

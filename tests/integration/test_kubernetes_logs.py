@@ -12,7 +12,7 @@ from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.fakes.kubernetes_api import Fault, broken, forbidden
 from tests.fakes.kubernetes_cluster import NODE_ZONE
-from tests.integration.twins import A_RUN
+from tests.integration.launcher_harness import AN_ATTEMPT
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 OUTAGES = {
@@ -27,7 +27,7 @@ OUTAGES = {
 @pytest.fixture
 def launcher(environ, kubernetes):
     launcher = KubernetesLauncher(Settings.from_environment(environ | {"LAUNCHER": "kubernetes"}))
-    launcher.submit(launcher.render(A_RUN))
+    launcher.submit(launcher.render(AN_ATTEMPT))
     yield launcher
     launcher.close()
 
@@ -47,12 +47,12 @@ def source(launcher):
 
 @pytest.fixture
 def pod(launcher, kubernetes):
-    return kubernetes.run(A_RUN.handle)
+    return kubernetes.run(AN_ATTEMPT.handle)
 
 
 @pytest.fixture
 def part(source, pod):
-    (part,) = source.parts(A_RUN.handle)
+    (part,) = source.parts(AN_ATTEMPT.handle)
     return part
 
 
@@ -104,8 +104,8 @@ def test_a_log_is_read_as_far_as_it_is(source, kubernetes, pod, part):
 
 
 def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, launcher):
-    pod = kubernetes.add_pod(A_RUN.handle)
-    (part,) = source.parts(A_RUN.handle)
+    pod = kubernetes.add_pod(AN_ATTEMPT.handle)
+    (part,) = source.parts(AN_ATTEMPT.handle)
     assert list(source.read(part)) == []
     follower = follow(part)
     eventually(lambda: follower.looks > 2)
@@ -119,10 +119,10 @@ def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, la
 
 
 def test_pods_are_read_in_the_order_of_their_age(source, kubernetes, launcher):
-    younger = kubernetes.add_pod(A_RUN.handle, created="2099-01-01T00:00:00Z")
-    older = kubernetes.add_pod(A_RUN.handle, created="2026-01-01T00:00:00Z")
+    younger = kubernetes.add_pod(AN_ATTEMPT.handle, created="2099-01-01T00:00:00Z")
+    older = kubernetes.add_pod(AN_ATTEMPT.handle, created="2026-01-01T00:00:00Z")
 
-    parts = source.parts(A_RUN.handle)
+    parts = source.parts(AN_ATTEMPT.handle)
 
     assert [part.partition("-")[2] for part in parts] == [older, younger]
     assert source.parts("autoencoder-never-was-1") == []
@@ -233,8 +233,8 @@ def test_a_kubelets_complaint_is_no_line_of_the_trainer(source, kubernetes, pod,
 
 def test_a_pod_that_is_being_deleted_is_seen_to_leave(launcher, kubernetes, pod, part):
     kubernetes.pods_end_slowly = True
-    assert launcher.observe()[A_RUN.handle].leaving == ()
+    assert launcher.observe()[AN_ATTEMPT.handle].leaving == ()
 
     kubernetes.evict(pod)
 
-    assert launcher.observe()[A_RUN.handle].leaving == (part,)
+    assert launcher.observe()[AN_ATTEMPT.handle].leaving == (part,)

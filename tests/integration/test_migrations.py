@@ -73,6 +73,27 @@ def check_complete(database):
     assert database.execute(f"SELECT version_num FROM {VERSION_TABLE}") == [(HEAD,)]
 
 
+@pytest.fixture
+def database(database):
+    """An empty database of each kind."""
+    database.drop_tables()
+    return database
+
+
+@pytest.fixture
+def server_database(server_database):
+    """An empty database on each server."""
+    server_database.drop_tables()
+    return server_database
+
+
+@pytest.fixture
+def server(server):
+    """Each database server, its database empty."""
+    server.database.drop_tables()
+    return server
+
+
 def test_it_works_from_empty(database, store):
     store.prepare()
 
@@ -119,7 +140,7 @@ def test_a_killed_migration_is_completed(database, moment):
         migrate(make_url(database.url))
 
         check_complete(database)
-        database.clean()
+        database.drop_tables()
     assert number > len(metadata.tables) + 2  # two indexes
 
 
@@ -158,18 +179,18 @@ def test_a_newer_schema_is_refused(database, open_store):
     assert database.dump() == before
 
 
-def test_the_user_has_rights_on_one_database_only(server):
-    grants = [row[0] for row in server.database.execute("SHOW GRANTS")]
+def test_the_user_has_rights_on_one_database_only(server_database):
+    grants = [row[0] for row in server_database.execute("SHOW GRANTS")]
 
     assert any("ALL PRIVILEGES ON" in grant for grant in grants)
     assert not any(" ON *.*" in grant and "USAGE" not in grant for grant in grants)
 
 
 def test_one_who_waits_too_long_for_the_migration_of_another_gives_up(
-    server, open_store, monkeypatch
+    server_database, open_store, monkeypatch
 ):
     monkeypatch.setattr(schema, "LOCK_SECONDS", 0)
-    store, other = open_store(server.database), make_engine(make_url(server.database.url))
+    store, other = open_store(server_database), make_engine(make_url(server_database.url))
 
     with (
         other.connect() as connection,
@@ -180,7 +201,7 @@ def test_one_who_waits_too_long_for_the_migration_of_another_gives_up(
     other.dispose()
 
     store.prepare()
-    check_complete(server.database)
+    check_complete(server_database)
 
 
 def test_a_connection_that_is_lost_while_migrating_is_an_outage(server, open_store):

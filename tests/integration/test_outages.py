@@ -9,7 +9,7 @@ from sqlalchemy import event, select, update
 from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
-from tests.integration.databases import Database, deaf_address
+from tests.integration.databases import Database, unresponsive_port
 from tests.integration.test_store import a_run, inserted, move
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
@@ -322,7 +322,7 @@ def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server,
 
 
 def test_a_host_that_drops_packets_is_given_up(open_store):
-    with deaf_address() as port:
+    with unresponsive_port() as port:
         store = open_store(Database(f"mysql+pymysql://user:secret@127.0.0.1:{port}/runs"))
         with pytest.raises(StoreUnavailable, match="timed out") as outage:
             store.ping()

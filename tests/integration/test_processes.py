@@ -10,18 +10,18 @@ import pytest
 from backend.launchers.base import Phase
 from tests.integration.backend_process import children_of, free_address
 from tests.integration.databases import Database
-from tests.integration.twins import A_RUN, LocalTwin
+from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import eventually
 
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
 
 
 @pytest.fixture
-def twin(environ):
+def harness(environ):
     """Hold the one slot until a test lets its run start."""
-    twin = LocalTwin(environ)
-    yield twin
-    twin.close()
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def serve(backend):
     return start
 
 
-def submit(server, twin):
+def submit(server, harness):
     """POST a run, let it train, and give it as the launcher knows it."""
     answer = server.ask("/test", FORM)
     assert (answer.status, answer.json["message"]) == (201, "Job Created")
-    run = replace(A_RUN, experiment_id="first")
-    twin.start(run)
+    run = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(run)
     return run
 
 
@@ -49,13 +49,13 @@ def reaches(server, status):
     return eventually(there)
 
 
-def test_it_works_from_the_form_to_the_end(serve, twin):
+def test_it_works_from_the_form_to_the_end(serve, harness):
     server = serve()
     assert server.ask("/").content == b"Hello Flask!"
-    run = submit(server, twin)
+    run = submit(server, harness)
     reaches(server, "running")
 
-    twin.end(run, 0)
+    harness.end(run, 0)
 
     ended = reaches(server, "succeeded")
     steps = [step["to_status"] for step in ended["history"]]
@@ -63,44 +63,44 @@ def test_it_works_from_the_form_to_the_end(serve, twin):
     assert [one["experiment_id"] for one in server.ask("/model").json] == ["first"]
 
 
-def test_a_failed_run_says_why(serve, twin):
+def test_a_failed_run_says_why(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
 
-    twin.end(run, 2, "error: there is no data")
+    harness.end(run, 2, "error: there is no data")
 
     diagnosis = reaches(server, "failed")["diagnosis"]
     assert diagnosis["reason"] == "input_unusable"
     assert "error: there is no data" in diagnosis["message"]
 
 
-def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve, twin):
+def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
     reaches(server, "running")
 
     server.press_ctrl_c()
 
     assert server.exit_code() == 0
-    assert "1 run(s)" in server.stdout
+    assert "1 experiment(s)" in server.stdout
     assert "python -m backend serve" in server.stdout
     assert "Traceback" not in server.stderr
-    assert twin.launcher().observe()[run.handle].phase is Phase.RUNNING
+    assert harness.launcher().observe()[run.handle].phase is Phase.RUNNING
     server = serve()
     assert server.ask("/experiments/first").json["status"] == "running"
-    twin.end(run, 0)
+    harness.end(run, 0)
     reaches(server, "succeeded")
-    assert twin.starts(run) == 1
+    assert harness.starts(run) == 1
 
 
-def test_a_run_that_ends_while_nobody_serves_is_recorded_later(serve, twin):
+def test_a_run_that_ends_while_nobody_serves_is_recorded_later(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
     reaches(server, "running")
     server.terminate()
     assert server.exit_code() == 0
 
-    twin.end(run, 0)
+    harness.end(run, 0)
 
     reaches(serve(), "succeeded")
 
@@ -122,9 +122,9 @@ def test_sigterm_ends_it_cleanly(backend, role):
     eventually(lambda: not server.group())
 
 
-def test_a_killed_worker_is_replaced(serve, twin):
+def test_a_killed_worker_is_replaced(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
     web, workers = server.web_processes()
 
     for worker in workers:
@@ -132,42 +132,42 @@ def test_a_killed_worker_is_replaced(serve, twin):
 
     eventually(lambda: len(set(children_of(web)) - set(workers)) == len(workers))
     server.ready()
-    twin.end(run, 0)
+    harness.end(run, 0)
     reaches(server, "succeeded")
 
 
-def test_a_killed_reconciler_is_replaced(serve, twin):
+def test_a_killed_reconciler_is_replaced(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
     reaches(server, "running")
 
     os.kill(server.reconciler(), signal.SIGKILL)
-    twin.end(run, 0)
+    harness.end(run, 0)
 
     reaches(server, "succeeded")
 
 
-def test_a_killed_web_role_is_replaced_and_trainings_go_on(serve, twin):
+def test_a_killed_web_role_is_replaced_and_trainings_go_on(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
     web, _ = server.web_processes()
 
     os.kill(web, signal.SIGKILL)
 
     eventually(lambda: server.web_processes()[0] not in (None, web))
     server.ready()
-    twin.end(run, 0)
+    harness.end(run, 0)
     reaches(server, "succeeded")
 
 
-def test_a_server_that_was_killed_altogether_can_be_started_again_at_its_address(serve, twin):
+def test_a_server_that_was_killed_altogether_can_be_started_again_at_its_address(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
 
     server.kill_all()
 
     server = serve(BIND=server.address)
-    twin.end(run, 0)
+    harness.end(run, 0)
     reaches(server, "succeeded")
 
 

@@ -43,6 +43,7 @@ def look(client):
     return client.get(f"/experiments/{FORM['experiment_id']}").json
 
 
+@pytest.mark.needs("mysql")
 def test_two_servers_that_get_a_form_ten_times_at_once_start_one_job(
     mysql, backend, kubernetes, settings
 ):

@@ -37,7 +37,10 @@ from backend.launchers.exit_codes import exit_code, quote
 from backend.launchers.local import runner
 from backend.settings import Settings
 
-TRAINER = Path(__file__).parents[3] / "models" / "autoencoder" / "train.py"
+_BACKEND = Path(__file__).parents[2]
+# The wheel puts the models inside the package; in a checkout they are beside it.
+_MODELS = (_BACKEND if (_BACKEND / "models").is_dir() else _BACKEND.parent) / "models"
+TRAINER = _MODELS / "autoencoder" / "train.py"
 POLL_SECONDS = 0.1
 TAIL_BYTES = 2000
 
