@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.fakes.kubernetes_cluster import Cluster
 from tests.fakes.kubernetes_store import Refused
+from tests.ports import reserve_port
 
 TOKEN = "test-token"
 PATH = re.compile(
@@ -116,7 +117,7 @@ class FakeKubernetes(Cluster):
         self.watches_end_at_once = False
         self.connections = set()
         self._faults = []  # [verb, resource, fault, remaining times]
-        self._port = 0
+        self._port = reserve_port()  # nothing takes it while the server is stopped
         self._server = None
 
     def __enter__(self):
@@ -131,7 +132,6 @@ class FakeKubernetes(Cluster):
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _Handler)
         self._server.api = self
         self._server.stopped = threading.Event()
-        self._port = self._server.server_address[1]
         arguments = {"poll_interval": 0.02}
         threading.Thread(target=self._server.serve_forever, kwargs=arguments, daemon=True).start()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from tests.integration.launcher_harness import TRAINER, kill_local_runs
-from tests.integration.ports import free_address
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
+from tests.ports import free_address
 
 ROOT = Path(__file__).parents[2]
 MISTAKE = re.compile(r"^(TypeError|AttributeError|NameError|UnboundLocalError)\b", re.MULTILINE)
@@ -136,6 +136,15 @@ class Backend:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.read())
+
+    def reaches(self, experiment_id, status):
+        """Wait until an experiment has a status, and return the experiment."""
+
+        def found():
+            experiment = self.ask(f"/experiments/{experiment_id}").json
+            return experiment["status"] == status and experiment
+
+        return eventually(found)
 
     def press_ctrl_c(self):
         """Send SIGINT to the whole process group, as a terminal does."""

@@ -2,17 +2,20 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from kubernetes.config import kube_config
 from sqlalchemy import make_url
 
 from backend import app
+from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
 from backend.store.queries import Store
 from tests.fakes.kubernetes_api import FakeKubernetes
 from tests.integration.backend_process import Installation
 from tests.integration.databases import Database, ExternalMySQL, LabMySQL, MariaDB
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 MARIADB = pytest.param("mariadb", marks=pytest.mark.needs("mariadb"))
 MYSQL = pytest.param("mysql", marks=pytest.mark.needs("mysql"))
@@ -133,6 +136,7 @@ def settings(environ):
 @pytest.fixture
 def kubernetes(tmp_path, monkeypatch):
     """An API server, which the client finds as it would find any cluster."""
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (DEADLINE_SECONDS, DEADLINE_SECONDS))
     with FakeKubernetes() as server:
         kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
         # The client reads KUBECONFIG when it is imported, for child processes set both.
@@ -140,3 +144,24 @@ def kubernetes(tmp_path, monkeypatch):
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         yield server
     assert server.invalid == []
+
+
+@pytest.fixture
+def failing(kubernetes, monkeypatch):
+    """Make requests of the API server fail within a `with`; an answer that hangs is given up soon.
+
+    Only there, because a busy machine answers other requests late. The server has received the
+    failing request at the end of the `with`, so that no later request meets the fault.
+    """
+
+    @contextmanager
+    def failing(verb, resource, fault):
+        received = kubernetes.count(verb, resource)
+        kubernetes.fail(verb, resource, fault)
+        with monkeypatch.context() as patch:
+            if fault.hang:
+                patch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 2.0))
+            yield
+        eventually(lambda: kubernetes.count(verb, resource) > received)
+
+    return failing

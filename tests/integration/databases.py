@@ -16,8 +16,8 @@ import pymysql
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 
 from backend.store.schema import HEAD, VERSION_TABLE
-from tests.integration.ports import reserve_port
 from tests.integration.waiting import eventually
+from tests.ports import reserve_port
 
 TABLES = ("transition", "experiment", VERSION_TABLE)  # in an order in which they can be dropped
 ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
@@ -167,9 +167,11 @@ class MariaDB(Server):
                     "--bind-address=127.0.0.1",
                     f"--socket={self._socket}",
                     f"--pid-file={self._folder / 'pid'}",
-                    # Durable enough for a test: what was committed outlives a kill of the server.
+                    # Durable enough for a test: what was committed survives a kill of the server,
+                    # though not of the machine.
                     "--innodb-flush-log-at-trx-commit=2",
                     "--innodb-buffer-pool-size=16M",
+                    "--loose-innodb-flush-method=nosync",
                 ],
                 stdout=log,
                 stderr=log,

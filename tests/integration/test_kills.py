@@ -19,7 +19,6 @@ from backend.domain.status import LIVE, Status, path
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments import run_file
 from backend.experiments.reconciler import RECENT_CHANGES, Reconciler
-from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
 from tests.fakes.killable_process import launcher_of
 from tests.fakes.kubernetes_api import Fault
@@ -384,15 +383,12 @@ def test_a_submission_during_which_the_database_is_restarted(house, request, sur
         (DELETE_ALL, "delete", None),
     ],
 )
-def test_an_answer_of_the_api_server_that_is_lost(
-    house, kubernetes, monkeypatch, asked, verb, steps, fault
-):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 3.0))
+def test_an_answer_of_the_api_server_that_is_lost(house, failing, asked, verb, steps, fault):
     house.submit(["a"]) if asked is CANCEL else house.ended(["a"])
-    kubernetes.fail(verb, "jobs", fault)
 
-    # A deletion forgets nothing as long as it does not know that the Job is gone.
-    assert house.client.open(**asked.of("a")).status_code in (202, 503)
+    # A deletion removes nothing as long as it does not know that the Job is gone.
+    with failing(verb, "jobs", fault):
+        assert house.client.open(**asked.of("a")).status_code in (202, 503)
     house.settled(["a"])
     assert house.client.open(**asked.of("a")).status_code in asked.answers
     house.settled(["a"])

@@ -29,11 +29,6 @@ HALF_ANSWER = {"half, then cut": Fault(half=True), "half, then hang": Fault(half
 BAD_ANSWER = NO_ANSWER | HALF_ANSWER | {"no JSON": Fault(garbage=True)}
 
 
-@pytest.fixture(autouse=True)
-def short_timeout(monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 2.0))
-
-
 @pytest.fixture
 def launcher(environ, kubernetes):
     settings = Settings.from_environment(environ | {"LAUNCHER": "kubernetes"})
@@ -55,11 +50,9 @@ def background():
 
 @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
 def test_without_an_answer_nothing_is_started_and_a_later_try_works(
-    launcher, kubernetes, job, fault
+    launcher, kubernetes, failing, job, fault
 ):
-    kubernetes.fail("create", "jobs", fault)
-
-    with pytest.raises(LauncherUnavailable) as refusal:
+    with failing("create", "jobs", fault), pytest.raises(LauncherUnavailable) as refusal:
         launcher.submit(job)
 
     assert refusal.value.diagnosis.reason == "kubernetes_unreachable"
@@ -70,12 +63,12 @@ def test_without_an_answer_nothing_is_started_and_a_later_try_works(
 
 @pytest.mark.parametrize("hang", [True, False], ids=["hang", "cut"])
 def test_a_job_that_was_created_though_the_answer_got_lost_is_adopted(
-    launcher, kubernetes, job, hang
+    launcher, kubernetes, failing, job, hang
 ):
-    kubernetes.fail("create", "jobs", Fault(stored=True, hang=hang))
-    with pytest.raises(LauncherUnavailable):
+    fault = Fault(stored=True, hang=hang)
+    with failing("create", "jobs", fault), pytest.raises(LauncherUnavailable):
         launcher.submit(job)
-    created = kubernetes.jobs()
+    created = eventually(kubernetes.jobs)
 
     assert launcher.submit(job) == AN_ATTEMPT.handle
 
@@ -115,33 +108,30 @@ def test_a_job_that_is_invalid_is_refused_for_good(launcher, kubernetes, job):
 
 @pytest.mark.parametrize("fault", BAD_ANSWER.values(), ids=BAD_ANSWER)
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_a_list_without_a_whole_answer_is_an_outage(launcher, kubernetes, job, resource, fault):
+def test_a_list_without_a_whole_answer_is_an_outage(launcher, failing, job, resource, fault):
     launcher.submit(job)
-    kubernetes.fail("list", resource, fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("list", resource, fault), pytest.raises(LauncherUnavailable):
         launcher.observe()
 
     assert launcher.observe()[AN_ATTEMPT.handle].phase is Phase.QUEUED
 
 
 @pytest.mark.parametrize("fault", BAD_ANSWER.values(), ids=BAD_ANSWER)
-def test_an_adoption_without_a_whole_answer_is_an_outage(launcher, kubernetes, job, fault):
+def test_an_adoption_without_a_whole_answer_is_an_outage(launcher, failing, job, fault):
     launcher.submit(job)
-    kubernetes.fail("get", "jobs", fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("get", "jobs", fault), pytest.raises(LauncherUnavailable):
         launcher.submit(job)
 
     assert launcher.submit(job) == AN_ATTEMPT.handle
 
 
 @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
-def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, job, fault):
+def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, failing, job, fault):
     launcher.submit(job)
-    kubernetes.fail("delete", "jobs", fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("delete", "jobs", fault), pytest.raises(LauncherUnavailable):
         launcher.cancel(AN_ATTEMPT.handle)
     assert list(kubernetes.jobs()) == [AN_ATTEMPT.handle]
 

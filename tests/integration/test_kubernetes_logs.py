@@ -34,7 +34,6 @@ def launcher(environ, kubernetes):
 
 @pytest.fixture(autouse=True)
 def short_times(launcher, monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
     monkeypatch.setattr(kubernetes_logs, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(kubernetes_logs, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(kubernetes_logs, "LONGEST_PAUSE", 0.1)
@@ -182,7 +181,10 @@ def test_silence_is_no_end(follow, kubernetes, pod, part):
 
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
 @pytest.mark.parametrize("resource", ["pods", "pods/log"])
-def test_an_api_server_that_is_away_is_waited_for(follow, kubernetes, pod, part, resource, fault):
+def test_an_api_server_that_is_away_is_waited_for(
+    follow, kubernetes, monkeypatch, pod, part, resource, fault
+):
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
     kubernetes.write_log(pod, "".join(f"line {number}\n" for number in range(50)))
     kubernetes.fail("get", resource, fault, times=2)
     follower = follow(part)
@@ -214,11 +216,10 @@ def test_a_pod_that_is_gone_is_no_reason_to_wait(follow, kubernetes, pod, part):
 
 
 @pytest.mark.parametrize("fault", [*OUTAGES.values(), forbidden("get", "pods/log", "")])
-def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, pod, part, fault):
+def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, failing, pod, part, fault):
     kubernetes.write_log(pod, "epoch 1\n" * 100)
-    kubernetes.fail("get", "pods/log", fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("get", "pods/log", fault), pytest.raises(LauncherUnavailable):
         source.read(part)
 
     assert len(source.read(part)) == 100

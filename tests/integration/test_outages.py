@@ -28,7 +28,7 @@ def everybody():
     with ThreadPoolExecutor(POOL_SIZE) as pool:
 
         def call(work):
-            together = threading.Barrier(POOL_SIZE)
+            together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
 
             def one(number):
                 together.wait()
@@ -49,7 +49,7 @@ def connections_of(server):
 
 def fill_pool(store, everybody):
     """Let every thread open a connection, and give them back to the pool."""
-    together = threading.Barrier(POOL_SIZE)
+    together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
     everybody(lambda _number: store.database.read(lambda connection: together.wait()))
 
 
@@ -112,7 +112,7 @@ def test_connections_that_were_killed_are_replaced(server, store, everybody):
 
 
 def test_connections_that_were_idle_too_long_are_replaced(server, open_store, everybody):
-    server.root("SET GLOBAL wait_timeout = 1")
+    server.root("SET GLOBAL wait_timeout = 2")
     try:
         store = open_store(server.database)
         store.prepare()
@@ -159,7 +159,7 @@ def test_a_deadlock_is_tried_again(server, store):
     store.prepare()
     first, second = (inserted(store, experiment_id=name).id for name in "ab")
     engine = make_engine(store.database.url)
-    together, tries = threading.Barrier(2), []
+    together, tries = threading.Barrier(2, timeout=DEADLINE_SECONDS), []
 
     def lock(mine, other):
         def work(connection):

@@ -209,10 +209,15 @@ def test_a_rebuild_that_is_killed_is_run_again(backend, settings):
         tables = database.tables() if settings.sqlite_path.exists() else []
         return "experiment" in tables and database.execute("SELECT COUNT(*) FROM experiment")[0][0]
 
-    process = backend("rebuild")
-    eventually(count)
-    process.kill()
-    assert 0 < count() < number
+    def is_killed_on_the_way():
+        """Kill a rebuild that has begun, and return whether it was not through yet."""
+        database.drop_tables()
+        process = backend("rebuild")
+        eventually(count)
+        process.kill()
+        return count() < number
+
+    eventually(is_killed_on_the_way)
     assert backend("rebuild --check").exit_code() == 1
     again = backend("rebuild")
     assert again.exit_code() == 0, again.stderr
@@ -244,16 +249,16 @@ def test_beside_a_live_server_local_runs_come_back_and_go_on(backend, harness, s
     assert server.ask("/test", FORM).status == 201
     run = replace(AN_ATTEMPT, experiment_id="first")
     harness.start(run)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "running")
+    server.reaches("first", "running")
     server.kill_all()
     lose_rows(settings)
 
     server = backend("serve").ready()
     process = backend("rebuild")
     assert process.exit_code() == 0, process.stderr
-    assert server.ask("/experiments/first").json["status"] == "running"
+    server.reaches("first", "running")
     harness.end(run, 0)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "succeeded")
+    server.reaches("first", "succeeded")
     assert harness.starts(run) == 1
 
 
@@ -262,12 +267,12 @@ def test_a_live_server_adopts_a_local_run_by_itself(backend, harness, settings):
     assert server.ask("/test", FORM).status == 201
     run = replace(AN_ATTEMPT, experiment_id="first")
     harness.start(run)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "running")
+    server.reaches("first", "running")
     lose_rows(settings)
 
     eventually(lambda: server.ask("/experiments/first").status == 200)
     harness.end(run, 0)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "succeeded")
+    server.reaches("first", "succeeded")
     assert harness.launcher().observe()[run.handle].phase is Phase.SUCCEEDED
 
 
