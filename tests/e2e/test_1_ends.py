@@ -36,8 +36,8 @@ def test_a_run_is_cancelled_goes_on_and_is_forgotten(backend: Deployment) -> Non
     assert send(backend, "POST", "stopped/retry").status == 409
     lines = backend.results("stopped")["metrics.jsonl"].splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
-    assert b"going on after epoch" in send(backend, "GET", "stopped/logs").body
-    assert b"going on after epoch" not in send(backend, "GET", "stopped/logs?attempt=1").body
+    assert b"resuming after epoch" in send(backend, "GET", "stopped/logs").body
+    assert b"resuming after epoch" not in send(backend, "GET", "stopped/logs?attempt=1").body
 
     assert send(backend, "DELETE", "stopped?outputs=true").status == 204
     assert backend.get("/experiments/stopped").status == 404

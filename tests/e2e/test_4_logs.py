@@ -110,7 +110,7 @@ def test_what_a_pod_printed_that_was_deleted_while_its_run_goes_on_is_kept(
         backend.wait_until("moved", "succeeded", seconds=180)
 
     kept = log_of(backend, "moved")
-    for words in (b"stopped by signal 15", b"going on after epoch"):
+    for words in (b"stopped by signal 15", b"resuming after epoch"):
         assert sum(words in line for line in kept) == 1, words
     assert_whole(kept)
     assert text == kept

@@ -213,7 +213,7 @@ def test_a_run_goes_on_by_itself_when_its_pod_is_taken_away(backend: Deployment)
         lines = backend.results(name)["metrics.jsonl"].splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
         assert (
-            b"going on after epoch"
+            b"resuming after epoch"
             in backend.get(f"/experiments/{name}/logs".replace(" ", "%20")).body
         )
 

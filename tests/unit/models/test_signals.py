@@ -1,4 +1,4 @@
-"""What needs processes of its own: signals, kills, and two at once."""
+"""Signals, kills and concurrent trainers, each in a process of its own."""
 
 import fcntl
 import signal
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.models.kit import DIGITS, Trainer, wait_for_line
+from tests.unit.models.support import DIGITS, Trainer, wait_for_line
 
 EPOCHS = "150"
+Curve = list[tuple[float, float, float]]
 
 
 @pytest.fixture
@@ -20,24 +21,22 @@ def digits(trainer: Trainer) -> Trainer:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[float, float, float]]:
-    """The curve of such a run that nothing disturbs."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Curve:
+    """The curve of the same training without any interruption."""
     trainer = Trainer(tmp_path_factory.mktemp("uninterrupted"))
     changes = {"INPUT_DIR": str(DIGITS.parent), "DATASET": DIGITS.name, "EPOCH": EPOCHS}
     assert trainer.run(**changes) == 0
     return trainer.curve()
 
 
-def test_killed_and_started_again(
-    digits: Trainer, uninterrupted: list[tuple[float, float, float]]
-) -> None:
+def test_killed_and_restarted(digits: Trainer, uninterrupted: Curve) -> None:
     with digits.start(CHECKPOINT_SECONDS="0.05") as process:
         wait_for_line(process, "epoch 30/")
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert (digits.output / "checkpoint.bin").exists()
     with digits.start() as process:
-        wait_for_line(process, "going on after epoch ")
+        wait_for_line(process, "resuming after epoch ")
         output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "epoch 1/" not in output
@@ -45,11 +44,8 @@ def test_killed_and_started_again(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_stopped_by_a_signal_and_started_again(
-    digits: Trainer,
-    uninterrupted: list[tuple[float, float, float]],
-    number: signal.Signals,
-    code: int,
+def test_signalled_and_restarted(
+    digits: Trainer, uninterrupted: Curve, number: signal.Signals, code: int
 ) -> None:
     with digits.start() as process:
         wait_for_line(process, "epoch 2/")
@@ -63,50 +59,52 @@ def test_stopped_by_a_signal_and_started_again(
     assert digits.curve() == uninterrupted
 
 
-def test_two_at_once(digits: Trainer, uninterrupted: list[tuple[float, float, float]]) -> None:
-    with digits.start() as one, digits.start() as other:
-        outputs = [process.communicate() for process in (one, other)]
-    assert (one.returncode, other.returncode) == (0, 0), outputs
-    assert sum("this run is finished already\n" in output for output, _ in outputs) == 1
-    assert sum("another trainer works in this folder" in output for output, _ in outputs) == 1
+def test_two_trainers_at_once(digits: Trainer, uninterrupted: Curve) -> None:
+    """One trains while the other waits and then finds a finished experiment."""
+    with digits.start() as first, digits.start() as second:
+        outputs = [process.communicate() for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    finished = "this experiment has already finished\n"
+    assert sum(finished in output for output, _ in outputs) == 1
+    waiting = "another trainer is working in this folder"
+    assert sum(waiting in output for output, _ in outputs) == 1
     assert digits.curve() == uninterrupted
 
 
-def test_when_one_is_killed_the_other_goes_on(
-    digits: Trainer, uninterrupted: list[tuple[float, float, float]]
-) -> None:
-    with digits.start(CHECKPOINT_SECONDS="0") as one:
-        wait_for_line(one, "epoch 2/")
-        with digits.start() as other:
-            wait_for_line(other, "another trainer works in this folder")
-            one.kill()
-            output, errors = other.communicate()
-    assert other.returncode == 0, errors
-    assert "going on after epoch " in output
+def test_takeover_of_a_killed_trainer(digits: Trainer, uninterrupted: Curve) -> None:
+    """A waiting trainer resumes when the one that it waits for is killed."""
+    with digits.start(CHECKPOINT_SECONDS="0") as killed:
+        wait_for_line(killed, "epoch 2/")
+        with digits.start() as waiting:
+            wait_for_line(waiting, "another trainer is working in this folder")
+            killed.kill()
+            output, errors = waiting.communicate()
+    assert waiting.returncode == 0, errors
+    assert "resuming after epoch " in output
     assert digits.curve() == uninterrupted
 
 
-def test_a_signal_ends_the_wait_for_the_folder(ready: Trainer) -> None:
+def test_signal_while_waiting_for_lock(ready: Trainer) -> None:
     ready.output.mkdir()
     with Path(ready.output, ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with ready.start() as process:
-            wait_for_line(process, "another trainer works in this folder")
+            wait_for_line(process, "another trainer is working in this folder")
             process.terminate()
             assert process.communicate() == ("", "")
     assert process.returncode == 143
 
 
-def test_a_signal_ends_the_start(ready: Trainer) -> None:
+def test_signal_during_imports(ready: Trainer) -> None:
     with ready.start(EPOCH="100000") as process:
-        wait_for_line(process, "200 samples of 16 numbers from a.npy")  # next comes torch
+        wait_for_line(process, "200 samples of 16 numbers from a.npy")  # PyTorch is imported next
         process.terminate()
         _, errors = process.communicate()
     assert process.returncode == 143
     assert errors == ""
 
 
-def test_a_log_that_is_full_is_one_line(ready: Trainer, tmp_path: Path) -> None:
+def test_log_on_a_full_disk(ready: Trainer) -> None:
     with Path("/dev/full").open("w") as full, ready.start(stdout=full) as process:
         _, errors = process.communicate()
     assert process.returncode == 1
