@@ -57,7 +57,15 @@ EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 IDS = ("a", "a", "a", "b")  # most failures need only one experiment
 PARAMETERS = (Parameters("autoencoder", 0.001, 20, None), Parameters("autoencoder", 0.1, 20, None))
 MAX_OPERATIONS = 4  # at once
-READS = ("is_free", "has_summary", "folder", "read_run_file", "has_tombstone", "has_traces", "has_log")
+READS = (
+    "is_free",
+    "has_summary",
+    "folder",
+    "read_run_file",
+    "has_tombstone",
+    "has_traces",
+    "has_log",
+)
 UNREACHABLE = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
 OUTAGES = (StoreUnavailable, LauncherUnavailable)
 ANSWERS = (
