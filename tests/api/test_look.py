@@ -234,7 +234,7 @@ def test_a_mistake_of_ours_says_nothing_of_itself(client, experiments, monkeypat
     def broken(**_options):
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(experiments, "rows", broken)
+    monkeypatch.setattr(experiments, "listing", broken)
     response = client.get("/model")
 
     assert response.status_code == 500
