@@ -155,8 +155,8 @@ class Experiments:
     ) -> Listing:
         """Return that page ready for JSON, with its version and the cursor of the next page.
 
-        For the list route alone, which is asked most often: see docs/performance.md, "Lists", for
-        what it saves compared with `page`.
+        For the list route, the most frequent request: a page of 100 takes 0.76 ms of CPU time
+        instead of 1.7 ms by `page` (docs/performance.md, "Lists").
         """
         return self._store.listing(limit=limit, after=after, selection=selection)
 

@@ -238,7 +238,7 @@ def test_internal_error_hides_details(client, experiments, monkeypatch):
     def broken(**_options):
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(experiments, "rows", broken)
+    monkeypatch.setattr(experiments, "listing", broken)
     response = client.get("/model")
 
     assert response.status_code == 500
