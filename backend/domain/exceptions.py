@@ -35,7 +35,7 @@ class UnknownFile(Exception):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"There is no file {path!r} here; the address above it lists the files.")
+        super().__init__(f"There is no file {path!r} here; the list of files shows those that exist.")
         self.path = path
 
 
@@ -77,8 +77,8 @@ class UnknownDataset(Exception):
     """
 
     def __init__(self, name: str, names: Sequence[str]) -> None:
-        known = ", ".join(names[:MAX_NAMES]) or "none"
-        self.problem = f"is not a file of the input folder; there is {known}."
+        known = ", ".join(names[:MAX_NAMES]) or "no data sets"
+        self.problem = f"is not a file of the input folder, which holds {known}."
         super().__init__(f"dataset {self.problem}")
         self.name, self.names = name, names
 

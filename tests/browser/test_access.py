@@ -31,9 +31,8 @@ def test_sign_in_work_and_sign_out(stranger, guarded):
     assert page.context.cookies() == []
 
     sign_in(page, ALICE)
-    expect(page.get_by_role("heading", level=1)).to_have_text(
-        "New experiment"
-    )  # what was asked for first
+    title = page.get_by_role("heading", level=1)
+    expect(title).to_have_text("New experiment")  # the page that was asked for first
     (cookie,) = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert page.evaluate("document.cookie") == ""
@@ -45,7 +44,7 @@ def test_sign_in_work_and_sign_out(stranger, guarded):
     expect(page.get_by_role("heading", level=1)).to_have_text("by alice")
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch"))
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("button", name="Cancel the experiment").click()
     expect(page.locator("#state .chip")).to_have_text("cancelled")
     history = guarded.ask("/experiments/by alice")["history"]
     assert {one["by"] for one in history} == {"alice", None}
