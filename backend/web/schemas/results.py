@@ -18,7 +18,7 @@ from marshmallow import RAISE, ValidationError, validates_schema
 
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.files.metrics import MAX_ROW_EPOCH
+from backend.files.metrics import MAX_SAFE_INTEGER
 from backend.files.untrusted import Entry
 from backend.web.schemas.experiments import ExperimentOut
 from backend.web.schemas.fields import Texts
@@ -39,7 +39,7 @@ class CurveIn(Schema):
 
     since_epoch = Integer(
         load_default=-1,
-        validate=Range(min=-1, max=MAX_ROW_EPOCH),
+        validate=Range(min=-1, max=MAX_SAFE_INTEGER),
         metadata={"description": "Only later epochs; all of them unless given."},
     )
     max_points = Integer(
