@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backend.files.downsampling import choose_rows, count_spans, extreme_rows
-from backend.files.metrics import MAX_METRICS, MAX_ROW_EPOCH, Row, finite_or_nan, is_metric_name
+from backend.files.metrics import MAX_METRICS, MAX_SAFE_INTEGER, Row, finite_or_nan, is_metric_name
 
 MAX_NUMBERS = 1_000_000  # of one curve, 8 bytes each; a longer curve is thinned
 BLOCK = 64  # rows
@@ -149,8 +149,8 @@ def _split_ascending(
     epochs, begin = array("q"), 0
     for number, row in enumerate(rows):
         epoch = row.get("epoch")
-        if type(epoch) is not int or not 0 <= epoch <= MAX_ROW_EPOCH:
-            epoch = min(last + 1, MAX_ROW_EPOCH)
+        if type(epoch) is not int or not 0 <= epoch <= MAX_SAFE_INTEGER:
+            epoch = min(last + 1, MAX_SAFE_INTEGER)
         if epoch <= last and epochs:
             yield epochs, rows[begin:number]
             epochs, begin = array("q"), number

@@ -12,7 +12,7 @@ MAX_NAME = 100  # characters of the name of a metric
 MAX_LINE_BYTES = 64 * 1024
 # The largest epoch that a row may have: Number.MAX_SAFE_INTEGER of JavaScript. How many epochs a
 # client may ask for is another, much smaller number (`MAX_EPOCH` of the schemas).
-MAX_ROW_EPOCH = 2**53 - 1
+MAX_SAFE_INTEGER = 2**53 - 1
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ from marshmallow import ValidationError, validates_schema
 
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.files.metrics import MAX_ROW_EPOCH
+from backend.files.metrics import MAX_SAFE_INTEGER
 from backend.files.outputs import MAX_FILES
 from backend.files.untrusted import Entry
 from backend.web.schemas.experiments import ExperimentOut
@@ -26,7 +26,7 @@ class CurveIn(StrictSchema):
 
     since_epoch = Integer(
         load_default=-1,
-        validate=Range(min=-1, max=MAX_ROW_EPOCH),
+        validate=Range(min=-1, max=MAX_SAFE_INTEGER),
         metadata={"description": "Only epochs after this one; all of them by default."},
     )
     max_points = Integer(
