@@ -35,7 +35,9 @@ class UnknownFile(Exception):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"There is no file {path!r} here; the list of files shows those that exist.")
+        super().__init__(
+            f"There is no file {path!r} here; the list of files shows those that exist."
+        )
         self.path = path
 
 
