@@ -1,4 +1,4 @@
-# The backend: one image, two roles (web by default; `python -m backend reconcile`).
+# The backend: one image for both roles (web by default; `python -m backend reconcile`).
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
@@ -6,22 +6,21 @@ ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
 COPY requirements.lock ./
-# Exact versions and hashes, wheels alone: no dependency is resolved or compiled here.
+# Only wheels of exact versions with hashes: no dependency is resolved or compiled here.
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: -r requirements.lock \
     && pip --python /venv/bin/python check
-COPY gunicorn.conf.py ./app/
 COPY backend ./app/backend
-# Bytecode is made now, because at run time the root file system is read-only, and is never checked
-# against the source's time. Nothing of it belongs to the user who runs it.
+# Bytecode is compiled now because the root file system is read-only later. It is not checked against
+# the modification time of its source. The user of the container owns none of it.
 RUN chmod -R u=rwX,go=rX app \
     && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib app/backend
 
 FROM ${BASE_IMAGE}
-# What installs (pip, apt) goes, and every setuid or setgid program; /tmp alone stays writable for all.
-# dpkg's list of packages stays: scanners and `make sbom` read it.
-# The public Python image comes without bytecode for the standard library, so every start would
-# compile it anew.
+# Remove installers (pip, apt) and every setuid or setgid program; only /tmp stays writable for all.
+# Keep dpkg's list of packages: scanners and `make sbom` read it.
+# Compile the standard library: the public Python image has no bytecode of it, and every start would
+# compile it again.
 RUN groupadd --gid 10001 app \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --no-log-init --shell /usr/sbin/nologin app \
     && stdlib=$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
@@ -33,7 +32,7 @@ RUN groupadd --gid 10001 app \
 COPY --from=build /venv /venv
 COPY --from=build /build/app /app
 WORKDIR /app
-# One heap for all threads, of which Python lets one run at a time: each would keep memory of its own.
+# One heap for all threads: Python executes one at a time, and heaps of their own would waste memory.
 ENV MALLOC_ARENA_MAX=1 \
     PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -47,5 +46,5 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-c", 
 CMD ["python", "-m", "backend", "web"]
 ARG VERSION=0
 LABEL org.opencontainers.image.title="hello-flask" \
-      org.opencontainers.image.description="A training-run backend for Kubernetes that fits in one pod" \
+      org.opencontainers.image.description="A training backend for Kubernetes that fits in one pod" \
       org.opencontainers.image.version="${VERSION}"

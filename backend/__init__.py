@@ -1,3 +1,3 @@
 """A training backend for Kubernetes that fits in one pod."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,53 +1,73 @@
-"""The command line: `python -m backend [serve|web|reconcile|migrate|rebuild]`."""
+"""The command line: `hello-flask ROLE`, or in a checkout `python -m backend ROLE`."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Callable
 
+import backend
 from backend import roles
 from backend.domain.exceptions import SchemaError
 from backend.settings import Settings, SettingsError
 
 UNUSABLE = 2
-INTERRUPTED = 130  # as a shell says it
+INTERRUPTED = 130  # as a shell reports SIGINT
+
+EPILOG = """\
+roles:
+  serve                web and reconcile together, on one machine (the default)
+  web                  serve HTTP
+  reconcile            keep the database in line with the Jobs
+  migrate              bring the database to the schema of this version, as every role does at start
+  rebuild              restore a lost database from the output folder and the Jobs
+
+environment variables (docs/settings.md explains these and the rest):
+  BIND                 address of the HTTP server (127.0.0.1:31112)
+  INPUT_DIR            folder of the data sets (./input)
+  OUTPUT_DIR           folder of the results (./output)
+  DATA_DIR             folder of the SQLite database, if no DB_... is set (./data)
+  DB_IP, DB_PORT       address of MySQL or MariaDB
+  DB_USER, DB_NAME     its user and database
+  DB_PASSWORD          the user's password; or DB_PASSWORD_FILE, a file that holds it
+  LAUNCHER             kubernetes or local (auto: kubernetes in a pod, otherwise local)
+  AE_MODEL_IMAGE_URL   image that trains; required on Kubernetes
+  LOCAL_SLOTS          how many experiments train at once on this machine (1)
+  API_TOKEN_FILE       file of access tokens; without it, everyone who reaches the server can use it
+"""
 
 
 def main() -> int:
-    """Run the role that the command line names.
+    """Start the role that the command line names.
 
     Returns:
-        0, 1 if `rebuild --check` has found differences, or 2 if the environment or the database
-        keeps the process from starting.
+        0, 1 if `rebuild --check` found differences, or 2 if the settings or the database prevent
+        the start.
     """
     single = {"web": roles.web, "reconcile": roles.reconcile, "migrate": roles.migrate}
-    parser = argparse.ArgumentParser(prog="python -m backend", description=__doc__)
-    roles_known = ["serve", *single, "rebuild"]
-    parser.add_argument("role", nargs="?", choices=roles_known, default="serve")
-    parser.add_argument("--check", action="store_true", help="rebuild: only say what differs")
-    arguments = parser.parse_args()
-    role, check = arguments.role, arguments.check
-    if check and role != "rebuild":
-        parser.error("--check goes with rebuild alone: python -m backend rebuild --check")
+    arguments = _parse(["serve", *single, "rebuild"])
+    role = arguments.role
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
+    log = logging.getLogger("backend")
+    log.info("hello-flask %s: %s", backend.__version__, role)
 
     def start() -> int | None:
         settings = Settings.from_environment()
-        roles.prepare(settings, wait=role in ("migrate", "rebuild"))
+        log.info("Input folder %s, output folder %s", settings.input_dir, settings.output_dir)
+        roles.prepare(settings, database_required=role in ("migrate", "rebuild"))
         if role == "serve":
             from backend.serve import serve
 
-            return serve(settings, run)
+            return serve(settings, run, command=f"{_command()} serve")
         if role == "rebuild":
-            return roles.rebuild(settings, check=check)
+            return roles.rebuild(settings, check=arguments.check)
         return single[role](settings)
 
     return run(start)
 
 
 def run(start: Callable[[], int | None]) -> int:
-    """Call `start`, and say in plain words what keeps it from starting.
+    """Call `start` and print one line for each problem that prevents the start.
 
     Returns:
         Its exit code.
@@ -63,6 +83,32 @@ def run(start: Callable[[], int | None]) -> int:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return UNUSABLE
+
+
+def _parse(names: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=_command(),
+        description=backend.__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "role", nargs="?", metavar="role", choices=names, default="serve", help=", ".join(names)
+    )
+    version = f"hello-flask {backend.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument(
+        "--check", action="store_true", help="rebuild: report differences and change nothing"
+    )
+    arguments = parser.parse_args()
+    if arguments.check and arguments.role != "rebuild":
+        parser.error(f"--check is an option of rebuild: {_command()} rebuild --check")
+    return arguments
+
+
+def _command() -> str:
+    """Return the command that started this program, as a user types it."""
+    return "python -m backend" if sys.argv[0].endswith("__main__.py") else "hello-flask"
 
 
 if __name__ == "__main__":

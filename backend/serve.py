@@ -1,4 +1,4 @@
-"""Web and reconcile together on one machine, each a process that is replaced when it is killed."""
+"""Web and reconcile together on one machine, each a process that is restarted if it is killed."""
 
 import ctypes
 import logging
@@ -18,7 +18,7 @@ from backend.launchers.base import Phase
 from backend.settings import Settings
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-RESTART_SECONDS = 10.0  # for what a killed process has left to let go of its address
+RESTART_SECONDS = 10.0  # in which the orphans of a killed process release its address
 POLL_SECONDS = 0.5
 
 ROLES: dict[str, Callable[[Settings], None]] = {"web": roles.web, "reconcile": roles.reconcile}
@@ -27,19 +27,22 @@ ADDRESSES = {"web": "BIND", "reconcile": "HEALTH_BIND"}
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, run: Callable[[Callable[[], None]], int]) -> int:
-    """Serve until Ctrl-C or SIGTERM; trainings go on.
+def serve(settings: Settings, run: Callable[[Callable[[], None]], int], *, command: str) -> int:
+    """Serve until Ctrl-C or SIGTERM; attempts that are running continue.
 
-    `run` calls a role and turns what keeps it from starting into a message and an exit code.
+    Args:
+        settings: the environment.
+        run: calls a role, prints what prevents its start, and returns its exit code.
+        command: what to type to start again.
 
     Returns:
-        The exit code of a role that ended on its own, 0 if it was stopped.
+        The exit code of a role that ended by itself, or 0 after a signal.
     """
-    roles.import_what_is_shared(settings)
+    roles.preload(settings)
     roles.check_addresses(settings, *ADDRESSES.values())
     supervisor = _Supervisor(settings, run)
     code = supervisor.supervise()
-    _say_what_goes_on(settings)
+    _report_running(settings, command)
     return code
 
 
@@ -59,10 +62,12 @@ class _Supervisor:
             for name, process in processes.items():
                 if self._stopping or process.exitcode is None:
                     continue
-                if process.exitcode >= 0:  # it has said why
+                if process.exitcode >= 0:  # it has printed the reason
                     self._stopping, code = True, process.exitcode
                 else:
-                    log.warning("%s was killed (%s) and starts again", name, process.exitcode)
+                    log.warning(
+                        "%s was killed by signal %s: restarting it", name, -process.exitcode
+                    )
                     self._wait_for_address(name)
                     processes[name] = self._start(name)
         for process in processes.values():
@@ -81,7 +86,7 @@ class _Supervisor:
     def _child(self, role: Callable[[Settings], None], supervisor: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if sys.platform == "linux":  # nobody would restart or stop the child of a dead supervisor
+        if sys.platform == "linux":  # without its supervisor, nothing would restart or stop it
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == supervisor:
             sys.exit(self._run(lambda: role(self._settings)))
@@ -100,13 +105,13 @@ class _Supervisor:
             return
 
 
-def _say_what_goes_on(settings: Settings) -> None:
+def _report_running(settings: Settings, command: str) -> None:
     if settings.launcher != "local":
         return
     live = (Phase.QUEUED, Phase.RUNNING)
     number = sum(seen.phase in live for seen in make_launcher(settings).observe().values())
     if number:
         print(
-            f"Stopped serving. Training goes on: {number} run(s). Start again to see them: "
-            "python -m backend serve"
+            f"Stopped serving. Training of {number} experiment(s) continues; to follow it, start "
+            f"again: {command}"
         )

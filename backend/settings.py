@@ -1,4 +1,4 @@
-"""The environment, read once into one frozen object; every mistake in it is reported together."""
+"""The settings, read from environment variables; all invalid ones are reported together."""
 
 import os
 import re
@@ -10,21 +10,26 @@ from typing import Literal
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from backend import __version__
 from backend.tokens import TokenFile, TokensError, parse
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")  # Kubernetes' resource.Quantity, short
+QUANTITY = re.compile(
+    r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?"
+)  # resource.Quantity of Kubernetes, without exponents
 DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-HOST_NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")  # with a dot first: all below it
+HOST_NAME = re.compile(
+    r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"
+)  # with a leading dot: every name below it
 
 LauncherName = Literal["kubernetes", "local"]
 
 
 class SettingsError(Exception):
-    """The environment cannot be used.
+    """Environment variables are missing or invalid.
 
     Attributes:
-        problems: one sentence for each variable that is wrong or missing.
+        problems: one sentence for each variable that is missing or invalid.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -34,7 +39,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the process was told by its environment. The README's table explains each variable."""
+    """The values of the environment variables, which docs/settings.md explains."""
 
     database_url: URL
     data_dir: Path
@@ -64,27 +69,27 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings.
+        """Return the settings that the environment variables describe.
 
         Raises:
-            SettingsError: with a sentence for every variable that is wrong or missing.
+            SettingsError: variables are missing or invalid; it names all of them.
         """
         settings, _ = read(environ)
         return settings
 
     @property
     def sqlite_path(self) -> Path | None:
-        """Where the SQLite database lies, or None for a database server."""
+        """The file of the SQLite database, or None if a database server is used."""
         if self.database_url.get_backend_name() != "sqlite":
             return None
         return Path(self.database_url.database or "")
 
 
 def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
-    """Read the settings, and say which variables were looked for.
+    """Return the settings, and the names of all variables that were read.
 
     Raises:
-        SettingsError: with a sentence for every variable that is wrong or missing.
+        SettingsError: variables are missing or invalid; it names all of them.
     """
     env = _Environment(environ)
     in_pod = "KUBERNETES_SERVICE_HOST" in environ and SERVICE_ACCOUNT.is_dir()
@@ -120,27 +125,27 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
     )
     if env.problems:
         raise SettingsError(env.problems)
-    return settings, frozenset(env.looked_for)
+    return settings, frozenset(env.names)
 
 
 class _Environment:
-    """Reads variables of several kinds and gathers what is wrong with them."""
+    """Reads variables of several types and collects the problems found in them."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.problems: list[str] = []
-        self.looked_for: set[str] = set()
+        self.names: set[str] = set()
 
     def text(self, name: str, default: str = "") -> str:
-        self.looked_for.add(name)
+        self.names.add(name)
         return self._environ.get(name, "").strip() or default
 
     def raw(self, name: str) -> str:
-        self.looked_for.add(name)
+        self.names.add(name)
         return self._environ.get(name, "")
 
     def secret(self, name: str) -> str:
-        """Take a secret from NAME, or from the file that NAME_FILE names."""
+        """Return the secret in NAME, or in the file that NAME_FILE names."""
         value, file = self.raw(name), self.text(f"{name}_FILE")
         if not file:
             return value
@@ -186,9 +191,9 @@ class _Environment:
         return self.matching(name, default, DNS_NAME.fullmatch, what)
 
     def hosts(self, name: str) -> frozenset[str]:
-        what = "host names with commas between them, such as train.example.com,.lab.example"
+        what = "host names separated by commas, such as train.example.com,.lab.example"
         names = self.text(name).lower().replace(",", " ").split()
-        if not all(HOST_NAME.fullmatch(one) for one in names):
+        if not all(HOST_NAME.fullmatch(host) for host in names):
             self.problems.append(f"{name} must be {what}, not {' '.join(names)!r}.")
         return frozenset(names)
 
@@ -209,14 +214,14 @@ def _model_image(env: _Environment, launcher: LauncherName) -> str:
     image = env.text("AE_MODEL_IMAGE_URL")
     if launcher == "kubernetes" and not image:
         env.problems.append(
-            "AE_MODEL_IMAGE_URL is missing: the image that trains, "
-            "such as localhost:5000/autoencoder:0.1.0."
+            "AE_MODEL_IMAGE_URL is missing: set it to the image that trains, "
+            f"such as localhost:5000/autoencoder:{__version__}."
         )
     return image
 
 
 def _api_tokens(env: _Environment) -> tuple[str, Path | None]:
-    """Check the tokens, or the file of them, which is read again later: it may change."""
+    """Return API_TOKEN and the path in API_TOKEN_FILE, and check the tokens in either."""
     token, file = env.raw("API_TOKEN"), env.text("API_TOKEN_FILE")
     if token and file:
         env.problems.append("API_TOKEN and API_TOKEN_FILE are both set: keep one of them.")
@@ -226,12 +231,12 @@ def _api_tokens(env: _Environment) -> tuple[str, Path | None]:
         elif token:
             parse(token)
     except TokensError as error:
-        env.problems.append(f"{error}." if file else f"API_TOKEN cannot be used: {error}.")
+        env.problems.append(f"{error}." if file else f"API_TOKEN is invalid: {error}.")
     return token, Path(file).absolute() if file else None
 
 
 def _database_url(env: _Environment, data_dir: Path) -> URL:
-    """Make the URL from DB_URL, or from DB_IP and the rest, or of SQLite in DATA_DIR."""
+    """Return the URL in DB_URL, or one made of the other DB_... variables, or of SQLite."""
     sqlite = URL.create("sqlite", database=str(data_dir / "experiments.sqlite3"))
     url = env.secret("DB_URL")
     port = env.integer("DB_PORT", 3306, lowest=1, highest=65535)
@@ -239,7 +244,9 @@ def _database_url(env: _Environment, data_dir: Path) -> URL:
     parts["DB_PASSWORD"] = env.secret("DB_PASSWORD")
     given = [name for name, value in parts.items() if value]
     if url and given:
-        env.problems.append(f"DB_URL and {', '.join(given)} are both set: keep one way.")
+        env.problems.append(
+            f"DB_URL and {', '.join(given)} are set: keep DB_URL, or the others, not both."
+        )
         return sqlite
     if url:
         return _server_url(env, url) or sqlite
@@ -247,7 +254,7 @@ def _database_url(env: _Environment, data_dir: Path) -> URL:
         return sqlite
     missing = [name for name, value in parts.items() if not value]
     env.problems += [
-        f"{name} is missing: a MySQL connection needs it beside {', '.join(given)}."
+        f"{name} is missing: a MySQL connection needs it in addition to {', '.join(given)}."
         for name in missing
     ]
     return URL.create(
@@ -261,7 +268,7 @@ def _database_url(env: _Environment, data_dir: Path) -> URL:
 
 
 def _server_url(env: _Environment, text: str) -> URL | None:
-    """Read DB_URL. The text never goes into a message: it holds the password."""
+    """Parse DB_URL. No message quotes the text, because it contains the password."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -276,10 +283,10 @@ def _server_url(env: _Environment, text: str) -> URL | None:
             part for part in ("username", "password", "host", "database") if not getattr(url, part)
         ]
         if missing:
-            env.problems.append(f"DB_URL names no {', no '.join(missing)}.")
-        if url.query.get("ssl_disabled") in ("0", "false"):  # PyMySQL takes any text for a yes
+            env.problems.append(f"DB_URL names no {' and no '.join(missing)}.")
+        if url.query.get("ssl_disabled") in ("0", "false"):  # PyMySQL takes any text for true
             url = url.difference_update_query(["ssl_disabled"])
-        return url.set(drivername="mysql+pymysql")  # which tells MariaDB apart by itself
+        return url.set(drivername="mysql+pymysql")  # it detects MariaDB by itself
     env.problems.append(f"DB_URL must begin with mysql, mariadb or sqlite, not {backend!r}.")
     return None
 

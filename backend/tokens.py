@@ -1,12 +1,13 @@
-"""API tokens: how they are written down, who holds one, and a file of them that may change.
+"""API tokens: their notation, and a file of them that may change at any time.
 
-One token a line; blank lines and lines that begin with `#` are passed over:
+One token per line; blank lines and lines that begin with `#` are ignored:
 
     line = ["ro:"] [name ":"] token
 
-`ro:` makes a token read-only. A name (1 to 64 of `A-Z a-z 0-9 . _ -`, not `ro`) stands in the
-history of what its holder changes. A token is visible ASCII without `:`. Whoever changes tokens may
-keep an old one beside the new one under the same name for a while.
+`ro:` makes a token read-only. The name (1 to 64 of `A-Z a-z 0-9 . _ -`, but not `ro`) appears in
+the history of everything that is changed with the token. A token is visible ASCII without `:`.
+Several tokens may have the same name, so that an old one remains valid while clients move to a new
+one.
 """
 
 import hashlib
@@ -18,9 +19,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MAX_BYTES = 64 * 1024  # of a file of tokens
-SETTLED_SECONDS = 2.0  # a file changed later than this may change again within one tick of its time
-NAMELESS = "token"  # stands in the history for a token without a name
+MAX_BYTES = 64 * 1024  # size of a file of tokens
+# A file modified more recently may change again without a change of its modification time.
+SETTLED_SECONDS = 2.0
+NAMELESS = "token"  # the name in the history of a token without one
 
 _LINE = re.compile(
     r"(?P<ro>ro:)?(?:(?P<name>(?!ro:)[A-Za-z0-9._-]{1,64}):)?(?P<token>[!-9;-~]+)", re.ASCII
@@ -30,17 +32,17 @@ log = logging.getLogger(__name__)
 
 
 class TokensError(Exception):
-    """There are no tokens that can be used; the message says why, and never holds a token."""
+    """There are no valid tokens; the message says why, and never contains a token."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token; the token itself is not kept.
+    """One token, without its text.
 
     Attributes:
-        name: stands in the history.
-        read_only: it changes nothing.
-        digest: SHA-256 of the token, 32 bytes.
+        name: appears in the history.
+        read_only: permits no change.
+        digest: SHA-256 of the text, 32 bytes.
     """
 
     name: str
@@ -49,10 +51,10 @@ class Token:
 
 
 def parse(text: str) -> tuple[Token, ...]:
-    """Read tokens, one a line.
+    """Return the tokens in `text`, one per line.
 
     Raises:
-        TokensError: a line is none, a token is there twice, or there is none at all.
+        TokensError: a line is invalid, a token occurs twice, or there is no token.
     """
     found: dict[bytes, Token] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -64,20 +66,20 @@ def parse(text: str) -> tuple[Token, ...]:
             raise TokensError(f"line {number} is not [ro:][name:]token in visible ASCII")
         digest = digest_of(match["token"])
         if digest in found:
-            raise TokensError(f"line {number} holds a token that an earlier line holds too")
+            raise TokensError(f"line {number} repeats the token of an earlier line")
         found[digest] = Token(match["name"] or NAMELESS, bool(match["ro"]), digest)
     if not found:
-        raise TokensError("it holds no token")
+        raise TokensError("it contains no token")
     return tuple(found.values())
 
 
 def digest_of(token: str) -> bytes:
-    """Give what is kept of a token."""
+    """Return the SHA-256 of a token's text."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def find(tokens: tuple[Token, ...], presented: str) -> Token | None:
-    """Find the token that was presented; how long it takes tells nothing of it."""
+    """Return the token whose text is `presented`, or None, in time independent of the text."""
     digest, found = digest_of(presented), None
     for token in tokens:
         if hmac.compare_digest(token.digest, digest):
@@ -86,32 +88,32 @@ def find(tokens: tuple[Token, ...], presented: str) -> Token | None:
 
 
 class TokenFile:
-    """A file of tokens, read again whenever it is replaced or changed, as kubelet does to a Secret.
+    """A file of tokens, read again after it was changed, or replaced as kubelet does with a Secret.
 
-    Every thread may use it.
+    It is thread-safe.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read `path` at the first question."""
+        """Read `path` at the first call of `current`."""
         self._path = path
         self._known: tuple[tuple[int, ...] | None, tuple[Token, ...]] = (None, ())
-        self._complaint = ""
+        self._logged = ""
 
     def current(self) -> tuple[Token, ...]:
-        """Give the tokens that hold now.
+        """Return the tokens that are valid now.
 
         Raises:
-            TokensError: the file cannot be read, or holds none: then nobody has a token.
+            TokensError: the file cannot be read or has no valid tokens, so nobody has access.
         """
         try:
-            there = self._path.stat()
-            signature = (there.st_dev, there.st_ino, there.st_mtime_ns, there.st_size)
+            stat = self._path.stat()
+            signature = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
             seen, tokens = self._known
             if signature != seen:
                 tokens = self._read()
-                settled = time.time() - there.st_mtime > SETTLED_SECONDS
-                self._known = (signature if settled else None, tokens)
-                self._complaint = ""
+                is_settled = time.time() - stat.st_mtime > SETTLED_SECONDS
+                self._known = (signature if is_settled else None, tokens)
+                self._logged = ""
         except OSError as error:
             raise self._failed(error.strerror or str(error)) from error
         except TokensError as error:
@@ -130,8 +132,8 @@ class TokenFile:
 
     def _failed(self, reason: str) -> TokensError:
         self._known = (None, ())
-        complaint = f"API_TOKEN_FILE cannot be used: {os.fspath(self._path)}: {reason}"
-        if complaint != self._complaint:  # once, not at every request
-            log.error("%s. Nobody is let in.", complaint)
-            self._complaint = complaint
-        return TokensError(complaint)
+        message = f"API_TOKEN_FILE cannot be used: {os.fspath(self._path)}: {reason}"
+        if message != self._logged:  # once, not at every request
+            log.error("%s. Nobody is let in.", message)
+            self._logged = message
+        return TokensError(message)

@@ -1,14 +1,14 @@
-"""What `GET /` is held against: one Flask route and nothing else."""
+"""The baseline of `GET /`: a Flask app with a single route."""
 
 from types import SimpleNamespace
 
 from flask import Flask, Response
 
 app = Flask(__name__)
-app.extensions["streams"] = SimpleNamespace()  # gunicorn.conf.py tells it when the worker stops
+app.extensions["streams"] = SimpleNamespace()  # a hook in gunicorn.conf.py sets an attribute
 
 
 @app.get("/")
 def hello() -> Response:
-    """Answer as the backend does."""
+    """Return the backend's answer to `GET /`."""
     return Response("Hello Flask!", content_type="text/plain; charset=utf-8")

@@ -2,14 +2,15 @@
 
     python -m bench.trainer
 
-The contenders take turns, each in a process of its own, because threads and the treatment of
-denormal numbers are settings of a process. All of them compute the validation loss of each epoch.
+The contenders take turns, each in a process of its own, because the number of threads and the
+treatment of denormal numbers are settings of a process. All of them compute the validation loss of
+each epoch.
 
-trainer            ours, with metrics, checkpoints and signals
+trainer            the trainer itself, with metrics, checkpoints and signals
 dataloader         a plain loop over DataLoader(TensorDataset), everything at its default
 dataloader, fused  the same with the fused Adam
-tensors            the shortest loop over tensors, without metrics, checkpoints and signals, at the
-                   trainer's settings
+tensors            the shortest loop over tensors, without metrics, checkpoints and signals, with
+                   the trainer's settings
 """
 
 import os
@@ -22,7 +23,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import replace
 from multiprocessing import get_context
-from os import devnull
 from pathlib import Path
 from statistics import median
 
@@ -34,54 +34,56 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench.figures import Growth, Row
 
-HOUSE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HOUSE / "models" / "autoencoder"))
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = ROOT / "models" / "autoencoder"
+sys.path.insert(0, str(MODEL))
 
 from dataset import Dataset, read_dataset  # noqa: E402
 from network import Autoencoder  # noqa: E402
-from run import RunFolder, Settings  # noqa: E402
+from output_folder import OutputFolder  # noqa: E402
+from settings import Settings  # noqa: E402
 from training import Training  # noqa: E402
 
 LEARNING_RATE = 0.001
 MANY_ROWS = 60_000
 GROWTH_ROWS = (1_000, 10_000, MANY_ROWS)
-# Samples that each contender learns from in a round, so that a clock tells enough.
+# Samples that each contender trains on in a round: enough to be timed reliably.
 SAMPLES, QUICK_SAMPLES = 120_000, 10_000
 MEGABYTE = 1_000_000
 
 
 def digits() -> Dataset:
-    """Return the data set of the repository."""
-    return read_dataset(HOUSE / "input", "digits.npz")
+    """Return the data set that comes with the repository."""
+    return read_dataset(ROOT / "input", "digits.npz")
 
 
 def synthetic(samples: int) -> Dataset:
-    """Return images of 28 x 28 with 16 hidden causes, half of their pixels dark."""
+    """Return images of 28 x 28 pixels with 16 latent factors, half of their pixels dark."""
     random = np.random.default_rng(0)
-    causes, pixels = random.normal(size=(samples, 16)), random.normal(size=(16, 784))
-    rows = np.clip(causes.astype(np.float32) @ pixels.astype(np.float32) * 32, 0, 255).round()
+    factors, pixels = random.normal(size=(samples, 16)), random.normal(size=(16, 784))
+    rows = np.clip(factors.astype(np.float32) @ pixels.astype(np.float32) * 32, 0, 255).round()
     return Dataset(rows, (28, 28), {"synthetic": len(rows)}, {"synthetic": ""})
 
 
 def trainer(training: Training) -> None:
     """Train as train.py does."""
-    with Path(devnull).open("w") as nowhere, redirect_stdout(nowhere):
+    with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
         training.run(lambda: False)
 
 
 def tensors(training: Training) -> None:
-    """Train with nothing but the training."""
-    rows, network = training.training, training.network
+    """Train in the shortest loop over tensors."""
+    rows, network = training.training_rows, training.network
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
     for _ in range(training.settings.epochs):
         for batch in torch.split(torch.randperm(len(rows)), training.batch_size):
             inputs = rows[batch]
             loss = mse_loss(network(inputs), inputs)
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            loss.backward()
             optimizer.step()
         with torch.no_grad():
-            mse_loss(network(training.validation), training.validation).item()
+            mse_loss(network(training.validation_rows), training.validation_rows).item()
 
 
 def dataloader(training: Training) -> None:
@@ -103,14 +105,14 @@ def _dataloader(training: Training, optimizer: torch.optim.Adam) -> None:
         return mse_loss(network(rows), rows)
 
     network = training.network
-    training_loader = loader(training.training, shuffle=True)
-    validation_loader = loader(training.validation, shuffle=False)
+    training_loader = loader(training.training_rows, shuffle=True)
+    validation_loader = loader(training.validation_rows, shuffle=False)
     for _ in range(training.settings.epochs):
         total = 0.0
         for (rows,) in training_loader:
             optimizer.zero_grad()
             loss = loss_of(network, rows)
-            torch.autograd.backward(loss)
+            loss.backward()
             optimizer.step()
             total += loss.item() * len(rows)
         with torch.no_grad():
@@ -123,30 +125,31 @@ CONTENDERS: dict[str, Callable[[Training], None]] = {
     "dataloader, fused": dataloader_fused,
     "tensors": tensors,
 }
-AT_DEFAULTS = {"dataloader", "dataloader, fused"}
+PYTORCH_DEFAULTS = {"dataloader", "dataloader, fused"}
+"""The contenders that do without the trainer's settings of the process."""
 
 
 class Contender:
-    """One way to train and one data set, kept ready in a process of its own."""
+    """State of a contender's process: the data set, which is loaded once."""
 
     dataset: Dataset
     default_threads: int
 
     @classmethod
     def prepare(cls, samples: int | None) -> None:
-        """Make so many samples, or load the digits (the first call in a process)."""
+        """Load the synthetic data set of so many samples, or the digits if None."""
         cls.dataset = synthetic(samples) if samples else digits()
         cls.default_threads = torch.get_num_threads()
 
     @classmethod
     def epoch_seconds(cls, name: str, samples: int) -> float:
-        """Train a fresh network on so many samples, and return what an epoch took."""
+        """Train a new network on about so many samples and return the seconds per epoch."""
         epochs = max(1, min(100, samples // len(cls.dataset.rows)))
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(Path(), Path(folder), LEARNING_RATE, epochs)
             dataset = replace(cls.dataset, rows=cls.dataset.rows.copy())
-            training = Training(settings, dataset, RunFolder(settings.output_dir))
-            if name in AT_DEFAULTS:
+            training = Training(settings, dataset, OutputFolder(settings.output_dir))
+            if name in PYTORCH_DEFAULTS:
                 torch.set_flush_denormal(False)
                 torch.set_num_threads(cls.default_threads)
             started = time.perf_counter()
@@ -158,14 +161,15 @@ def measure(
     samples: int | None,
     rounds: int,
     names: tuple[str, ...] = tuple(CONTENDERS),
-    a_round: int = SAMPLES,
+    samples_per_round: int = SAMPLES,
 ) -> dict[str, list[float]]:
-    """Return the seconds of an epoch for each contender and round, after a round to warm up.
+    """Return the seconds per epoch of each contender and round, after one round to warm up.
 
-    The data are so many samples of 784 numbers, or the digits; each learns from `a_round` samples.
+    The data set is `samples` rows of 784 numbers, or the digits if None. In a round, each contender
+    trains on about `samples_per_round` samples.
     """
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    context = get_context("forkserver")  # imports once what each would take seconds to import
+    context = get_context("forkserver")  # imports PyTorch once instead of in each process
     context.set_forkserver_preload([__name__, "torch._dynamo"])
     with ExitStack() as stack:
         processes = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in names}
@@ -173,56 +177,60 @@ def measure(
             process.submit(Contender.prepare, samples).result()
         for number in range(rounds + 1):
             for name, process in processes.items():
-                taken = process.submit(Contender.epoch_seconds, name, a_round).result()
+                epoch = process.submit(Contender.epoch_seconds, name, samples_per_round).result()
                 if number:
-                    seconds[name].append(taken)
+                    seconds[name].append(epoch)
     return seconds
 
 
 def peak_megabytes(samples: int) -> float:
-    """Return the most memory that a whole run takes on so many samples of 784 float32 numbers."""
+    """Return the peak memory of train.py, in MB, on so many samples of 784 float32 numbers.
+
+    Raises:
+        RuntimeError: The trainer failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "input.npy"), synthetic(samples).rows)
         settings = {"INPUT_DIR": folder, "LEARNING_RATE": str(LEARNING_RATE), "EPOCH": "1"}
-        command = [sys.executable, str(HOUSE / "models" / "autoencoder" / "train.py")]
-        environment = os.environ | settings | {"OUTPUT_DIR": f"{folder}/run"}
+        command = [sys.executable, str(MODEL / "train.py")]
+        environment = os.environ | settings | {"OUTPUT_DIR": f"{folder}/output"}
         peak = 0
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
             status = Path(f"/proc/{process.pid}/status")
             while process.poll() is None:
-                with suppress(StopIteration):  # it has just ended
+                with suppress(StopIteration):  # a process that has just exited has no VmHWM
                     lines = iter(status.read_text().splitlines())
                     peak = int(next(line for line in lines if "VmHWM" in line).split()[1])
                 time.sleep(0.01)
         if process.returncode:
-            raise RuntimeError(f"the trainer has ended with {process.returncode}")
+            raise RuntimeError(f"the trainer exited with code {process.returncode}")
     return peak * 1024 / MEGABYTE
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure one line after the other."""
+    """Measure and yield one line of the table after the other."""
     many = MANY_ROWS // 12 if quick else MANY_ROWS
     for samples, data in ((None, "digits"), (many, f"{many:,} x 784")):
-        rounds, a_round = (1, QUICK_SAMPLES) if quick else (5, SAMPLES)
-        seconds = measure(samples, rounds, a_round=a_round)
-        ours = f"{1000 * median(seconds['trainer']):.1f} ms"
-        for name, least in (("dataloader", 1.5), ("dataloader, fused", None), ("tensors", 0.95)):
-            theirs = seconds[name]
+        rounds, samples_per_round = (1, QUICK_SAMPLES) if quick else (5, SAMPLES)
+        seconds = measure(samples, rounds, samples_per_round=samples_per_round)
+        trainer_seconds = seconds["trainer"]
+        for name, goal in (("dataloader", 1.5), ("dataloader, fused", None), ("tensors", 0.95)):
             ratio = median(
-                other / mine for other, mine in zip(theirs, seconds["trainer"], strict=True)
+                contender / ours
+                for contender, ours in zip(seconds[name], trainer_seconds, strict=True)
             )
             yield Row(
                 f"an epoch of the trainer, {data}",
-                ours,
-                f"{1000 * median(theirs):.1f} ms by `{name}`",
+                f"{1000 * median(trainer_seconds):.1f} ms",
+                f"{1000 * median(seconds[name]):.1f} ms by `{name}`",
                 round(ratio, 2),
-                f">= {least}" if least else "",
-                ratio >= least if least else None,
+                f">= {goal}" if goal else "",
+                ratio >= goal if goal else None,
             )
     peak = peak_megabytes(many)
     limit = 1024**3 / MEGABYTE
     yield Row(
-        f"the most memory of a run, {many:,} x 784",
+        f"peak memory of the trainer, {many:,} x 784",
         f"{peak:.0f} MB",
         f"{limit:.0f} MB, JOB_MEMORY",
         round(peak / limit, 2),
@@ -230,7 +238,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def growths() -> Iterator[Growth]:
-    """Measure how an epoch grows with its samples."""
+    """Measure how the time of an epoch grows with the number of samples."""
     names = ("trainer", "dataloader", "tensors")
     points: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for samples in GROWTH_ROWS:
@@ -240,7 +248,7 @@ def growths() -> Iterator[Growth]:
         "trainer",
         "An epoch of the trainer",
         "samples of 784 numbers",
-        "seconds an epoch",
+        "seconds per epoch",
         points,
     )
 

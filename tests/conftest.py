@@ -1,15 +1,105 @@
-"""Rules for all tests."""
+"""Rules for all tests: missing services, a shared server, and a migrated database."""
 
 import os
+import shutil
+from collections import Counter
 
 import pytest
+from sqlalchemy import make_url
+
+from backend.store.queries import Store
+
+ADMIN_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
+LAB, CI = os.environ.get("LAB"), os.environ.get("CI")
+INSTALL = "tools/install-test-services.sh installs it"
+
+# By name, as in the marker `needs`: whether it is there, what it is, and how to get it.
+SERVICES = {
+    "mariadb": (shutil.which("mariadbd", path=ADMIN_PATH), "MariaDB", INSTALL),
+    "mysql": (
+        LAB or os.environ.get("TEST_MYSQL_URL"),
+        "MySQL",
+        "set LAB, or TEST_MYSQL_URL for those that do not restart it",
+    ),
+    "mysql_control": (LAB, "MySQL", "set LAB, or TEST_MYSQL_URL for those that do not restart it"),
+    "root": (os.geteuid() == 0, "to mount a file system", "run them as root"),
+}
+if os.environ.get("TEST_MYSQL_URL"):
+    SERVICES["mysql_control"] = (LAB, "a MySQL server that may be restarted", "set LAB")
+
+left_out = pytest.StashKey[Counter]()
+
+
+def needs(item):
+    """Return the names of the services that a test needs."""
+    return [name for mark in item.iter_markers("needs") for name in mark.args]
+
+
+def missing(item):
+    """Return what a test needs and this machine lacks, as a phrase; None if nothing is missing."""
+    for name in needs(item):
+        is_there, what, remedy = SERVICES[name]
+        if not is_there:
+            return f"{what} ({remedy})"
+    return None
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(*services): leave it out if one is missing")
+    config.stash[left_out] = Counter()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out tests whose service is missing; run those of the one MySQL in one process."""
+    for item in items:
+        if {"mysql", "mysql_control"} & set(needs(item)):
+            item.add_marker(pytest.mark.xdist_group("mysql"))
+    if CI and LAB:
+        return
+    without = {item: missing(item) for item in items}
+    config.stash[left_out].update(phrase for phrase in without.values() if phrase)
+    config.hook.pytest_deselected(items=[item for item in items if without[item]])
+    items[:] = [item for item in items if not without[item]]
+
+
+def pytest_runtest_setup(item):
+    """Under CI with LAB nothing is left out."""
+    if phrase := missing(item):
+        pytest.fail(f"needs {phrase}", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under CI every test runs: a skip is a failure, and says what was missing."""
+    """Under CI with LAB a skipped test has failed, and says what was missing."""
     report = yield
-    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+    if CI and LAB and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI: {call.excinfo.value if call.excinfo else report}"
     return report
+
+
+def pytest_sessionfinish(session):
+    """Hand the counts of a pytest-xdist worker to the process that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(session.config.stash[left_out])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Keep the counts of a worker; all workers collect the same tests."""
+    node.config.stash[left_out] = Counter(getattr(node, "workeroutput", {}).get("left_out"))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for phrase, count in config.stash[left_out].items():
+        terminalreporter.write_line(f"left out: {count} tests that need {phrase}")
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory):
+    """An empty database file with the current schema, to be copied: migrating takes 0.2 s."""
+    path = tmp_path_factory.mktemp("migrated") / "experiments.sqlite3"
+    store = Store(make_url(f"sqlite:///{path}"))
+    store.prepare()
+    store.close()
+    return path

@@ -1,22 +1,21 @@
-"""What unit and API tests work on: the real app and store on SQLite, and a launcher that starts
+"""Fixtures of the component tests: the app and the store on SQLite, and a launcher that starts
 nothing."""
 
+import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from backend.app import create_app
-from backend.domain.experiment import Parameters
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments.reconciler import Reconciler
 from backend.launchers.base import Observation
 from backend.settings import Settings
-from backend.store.tables import experiment as table
-from tests.api.kit import ALICE, BOB
+from tests.component.support import ALICE, BOB, PARAMETERS
 from tests.fakes.launcher import FakeLauncher
-
-PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 
 @pytest.fixture
@@ -38,8 +37,9 @@ def launcher():
 
 
 @pytest.fixture
-def app(settings, launcher):
+def app(settings, launcher, migrated_sqlite):
     settings.data_dir.mkdir()
+    shutil.copy(migrated_sqlite, settings.sqlite_path)
     app = create_app(settings, launcher)
     yield app
     app.extensions["services"].close()
@@ -77,29 +77,31 @@ def reconciler(services, launcher, monkeypatch):
 
 
 @pytest.fixture
-def lose(store):
-    """Lose every row, or one."""
+def delete_rows(settings):
+    """Return a function that deletes the rows of one experiment, or of all."""
 
-    def lose(experiment_id=None):
-        statement = table.delete()
-        if experiment_id:
-            statement = statement.where(table.c.experiment_id == experiment_id)
-        store.database.write(lambda connection: connection.execute(statement))
+    def delete_rows(experiment_id=None):
+        with closing(sqlite3.connect(settings.sqlite_path, isolation_level=None)) as database:
+            database.execute("PRAGMA foreign_keys = ON")
+            database.execute(
+                "DELETE FROM experiment WHERE experiment_id = coalesce(?, experiment_id)",
+                (experiment_id,),
+            )
 
-    return lose
+    return delete_rows
 
 
 @pytest.fixture
-def made(services, experiments, launcher):
-    """Bring a run to a status."""
+def make_experiment(services, experiments, launcher):
+    """Return a function that submits an experiment and brings it to a status."""
 
     def make(experiment_id, *phases):
         experiments.submit(experiment_id, PARAMETERS)
         for phase in phases:
-            one = experiments.get(experiment_id)
-            seen = Observation(one.uid, phase, attempt=one.current_attempt)
-            launcher.jobs[one.job] = seen
-            services.recorder.record(one, seen)
+            experiment = experiments.get(experiment_id)
+            observed = Observation(experiment.uid, phase, attempt=experiment.current_attempt)
+            launcher.jobs[experiment.job] = observed
+            services.recorder.record(experiment, observed)
         return experiments.get(experiment_id)
 
     return make
@@ -113,22 +115,25 @@ def token_file(tmp_path):
 
 
 @pytest.fixture
-def guarded(settings, launcher, token_file):
-    """The app with tokens set."""
+def protected_app(settings, launcher, token_file, migrated_sqlite):
+    """The app with tokens."""
     settings.data_dir.mkdir(exist_ok=True)
+    if not settings.sqlite_path.exists():
+        shutil.copy(migrated_sqlite, settings.sqlite_path)
     app = create_app(replace(settings, api_token_file=token_file), launcher)
     yield app
     app.extensions["services"].close()
 
 
 @pytest.fixture
-def guest(guarded):
-    return guarded.test_client()
+def anonymous(protected_app):
+    """A client without a token."""
+    return protected_app.test_client()
 
 
 @pytest.fixture
-def browser(guarded):
-    """A browser that is signed in as alice."""
-    client = guarded.test_client()
+def signed_in(protected_app):
+    """The client of a browser that is signed in as alice."""
+    client = protected_app.test_client()
     assert client.post("/ui/login", data={"token": ALICE}).status_code == 303
     return client

@@ -1,6 +1,6 @@
-"""Makes input/digits.npz from the copy of the data set that scikit-learn ships.
+"""Create input/digits.npz from the copy of the data set that comes with scikit-learn.
 
-Needs scikit-learn installed. The same data gives the same bytes, on any day and machine.
+Requires scikit-learn. The file is reproducible: the same data results in the same bytes.
 """
 
 import gzip
@@ -16,13 +16,13 @@ OLDEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def make_digits(target: Path) -> None:
-    """Write `x`, the images (1797, 8, 8) from 0 to 16, and `y`, the digit each one shows."""
+    """Write the images `x`, shape (1797, 8, 8), values 0 to 16, and their digits `y`."""
     shipped = resources.files("sklearn.datasets.data") / "digits.csv.gz"
     table = np.loadtxt(
         io.BytesIO(gzip.decompress(shipped.read_bytes())), delimiter=",", dtype=np.uint8
     )
     arrays = {"x": table[:, :64].reshape(-1, 8, 8).copy(), "y": table[:, 64].copy()}
-    # Not numpy.savez, which notes the time; not compressed, which differs from zlib to zlib.
+    # numpy.savez would store the time of day, and compressed bytes depend on the version of zlib.
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()

@@ -44,7 +44,7 @@ class Archive:
             FolderTaken: the folder belongs to another experiment.
             OSError: the file cannot be written.
         """
-        self._outputs.write_run(experiment.experiment_id, run_file.render(experiment, history))
+        self._outputs.write_run_file(experiment.experiment_id, run_file.render(experiment, history))
         self._outputs.remove_tombstone(experiment.experiment_id)
 
     def update_run_file(
@@ -65,7 +65,7 @@ class Archive:
                 return None
             try:
                 content = run_file.render(current, history)
-                self._outputs.write_run(current.experiment_id, content, make_folder=False)
+                self._outputs.write_run_file(current.experiment_id, content, make_folder=False)
             except (OSError, FolderTaken) as error:
                 log.warning("run.json of %r cannot be written: %r", current.experiment_id, error)
             # Of several processes that write, the last one sees what the others have changed.
@@ -114,7 +114,7 @@ class Archive:
         Raises:
             OSError: the output folder cannot be read.
         """
-        return self._outputs.names()
+        return self._outputs.list_folders()
 
     def read(self, name: str) -> RunFile:
         """Return the run.json in the folder of that name.
@@ -123,7 +123,7 @@ class Archive:
             UnusableRunFile: there is none, or it describes no valid experiment.
             ExperimentDeleted: the experiment was deleted.
         """
-        content = self._outputs.read_run(name)
+        content = self._outputs.read_run_file(name)
         if content is None:
             raise UnusableRunFile("it has no readable run.json")
         file = run_file.parse(content, name)
@@ -146,7 +146,9 @@ class Archive:
         rows = []
         for file in files:
             attempt = file.attempt
-            if attempt in started or self._outputs.has_begun(attempt.experiment_id, attempt.number):
+            if attempt in started or self._outputs.has_traces(
+                attempt.experiment_id, attempt.number
+            ):
                 file = file.started(now)
             rows.append((file.values, file.history))
         return self._store.restore(rows, self._is_wanted)
@@ -173,7 +175,7 @@ class Archive:
         except UnusableRunFile:
             content = run_file.adopted(attempt, since)
             file = run_file.parse(content, name)
-            self._outputs.write_run(name, content)
+            self._outputs.write_run_file(name, content)
         if file.attempt.uid != attempt.uid:
             raise FolderTaken
         return bool(self.restore([file], [attempt]))
@@ -199,5 +201,5 @@ class Archive:
     def _is_wanted(self, values: Values) -> bool:
         """Return whether the folder still belongs to that experiment, and it was not deleted."""
         name, uid = values["experiment_id"], values["uid"]
-        content: dict[str, Any] = self._outputs.read_run(name) or {}
+        content: dict[str, Any] = self._outputs.read_run_file(name) or {}
         return content.get("uid") == uid and not self._outputs.has_tombstone(name, uid)

@@ -13,9 +13,10 @@ from backend.domain.exceptions import UnknownAttempt
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.events import AttemptWatch
-from backend.files.log_files import PIECE_BYTES, LogFiles
+from backend.files.log_files import LogFiles
 from backend.files.log_lines import LineSplitter, numbered, stands_for
 from backend.files.outputs import Outputs
+from backend.files.sizes import PIECE_BYTES
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 
 FILE_POLL_SECONDS = 0.5  # between reads of a file that grows

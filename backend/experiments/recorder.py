@@ -106,7 +106,7 @@ class Recorder:
 
     def _conclude(self, experiment: Experiment, observation: Observation) -> Observation:
         """Return how a Job ended whose end was not observed: a finished one left its summary."""
-        if self._outputs.is_finished(experiment.experiment_id):
+        if self._outputs.has_summary(experiment.experiment_id):
             return replace(observation, phase=Phase.SUCCEEDED, diagnosis=None)
         if experiment.cancel_requested_at:
             return replace(observation, phase=Phase.CANCELLED, diagnosis=None)

@@ -371,7 +371,7 @@ def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
     unwritable = OutputUnwritable(error)
     return Diagnosis(
         "output_full" if unwritable.full else "output_unwritable",
-        f"The output folder of the experiment cannot be written: {unwritable}.",
+        f"The output folder of the experiment cannot be written: {unwritable.why}.",
         "Free space, or correct the permissions of the output folder. The experiment then starts "
         "by itself.",
     )

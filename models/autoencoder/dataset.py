@@ -1,12 +1,12 @@
-"""Reads the data files: from .npz, .npy and .csv to one table of samples. NumPy alone.
+"""Reads the samples of .npz, .npy and .csv files into one table. Uses NumPy alone.
 
-What is a sample, and what is not:
+Which parts of a file are samples:
 
-- .npy: the first axis counts the samples, the others are a sample's shape.
-- .npz: the array `x` and those whose name begins with `x_`, or the only array if there is one.
-  Others, such as labels called `y`, are left alone.
-- .csv: commas, numbers, one sample a line. A first line in which no cell is a number is a header.
-  Columns with a header in LABEL_COLUMNS are left alone.
+- .npy: the first axis counts the samples, the other axes are the shape of a sample.
+- .npz: the array `x` and all arrays whose name begins with `x_`, or else the file's only array.
+  Other arrays, such as labels named `y`, are ignored.
+- .csv: comma-separated numbers, one sample per line. The first line is a header if none of its
+  cells is a number. Columns whose header is one of LABEL_COLUMNS are ignored.
 """
 
 import csv
@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from run import UnusableError
+from exceptions import UnusableError
 
 SUFFIXES = (".csv", ".npy", ".npz")
 LABEL_COLUMNS = {"class", "label", "target", "y"}
 MIN_SAMPLES = 10
 VALIDATION_SHARE = 0.1
-ROWS_AT_A_TIME = 1024  # bounds what a move of rows takes besides
+ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -35,35 +35,42 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Dataset:
-    """All samples, and where they came from."""
+    """All samples of the input, and the files they come from."""
 
-    rows: Floats  # (samples, width)
+    rows: Floats
+    """The samples, each flattened to a row: shape (samples, width)."""
     sample_shape: tuple[int, ...]
-    """The shape of one sample before it was made a row, as the first file has it."""
+    """The shape of one sample before it was flattened, as it is in the first file."""
     files: dict[str, int]
-    """How many samples each file holds, in the order of the rows."""
+    """The number of samples in each file, in the order of the rows."""
     sha256: dict[str, str]
+    """The SHA-256 digest of each file, in hexadecimal."""
 
-    def split(self, seed: int) -> tuple[Indices, Indices]:
-        """Return which rows are for training and which for validation, both in order."""
-        shuffled = permutation(len(self.rows), seed, epoch=0)  # those of training begin at 1
+    def split_indices(self, seed: int) -> tuple[Indices, Indices]:
+        """Return the indices of the training rows and of the validation rows, both ascending."""
+        shuffled = permutation(len(self.rows), seed, epoch=0)  # the epochs count from 1
         validation = int(len(self.rows) * VALIDATION_SHARE)
         return np.sort(shuffled[validation:]), np.sort(shuffled[:validation])
 
-    def take(self, training: Indices, validation: Indices) -> tuple[Floats, Floats]:
-        """Return the two parts of a split, the rows of training where all rows were.
+    def split_rows(self, training: Indices, validation: Indices) -> tuple[Floats, Floats]:
+        """Return the training rows and the validation rows, given the indices of both.
 
-        A large data set has room in the memory only once: `rows` are of no use afterwards.
+        The training rows are moved to the front of `rows`, which is unusable afterwards: a large
+        data set fits into memory only once.
         """
         validation_rows = self.rows[validation]
         for begin in range(0, len(training), ROWS_AT_A_TIME):
             part = training[begin : begin + ROWS_AT_A_TIME]
-            # In order, a row only moves to the front, onto one that was moved or is taken.
+            # The indices ascend, so a row only overwrites rows that were moved or copied before.
             self.rows[begin : begin + len(part)] = self.rows[part]
         return self.rows[: len(training)], validation_rows
 
     def origin(self, row: int) -> tuple[str, int]:
-        """Return the file a row came from and its number there, counted from 0."""
+        """Return the file that a row comes from and the row's number in it, counted from 0.
+
+        Raises:
+            IndexError: There is no such row.
+        """
         for name, samples in self.files.items():
             if row < samples:
                 return name, row
@@ -72,14 +79,15 @@ class Dataset:
 
 
 def permutation(length: int, seed: int, epoch: int) -> Indices:
-    """Shuffle 0..length-1, always the same way for the same seed and epoch."""
+    """Return the numbers from 0 to length - 1 in an order that depends on seed and epoch alone."""
     return np.random.default_rng((seed, epoch)).permutation(length)
 
 
 def read_dataset(folder: Path, name: str | None = None) -> Dataset:
-    """Read the data file `name` of the folder, or all of them in the order of their names.
+    """Read the data file `name` of the folder, or all data files in the order of their names.
 
-    Raises UnusableError if there are none, or if they do not make one table of finite numbers.
+    Raises:
+        UnusableError: There are no data files, or they do not form one table of finite numbers.
     """
     rows: list[Floats] = []
     shapes: list[tuple[int, ...]] = []
@@ -93,11 +101,13 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
         shapes.append(samples.shape)
         if rows[-1].shape[1] != rows[0].shape[1]:
             raise UnusableError(
-                f"mixed shapes: {paths[0].name} is {_times(shapes[0])}, "
-                f"{path.name} is {_times(shapes[-1])}"
+                f"mixed shapes: {paths[0].name} is {_shape_text(shapes[0])}, "
+                f"{path.name} is {_shape_text(shapes[-1])}"
             )
     if (total := sum(map(len, rows))) < MIN_SAMPLES:
-        raise UnusableError(f"{total} samples are too few to split, {MIN_SAMPLES} are needed")
+        raise UnusableError(
+            f"{total} samples are too few to split, at least {MIN_SAMPLES} are needed"
+        )
     return Dataset(
         rows=np.concatenate(rows) if len(rows) > 1 else rows[0],
         sample_shape=shapes[0][1:],
@@ -115,20 +125,22 @@ def _data_files(folder: Path, name: str | None) -> list[Path]:
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
     if name is not None:
-        there = ", ".join(path.name for path in found) or "nothing"
+        available = ", ".join(path.name for path in found) or "none"
         found = [path for path in found if path.name == name]
         if not found:
-            raise UnusableError(f"no data: the input folder has no data file {name!r}, but {there}")
+            raise UnusableError(
+                f"no data: the input folder has no data file {name!r}, choose from: {available}"
+            )
     if not found:
         raise UnusableError(f"no data: no {', '.join(SUFFIXES)} file in {folder}")
     for path in found:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise UnusableError(f"{path.name} is a link that leads out of the input folder")
+            raise UnusableError(f"{path.name} is a link to a file outside the input folder")
     return found
 
 
 def _read(path: Path) -> Floats:
-    """Return the samples of one file, the first axis counting them."""
+    """Return the samples of one file; the first axis counts them."""
     name = path.name
     try:
         arrays = [_read_csv(path)] if path.suffix.lower() == ".csv" else _read_numpy(path)
@@ -141,22 +153,25 @@ def _read(path: Path) -> Floats:
         if array.dtype.kind not in "fiub":
             raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
         if array.ndim < 2:
-            raise UnusableError(f"{name} is {_times(array.shape)}, not a table of samples")
+            raise UnusableError(f"{name} is {_shape_text(array.shape)}, not a table of samples")
         if array.size == 0:
-            raise UnusableError(f"{name} is {_times(array.shape)}, it holds no samples")
+            raise UnusableError(f"{name} is {_shape_text(array.shape)}, it holds no samples")
         if array.shape[1:] != arrays[0].shape[1:]:
             raise UnusableError(
-                f"mixed shapes: {name} holds {_times(arrays[0].shape)} and {_times(array.shape)}"
+                f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
+                f"and {_shape_text(array.shape)}"
             )
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told
+    with np.errstate(over="ignore"):  # too large for float32: becomes infinite, refused below
         if len(arrays) > 1:
             samples = np.concatenate(arrays, dtype=np.float32, casting="unsafe")
-        else:  # no copy of what is float32 already
+        else:  # does not copy an array that is float32 already
             samples = np.ascontiguousarray(arrays[0], dtype=np.float32)
     finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
     if not finite.all():
         number = np.argmin(finite)
-        raise UnusableError(f"{name}: sample {number} (from 0) holds NaN or an infinite number")
+        raise UnusableError(
+            f"{name}: sample {number} (counted from 0) holds NaN or an infinite number"
+        )
     return samples
 
 
@@ -170,9 +185,12 @@ def _read_numpy(path: Path) -> list[npt.NDArray[Any]]:
         if len(names) == 1:
             chosen = names
         if not chosen:
-            there = ", ".join(names) or "nothing"
-            raise UnusableError(f"no array is called x or begins with x_, there is {there}")
-        return [np.asarray(loaded[name]) for name in chosen]  # what is no array comes as bytes
+            available = ", ".join(names) or "none"
+            raise UnusableError(
+                f"no array's name is x or begins with x_; the arrays are: {available}"
+            )
+        # NumPy returns bytes for a member of the archive that is not an array.
+        return [np.asarray(loaded[name]) for name in chosen]
 
 
 def _read_csv(path: Path) -> Floats:
@@ -194,7 +212,7 @@ def _read_csv(path: Path) -> Floats:
                 quotechar='"',
                 comments=None,
                 skiprows=int(header),
-                converters=dict.fromkeys(labels, lambda label: 0.0),  # it may be text
+                converters=dict.fromkeys(labels, lambda label: 0.0),  # labels may be text
                 ndmin=2,
             )
     return np.delete(table, labels, axis=1) if labels and len(table) else table
@@ -208,5 +226,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) if shape else "a single number"
+def _shape_text(shape: tuple[int, ...]) -> str:
+    if len(shape) < 2:
+        return f"a list of {shape[0]} numbers" if shape else "a single number"
+    return " x ".join(map(str, shape))

@@ -1,17 +1,17 @@
-"""The network: two mirrored pairs of layers around a narrow code."""
+"""The network: an encoder and a decoder, mirror images of each other, around a narrow code."""
 
 import torch
 from torch import Tensor, nn
 
-ROWS_AT_A_TIME = 1024  # bounds the memory of an evaluation, and lets a processor's cache hold it
+ROWS_AT_A_TIME = 1024  # bounds the memory of an evaluation and keeps it within the CPU's cache
 
 
 class Autoencoder(nn.Module):
-    """Squeezes rows of `width` numbers through `code` numbers and back.
+    """Compresses rows of `width` numbers to `code` numbers and reconstructs them.
 
     It carries the mean and the standard deviation of its training samples, so that a loaded
-    network can be given raw samples (`reconstruct`). The training itself works on rows that were
-    normalised once (`forward`). To use what a run left:
+    network accepts raw samples (`reconstruct`). Training uses rows that were normalised once
+    (`forward`). To load the network that an experiment trained:
 
         saved = torch.load("model.pt", weights_only=True)
         network = Autoencoder(**saved["architecture"])
@@ -40,33 +40,34 @@ class Autoencoder(nn.Module):
         return reconstructed
 
     def normalise(self, rows: Tensor) -> Tensor:
-        """Bring raw rows to mean 0 and standard deviation 1."""
+        """Return raw rows shifted to mean 0 and scaled to standard deviation 1."""
         return self.normalise_(rows.clone())
 
     def normalise_(self, rows: Tensor) -> Tensor:
-        """Normalise rows in place, and return them."""
+        """Normalise rows in place and return them."""
         return rows.sub_(self.mean).div_(self.deviation)
 
     def reconstruct(self, rows: Tensor) -> Tensor:
-        """Reconstruct raw rows, shape (samples, width), in their own units."""
+        """Reconstruct raw rows, shape (samples, width), in their original units."""
         reconstructed: Tensor = self(self.normalise(rows))
         return reconstructed * self.deviation + self.mean
 
     def fit_normalisation(self, rows: Tensor, *, per_column: bool) -> None:
-        """Take mean and standard deviation from the raw training rows.
+        """Set mean and standard deviation to those of the raw training rows.
 
-        Columns of a table have units of their own. The pixels of an image share one, and a pixel
-        that is nearly always dark must not be blown up.
+        Each column of a table has its own unit and is normalised by itself (`per_column`). All
+        pixels of an image share one unit: by themselves, pixels that are nearly always dark would
+        be scaled up to noise.
         """
         deviation, mean = torch.std_mean(rows, dim=0 if per_column else None, correction=0)
-        # A column that never changes only has rounding errors for a deviation.
+        # The standard deviation of a constant column is not 0 but a rounding error.
         constant = deviation <= 1e-6 * mean.abs()
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.masked_fill(constant, 1.0))
 
 
 def architecture(width: int) -> dict[str, int]:
-    """Return the sizes of a network for rows of `width` numbers: Autoencoder's arguments."""
+    """Return the arguments of an `Autoencoder` for rows of `width` numbers."""
     return {
         "width": width,
         "hidden": max(16, min(128, 2 * width)),
@@ -75,37 +76,10 @@ def architecture(width: int) -> dict[str, int]:
 
 
 @torch.no_grad()
-def loss_and_gradients(network: Autoencoder, normalised: Tensor) -> Tensor:
-    """Return the mean squared error of a batch, and write its gradients into the `grad` there are.
-
-    The same as `mse_loss(network(rows), rows).backward()`, layer by layer from the last one. Layers
-    this small are done before autograd has written down what it needs.
-
-    Raises:
-        TypeError: a layer is neither Linear nor ReLU.
-    """
-    layers = list(network.layers)
-    inputs = [normalised]  # of each layer, and then what comes out of the last one
-    for layer in layers:
-        inputs.append(layer(inputs[-1]))
-    difference = inputs.pop().sub_(normalised)
-    loss = torch.dot(difference.flatten(), difference.flatten()) / difference.numel()
-    gradient = difference.mul_(2 / difference.numel())  # by what comes out of a layer
-    for layer, entered in zip(reversed(layers), reversed(inputs), strict=True):
-        if isinstance(layer, nn.Linear):
-            torch.mm(gradient.T, entered, out=layer.weight.grad)
-            torch.sum(gradient, dim=0, out=layer.bias.grad)
-            if entered is not normalised:
-                gradient = gradient @ layer.weight
-        elif isinstance(layer, nn.ReLU):
-            gradient.mul_(entered > 0)
-        else:
-            raise TypeError(f"The gradient of a {type(layer).__name__} is not known here.")
-    return loss
-
-
-@torch.no_grad()
 def reconstruction_errors(network: Autoencoder, normalised: Tensor) -> Tensor:
-    """Return the mean squared error of each sample's reconstruction, in normalised units."""
+    """Return the mean squared error of each sample's reconstruction, in normalised units.
+
+    `normalised` has the shape (samples, width), the result (samples,).
+    """
     parts = torch.split(normalised, ROWS_AT_A_TIME)
     return torch.cat([(network(rows) - rows).square().mean(dim=1) for rows in parts])

@@ -1,4 +1,4 @@
-"""The results of a finished training, each a file of the run's folder."""
+"""The results of a finished training: files in the experiment's output folder."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import torch
 
 from dataset import Floats
 from network import reconstruction_errors
-from run import SUMMARY
+from output_folder import SUMMARY
 from training import Training
 
 SHOWN_SAMPLES = 10
@@ -24,9 +24,12 @@ GAP_PIXELS = 4
 
 
 def write_results(training: Training) -> None:
-    """Write model.pt, anomaly_scores.csv, reconstructions.png and, as the last, summary.json."""
+    """Write model.pt, anomaly_scores.csv, reconstructions.png and then summary.json.
+
+    The summary is last because it marks the experiment as finished.
+    """
     folder = training.folder
-    shown = training.validation[:SHOWN_SAMPLES]
+    shown = training.validation_rows[:SHOWN_SAMPLES]
     with torch.no_grad():
         reconstructed = training.network(shown)
     folder.write("model.pt", model_file(training))
@@ -43,7 +46,7 @@ def write_results(training: Training) -> None:
 
 
 def model_file(training: Training) -> bytes:
-    """Return the network and its sizes, as `network.Autoencoder` says how to load them."""
+    """Return the content of model.pt; the docstring of `Autoencoder` shows how to load it."""
     buffer = io.BytesIO()
     state = {name: value.cpu() for name, value in training.network.state_dict().items()}
     torch.save(
@@ -58,23 +61,23 @@ def model_file(training: Training) -> bytes:
 
 
 def anomaly_scores(training: Training) -> bytes:
-    """Return a table of the validation samples, the worst reconstructed first.
+    """Return a CSV table of the validation samples, the largest reconstruction error first.
 
-    `error` is the mean squared error in normalised units: 1 is the error of a network that
-    answers every sample with the mean. `sample` counts from 0 within the file.
+    `error` is the mean squared error in normalised units: a network that reconstructs every
+    sample as the mean has an error of 1. `sample` counts from 0 within the file.
     """
-    errors = reconstruction_errors(training.network, training.validation).cpu().numpy()
+    errors = reconstruction_errors(training.network, training.validation_rows).cpu().numpy()
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["file", "sample", "error"])
     for position in np.argsort(-errors, kind="stable"):
-        file, sample = training.dataset.origin(int(training.validation_rows[position]))
+        file, sample = training.dataset.origin(int(training.validation_indices[position]))
         writer.writerow([file, sample, f"{errors[position]:.9g}"])
     return table.getvalue().encode("utf-8", "surrogateescape")
 
 
 def summary(training: Training) -> bytes:
-    """Return what was trained on what, and how well it went, as JSON."""
+    """Return the parameters, the input and the final metrics of the experiment as JSON."""
     settings, progress, dataset = training.settings, training.progress, training.dataset
     record = {
         "experiment_id": settings.experiment_id,
@@ -84,8 +87,8 @@ def summary(training: Training) -> bytes:
         "best": progress.best,
         "samples": {
             "total": len(dataset.rows),
-            "training": len(training.training),
-            "validation": len(training.validation),
+            "training": len(training.training_rows),
+            "validation": len(training.validation_rows),
             "shape": dataset.sample_shape,
         },
         "network": training.architecture,
@@ -105,10 +108,10 @@ def summary(training: Training) -> bytes:
 def comparison(
     inputs: Floats, reconstructions: Floats, sample_shape: tuple[int, ...]
 ) -> npt.NDArray[np.uint8]:
-    """Draw samples in a row and their reconstructions below, from black (low) to white (high).
+    """Draw samples side by side, each above its reconstruction, from black (low) to white (high).
 
-    `inputs` and `reconstructions` have the shape (samples, width). Rows that stand for no image
-    are drawn as a strip from left to right.
+    `inputs` and `reconstructions` have the shape (samples, width), the result (height, width).
+    Samples that are not images are drawn as a strip from left to right.
     """
     low, high = inputs.min(), inputs.max()
     span = high - low if high > low else np.float32(1)
@@ -129,10 +132,10 @@ def comparison(
 
 
 def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return height and width of the picture of one sample.
+    """Return the height and width, in pixels, in which one sample is drawn.
 
-    Channels of an image are drawn side by side or one below the other, as they lie in memory; a
-    row is a square image if it can be one of 4x4 or more.
+    The channels of an image are drawn side by side or one below the other, as they are ordered in
+    memory. A flat sample is drawn as a square if its length is the square of 4 or more.
     """
     lengths = [length for length in sample_shape if length > 1] or [1]
     if len(lengths) > 1:
@@ -142,9 +145,9 @@ def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def png(grey: npt.NDArray[np.uint8]) -> bytes:
-    """Encode a grey picture, shape (height, width), as PNG (ISO/IEC 15948)."""
+    """Encode a greyscale image, shape (height, width), as PNG (ISO/IEC 15948)."""
     height, width = grey.shape
-    lines = np.pad(grey, ((0, 0), (1, 0)))  # each line begins with its filter type, 0 for none
+    lines = np.pad(grey, ((0, 0), (1, 0)))  # filter type 0, none, before each line
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(kind + content)

@@ -1,19 +1,19 @@
-"""Trains an autoencoder as the environment says and leaves the results in OUTPUT_DIR.
+"""Train an autoencoder as the environment describes and write the results to OUTPUT_DIR.
 
-    INPUT_DIR           the folder of the data files (see dataset.py)
-    OUTPUT_DIR          the run's own folder (see run.py)
+    INPUT_DIR           folder of the data files (see dataset.py)
+    OUTPUT_DIR          the experiment's own folder (see output_folder.py)
     LEARNING_RATE       above 0, at most 10
     EPOCH               number of epochs, 1 to 100000
     DATASET             optional: the one file of INPUT_DIR to train on
-    SEED                optional, 0: same seed, same input, same machine: same losses
+    SEED                optional, 0; the same seed, input and machine lead to the same losses
     EXPERIMENT_ID       optional, for the summary
     ATTEMPT             optional, for the summary
-    CHECKPOINT_SECONDS  optional, 10: seconds of training that a crash may cost
+    CHECKPOINT_SECONDS  optional, 10: seconds of training that a crash may lose
 
-Exit code: 0 done; 2 input or configuration cannot be used; 1 anything else that is foreseen, such
-as a full disk; 128 + the signal's number after SIGTERM (143) or SIGINT (130), with a checkpoint
-made. Every failure is one line on the standard error. Started again, it goes on from the
-checkpoint; started on a finished run, or beside another trainer, it does no harm.
+Exit code: 0 finished; 2 input or configuration cannot be used; 1 any other expected failure, such
+as a full disk; 128 + signal number after SIGTERM (143) or SIGINT (130), once a checkpoint is
+written. Every failure is one line on standard error. Started again, the trainer resumes from the
+checkpoint. Starting it for a finished experiment, or beside another trainer, is harmless.
 """
 
 import errno
@@ -23,10 +23,12 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-from run import CHECKPOINT, RunFolder, Settings, UnusableError
+from exceptions import UnusableError
+from output_folder import CHECKPOINT, OutputFolder
+from settings import Settings
 
-FAILED, UNUSABLE, SIGNALLED = 1, 2, 128
-LASTING_ERRORS = {  # which a retry does not cure
+EXIT_FAILED, EXIT_UNUSABLE, EXIT_SIGNAL = 1, 2, 128
+PERMANENT_ERRORS = {  # a retry meets them again
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -37,42 +39,49 @@ LASTING_ERRORS = {  # which a retry does not cure
 }
 
 
-class Stop:
-    """A signal's handler: ends the process at once, or, if it is `deferred`, remembers."""
+class SignalHandler:
+    """Ends the process on a signal, or only records the signal if `deferred` is set."""
 
     def __init__(self) -> None:
         self.deferred = False
         self.received: int | None = None
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Handle the signal."""
+        """Handle the signal `number`."""
         if not self.deferred:
-            os._exit(SIGNALLED + number)  # nothing to save yet, and imports may swallow exceptions
+            # Nothing needs saving yet, and an exception raised here could be lost in an import.
+            os._exit(EXIT_SIGNAL + number)
         self.received = number
 
 
-def main(environment: Mapping[str, str], stop: Stop) -> int:
-    """Run the training and return the exit code."""
+def main(environment: Mapping[str, str], signals: SignalHandler) -> int:
+    """Train as the environment describes, report failures, and return the exit code."""
     try:
-        return train(Settings.from_environment(environment), stop)
+        return train(Settings.from_environment(environment), signals)
     except UnusableError as error:
-        problem, code = str(error), UNUSABLE
+        problem, code = str(error), EXIT_UNUSABLE
     except OSError as error:
         problem = f"cannot use {error.filename or environment['OUTPUT_DIR']}: {error.strerror}"
-        code = UNUSABLE if error.errno in LASTING_ERRORS else FAILED
+        code = EXIT_UNUSABLE if error.errno in PERMANENT_ERRORS else EXIT_FAILED
     print("error:", " ".join(problem.split()), file=sys.stderr, flush=True)
     return code
 
 
-def train(settings: Settings, stop: Stop) -> int:
-    """Bring the run to its end, from wherever it stands."""
-    folder = RunFolder(settings.output_dir)
+def train(settings: Settings, signals: SignalHandler) -> int:
+    """Train from the checkpoint, or from the first epoch, to the end; return the exit code.
+
+    Raises:
+        UnusableError: The input or the output folder does not fit the settings.
+        OSError: A file cannot be read or written.
+    """
+    folder = OutputFolder(settings.output_dir)
     with folder.locked():
         if folder.is_finished(settings.parameters):
-            print("this run is finished already", flush=True)
+            print("this experiment has already finished", flush=True)
             return 0
 
-        # Here and not above: these take seconds, and what is wrong so far is told at once.
+        # NumPy and PyTorch take seconds to import. Errors that can be found without them are
+        # reported before.
         from dataset import read_dataset
 
         dataset = read_dataset(settings.input_dir, settings.dataset)
@@ -83,10 +92,10 @@ def train(settings: Settings, stop: Stop) -> int:
         from training import Training
 
         training = Training(settings, dataset, folder)
-        stop.deferred = True
-        if not training.run(lambda: stop.received is not None):
-            print(f"stopped by signal {stop.received}, checkpoint written", flush=True)
-            return SIGNALLED + (stop.received or 0)
+        signals.deferred = True
+        if not training.run(lambda: signals.received is not None):
+            print(f"stopped by signal {signals.received}, checkpoint written", flush=True)
+            return EXIT_SIGNAL + (signals.received or 0)
         write_results(training)
         folder.remove(CHECKPOINT)
     print(f"finished, results in {settings.output_dir}", flush=True)
@@ -94,7 +103,7 @@ def train(settings: Settings, stop: Stop) -> int:
 
 
 if __name__ == "__main__":
-    handler = Stop()
+    handler = SignalHandler()
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGINT, handler)
     sys.exit(main(os.environ, handler))

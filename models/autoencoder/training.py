@@ -1,69 +1,44 @@
-"""The training: from samples to a trained network, stopping and going on where it stopped."""
+"""The training loop: from the samples of a data set to a trained network."""
 
-import io
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
+import checkpoint
+from checkpoint import Progress
 from dataset import Dataset, permutation
-from network import Autoencoder, architecture, loss_and_gradients, reconstruction_errors
-from run import CHECKPOINT, METRICS, Metrics, RunFolder, Settings, UnusableError, differences
+from exceptions import UnusableError
+from network import Autoencoder, architecture, reconstruction_errors
+from output_folder import MetricsFile, OutputFolder
+from settings import Settings
 
 SMALL_BATCH = 64
-LARGE_BATCH = 256  # keeps a processor busier
-MANY_SAMPLES = 10_000  # of which an epoch has steps enough with large batches, too
-SMALL_NETWORK = 100_000  # parameters, below which sharing the work costs more than it saves
+LARGE_BATCH = 256  # uses a CPU better
+MANY_SAMPLES = 10_000  # from here on an epoch has enough steps with large batches, too
+SMALL_NETWORK = 100_000  # parameters; below this, more threads cost more than they save
 PROGRESS_LINES = 100
-DIGEST_BYTES = sha256().digest_size  # at the head of a checkpoint, of what follows
-
-
-@dataclass
-class Progress:
-    """How far the training has come."""
-
-    epoch: int = 0
-    """The last finished epoch, counted from 1."""
-    batch_losses: list[Tensor] = field(default_factory=list)
-    """Of the epoch under way: one loss for each batch that is done."""
-    epoch_seconds: float = 0.0
-    """What the epoch under way has taken so far."""
-    seconds: float = 0.0
-    """What all finished epochs took."""
-    last: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-    """The metrics of the last epoch and of the one with the lowest val_loss."""
-    metrics_size: int = 0
-    """Bytes of metrics.jsonl when this was written down."""
-
-    def advance(self, row: dict[str, float]) -> None:
-        """Count an epoch as finished, with its line of metrics.jsonl."""
-        self.epoch += 1
-        self.batch_losses = []
-        self.epoch_seconds = 0.0
-        self.seconds += row["seconds"]
-        self.last = row
-        if not self.best or row["val_loss"] < self.best["val_loss"]:
-            self.best = row
 
 
 class Training:
-    """One run's network, optimizer and samples.
+    """The network, the optimizer and the samples of one experiment.
 
-    It begins where the checkpoint in the folder left off, if there is one, and then goes on
-    exactly as if it had never stopped: the order of the samples depends on seed and epoch alone.
-    The rows of the data set are used up: large ones fit into the memory only once.
-    Raises UnusableError if the checkpoint belongs to other parameters or other input.
+    A training resumes from the checkpoint in the folder, if there is one, and then computes the
+    same losses as one that was never interrupted: the order of the samples depends on seed and
+    epoch alone. It overwrites the rows of the data set, because a large one fits into memory only
+    once.
+
+    Raises:
+        UnusableError: The checkpoint belongs to other parameters or other input.
     """
 
-    def __init__(self, settings: Settings, dataset: Dataset, folder: RunFolder):
+    def __init__(self, settings: Settings, dataset: Dataset, folder: OutputFolder):
         self.settings = settings
         self.dataset = dataset
         self.folder = folder
@@ -71,83 +46,29 @@ class Training:
         self.architecture = architecture(dataset.rows.shape[1])
 
         torch.manual_seed(settings.seed)
-        # Adam's averages fade into denormal numbers, which are many times slower to compute with.
+        # Adam's moving averages decay to denormal numbers, which a CPU computes many times slower.
         torch.set_flush_denormal(True)
         self.network = Autoencoder(**self.architecture)
         size = sum(weights.numel() for weights in self.network.parameters())
         torch.set_num_threads(1 if size < SMALL_NETWORK else usable_cpus())
 
-        self.training_rows, self.validation_rows = dataset.split(settings.seed)
-        parts = dataset.take(self.training_rows, self.validation_rows)
-        training, validation = map(torch.from_numpy, parts)
-        self.batch_size = LARGE_BATCH if len(training) >= MANY_SAMPLES else SMALL_BATCH
-        self.network.fit_normalisation(training, per_column=len(dataset.sample_shape) == 1)
+        self.training_indices, self.validation_indices = dataset.split_indices(settings.seed)
+        parts = dataset.split_rows(self.training_indices, self.validation_indices)
+        training_rows, validation_rows = map(torch.from_numpy, parts)
+        self.batch_size = LARGE_BATCH if len(training_rows) >= MANY_SAMPLES else SMALL_BATCH
+        self.network.fit_normalisation(training_rows, per_column=len(dataset.sample_shape) == 1)
         self.network.to(self.device)
-        for weights in self.network.parameters():  # once: large ones anew cost much each time
-            weights.grad = torch.zeros_like(weights)
-        self.training = self.network.normalise_(training.to(self.device))
-        self.validation = self.network.normalise_(validation.to(self.device))
+        self.training_rows = self.network.normalise_(training_rows.to(self.device))
+        self.validation_rows = self.network.normalise_(validation_rows.to(self.device))
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=settings.learning_rate, fused=True
         )
-        self.progress = Progress()
+        self.progress = self._restore_checkpoint() or Progress()
         self._next_checkpoint = time.monotonic() + settings.checkpoint_seconds
-        self._resume()
-
-    def run(self, stopped: Callable[[], bool]) -> bool:
-        """Train to the last epoch; False if `stopped` said so before, with a checkpoint made."""
-        with Metrics(self.folder, self.progress.metrics_size) as metrics:
-            while self.progress.epoch < self.settings.epochs:
-                if not self._run_epoch(metrics, stopped):
-                    return False
-            self._checkpoint(metrics)
-        return True
-
-    def _run_epoch(self, metrics: Metrics, stopped: Callable[[], bool]) -> bool:
-        """Train what remains of the epoch under way; False if stopped, with a checkpoint made."""
-        progress = self.progress
-        epoch = progress.epoch + 1
-        started = time.monotonic() - progress.epoch_seconds
-        order = torch.from_numpy(permutation(len(self.training), self.settings.seed, epoch))
-        batches = torch.split(order.to(self.device), self.batch_size)
-        for batch in batches[len(progress.batch_losses) :]:
-            # Copies row by row, several times faster than `training[batch]` does.
-            rows = self.training.index_select(0, batch)
-            progress.batch_losses.append(loss_and_gradients(self.network, rows))
-            self.optimizer.step()
-            if stopped() or time.monotonic() >= self._next_checkpoint:
-                progress.epoch_seconds = time.monotonic() - started
-                self._checkpoint(metrics)
-                if stopped():
-                    return False
-        samples = torch.tensor([len(batch) for batch in batches], device=self.device)
-        loss = (torch.stack(progress.batch_losses) * samples).sum().item() / len(order)
-        val_loss = reconstruction_errors(self.network, self.validation).mean().item()
-        if not (math.isfinite(loss) and math.isfinite(val_loss)):
-            raise UnusableError(
-                f"loss {loss} and val_loss {val_loss} in epoch {epoch}: use a lower learning rate "
-                f"than {self.settings.learning_rate}, or look for extreme values in the data"
-            )
-        seconds = time.monotonic() - started
-        row = {"epoch": epoch, "loss": loss, "val_loss": val_loss, "seconds": round(seconds, 6)}
-        metrics.append(row)
-        progress.advance(row)
-        self._print(row)
-        return True
-
-    def _print(self, row: dict[str, float]) -> None:
-        epochs = self.settings.epochs
-        every = math.ceil(epochs / PROGRESS_LINES)
-        if row["epoch"] in (1, epochs) or row["epoch"] % every == 0:
-            print(
-                "epoch {epoch}/{epochs}  loss {loss:.6g}  val_loss {val_loss:.6g}  "
-                "{seconds:.3g} s".format(epochs=epochs, **row),
-                flush=True,
-            )
 
     @property
-    def _identity(self) -> dict[str, Any]:
-        """What has to agree for a checkpoint to be gone on with."""
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint and the training that resumes from it must have in common."""
         return (
             self.settings.parameters
             | {"batch_size": self.batch_size}
@@ -155,55 +76,99 @@ class Training:
             | {f"sha256 of {name}": digest for name, digest in self.dataset.sha256.items()}
         )
 
-    def _checkpoint(self, metrics: Metrics) -> None:
+    def run(self, should_stop: Callable[[], bool]) -> bool:
+        """Train until the last epoch has finished, or until `should_stop` returns True.
+
+        Returns:
+            Whether the last epoch has finished. There is a checkpoint in either case.
+
+        Raises:
+            UnusableError: A loss is NaN or infinite.
+        """
+        with MetricsFile(self.folder, self.progress.metrics_size) as metrics_file:
+            while self.progress.epoch < self.settings.epochs:
+                if not self._train_epoch(metrics_file, should_stop):
+                    return False
+            self._save_checkpoint(metrics_file)
+        return True
+
+    def train_batch(self, rows: Tensor) -> Tensor:
+        """Take one step of the optimizer and return the loss before it.
+
+        `rows` are normalised and have the shape (samples, width).
+        """
+        self.optimizer.zero_grad()
+        loss = mse_loss(self.network(rows), rows)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _train_epoch(self, metrics_file: MetricsFile, should_stop: Callable[[], bool]) -> bool:
+        """Train the rest of the current epoch; return whether it has finished."""
         progress = self.progress
-        progress.metrics_size = metrics.sync()  # before the checkpoint that counts on it
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "identity": self._identity,
-                "progress": vars(progress) | {"batch_losses": torch.tensor(progress.batch_losses)},
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            },
-            buffer,
-        )
-        content = buffer.getvalue()
-        self.folder.write(CHECKPOINT, sha256(content).digest() + content)
+        started = time.monotonic() - progress.epoch_seconds
+        order = permutation(len(self.training_rows), self.settings.seed, progress.epoch + 1)
+        batches = torch.split(torch.from_numpy(order).to(self.device), self.batch_size)
+        for batch in batches[len(progress.batch_losses) :]:
+            # Copies whole rows, which is several times faster than `training_rows[batch]`.
+            rows = self.training_rows.index_select(0, batch)
+            progress.batch_losses.append(self.train_batch(rows))
+            if should_stop() or time.monotonic() >= self._next_checkpoint:
+                progress.epoch_seconds = time.monotonic() - started
+                self._save_checkpoint(metrics_file)
+                if should_stop():
+                    return False
+        metrics = self._epoch_metrics([len(batch) for batch in batches])
+        metrics["seconds"] = round(time.monotonic() - started, 6)
+        metrics_file.append(metrics)
+        progress.finish_epoch(metrics)
+        self._print(metrics)
+        return True
+
+    def _epoch_metrics(self, batch_lengths: list[int]) -> dict[str, float]:
+        """Return number, loss and validation loss of the epoch whose last batch has finished."""
+        epoch = self.progress.epoch + 1
+        losses = torch.stack(self.progress.batch_losses).cpu()
+        loss = (losses * torch.tensor(batch_lengths)).sum().item() / sum(batch_lengths)
+        val_loss = reconstruction_errors(self.network, self.validation_rows).mean().item()
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+            raise UnusableError(
+                f"loss {loss} and val_loss {val_loss} in epoch {epoch}: use a lower learning rate "
+                f"than {self.settings.learning_rate}, or look for extreme values in the data"
+            )
+        return {"epoch": epoch, "loss": loss, "val_loss": val_loss}
+
+    def _print(self, metrics: dict[str, float]) -> None:
+        epochs = self.settings.epochs
+        interval = math.ceil(epochs / PROGRESS_LINES)
+        if metrics["epoch"] in (1, epochs) or metrics["epoch"] % interval == 0:
+            print(
+                "epoch {epoch}/{epochs}  loss {loss:.6g}  val_loss {val_loss:.6g}  "
+                "{seconds:.3g} s".format(epochs=epochs, **metrics),
+                flush=True,
+            )
+
+    def _save_checkpoint(self, metrics_file: MetricsFile) -> None:
+        # The metrics first: a checkpoint must never refer to more of them than are on disk.
+        self.progress.metrics_size = metrics_file.sync()
+        checkpoint.save(self.folder, self.identity, self.progress, self.network, self.optimizer)
         self._next_checkpoint = time.monotonic() + self.settings.checkpoint_seconds
 
-    def _resume(self) -> None:
-        """Take up the checkpoint, if there is one.
-
-        One that the disk has damaged is left: the same losses are computed again.
-        """
-        content = self.folder.read(CHECKPOINT)
-        if content is None:
-            return
-        digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-        if sha256(content).digest() != digest:
-            print(f"{CHECKPOINT} is damaged, starting from the first epoch", flush=True)
-            return
-        saved = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
-        if different := differences(saved["identity"], self._identity):
-            raise UnusableError(f"{self.folder.path} holds a checkpoint with {different}")
-        progress = Progress(**saved["progress"])
-        progress.batch_losses = list(progress.batch_losses)
-        if self.folder.size(METRICS) < progress.metrics_size:
-            print(f"{METRICS} is damaged, starting from the first epoch", flush=True)
-            return
-        self.progress = progress
-        self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        print(f"going on after epoch {self.progress.epoch}", flush=True)
+    def _restore_checkpoint(self) -> Progress | None:
+        progress = checkpoint.restore(
+            self.folder, self.identity, self.network, self.optimizer, self.device
+        )
+        if progress:
+            print(f"resuming after epoch {progress.epoch}", flush=True)
+        return progress
 
 
 def usable_cpus() -> int:
-    """Count the processors this process may use: a container's share, not the whole machine."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    """Return how many CPUs this process may use, which in a container is not all of them."""
+    affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS
     cpus: int = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return min(cpus, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no control groups, or the quota is "max"
+    except (OSError, ValueError):  # there are no control groups, or the quota is "max"
         return cpus

@@ -1,4 +1,4 @@
-"""A real browser on the real server, which trains the real model on this machine."""
+"""Fixtures: a real browser on a real server that trains the real model on this machine."""
 
 import os
 import shutil
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.kit import ALICE, BOB, CHROMIUM_ARGUMENTS, Server, Watched
+from tests.browser.support import ALICE, BOB, CHROMIUM_ARGUMENTS, Server, Watched
 from tests.integration.backend_process import OURS
 
 ROOT = Path(__file__).parents[2]
-WAIT_MS = 30_000
+WAIT_MS = 60_000  # training may wait for the cores of a busy machine
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -30,6 +30,7 @@ def chromium():
 
 @contextmanager
 def serving(folder, **variables):
+    """Serve from an empty folder, with the digits data set and further environment variables."""
     (folder / "input").mkdir()
     shutil.copy(ROOT / "input" / "digits.npz", folder / "input")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
@@ -47,7 +48,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
-    """A server with tokens."""
+    """A server that asks for tokens."""
     tokens = f"alice:{ALICE}\nro:bob:{BOB}"
     with serving(tmp_path_factory.mktemp("guarded"), API_TOKEN=tokens) as server:
         yield server
@@ -55,7 +56,7 @@ def guarded(tmp_path_factory):
 
 @contextmanager
 def watching(chromium, server):
-    """Give a page; whatever it complains of is a failure, and so is a request elsewhere."""
+    """Open a page; fail afterwards on any complaint, and on any request to another host."""
     context = chromium.new_context(base_url=server.url, locale="en-GB", timezone_id="UTC")
     context.set_default_timeout(WAIT_MS)
     watched = Watched(context.new_page(), server.url)
@@ -73,7 +74,7 @@ def watched(chromium, server):
 
 @pytest.fixture
 def stranger(chromium, guarded):
-    """The page of somebody who is not signed in yet at the server with tokens."""
+    """The page of a person who is not signed in, on the server that asks for tokens."""
     with watching(chromium, guarded) as watched:
         yield watched
 
@@ -84,8 +85,8 @@ def page(watched):
 
 
 @pytest.fixture(scope="session")
-def two_runs(server):
-    """Give the ids of two runs that have succeeded."""
+def two_experiments(server):
+    """The ids of two experiments that have succeeded."""
     for number, rate in ((1, 0.001), (2, 0.005)):
         server.submit(f"pair {number}", learning_rate=rate, epoch=12)
     server.until_ended("pair 1", "pair 2")

@@ -1,11 +1,11 @@
-"""Signing in, and what a page of another origin can do in a browser that is signed in."""
+"""Signing in, and requests from pages of other origins in a signed-in browser."""
 
 import re
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.kit import ALICE, BOB, OtherOrigin
+from tests.browser.support import ALICE, BOB, OtherOrigin
 
 
 def sign_in(page, token):
@@ -15,15 +15,15 @@ def sign_in(page, token):
 
 @pytest.fixture
 def signed_in(stranger):
-    """The page of alice."""
+    """The page of alice, signed in."""
     stranger.page.goto("/ui")
     sign_in(stranger.page, ALICE)
-    expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Runs")
+    expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Experiments")
     stranger.refused(401)
     return stranger
 
 
-def test_from_the_sign_in_to_a_run_and_out_again(stranger, guarded):
+def test_sign_in_work_and_sign_out(stranger, guarded):
     page = stranger.page
     page.goto("/ui/new")
     sign_in(page, "a-wrong-token")
@@ -31,7 +31,8 @@ def test_from_the_sign_in_to_a_run_and_out_again(stranger, guarded):
     assert page.context.cookies() == []
 
     sign_in(page, ALICE)
-    expect(page.get_by_role("heading", level=1)).to_have_text("New run")  # what was asked for first
+    title = page.get_by_role("heading", level=1)
+    expect(title).to_have_text("New experiment")  # the page that was asked for first
     (cookie,) = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert page.evaluate("document.cookie") == ""
@@ -39,11 +40,11 @@ def test_from_the_sign_in_to_a_run_and_out_again(stranger, guarded):
 
     page.get_by_label("Name").fill("by alice")
     page.get_by_label("Epochs").fill("100000")
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("by alice")
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch"))
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("button", name="Cancel the experiment").click()
     expect(page.locator("#state .chip")).to_have_text("cancelled")
     history = guarded.ask("/experiments/by alice")["history"]
     assert {one["by"] for one in history} == {"alice", None}
@@ -56,31 +57,31 @@ def test_from_the_sign_in_to_a_run_and_out_again(stranger, guarded):
     stranger.refused(401)
 
 
-def test_a_token_that_may_only_read_starts_nothing_and_is_told_so(stranger, guarded):
+def test_read_only_token_starts_nothing(stranger, guarded):
     page = stranger.page
     page.goto("/ui/new")
     sign_in(page, BOB)
     page.get_by_label("Name").fill("by bob")
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
 
     expect(page.get_by_role("alert")).to_contain_text("'bob' may only read")
     assert "by bob" not in [one["experiment_id"] for one in guarded.ask("/experiments")]
     stranger.refused(401, 403)
 
 
-def test_a_session_that_ends_asks_for_the_token_again(signed_in):
+def test_ended_session_asks_for_a_token(signed_in):
     page = signed_in.page
     page.goto("/ui/new")
     page.context.clear_cookies()
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
 
     expect(page.get_by_label("API token")).to_be_visible()
     sign_in(page, ALICE)
-    expect(page.get_by_role("heading", level=1)).to_have_text("New run")
+    expect(page.get_by_role("heading", level=1)).to_have_text("New experiment")
     signed_in.refused(401)
 
 
-def test_the_api_page_changes_things_for_who_is_signed_in(signed_in):
+def test_api_page_works_when_signed_in(signed_in):
     page = signed_in.page
     page.goto("/docs")
     page.locator("#operations-Experiments-post_experiments_experiment_id_cancel").click()
@@ -89,10 +90,10 @@ def test_the_api_page_changes_things_for_who_is_signed_in(signed_in):
     page.get_by_role("button", name="Execute").click()
 
     expect(page.locator(".live-responses-table")).to_contain_text("There is no experiment")
-    signed_in.refused(404)  # not 403: the page has sent its own token
+    signed_in.refused(404)  # not 403: the page has sent its CSRF token
 
 
-# Pages of other origins. 127.0.0.1 with another port is the same site: a browser sends the cookie.
+# Pages of other origins. Another port of 127.0.0.1 is the same site, so the browser sends cookies.
 
 FORM = """
 (kind) => {
@@ -166,7 +167,7 @@ CHANGES = [
 
 @pytest.fixture(scope="session")
 def victim(guarded):
-    """A run that has failed at once, as there is no such data in it."""
+    """An experiment that has failed at once because of its data."""
     (guarded.folder / "input" / "broken.csv").write_text("none")
     guarded.submit("victim", learning_rate=0.001, epoch=1, dataset="broken.csv")
     guarded.until_ended("victim")
@@ -175,7 +176,7 @@ def victim(guarded):
 
 @pytest.fixture(params=["127.0.0.1", "localhost"])
 def other(request, signed_in, guarded, victim):
-    """Another origin's page, in a browser that is signed in."""
+    """A page of another origin, in a signed-in browser."""
     page = signed_in.page.context.new_page()
     with OtherOrigin(guarded.url) as server:
         page.goto(f"http://{request.param}:{server.port}/")
@@ -183,13 +184,14 @@ def other(request, signed_in, guarded, victim):
 
 
 def state(guarded):
+    """Return everything that a forged request could change."""
     return guarded.ask("/experiments"), guarded.ask("/inputs")
 
 
 @pytest.mark.parametrize(
     "kind", ["multipart/form-data", "application/x-www-form-urlencoded", "text/plain"]
 )
-def test_a_form_of_another_origin_starts_nothing(other, guarded, kind):
+def test_foreign_form_starts_nothing(other, guarded, kind):
     before = state(guarded)
     with other.expect_response("**/test") as answer:
         other.evaluate(FORM, kind)
@@ -198,7 +200,7 @@ def test_a_form_of_another_origin_starts_nothing(other, guarded, kind):
     assert state(guarded) == before
 
 
-def test_a_script_of_another_origin_changes_nothing(other, signed_in, guarded):
+def test_foreign_script_changes_nothing(other, signed_in, guarded):
     before = state(guarded)
     for change in CHANGES:
         assert other.evaluate(CHANGE, change) in ("TypeError", "opaque"), change
@@ -208,10 +210,10 @@ def test_a_script_of_another_origin_changes_nothing(other, signed_in, guarded):
     expect(signed_in.page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def test_a_page_of_another_origin_reads_nothing(other):
+def test_foreign_page_reads_nothing(other):
     assert other.evaluate(READ) == []
 
 
-def test_a_page_of_another_origin_frames_nothing(other):
+def test_foreign_page_frames_nothing(other):
     with other.expect_console_message(lambda one: "frame-ancestors 'none'" in one.text):
         other.evaluate(FRAME)

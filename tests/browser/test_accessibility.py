@@ -1,4 +1,4 @@
-"""Everyone can use it: axe-core's rules in both colour schemes, and a phone's width."""
+"""Accessibility: axe-core's rules in both colour schemes, a phone's width, and the keyboard."""
 
 import pytest
 
@@ -16,7 +16,7 @@ CUT_OFF = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_finding(watched, page, two_runs, scheme):
+def test_no_serious_finding(watched, page, two_experiments, scheme):
     page.emulate_media(color_scheme=scheme)
     findings = {}
     for name, path in PAGES.items():
@@ -28,7 +28,7 @@ def test_no_serious_finding(watched, page, two_runs, scheme):
     assert not any(findings.values()), findings
 
 
-def test_a_phone_shows_it_without_scrolling_sideways(page, two_runs):
+def test_phone_needs_no_sideways_scroll(page, two_experiments):
     page.set_viewport_size({"width": 360, "height": 740})
     widths = {}
     for name, path in PAGES.items():
@@ -41,7 +41,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page, two_runs):
     assert widths == dict.fromkeys(PAGES, 360)
 
 
-def test_the_keyboard_alone(page, two_runs):
+def test_keyboard_alone_suffices(page, two_experiments):
     page.goto("/ui")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -51,6 +51,6 @@ def test_the_keyboard_alone(page, two_runs):
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Delete").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.textContent") == "Leave it"
+    assert page.evaluate("document.activeElement.textContent") == "Go back"
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.textContent") == "Delete"

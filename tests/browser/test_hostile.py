@@ -1,4 +1,4 @@
-"""What a trainer or a name may hold is shown as the text that it is, and no script of it runs."""
+"""Markup in names and in trainers' files is shown as text, and no script in it runs."""
 
 import json
 from urllib.parse import quote
@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 MARKUP = "<img src=x onerror=alert(1)>"
 SCRIPT = "</script></title></pre><script>alert(1)</script>"
-HOSTILE = f"\"'>{MARKUP}{{{{7*7}}}}"  # an id: no '/' in it
+HOSTILE = f"\"'>{MARKUP}{{{{7*7}}}}"  # an id cannot contain '/'
 KEYS = [f"val_loss {MARKUP}", f"loss {SCRIPT}", "constructor", "__proto__", "toString"]
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><script>alert(1)</script></svg>"
 FILES = {
@@ -22,16 +22,16 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def hostile(server):
-    """Give the ids of two runs, as a hostile trainer leaves them."""
+    """The ids of two experiments whose files a hostile trainer has written."""
     ids = HOSTILE, "javascript:alert(1)"
-    for one in ids:
-        server.submit(one, learning_rate=0.001, epoch=1)
+    for experiment_id in ids:
+        server.submit(experiment_id, learning_rate=0.001, epoch=1)
     server.until_ended(*ids)
-    for number, one in enumerate(ids):
-        folder = server.output_dir / one
+    for number, experiment_id in enumerate(ids):
+        folder = server.output_dir / experiment_id
         for name, content in FILES.items():
             (folder / name).write_text(content)
-        keys = KEYS[: 2 if number else None]  # what one run has, the other need not have
+        keys = KEYS[: 2 if number else None]  # both experiments have different metrics
         rows = [{"epoch": epoch} | dict.fromkeys(keys, epoch) for epoch in range(1, 30)]
         rows[-1]["note"] = MARKUP
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -40,13 +40,13 @@ def hostile(server):
 
 
 def metrics(page):
-    """Name what a curve can be chosen of."""
+    """Return the metrics that the page offers for its chart."""
     names = page.locator("#metric option")
     expect(names).to_have_count(len(KEYS))
     return names.all_text_contents()
 
 
-def test_the_page_of_a_run(page, hostile):
+def test_page_of_an_experiment(page, hostile):
     page.goto(f"/ui/experiments/{quote(hostile[0], safe='')}")
 
     expect(page.get_by_role("heading", level=1)).to_have_text(hostile[0])
@@ -62,7 +62,7 @@ def test_the_page_of_a_run(page, hostile):
         expect(page.locator(".u-legend")).to_contain_text(name)
 
 
-def test_the_pages_of_several_runs(page, hostile):
+def test_pages_of_several_experiments(page, hostile):
     one, other = (quote(name, safe="") for name in hostile)
     page.goto(f"/ui/compare?id={other}&id={one}")
     for name in metrics(page):
@@ -78,14 +78,14 @@ def test_the_pages_of_several_runs(page, hostile):
     expect(page.get_by_label("Part of the name")).to_have_value(HOSTILE)
 
 
-def test_addresses_that_hold_markup(watched, page):
+def test_addresses_with_markup(watched, page):
     for path in ("experiments/", "new?from=", "compare?id=a&id=", "?status=", "nothing/"):
         page.goto(f"/ui/{path}{quote(SCRIPT, safe='')}".replace("/ui/?", "/ui?"))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
     watched.refused(404, 422)
 
 
-def test_answers_of_the_api_are_no_pages(page, hostile):
+def test_api_answers_run_no_scripts(page, hostile):
     root = f"/experiments/{quote(hostile[0], safe='')}"
     for path in ("", "/logs", "/metrics", "/files"):
         page.goto(root + path)

@@ -1,4 +1,4 @@
-"""What both houses share: faults that strike at the planned steps, and what they struck."""
+"""The platform under test, and the injection of the planned faults into it."""
 
 import random
 from abc import ABC, abstractmethod
@@ -11,27 +11,27 @@ from tests.chaos.evidence import Hit
 from tests.chaos.plan import Plan
 from tests.integration import backend_process
 
-PAUSE_STEPS, PAUSE_SECONDS = 3, 3.0  # for how long something hangs
-TRIES, TRY_SECONDS = 20, 0.5  # until there is something of that kind to strike
+PAUSE_STEPS, PAUSE_SECONDS = 3, 3.0  # duration of a hang: whichever passes first
+TRIES, TRY_SECONDS = 20, 0.5  # until a fault finds a target
 
 Pause = Callable[[], None]
 
 
-class House(ABC):
-    """The program with everything around it, and the hands that break it.
+class Platform(ABC):
+    """The program with its database and launcher, and methods that inject faults into them.
 
     Attributes:
-        faults: weights by kind; for each a method of that name.
-        addresses: where it serves HTTP.
+        faults: weights by kind; each kind is the name of a method.
+        addresses: where the program serves HTTP.
         outputs: the output folder.
         program: starts the program's roles.
-        quiet_seconds: within which every run has to end after the last fault.
-        hits: which attempts a fault has struck.
+        quiet_seconds: how long experiments may take to end after the last fault.
+        hits: the attempts that a fault has struck.
     """
 
     faults: dict[str, int]
     quiet_seconds: float
-    program: backend_process.House
+    program: backend_process.Installation
 
     def __init__(self, folder: Path) -> None:
         for name in ("input", "output", "data"):
@@ -47,44 +47,48 @@ class House(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start everything, and wait until it serves."""
+        """Start everything, and wait until the program serves."""
 
     @abstractmethod
     def heal(self) -> None:
-        """Make sure that everything runs that a user would have started."""
+        """Start again whatever a user would have started."""
 
     @abstractmethod
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Stop and remove everything."""
 
     def jobs(self) -> dict[str, int] | None:
-        """Say how many Jobs of each name were ever created; None where there are no Jobs."""
+        """Return the number of Jobs ever created by name, or None if there are no Jobs."""
         return None
 
     def differences(self) -> list[str]:
-        """Ask the program itself where its database, the folders and the Jobs differ."""
-        asked = self.program.start("rebuild --check")
-        asked.exit_code()
-        *differences, count = asked.stdout.splitlines() or [asked.stderr]
+        """Return the differences of database, folders and Jobs that the program itself finds."""
+        process = self.program.start("rebuild --check")
+        process.exit_code()
+        *differences, count = process.stdout.splitlines() or [process.stderr]
         return differences if count.startswith(f"{len(differences)} ") else [count]
 
 
 class Breaker:
-    """Follows the plan's faults while the clients work."""
+    """Injects the plan's faults while the clients work.
 
-    def __init__(self, plan: Plan, house: House, clients: Clients) -> None:
-        self._plan, self._house, self._clients = plan, house, clients
-        self.broken: Counter[str] = Counter()
+    Attributes:
+        injected: the number of faults by kind that have found a target.
+    """
+
+    def __init__(self, plan: Plan, platform: Platform, clients: Clients) -> None:
+        self._plan, self._platform, self._clients = plan, platform, clients
+        self.injected: Counter[str] = Counter()
 
     def run(self) -> None:
-        """Break one thing after the other, each when so many steps have been done."""
+        """Inject one fault after the other, each at its step."""
         for number, fault in enumerate(self._plan.faults):
             self._clients.wait_for(fault.at)
             draw = random.Random(f"{self._plan.seed} {number}")
-            strike = getattr(self._house, fault.kind)
+            inject = getattr(self._platform, fault.kind)
             for _ in range(TRIES):
-                if strike(draw, self._pause):
-                    self.broken[fault.kind] += 1
+                if inject(draw, self._pause):
+                    self.injected[fault.kind] += 1
                     break
                 self._clients.wait_for(self._clients.done + 1, TRY_SECONDS)
 

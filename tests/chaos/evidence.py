@@ -1,4 +1,4 @@
-"""What is known when everything is quiet again, from the clients, the folders and the breakers."""
+"""The evidence that is judged: what clients, folders and injected faults say after the end."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,33 +6,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.plan import RunPlan
+from tests.chaos.plan import ExperimentPlan
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as its client saw it; `status` is None if no answer came."""
+    """One request as its client saw it.
 
-    run: str
-    what: str
+    Attributes:
+        action: submit, repeat, other, show, `cancel ATTEMPT`, retry or delete.
+        status: None if no answer came.
+        body: the JSON body of the answer.
+    """
+
+    experiment_id: str
+    action: str
     status: int | None
     body: Json | None = None
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A fault that struck one attempt of a run: runner, trainer, pod or job."""
+    """A fault that struck one attempt; `kind` is runner, trainer, pod or job."""
 
-    run: str
+    experiment_id: str
     attempt: int
     kind: str
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What lies in a run's folder. `metrics` are the epochs, in the order of the lines."""
+    """The output folder of an experiment.
+
+    Attributes:
+        run_file: the content of run.json.
+        finished: whether there is a summary.json.
+        metrics: the epochs in metrics.jsonl, in the order of its lines.
+        ledger: the lines of the trainer's ledger.
+    """
 
     run_file: Json | None
     finished: bool
@@ -42,34 +55,34 @@ class Folder:
 
 @dataclass(frozen=True)
 class Found:
-    """What became of one run.
+    """The state of one experiment at the end.
 
     Attributes:
-        shown: what GET answers, None for 404.
-        logs: by attempt, as GET answers.
-        folder: None if there is none.
-        forgotten: as it was before its client deleted it.
+        shown: the answer of GET, None for 404.
+        logs: the logs by attempt, as GET answers them.
+        folder: its output folder, None if there is none.
+        deleted: its state just before its client deleted it.
     """
 
     shown: Json | None
     logs: Mapping[int, str] = field(default_factory=dict)
     folder: Folder | None = None
-    forgotten: "Found | None" = None
+    deleted: "Found | None" = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the checker judges.
+    """Everything that the checks judge.
 
     Attributes:
-        stuck: runs that had not ended within the time given after the last fault.
-        jobs: how many Jobs of each name were ever created; None where there are no Jobs.
-        listed: the ids of all pages of the list, in their order.
-        folders: the names in the output folder.
-        differences: what `python -m backend rebuild --check` says.
+        stuck: ids of the experiments that had not ended in time after the last fault.
+        jobs: number of Jobs ever created, by name; None on a platform without Jobs.
+        listed: ids on all pages of the list, in order.
+        folders: names in the output folder.
+        differences: the lines that `python -m backend rebuild --check` prints.
     """
 
-    runs: Sequence[RunPlan]
+    plans: Sequence[ExperimentPlan]
     requests: Sequence[Request]
     hits: Sequence[Hit]
     found: Mapping[str, Found]
@@ -81,7 +94,7 @@ class Evidence:
 
 
 def read_folder(folder: Path) -> Folder | None:
-    """Read what lies in a run's folder."""
+    """Read the output folder of an experiment; return None if there is none."""
     if not folder.is_dir():
         return None
     return Folder(
@@ -93,7 +106,7 @@ def read_folder(folder: Path) -> Folder | None:
 
 
 def read_lines(path: Path, *, whole: bool = False) -> list[Json]:
-    """Read a file of JSON lines, or one JSON document; nothing if there is no file."""
+    """Read a file of JSON lines, or a single JSON document if `whole`; a missing file is empty."""
     try:
         text = path.read_text()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Counts the Jobs that were ever created in a namespace, whoever made or deleted them."""
+"""Counts all Jobs ever created in a namespace, including deleted ones."""
 
 import json
 import threading
@@ -13,9 +13,9 @@ PAUSE_SECONDS = 0.5
 
 
 class JobWatch:
-    """Goes on from the last version it has seen, or from a fresh list if that is too old by then.
+    """A watch that resumes from the last version seen, or from a new list if that is too old.
 
-    So an outage of the API server, in which nobody can create a Job, hides none.
+    An outage of the API server therefore hides no Job, because none can be created during it.
     """
 
     def __init__(self, kubeconfig: str, namespace: str) -> None:
@@ -27,12 +27,12 @@ class JobWatch:
         self._created: dict[str, str] = {}  # name by uid
         self._closed = threading.Event()
         self._version = ""
-        self._look()
+        self._list_jobs()
         self._thread = threading.Thread(target=self._run, name="job-watch")
         self._thread.start()
 
     def counts(self) -> dict[str, int]:
-        """Say how many Jobs of each name were created so far."""
+        """Return the number of Jobs created so far, by name."""
         names = list(self._created.values())
         return {name: names.count(name) for name in names}
 
@@ -46,7 +46,7 @@ class JobWatch:
             try:
                 for event in self._events():
                     if event["type"] == "ERROR":  # 410: that version is too old
-                        self._look()
+                        self._list_jobs()
                         break
                     metadata = event["object"]["metadata"]
                     self._created[metadata["uid"]] = metadata["name"]
@@ -54,12 +54,12 @@ class JobWatch:
             except (ApiException, urllib3.exceptions.HTTPError):  # the API server is down
                 self._closed.wait(PAUSE_SECONDS)
 
-    def _look(self) -> None:
+    def _list_jobs(self) -> None:
         answer = self._list(self._namespace, _preload_content=False, _request_timeout=WATCH_SECONDS)
-        found = json.loads(answer.data)
-        names = {job["metadata"]["uid"]: job["metadata"]["name"] for job in found["items"]}
+        listing = json.loads(answer.data)
+        names = {job["metadata"]["uid"]: job["metadata"]["name"] for job in listing["items"]}
         self._created |= names
-        self._version = found["metadata"]["resourceVersion"]
+        self._version = listing["metadata"]["resourceVersion"]
 
     def _events(self) -> Iterator[dict]:
         stream = self._list(

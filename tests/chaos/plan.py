@@ -1,23 +1,23 @@
-"""What the clients do and what breaks meanwhile, drawn from a seed. Pure."""
+"""What the clients do and which faults are injected meanwhile, drawn from a seed. Pure."""
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 CLIENTS = 4
-SETTLE_AFTER = 6  # submissions of the same client, so that runs live at the same time
-RUNS_PER_FAULT = 4
+SETTLE_AFTER = 6  # submissions of the same client, so that experiments overlap
+EXPERIMENTS_PER_FAULT = 4
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class ExperimentPlan:
     """One experiment and what its client does with it.
 
     Attributes:
-        copies: how many send the same form at the same moment.
+        copies: number of clients that send the same form at the same moment.
         patient: whether an unanswered form is sent again.
-        retries: how often it is tried again at most, if it fails or was cancelled.
-        spared: whether it is not tried again once it was cancelled.
+        retries: the most retries, if it fails or is cancelled.
+        spared: whether it is not retried once it was cancelled.
         delete: `no`, `row` (its folder stays) or `outputs`.
     """
 
@@ -31,22 +31,22 @@ class RunPlan:
 
     @property
     def form(self) -> dict[str, str]:
-        """What is sent."""
+        """The form that is sent."""
         epoch = str(self.epoch)
         return {"experiment_id": self.experiment_id, "learning_rate": "0.01", "epoch": epoch}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a client does: submit, repeat, other, cancel or settle."""
+    """One action of a client: submit, repeat, other, cancel or settle."""
 
-    what: str
-    run: RunPlan
+    action: str
+    experiment: ExperimentPlan
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something breaks when so many steps have been done."""
+    """A fault that is injected once the clients have done `at` steps."""
 
     at: int
     kind: str
@@ -58,31 +58,33 @@ class Plan:
 
     Attributes:
         clients: the steps of each client, in order.
+        faults: in the order of their steps.
     """
 
     seed: int
-    runs: list[RunPlan]
+    experiments: list[ExperimentPlan]
     clients: list[list[Step]]
     faults: list[Fault]
 
 
-def make_plan(seed: int, runs: int, faults: Mapping[str, int]) -> Plan:
-    """Draw a plan; of `faults`, weights by kind, each comes at least once."""
+def make_plan(seed: int, number: int, faults: Mapping[str, int]) -> Plan:
+    """Draw a plan with `number` experiments; of `faults`, weights by kind, each comes once."""
     draw = random.Random(seed)
-    planned = [_run(draw, number) for number in range(runs)]
-    clients = [_steps(draw, planned[number::CLIENTS]) for number in range(CLIENTS)]
-    steps = sum(len(one) for one in clients)
+    experiments = [_experiment(draw, index) for index in range(number)]
+    clients = [_steps(draw, experiments[index::CLIENTS]) for index in range(CLIENTS)]
+    step_count = sum(len(steps) for steps in clients)
     kinds = list(faults)
-    more = max(0, runs // RUNS_PER_FAULT - len(kinds))
+    more = max(0, number // EXPERIMENTS_PER_FAULT - len(kinds))
     kinds += draw.choices(list(faults), list(faults.values()), k=more)
     draw.shuffle(kinds)
-    times = sorted(draw.sample(range(2, steps), k=len(kinds)))
-    return Plan(seed, planned, clients, [Fault(*one) for one in zip(times, kinds, strict=True)])
+    times = sorted(draw.sample(range(2, step_count), k=len(kinds)))
+    planned_faults = [Fault(at, kind) for at, kind in zip(times, kinds, strict=True)]
+    return Plan(seed, experiments, clients, planned_faults)
 
 
-def _run(draw: random.Random, number: int) -> RunPlan:
+def _experiment(draw: random.Random, number: int) -> ExperimentPlan:
     behaviour = draw.choices(("ok", "once", "always"), (7, 2, 1))[0]
-    return RunPlan(
+    return ExperimentPlan(
         experiment_id=f"chaos {number:04}-{behaviour}",
         epoch=draw.randint(5, 100),
         copies=draw.choices((1, 2), (3, 1))[0],
@@ -93,13 +95,15 @@ def _run(draw: random.Random, number: int) -> RunPlan:
     )
 
 
-def _steps(draw: random.Random, runs: list[RunPlan]) -> list[Step]:
+def _steps(draw: random.Random, experiments: list[ExperimentPlan]) -> list[Step]:
     steps = []
-    for number, run in enumerate(runs):
-        steps.append(Step("submit", run))
-        for what, chance, back in (("repeat", 0.3, 5), ("other", 0.15, 5), ("cancel", 0.25, 2)):
-            if draw.random() < chance:  # of a run that is not settled yet
-                steps.append(Step(what, runs[draw.randint(max(0, number - back), number)]))
+    for number, experiment in enumerate(experiments):
+        steps.append(Step("submit", experiment))
+        for action, chance, back in (("repeat", 0.3, 5), ("other", 0.15, 5), ("cancel", 0.25, 2)):
+            if draw.random() < chance:
+                # An experiment that is not settled yet.
+                target = experiments[draw.randint(max(0, number - back), number)]
+                steps.append(Step(action, target))
         if number >= SETTLE_AFTER:
-            steps.append(Step("settle", runs[number - SETTLE_AFTER]))
-    return steps + [Step("settle", run) for run in runs[-SETTLE_AFTER:]]
+            steps.append(Step("settle", experiments[number - SETTLE_AFTER]))
+    return steps + [Step("settle", experiment) for experiment in experiments[-SETTLE_AFTER:]]

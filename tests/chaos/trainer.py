@@ -1,9 +1,9 @@
-"""A trainer that trains nothing, keeps the contract of a model image, and writes its own ledger.
+"""A trainer that only pretends to train, follows the contract of a model image, and keeps a ledger.
 
-The end of EXPERIMENT_ID says what becomes of it: `-ok`; `-once` fails halfway in attempt 1;
-`-always` fails halfway in every attempt. OUTPUT_DIR/ledger.jsonl gets a line for every start and
-every exit, synced to disk before anything follows from it, so that it tells what happened whatever
-the program says. Standard library alone: the image is this one file.
+The suffix of EXPERIMENT_ID determines how it ends: `-ok` succeeds, `-once` fails halfway in attempt
+1, `-always` fails halfway in every attempt. It appends a line to OUTPUT_DIR/ledger.jsonl on every
+start and every exit, and syncs it to disk first, so that the ledger is independent evidence. It
+needs only the standard library, because the image contains nothing but this file.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0.01"))
-STOP_SECONDS = (0.0, 0.2, 2.0)  # for a last checkpoint; one of them, by chance
+STOP_SECONDS = (0.0, 0.2, 2.0)  # for a last checkpoint; chosen at random
 TERMINATED, FAILED = 143, 1
 
 FOLDER = Path(os.environ["OUTPUT_DIR"])
@@ -28,7 +28,7 @@ LEDGER, METRICS, CHECKPOINT = FOLDER / "ledger.jsonl", FOLDER / "metrics.jsonl",
 
 
 class Terminated(Exception):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 def terminate(_signal, _frame):
@@ -37,7 +37,7 @@ def terminate(_signal, _frame):
 
 
 def append(path, record):
-    """Append a line in one write, and sync it."""
+    """Append a line in a single write, and sync it to disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.write(descriptor, json.dumps(record).encode() + b"\n")
     os.fsync(descriptor)
@@ -45,14 +45,14 @@ def append(path, record):
 
 
 def replace(name, content):
-    """Write a file that a reader sees whole or not at all."""
+    """Write a file atomically."""
     temporary = FOLDER / f".{name}.new"
     temporary.write_text(json.dumps(content))
     temporary.replace(FOLDER / name)
 
 
 def resume():
-    """Give the epochs that are done, and cut off what was written after the last checkpoint."""
+    """Return the last finished epoch, and truncate the metrics to the last checkpoint."""
     try:
         checkpoint = json.loads((FOLDER / CHECKPOINT).read_text())
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def resume():
 
 
 def train(done):
-    """Train from epoch `done` to the end, or to where the plan says that it fails."""
+    """Train from epoch `done` to the end, or to the planned failure; return the exit code."""
     fails = BEHAVIOUR == "always" or (BEHAVIOUR == "once" and ATTEMPT == 1)
     for epoch in range(done + 1, EPOCHS + 1):
         if fails and epoch > EPOCHS // 2:
@@ -77,7 +77,7 @@ def train(done):
 
 def main():
     start = uuid.uuid4().hex
-    # Held for as long as this process lives: who cannot have it is not alone.
+    # Held until this process ends: a trainer that cannot get the lock is not alone.
     with (FOLDER / "ledger.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +92,7 @@ def main():
         except Terminated:
             time.sleep(random.choice(STOP_SECONDS))
             code = TERMINATED
-        last_line = f"trainer {start} ends with {code}"
+        last_line = f"trainer {start} exits with {code}"
         print(last_line, flush=True)
         append(
             LEDGER,

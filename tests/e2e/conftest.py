@@ -1,7 +1,8 @@
-"""Builds the images and applies yaml/ as the documents say, with the documented edits alone.
+"""Fixtures that build the images and apply yaml/ as docs/kubernetes.md says, with its edits only.
 
-KUBECONFIG names the cluster; LAB the kit that can stop its API server. REPOSITORY_URL and the like
-reach build.sh. What these tests find of their own is removed first; they touch no other deployment.
+KUBECONFIG names the cluster, and LAB the folder of a lab that can stop its API server. build.sh
+gets REPOSITORY_URL and its other variables from the environment. Leftovers of earlier tests are
+removed first; other deployments are never touched.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.kit import OURS, ROOT, SETUP, Deployment, edit, kubectl, objects, run
+from tests.e2e.support import OURS, ROOT, SETUP, Deployment, edit, kubectl, objects, run
 
 HOST_FOLDER = Path("/tmp/hello-flask-e2e")  # on the node
 PASSWORD = "testpassword"
@@ -24,7 +25,7 @@ FLASK_PORT, MYSQL_PORT = 31112, 31111
 
 @dataclass(frozen=True)
 class Images:
-    """What build.sh pushed."""
+    """The images that build.sh has pushed, and its output."""
 
     flask: str
     model: str
@@ -34,44 +35,43 @@ class Images:
 
 @dataclass(frozen=True)
 class Node:
-    """The node that holds the folders."""
+    """The node that holds the input and output folders."""
 
     hostname: str
     address: str
 
 
-def refuse_to_touch_a_foreign_deployment() -> None:
+def refuse_foreign_deployment() -> None:
+    """Fail if the cluster has a hello-flask that these tests did not install."""
     for volume in objects("pv"):
         name, path = volume["metadata"]["name"], volume["spec"].get("hostPath", {}).get("path", "")
         if name.startswith("hello-flask-") and not Path(path).is_relative_to(HOST_FOLDER):
-            pytest.fail(f"this cluster has a hello-flask of its own (volume {name}, {path})")
+            pytest.fail(f"the cluster already runs hello-flask (volume {name}, {path})")
 
 
 @pytest.fixture(scope="session")
 def node() -> Node:
-    refuse_to_touch_a_foreign_deployment()
-    for one in objects("nodes"):
-        ready = any(
-            c["type"] == "Ready" and c["status"] == "True" for c in one["status"]["conditions"]
-        )
-        if ready and not one["spec"].get("unschedulable") and not one["spec"].get("taints"):
-            addresses = {a["type"]: a["address"] for a in one["status"]["addresses"]}
-            return Node(
-                one["metadata"]["labels"]["kubernetes.io/hostname"], addresses["InternalIP"]
-            )
-    pytest.fail("the cluster has no node that takes pods")
+    refuse_foreign_deployment()
+    for body in objects("nodes"):
+        conditions, spec = body["status"]["conditions"], body["spec"]
+        is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        if is_ready and not spec.get("unschedulable") and not spec.get("taints"):
+            addresses = {a["type"]: a["address"] for a in body["status"]["addresses"]}
+            hostname = body["metadata"]["labels"]["kubernetes.io/hostname"]
+            return Node(hostname, addresses["InternalIP"])
+    pytest.fail("the cluster has no schedulable node")
 
 
 @pytest.fixture(scope="session")
 def images(node: Node) -> Images:
-    del node  # asked for first: without a cluster nothing need be built
-    tag = f"e2e-{time.time_ns() // 1_000_000_000}"  # a tag of its own: nodes keep what they pulled
+    del node  # requested first, because without a cluster there is nothing to build for
+    tag = f"e2e-{time.time_ns() // 1_000_000_000}"  # unique, because nodes cache tags
     flask, model, printed = build("./backend/build.sh", tag)
     return Images(flask=flask, model=model, tag=tag, printed=printed)
 
 
 def build(script: str, tag: str) -> tuple[str, str, str]:
-    """Build and push both images of a checkout; give their names, and what was printed."""
+    """Build and push both images of a checkout; return their names and the output."""
     result = run("env", f"TAG={tag}", script, timeout=1800)
     printed = result.stdout.decode()
     assert result.returncode == 0, f"{printed}\n{result.stderr.decode()}"
@@ -80,18 +80,18 @@ def build(script: str, tag: str) -> tuple[str, str, str]:
 
 
 class Stage:
-    """One backend at a time: both of its ways to be applied use the same NodePort."""
+    """The one backend of the cluster: both ways to install it use the same NodePort."""
 
     def __init__(self, yaml: Path, node: Node, host_folder: Path) -> None:
         self.yaml, self.node, self.host_folder = yaml, node, host_folder
         self.current: Deployment | None = None
 
     def default(self) -> Deployment:
-        """Apply the files one by one, in the documented order."""
+        """Install by applying the files one by one, in the documented order."""
         return self._switch("default")
 
     def dedicated(self) -> Deployment:
-        """Apply the kustomization."""
+        """Install by applying the kustomization."""
         return self._switch("hello-flask")
 
     def _switch(self, namespace: str) -> Deployment:
@@ -100,10 +100,10 @@ class Stage:
         self.remove_backend()
         url = f"http://{self.node.address}:{FLASK_PORT}"
         self.current = Deployment(namespace, url, self.host_folder / namespace)
-        for what in ("input", "output"):
-            folder = str(self.current.host_folder / what)
-            edit(self.yaml / f"setup/0_pv_{what}.yaml", "the folder on the host", folder)
-        # The database by a node's port, as the documents assume it, and by its name in the cluster.
+        for name in ("input", "output"):
+            folder = str(self.current.host_folder / name)
+            edit(self.yaml / f"setup/0_pv_{name}.yaml", "the folder on the host", folder)
+        # Covers both addresses of the database: its NodePort, as documented, and its Service name.
         address = self.node.address if namespace == "default" else "hello-flask-mysql.default.svc"
         edit(self.yaml / "4_pod.yaml", "a node's IP", address)
         if namespace == "default":
@@ -119,7 +119,7 @@ class Stage:
         return self.current
 
     def train_with(self, image: str) -> Deployment:
-        """Let the backend of the namespace default, and those to come, train with this image."""
+        """Make the backend, installed in the namespace default, train with this image."""
         deployment = self.default()
         edit(self.yaml / "4_pod.yaml", "the model image", image)
         kubectl("delete", "-f", f"{self.yaml}/4_pod.yaml")
@@ -128,19 +128,19 @@ class Stage:
         return deployment
 
     def create_secret(self, namespace: str) -> None:
-        """Make the one Secret that the README tells to make."""
+        """Create the Secret that docs/kubernetes.md says to create."""
         secret = ("secret", "generic", "hello-flask-db", f"--from-literal=password={PASSWORD}")
         kubectl("-n", namespace, "create", *secret)
 
     def remove_backend(self) -> None:
-        """Remove both ways' backends and what they started."""
+        """Remove the backend, however it was installed, and what it started."""
         self.current = None
         gone = ("--ignore-not-found", "--timeout=170s")
         files = [f"--filename={self.yaml}/{name}" for name in ("4_pod.yaml", "5_svc.yaml", *SETUP)]
         kubectl("delete", "-n", "default", "jobs,pods", "-l", OURS, *gone)
         kubectl("delete", "-n", "default", "secret", "hello-flask-db", *gone)
         kubectl("delete", *files[:2], *gone)
-        # Before the volumes: they wait for their claims to go.
+        # Before the volumes, which wait until their claims are gone.
         kubectl("delete", "namespace", "hello-flask", "hello-flask-setup", *gone)
         kubectl("delete", *files[2:], *gone)
 
@@ -159,22 +159,22 @@ def stage(images: Images, node: Node, tmp_path_factory: pytest.TempPathFactory) 
     edit(yaml / "4_pod.yaml", "the flask image", images.flask)
     edit(yaml / "4_pod.yaml", "the model image", images.model)
 
-    made = Stage(yaml, node, host_folder)
-    made.remove_backend()
-    made.remove_database()
+    stage = Stage(yaml, node, host_folder)
+    stage.remove_backend()
+    stage.remove_database()
     shutil.rmtree(HOST_FOLDER, ignore_errors=True)
     kubectl("apply", "-f", f"{yaml}/db/")
     database = ("-n", "default", "statefulset/hello-flask-mysql", "--timeout=300s")
     kubectl("rollout", "status", *database, timeout=320)
-    yield made
-    made.remove_backend()
-    made.remove_database()
+    yield stage
+    stage.remove_backend()
+    stage.remove_database()
     shutil.rmtree(HOST_FOLDER, ignore_errors=True)
 
 
 @pytest.fixture
 def backend(stage: Stage) -> Deployment:
-    """The backend as the documented commands make it, in the namespace default."""
+    """The backend that the documented commands install, in the namespace default."""
     return stage.default()
 
 
@@ -186,8 +186,8 @@ def dedicated(stage: Stage) -> Deployment:
 
 @pytest.fixture
 def lab() -> Path:
-    """The kit that can stop the cluster's API server."""
+    """The folder of the lab, which can stop the cluster's API server."""
     folder = os.environ.get("LAB")
     if not folder:
-        pytest.skip("LAB names no kit that can stop the cluster's API server")
+        pytest.skip("LAB is not set: it names a lab that can stop the cluster's API server")
     return Path(folder)

@@ -1,4 +1,4 @@
-"""The contract's rows C6 to C11, as a user goes through them."""
+"""What the documentation promises, in the order in which a user tries it."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.e2e.conftest import DATASET, Images, Stage
-from tests.e2e.kit import MAY, RESULTS, ROOT, Answer, Deployment, granted, kubectl, run
+from tests.e2e.support import PERMITTED, RESULTS, ROOT, Answer, Deployment, granted, kubectl, run
 
 UNUSUAL_IDS = ("실험 1", "$(EPOCH)", "a:b")
 
 
-def test_the_printed_command_lists_the_tags(images: Images) -> None:
+def test_printed_commands_list_tags(images: Images) -> None:
     commands = [line for line in images.printed.splitlines() if line.startswith("  curl ")]
     assert len(commands) == 2
     for command, name in zip(commands, ("hello-flask", "autoencoder"), strict=True):
@@ -28,14 +28,14 @@ def test_hello(backend: Deployment) -> None:
     assert (answer.status, answer.body) == (200, b"Hello Flask!")
 
 
-def test_model_lists_experiments_from_mysql(backend: Deployment) -> None:
+def test_model_lists_experiments(backend: Deployment) -> None:
     answer = backend.get("/model")
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     assert isinstance(answer.json(), list)
 
 
-def test_a_form_trains_a_model(backend: Deployment) -> None:
+def test_form_trains_a_model(backend: Deployment) -> None:
     answer = backend.post("first", epoch=3)
     assert answer.status == 201
     created = answer.json()
@@ -44,7 +44,7 @@ def test_a_form_trains_a_model(backend: Deployment) -> None:
     assert backend.completions(created["job"]) == "0/1"
 
     experiment = backend.wait_until("first", "succeeded")
-    assert backend.completions(created["job"]) == "1/1"
+    backend.wait_for_completions(created["job"], "1/1")
     assert experiment["progress"] == {"epoch": 3, "epochs": 3}
     assert [step["to_status"] for step in experiment["history"]] == [
         "submitting",
@@ -68,18 +68,21 @@ def test_a_form_trains_a_model(backend: Deployment) -> None:
 
 @pytest.fixture(scope="module")
 def unusable(stage: Stage) -> Iterator[Answer]:
-    """A run on broken data. A Kubernetes before 1.26 tries it four times, so it begins early."""
+    """Submit an experiment with broken data.
+
+    It starts early, because Kubernetes before 1.26 ignores podFailurePolicy and tries four times.
+    """
     backend = stage.default()
-    backend.put_input("broken.npz", b"this is no archive")
+    backend.put_input("broken.npz", b"this is not an archive")
     yield backend.post("unusable", dataset="broken.npz")
     backend.remove_input("broken.npz")
 
 
-def test_a_data_set_that_exists_is_taken(unusable: Answer) -> None:
+def test_existing_data_set_is_accepted(unusable: Answer) -> None:
     assert unusable.status == 201
 
 
-def test_the_same_form_again_starts_nothing(backend: Deployment) -> None:
+def test_repeated_form_starts_nothing(backend: Deployment) -> None:
     first = backend.post("again", epoch=1, dataset=DATASET)
     again = backend.post("again", epoch=1, dataset=DATASET)
     other = backend.post("again", epoch=2, dataset=DATASET)
@@ -91,7 +94,7 @@ def test_the_same_form_again_starts_nothing(backend: Deployment) -> None:
     backend.wait_until("again", "succeeded")
 
 
-def test_ten_equal_forms_at_once_start_one_job(backend: Deployment) -> None:
+def test_concurrent_forms_start_one_job(backend: Deployment) -> None:
     with ThreadPoolExecutor(10) as pool:
         forms = [pool.submit(backend.post, "at once", epoch=1, dataset=DATASET) for _ in range(10)]
     answers = [form.result() for form in forms]
@@ -103,18 +106,18 @@ def test_ten_equal_forms_at_once_start_one_job(backend: Deployment) -> None:
 
 @pytest.fixture(scope="module")
 def submitted_together() -> set[str]:
-    """Ids that were submitted already: these runs train side by side."""
+    """Ids that were already submitted, so that the experiments train side by side."""
     return set()
 
 
 @pytest.mark.parametrize("experiment_id", UNUSUAL_IDS)
-def test_an_unusual_id_is_the_same_everywhere(
+def test_unusual_id_is_kept_everywhere(
     backend: Deployment, submitted_together: set[str], experiment_id: str
 ) -> None:
-    for one in set(UNUSUAL_IDS) - submitted_together:
-        answer = backend.post(one, dataset=DATASET)
+    for unusual_id in set(UNUSUAL_IDS) - submitted_together:
+        answer = backend.post(unusual_id, dataset=DATASET)
         assert answer.status == 201, answer
-        submitted_together.add(one)
+        submitted_together.add(unusual_id)
     experiment = backend.wait_until(experiment_id, "succeeded")
     assert experiment["experiment_id"] == experiment_id
     (job,) = backend.jobs_of(experiment_id)
@@ -128,7 +131,8 @@ def test_an_unusual_id_is_the_same_everywhere(
     assert environment["EXPERIMENT_ID"].replace("$$", "$") == experiment_id
 
 
-def test_a_training_pod_has_no_token_no_rights_and_sees_its_own_folder(backend: Deployment) -> None:
+def test_training_pod_is_confined(backend: Deployment) -> None:
+    """It has no token and no capabilities, and sees only its own folder."""
     assert backend.post("walls", epoch=1, dataset=DATASET).status == 201
     backend.wait_until("walls", "succeeded")
     (pod,) = backend.pods_of("walls")
@@ -145,12 +149,12 @@ def test_a_training_pod_has_no_token_no_rights_and_sees_its_own_folder(backend: 
     assert owner.strip() == b"10001:10001"
 
 
-def test_the_backend_may_do_what_its_roles_say_and_no_more(backend: Deployment) -> None:
-    assert granted(backend.namespace, backend.namespace, "hello-flask") == MAY
+def test_backend_has_only_its_permissions(backend: Deployment) -> None:
+    assert granted(backend.namespace, backend.namespace, "hello-flask") == PERMITTED
     assert granted("kube-system", backend.namespace, "hello-flask") == {("nodes", "get")}
 
 
-def test_the_password_is_in_no_environment_and_no_log(backend: Deployment) -> None:
+def test_password_does_not_leak(backend: Deployment) -> None:
     for container in ("web", "reconcile"):
         pod = ("-n", backend.namespace, "exec", "hello-flask", "-c", container, "--")
         assert "testpassword" not in kubectl(
@@ -161,13 +165,13 @@ def test_the_password_is_in_no_environment_and_no_log(backend: Deployment) -> No
         )
 
 
-def test_the_images_health_check_passes(backend: Deployment) -> None:
+def test_image_health_check_passes(backend: Deployment) -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     (command,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", dockerfile, re.MULTILINE)
     backend.in_web(*json.loads(command))
 
 
-def test_the_backend_cannot_change_itself(backend: Deployment) -> None:
+def test_backend_cannot_change_itself(backend: Deployment) -> None:
     script = "id -u; touch /app/x || touch /venv/x || touch /x || echo refused"
     assert backend.in_web("sh", "-c", f"{{ {script}; }} 2>/dev/null").split() == [
         b"10001",
@@ -175,7 +179,7 @@ def test_the_backend_cannot_change_itself(backend: Deployment) -> None:
     ]
 
 
-def test_unusable_data_fails_with_a_reason(backend: Deployment, unusable: Answer) -> None:
+def test_unusable_data_is_diagnosed(backend: Deployment, unusable: Answer) -> None:
     experiment = backend.wait_until(unusable.json()["experiment_id"], "failed", seconds=240)
     assert experiment["diagnosis"]["reason"]
     assert "broken.npz" in experiment["diagnosis"]["message"]

@@ -1,9 +1,9 @@
-"""How a run ends by a person's hand, and goes on."""
+"""Cancelling, retrying and deleting an experiment, and the log that outlives its Job."""
 
 import json
 
 from tests.e2e.conftest import DATASET
-from tests.e2e.kit import Answer, Deployment, curl, eventually, kubectl
+from tests.e2e.support import Answer, Deployment, curl, kubectl
 
 EPOCHS = 1000
 
@@ -14,17 +14,12 @@ def send(backend: Deployment, method: str, path: str) -> Answer:
     return answer
 
 
-def test_a_run_is_cancelled_goes_on_and_is_forgotten(backend: Deployment) -> None:
+def test_cancel_retry_and_delete(backend: Deployment) -> None:
     assert backend.post("stopped", epoch=EPOCHS, dataset=DATASET).status == 201
-    eventually(
-        lambda: backend.experiment("stopped")["progress"]["epoch"] > 0,
-        seconds=60,
-        what="the first epoch is done",
-        explain=backend.explain,
-    )
+    backend.wait_for_epoch("stopped", 1)
     assert send(backend, "DELETE", "stopped").status == 409
     assert send(backend, "POST", "stopped/cancel").status == 202
-    backend.wait_until("stopped", "cancelled", seconds=30)
+    backend.wait_until("stopped", "cancelled", seconds=60)
     assert backend.jobs_of("stopped") == []
     assert send(backend, "POST", "stopped/cancel").status == 200
     assert b"samples" in send(backend, "GET", "stopped/logs").body
@@ -36,8 +31,8 @@ def test_a_run_is_cancelled_goes_on_and_is_forgotten(backend: Deployment) -> Non
     assert send(backend, "POST", "stopped/retry").status == 409
     lines = backend.results("stopped")["metrics.jsonl"].splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
-    assert b"going on after epoch" in send(backend, "GET", "stopped/logs").body
-    assert b"going on after epoch" not in send(backend, "GET", "stopped/logs?attempt=1").body
+    assert b"resuming after epoch" in send(backend, "GET", "stopped/logs").body
+    assert b"resuming after epoch" not in send(backend, "GET", "stopped/logs?attempt=1").body
 
     assert send(backend, "DELETE", "stopped?outputs=true").status == 204
     assert backend.get("/experiments/stopped").status == 404
@@ -45,7 +40,7 @@ def test_a_run_is_cancelled_goes_on_and_is_forgotten(backend: Deployment) -> Non
     assert backend.in_web("sh", "-c", "test -e /output/stopped || echo gone").strip() == b"gone"
 
 
-def test_the_log_of_a_run_outlives_its_job(backend: Deployment) -> None:
+def test_log_outlives_its_job(backend: Deployment) -> None:
     assert backend.post("logged", epoch=2, dataset=DATASET).status == 201
     backend.wait_until("logged", "succeeded")
     (job,) = backend.jobs_of("logged")

@@ -1,12 +1,13 @@
-"""What happens when a part goes away: nothing is started twice, nothing is lost."""
+"""Outages of the API server, the database and the backend: nothing is lost or started twice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.conftest import Stage
-from tests.e2e.kit import Answer, Deployment, eventually, kubectl, run
+from tests.e2e.support import Answer, Deployment, eventually, kubectl, run
 
+EPOCHS = 1000  # trains long enough to be seen running
 DATABASE = ("-n", "default", "statefulset/hello-flask-mysql")
 
 
@@ -33,9 +34,8 @@ def database_down() -> Iterator[None]:
         kubectl("rollout", "status", *DATABASE, "--timeout=180s", timeout=200)
 
 
-def test_a_form_sent_while_the_api_server_is_down_is_submitted_later(
-    backend: Deployment, lab: Path
-) -> None:
+def test_form_during_api_server_outage(backend: Deployment, lab: Path) -> None:
+    """The experiment is accepted, and its Job is created later."""
     with api_server_down(lab):
         answer = backend.post("patient", epoch=1)
         assert answer.status == 202, answer
@@ -50,7 +50,7 @@ def test_a_form_sent_while_the_api_server_is_down_is_submitted_later(
     assert len(backend.jobs_of("patient")) == 1
 
 
-def test_the_database_goes_away_and_comes_back_with_its_data(backend: Deployment) -> None:
+def test_database_outage_loses_nothing(backend: Deployment) -> None:
     assert backend.post("before", epoch=1).status == 201
     backend.wait_until("before", "succeeded")
     with database_down():
@@ -76,14 +76,14 @@ def test_the_database_goes_away_and_comes_back_with_its_data(backend: Deployment
     assert restarts(backend) == {"web": 0, "reconcile": 0}
 
 
-def test_a_training_outlives_the_backend(backend: Deployment, stage: Stage) -> None:
-    assert backend.post("outlives", epoch=200).status == 201
+def test_training_outlives_the_backend(backend: Deployment, stage: Stage) -> None:
+    assert backend.post("outlives", epoch=EPOCHS).status == 201
     backend.wait_until("outlives", "running")
     kubectl("delete", "-f", f"{stage.yaml}/4_pod.yaml", "--timeout=170s")
     kubectl("apply", "-f", f"{stage.yaml}/4_pod.yaml")
     backend.wait_ready()
     experiment = backend.wait_until("outlives", "succeeded")
-    assert experiment["progress"] == {"epoch": 200, "epochs": 200}
+    assert experiment["progress"] == {"epoch": EPOCHS, "epochs": EPOCHS}
     assert experiment["attempt"] == 1
     assert len(backend.pods_of("outlives")) == 1
 

@@ -1,21 +1,21 @@
-"""The backend in a namespace of its own, by `kubectl apply -k yaml/dedicated/`."""
+"""The backend in a namespace of its own, installed by `kubectl apply -k yaml/dedicated/`."""
 
 from tests.e2e.conftest import Stage
-from tests.e2e.kit import MAY, OURS, RESULTS, Deployment, curl, granted, kubectl, objects
+from tests.e2e.support import OURS, PERMITTED, RESULTS, Deployment, curl, granted, kubectl, objects
 
 
-def test_a_form_trains_a_model(dedicated: Deployment) -> None:
+def test_form_trains_a_model(dedicated: Deployment) -> None:
     assert dedicated.get("/").body == b"Hello Flask!"
     answer = dedicated.post("dedicated", epoch=2)
     assert answer.status == 201, answer
     dedicated.wait_until("dedicated", "succeeded")
-    assert dedicated.completions(answer.json()["job"]) == "1/1"
+    dedicated.wait_for_completions(answer.json()["job"], "1/1")
     assert set(dedicated.results("dedicated")) >= RESULTS
     assert objects("-n", "default", "jobs", "-l", OURS) == []
 
 
-def test_the_network_policies_let_everything_work(dedicated: Deployment, stage: Stage) -> None:
-    """Whether they also stop what they should is up to the cluster's network."""
+def test_network_policies_allow_training(dedicated: Deployment, stage: Stage) -> None:
+    """What the policies forbid is not tested: not every cluster network enforces it."""
     names = {
         policy["metadata"]["name"]
         for policy in objects("-n", dedicated.namespace, "networkpolicies")
@@ -30,7 +30,7 @@ def test_the_network_policies_let_everything_work(dedicated: Deployment, stage: 
         kubectl("delete", "-f", file)
 
 
-def test_no_pod_of_the_namespace_runs_as_root(dedicated: Deployment) -> None:
+def test_no_pod_runs_as_root(dedicated: Deployment) -> None:
     pods = objects("-n", dedicated.namespace, "pods")
     assert pods
     for pod in pods:
@@ -41,14 +41,14 @@ def test_no_pod_of_the_namespace_runs_as_root(dedicated: Deployment) -> None:
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_backend_may_do_nothing_in_other_namespaces(dedicated: Deployment) -> None:
-    assert granted(dedicated.namespace, dedicated.namespace, "hello-flask") == MAY
+def test_no_permissions_elsewhere(dedicated: Deployment) -> None:
+    assert granted(dedicated.namespace, dedicated.namespace, "hello-flask") == PERMITTED
     for other in ("default", "kube-system"):
         assert granted(other, dedicated.namespace, "hello-flask") == {("nodes", "get")}
 
 
-def test_runs_are_forgotten_with_their_folders(dedicated: Deployment) -> None:
-    """The deployments share a database, and no folder."""
+def test_experiments_are_deleted(dedicated: Deployment) -> None:
+    """Both deployments share the database but not the folders, so this one cleans up."""
     for name in ("dedicated", "behind%20policies"):
         address = f"{dedicated.url}/experiments/{name}"
         answer = curl(f"{address}?outputs=true", "--request", "DELETE")

@@ -1,4 +1,4 @@
-"""What goes wrong with Jobs in a real cluster: what is said of it, and what goes on by itself."""
+"""Trouble with Jobs in a real cluster: its diagnosis, and what recovers by itself."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from backend.launchers.base import Job, Phase
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import DATASET, HOST_FOLDER, Images, Node
-from tests.e2e.kit import Deployment, eventually, kubectl, run
+from tests.e2e.support import Deployment, eventually, kubectl, run
 
 NAMESPACE, FULL_NAMESPACE = "hello-flask-trouble", "hello-flask-trouble-full"
 LABEL = "hello-flask/e2e=trouble"
@@ -26,7 +26,7 @@ SLEEP = "import time; time.sleep(600)"
 
 @dataclass(frozen=True)
 class Case:
-    """A run that comes to grief: by settings, by the trainer's program, or by its pod's spec."""
+    """An experiment that fails because of settings, the trainer's program, or its pod's spec."""
 
     settings: Mapping[str, str] | None = None
     program: str = "pass"
@@ -34,7 +34,7 @@ class Case:
     phase: Phase = Phase.QUEUED
 
 
-# By the reason that it is to be given.
+# By the expected reason of the diagnosis.
 CASES = {
     "image_not_pulled": Case({"AE_MODEL_IMAGE_URL": "localhost:5000/never-pushed:1"}),
     "unschedulable_cpu": Case({"JOB_CPU": "1000"}),
@@ -52,7 +52,7 @@ CASES = {
 
 
 def volume(claim: str, path: str, kind: str, hostname: str) -> list[dict[str, Any]]:
-    """Make a claim of the namespace and the volume that it is bound to."""
+    """Return a claim of the namespace and the volume that it is bound to."""
     common = {"accessModes": ["ReadWriteMany"], "storageClassName": "hello-flask-trouble"}
     name, key = f"{NAMESPACE}-{claim}", "kubernetes.io/hostname"
     terms = [{"matchExpressions": [{"key": key, "operator": "In", "values": [hostname]}]}]
@@ -119,7 +119,7 @@ def remove() -> None:
 
 @pytest.fixture(scope="module")
 def launchers(images: Images, node: Node) -> Iterator[dict[str, KubernetesLauncher]]:
-    """Submit every case at once, side by side; by reason, the launcher that did it."""
+    """Submit every case at once; yield its launcher by reason."""
     remove()
     prepare(node)
     launchers = {}
@@ -151,28 +151,26 @@ def with_trouble(job: Job, case: Case) -> Job:
 
 
 @pytest.mark.parametrize("reason", CASES)
-def test_trouble_is_told_by_its_reason(
-    launchers: dict[str, KubernetesLauncher], reason: str
-) -> None:
+def test_trouble_is_diagnosed(launchers: dict[str, KubernetesLauncher], reason: str) -> None:
     handle = attempt_of(reason).handle
-    told: list[Diagnosis | None] = []
+    diagnoses: list[Diagnosis | None] = []
 
     def explained() -> Diagnosis | None:
-        """Pass over what is true for a moment only: a claim is not bound at once."""
+        """Return the expected diagnosis; others may come first, such as while a claim binds."""
         seen = launchers[reason].observe([handle])[handle]
-        told.append(seen.diagnosis)
-        is_it = seen.diagnosis and seen.diagnosis.reason == reason
-        return seen.diagnosis if is_it and seen.phase is CASES[reason].phase else None
+        diagnoses.append(seen.diagnosis)
+        is_expected = seen.diagnosis and seen.diagnosis.reason == reason
+        return seen.diagnosis if is_expected and seen.phase is CASES[reason].phase else None
 
     def otherwise() -> str:
-        return f"{told[-1:]}\n{explain()}"
+        return f"{diagnoses[-1:]}\n{explain()}"
 
     assert eventually(explained, seconds=SECONDS, what=reason, explain=otherwise).remedy
 
 
 def explain() -> str:
-    looks = [("get", "pods,jobs,pvc,events", "-n", name) for name in (NAMESPACE, FULL_NAMESPACE)]
-    return "\n".join(run("kubectl", *look).stdout.decode() for look in looks)
+    commands = [("get", "pods,jobs,pvc,events", "-n", name) for name in (NAMESPACE, FULL_NAMESPACE)]
+    return "\n".join(run("kubectl", *command).stdout.decode() for command in commands)
 
 
 def delete(namespace: str, pod: str) -> None:
@@ -180,7 +178,7 @@ def delete(namespace: str, pod: str) -> None:
 
 
 def evict(namespace: str, pod: str) -> None:
-    """Evict it by the API, as `kubectl drain` does."""
+    """Evict a pod through the API, as `kubectl drain` does."""
     versions = kubectl("api-versions").split()
     body = {
         "apiVersion": "policy/v1" if "policy/v1" in versions else "policy/v1beta1",
@@ -191,22 +189,17 @@ def evict(namespace: str, pod: str) -> None:
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body).encode())
 
 
-TAKEN_AWAY: dict[str, Callable[[str, str], None]] = {"deleted pod": delete, "evicted pod": evict}
+REMOVALS: dict[str, Callable[[str, str], None]] = {"deleted pod": delete, "evicted pod": evict}
 
 
-def test_a_run_goes_on_by_itself_when_its_pod_is_taken_away(backend: Deployment) -> None:
-    for name in TAKEN_AWAY:
+def test_lost_pod_is_replaced(backend: Deployment) -> None:
+    for name in REMOVALS:
         assert backend.post(name, epoch=EPOCHS, dataset=DATASET).status == 201
-    for name, take_away in TAKEN_AWAY.items():
-        eventually(
-            lambda name=name: backend.experiment(name)["progress"]["epoch"] > 10,
-            seconds=SECONDS,
-            what=f"{name!r} trains",
-            explain=backend.explain,
-        )
+    for name, remove_pod in REMOVALS.items():
+        backend.wait_for_epoch(name, 11, seconds=SECONDS)
         (pod,) = backend.pods_of(name)
-        take_away(backend.namespace, pod["metadata"]["name"])
-    for name in TAKEN_AWAY:
+        remove_pod(backend.namespace, pod["metadata"]["name"])
+    for name in REMOVALS:
         experiment = backend.wait_until(name, "succeeded", seconds=300)
         assert experiment["attempt"] == 1
         steps = [step["to_status"] for step in experiment["history"]]
@@ -214,16 +207,16 @@ def test_a_run_goes_on_by_itself_when_its_pod_is_taken_away(backend: Deployment)
         lines = backend.results(name)["metrics.jsonl"].splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
         assert (
-            b"going on after epoch"
+            b"resuming after epoch"
             in backend.get(f"/experiments/{name}/logs".replace(" ", "%20")).body
         )
 
 
-def test_a_job_that_somebody_deletes_has_failed(backend: Deployment) -> None:
+def test_deleted_job_is_diagnosed(backend: Deployment) -> None:
     assert backend.post("deleted job", epoch=EPOCHS, dataset=DATASET).status == 201
     backend.wait_until("deleted job", "running")
     (job,) = backend.jobs_of("deleted job")
     kubectl("-n", backend.namespace, "delete", "job", job["metadata"]["name"])
-    experiment = backend.wait_until("deleted job", "failed", seconds=30)
+    experiment = backend.wait_until("deleted job", "failed", seconds=60)
     assert experiment["diagnosis"]["reason"] == "job_deleted"
     assert experiment["diagnosis"]["remedy"]

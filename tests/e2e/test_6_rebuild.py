@@ -1,23 +1,23 @@
-"""The database is lost; the folders and the Jobs are there."""
+"""Rebuilding a lost database from the output folders and the Jobs."""
 
 from typing import Any
 
 from tests.e2e.conftest import DATASET
-from tests.e2e.kit import Deployment, eventually, kubectl, run
+from tests.e2e.support import Deployment, eventually, kubectl, run
 
 EXECUTE = (
     "import sys; from sqlalchemy import text; from backend.settings import Settings;"
     "from backend.store.engine import make_engine;"
     "engine = make_engine(Settings.from_environment().database_url);"
     "connection = engine.connect();"
-    "[connection.execute(text(one)) for one in sys.argv[1:]]; connection.commit()"
+    "[connection.execute(text(statement)) for statement in sys.argv[1:]]; connection.commit()"
 )
-EVERYTHING = ("DELETE FROM transition", "DELETE FROM experiment")
+DELETE_ALL = ("DELETE FROM transition", "DELETE FROM experiment")
 
 
-def told(backend: Deployment) -> dict[str, Any]:
-    """Give all that the backend says of every run."""
-    names = [one["experiment_id"] for one in backend.get("/experiments?limit=1000").json()]
+def everything(backend: Deployment) -> dict[str, Any]:
+    """Return every experiment in full, by its id."""
+    names = [listed["experiment_id"] for listed in backend.get("/experiments?limit=1000").json()]
     return {name: backend.experiment(name) for name in names}
 
 
@@ -27,38 +27,38 @@ def check(backend: Deployment) -> tuple[int, str]:
     return result.returncode, result.stdout.decode()
 
 
-def test_a_lost_database_is_made_right_again(backend: Deployment) -> None:
-    # The newer one's Job goes: its folder alone knows of it.
+def test_lost_database_is_rebuilt(backend: Deployment) -> None:
+    # The Job of one is deleted, so that only its folder is left.
     for name in ("older", "newer"):
         assert backend.post(name, epoch=2, dataset=DATASET).status == 201
     for name in ("older", "newer"):
         backend.wait_until(name, "succeeded")
     (job,) = backend.jobs_of("newer")
     kubectl("-n", backend.namespace, "delete", "job", job["metadata"]["name"])
-    before = told(backend)
+    before = everything(backend)
     code, printed = check(backend)
     assert code == 0, printed
 
-    backend.in_web("python", "-c", EXECUTE, *EVERYTHING)
+    backend.in_web("python", "-c", EXECUTE, *DELETE_ALL)
     code, printed = check(backend)
     assert code == 1
     assert "'newer': it is missing in the database; its run.json says succeeded" in printed
     backend.in_web("python", "-m", "backend", "rebuild")
 
-    after = told(backend)
+    after = everything(backend)
     assert after == before
     assert [name for name in after if name in ("older", "newer")] == ["newer", "older"]
     code, printed = check(backend)
     assert code == 0, printed
 
 
-def test_a_job_that_the_database_does_not_know_is_adopted(backend: Deployment) -> None:
+def test_unknown_job_is_adopted(backend: Deployment) -> None:
     before = backend.experiment("older")
-    one = "DELETE FROM experiment WHERE experiment_id = 'older'"
-    backend.in_web("python", "-c", EXECUTE, one)
+    statement = "DELETE FROM experiment WHERE experiment_id = 'older'"
+    backend.in_web("python", "-c", EXECUTE, statement)
 
     eventually(
-        lambda: "older" in told(backend),
+        lambda: "older" in everything(backend),
         seconds=120,
         what="the Job is adopted",
         explain=backend.explain,
@@ -66,11 +66,11 @@ def test_a_job_that_the_database_does_not_know_is_adopted(backend: Deployment) -
     assert backend.experiment("older") == before
 
 
-def test_dropped_tables_are_made_again(backend: Deployment) -> None:
-    before = told(backend)
+def test_dropped_tables_are_recreated(backend: Deployment) -> None:
+    before = everything(backend)
     tables = ("transition", "experiment", "hello_flask_schema")
     backend.in_web("python", "-c", EXECUTE, *(f"DROP TABLE {table}" for table in tables))
     backend.in_web("python", "-m", "backend", "rebuild")
 
     backend.wait_ready()
-    assert told(backend) == before
+    assert everything(backend) == before

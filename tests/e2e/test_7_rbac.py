@@ -1,7 +1,7 @@
-"""The backend's serviceAccount, verb by verb: each is needed, and nothing else is allowed.
+"""The permissions of the backend's serviceAccount: each one is needed, and no other is granted.
 
-Every case has an account of its own, with the rules of yaml/setup/3_crb.yaml but for one verb, and
-works by that account's token. What must not work without it is asked of the product's launcher.
+Every case has an account of its own that lacks one verb of the rules in yaml/setup/3_crb.yaml. The
+backend's own launcher works with that account's token, and shows what fails without the verb.
 """
 
 import json
@@ -21,7 +21,7 @@ from backend.launchers.kubernetes import watch as kubernetes_watch
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import Images
-from tests.e2e.kit import ROOT, eventually, granted, kubectl, run
+from tests.e2e.support import ROOT, eventually, granted, kubectl, run
 
 RULES = ROOT / "yaml/setup/3_crb.yaml"
 NAMESPACE = "hello-flask-rbac"
@@ -35,31 +35,36 @@ Permission = tuple[str, str, str]  # API group, resource, verb
 
 @dataclass(frozen=True)
 class Prepared:
-    """Runs that there are, and the launcher of somebody who may do everything."""
+    """Existing Jobs, and the launcher of an administrator.
+
+    Attributes:
+        ended: an attempt that has succeeded.
+        refused: an attempt for which no pod can be created.
+    """
 
     admin: KubernetesLauncher
     ended: Attempt
-    refused: Attempt  # gets no pod
+    refused: Attempt
 
     def submit(self, experiment_id: str, **spec: str) -> Attempt:
-        """Submit a run whose pod has this in its spec."""
-        one = attempt_of(experiment_id)
-        self.admin.submit(with_spec(self.admin.render(one), **spec))
-        return one
+        """Submit an attempt with these fields in its pod's spec."""
+        attempt = attempt_of(experiment_id)
+        self.admin.submit(with_spec(self.admin.render(attempt), **spec))
+        return attempt
 
-    def eventually(self, one: Attempt, what: Callable[[Observation], bool]) -> None:
-        """Wait until this is so of a run."""
+    def wait_until(self, attempt: Attempt, is_met: Callable[[Observation], bool]) -> None:
+        """Wait until the observation of an attempt meets a condition."""
         eventually(
-            lambda: what(self.admin.observe([one.handle])[one.handle]),
+            lambda: is_met(self.admin.observe([attempt.handle])[attempt.handle]),
             seconds=SECONDS,
-            what=f"{one.experiment_id!r} is as it should be",
+            what=f"{attempt.experiment_id!r} is in the expected state",
             explain=explain,
         )
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account at work; `log` holds what its watches say when they end."""
+    """A serviceAccount and its launcher; `log` holds the messages of its watches."""
 
     name: str
     launcher: KubernetesLauncher
@@ -67,79 +72,79 @@ class Account:
     log: pytest.LogCaptureFixture
 
 
-def submits_a_run(account: Account, there: Prepared) -> bool:
+def submits_a_job(account: Account, prepared: Prepared) -> bool:
     job = with_spec(account.launcher.render(attempt_of(account.name)), serviceAccountName=NO_SUCH)
-    return account.launcher.submit(job) in there.admin.observe()
+    return account.launcher.submit(job) in prepared.admin.observe()
 
 
-def takes_over_a_job_that_is_there(account: Account, there: Prepared) -> bool:
-    return account.launcher.submit(account.launcher.render(there.ended)) == there.ended.handle
+def adopts_an_existing_job(account: Account, prepared: Prepared) -> bool:
+    return account.launcher.submit(account.launcher.render(prepared.ended)) == prepared.ended.handle
 
 
-def sees_how_all_jobs_are(account: Account, there: Prepared) -> bool:
-    return account.launcher.observe()[there.ended.handle].phase is Phase.SUCCEEDED
+def observes_all_jobs(account: Account, prepared: Prepared) -> bool:
+    return account.launcher.observe()[prepared.ended.handle].phase is Phase.SUCCEEDED
 
 
-def sees_when_a_pod_began(account: Account, there: Prepared) -> bool:
-    return account.launcher.observe()[there.ended.handle].started_at is not None
+def knows_when_a_pod_started(account: Account, prepared: Prepared) -> bool:
+    return account.launcher.observe()[prepared.ended.handle].started_at is not None
 
 
-def is_told_what_changes(account: Account, _there: Prepared) -> bool:
+def watches_for_changes(account: Account, _there: Prepared) -> bool:
     def answer() -> str | None:
         if account.launcher.changes(1.0) is not None:  # None: anything may have changed
-            return "told"
+            return "watching"
         return "refused" if "cannot watch resource" in account.log.text else None
 
-    what = "both watches begin, or one is refused"
-    return eventually(answer, seconds=SECONDS, what=what, explain=explain) == "told"
+    what = "both watches start, or one is refused"
+    return eventually(answer, seconds=SECONDS, what=what, explain=explain) == "watching"
 
 
-def follows_a_log(account: Account, there: Prepared) -> bool:
-    (part,) = there.admin.log_source.parts(there.ended.handle)
+def follows_a_log(account: Account, prepared: Prepared) -> bool:
+    (part,) = prepared.admin.log_source.parts(prepared.ended.handle)
     return next(iter(account.launcher.log_source.follow(part))) == b"hello"
 
 
-def reads_a_log(account: Account, there: Prepared) -> bool:
-    (part,) = there.admin.log_source.parts(there.ended.handle)
+def reads_a_log(account: Account, prepared: Prepared) -> bool:
+    (part,) = prepared.admin.log_source.parts(prepared.ended.handle)
     return account.launcher.log_source.read(part) == [b"hello"]
 
 
-def says_why_a_run_gets_no_pod(account: Account, there: Prepared) -> bool:
-    return reason_of(account, there.refused) == "pod_refused"
+def explains_a_missing_pod(account: Account, prepared: Prepared) -> bool:
+    return reason_of(account, prepared.refused) == "pod_refused"
 
 
-def says_that_a_node_is_dead(account: Account, there: Prepared) -> bool:
-    # The garbage collector takes such a pod after 40 seconds: it is made for this alone.
-    lost = there.submit(f"lost with its node: {account.name}", nodeName=NO_SUCH)
+def detects_a_dead_node(account: Account, prepared: Prepared) -> bool:
+    # Created here, because the garbage collector deletes such a pod after 40 seconds.
+    lost = prepared.submit(f"lost with its node: {account.name}", nodeName=NO_SUCH)
     pods = ("-n", NAMESPACE, "get", "pods", "-l", f"job-name={lost.handle}", "-o", "name")
     pod = eventually(
-        lambda: kubectl(*pods).strip(), seconds=SECONDS, what="it has a pod", explain=explain
+        lambda: kubectl(*pods).strip(), seconds=SECONDS, what="the Job has a pod", explain=explain
     )
     status = json.dumps({"status": {"phase": "Running"}})
     kubectl("-n", NAMESPACE, "patch", pod, "--subresource=status", "--type=merge", "-p", status)
     return reason_of(account, lost) == "node_not_ready"
 
 
-def cancels_a_run(account: Account, there: Prepared) -> bool:
-    one = there.submit(f"to cancel: {account.name}", serviceAccountName=NO_SUCH)
-    account.launcher.cancel(one.handle)
-    return one.handle not in there.admin.observe()
+def cancels_a_job(account: Account, prepared: Prepared) -> bool:
+    attempt = prepared.submit(f"to cancel: {account.name}", serviceAccountName=NO_SUCH)
+    account.launcher.cancel(attempt.handle)
+    return attempt.handle not in prepared.admin.observe()
 
 
 Works = Callable[[Account, Prepared], bool]
 
 NEEDED_FOR: dict[Permission, Works] = {
-    ("batch", "jobs", "create"): submits_a_run,
-    ("batch", "jobs", "get"): takes_over_a_job_that_is_there,
-    ("batch", "jobs", "list"): sees_how_all_jobs_are,
-    ("batch", "jobs", "watch"): is_told_what_changes,
-    ("batch", "jobs", "delete"): cancels_a_run,
+    ("batch", "jobs", "create"): submits_a_job,
+    ("batch", "jobs", "get"): adopts_an_existing_job,
+    ("batch", "jobs", "list"): observes_all_jobs,
+    ("batch", "jobs", "watch"): watches_for_changes,
+    ("batch", "jobs", "delete"): cancels_a_job,
     ("", "pods", "get"): follows_a_log,
-    ("", "pods", "list"): sees_when_a_pod_began,
-    ("", "pods", "watch"): is_told_what_changes,
+    ("", "pods", "list"): knows_when_a_pod_started,
+    ("", "pods", "watch"): watches_for_changes,
     ("", "pods/log", "get"): reads_a_log,
-    ("", "events", "list"): says_why_a_run_gets_no_pod,
-    ("", "nodes", "get"): says_that_a_node_is_dead,
+    ("", "events", "list"): explains_a_missing_pod,
+    ("", "nodes", "get"): detects_a_dead_node,
 }
 FORBIDDEN = (
     "get secrets",
@@ -156,7 +161,7 @@ FORBIDDEN = (
 
 
 def permissions(documents: list[Document]) -> set[Permission]:
-    """Take rules apart, into one permission each."""
+    """Return the single permissions that rules grant."""
     return {
         (group, resource, verb)
         for document in documents
@@ -172,17 +177,17 @@ def rules() -> list[Document]:
 
 
 def as_listed(allowed: set[Permission]) -> set[tuple[str, str]]:
-    """Write permissions as kubectl lists them."""
+    """Return permissions as `kubectl auth can-i --list` names them."""
     return {(f"{what}.{group}" if group else what, verb) for group, what, verb in allowed}
 
 
 def name_of(permission: Permission | None) -> str:
-    """Name the account that lacks this, and its roles."""
+    """Return the name of the account that lacks this permission, and of its roles."""
     return "-".join(permission[:0:-1]).replace("/", "-") if permission else "everything"
 
 
 def account_without(permission: Permission | None) -> list[Document]:
-    """Make the account, with all rules but this one."""
+    """Return the manifests of an account that has all permissions but this one."""
     name = name_of(permission)
     account = {"name": name, "namespace": NAMESPACE}
     documents = rules()
@@ -212,15 +217,15 @@ def attempt_of(experiment_id: str) -> Attempt:
 
 
 def with_spec(job: Job, **spec: str) -> Job:
-    """Let a Job's pod print one line, without any volume, and have this in its spec."""
+    """Change a Job: its pod prints one line, mounts no volume, and has these fields in its spec."""
     pod = job["spec"]["template"]["spec"]
     pod["containers"][0] |= {"command": ["echo", "hello"], "volumeMounts": []}
     pod |= {"volumes": [], **spec}
     return job
 
 
-def reason_of(account: Account, one: Attempt) -> str | None:
-    diagnosis = account.launcher.observe([one.handle])[one.handle].diagnosis
+def reason_of(account: Account, attempt: Attempt) -> str | None:
+    diagnosis = account.launcher.observe([attempt.handle])[attempt.handle].diagnosis
     return diagnosis and diagnosis.reason
 
 
@@ -233,24 +238,24 @@ def remove() -> None:
 
 
 @pytest.fixture(scope="module")
-def there(images: Images) -> Iterator[Prepared]:
+def prepared(images: Images) -> Iterator[Prepared]:
     remove()
     kubectl("create", "namespace", NAMESPACE)
     kubectl("label", "namespace", NAMESPACE, LABEL)
     admin = launcher_with(images.flask)
-    there = Prepared(admin, ended=attempt_of("ended"), refused=attempt_of("refused"))
-    there.submit("ended")
-    there.submit("refused", serviceAccountName=NO_SUCH)
-    there.eventually(there.ended, lambda seen: seen.phase is Phase.SUCCEEDED)
-    there.eventually(there.refused, lambda seen: seen.diagnosis is not None)
-    yield there
+    prepared = Prepared(admin, ended=attempt_of("ended"), refused=attempt_of("refused"))
+    prepared.submit("ended")
+    prepared.submit("refused", serviceAccountName=NO_SUCH)
+    prepared.wait_until(prepared.ended, lambda seen: seen.phase is Phase.SUCCEEDED)
+    prepared.wait_until(prepared.refused, lambda seen: seen.diagnosis is not None)
+    yield prepared
     admin.close()
     remove()
 
 
 @pytest.fixture
 def permission(request: pytest.FixtureRequest) -> Permission | None:
-    """What the account lacks: nothing, unless the test says so."""
+    """The permission that the account lacks; none unless the test is parametrised."""
     lacks: Permission | None = getattr(request, "param", None)
     return lacks
 
@@ -258,13 +263,13 @@ def permission(request: pytest.FixtureRequest) -> Permission | None:
 @pytest.fixture
 def account(
     permission: Permission | None,
-    there: Prepared,
+    prepared: Prepared,
     images: Images,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Account]:
-    del there  # the namespace is there
+    del prepared  # requested for its namespace
     name = name_of(permission)
     documents = {"apiVersion": "v1", "kind": "List", "items": account_without(permission)}
     kubectl("apply", "-f", "-", stdin=json.dumps(documents).encode())
@@ -280,7 +285,7 @@ def account(
     config["users"][0]["user"] = {"token": token}
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(json.dumps(config))
-    # The client reads KUBECONFIG when it is imported.
+    # The client has read KUBECONFIG on import.
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
     caplog.set_level(logging.INFO, kubernetes_watch.log.name)
     launcher = launcher_with(images.flask)
@@ -288,12 +293,12 @@ def account(
     launcher.close()
 
 
-def test_every_permission_has_its_case() -> None:
+def test_every_permission_has_a_case() -> None:
     assert permissions(rules()) == set(NEEDED_FOR)
 
 
-def test_with_all_of_them_everything_works(account: Account, there: Prepared) -> None:
-    broken = [works.__name__ for works in NEEDED_FOR.values() if not works(account, there)]
+def test_all_permissions_suffice(account: Account, prepared: Prepared) -> None:
+    broken = [works.__name__ for works in NEEDED_FOR.values() if not works(account, prepared)]
     assert broken == []
 
 
@@ -305,23 +310,23 @@ def test_with_all_of_them_everything_works(account: Account, there: Prepared) ->
     ],
     indirect=True,
 )
-def test_without_one_of_them_something_breaks(
-    permission: Permission, account: Account, there: Prepared
+def test_each_permission_is_needed(
+    permission: Permission, account: Account, prepared: Prepared
 ) -> None:
     _, resource, verb = permission
-    outcome = tried(NEEDED_FOR[permission], account, there)
+    outcome = tried(NEEDED_FOR[permission], account, prepared)
     assert outcome == "broken" or f'cannot {verb} resource "{resource}"' in outcome
 
 
-def tried(works: Works, account: Account, there: Prepared) -> str:
-    """Say whether it works, or what the API server says of it."""
+def tried(works: Works, account: Account, prepared: Prepared) -> str:
+    """Return whether it works, or the API server's message."""
     try:
-        return "works" if works(account, there) else "broken"
+        return "works" if works(account, prepared) else "broken"
     except LauncherUnavailable as error:
         return error.diagnosis.message
 
 
-def test_it_may_do_nothing_else(account: Account) -> None:
+def test_nothing_else_is_permitted(account: Account) -> None:
     ask = ("kubectl", f"--kubeconfig={account.kubeconfig}", "auth", "can-i")
     answers = {question: run(*ask, *question.split()) for question in FORBIDDEN}
     assert {question: answer.stdout for question, answer in answers.items()} == dict.fromkeys(

@@ -1,7 +1,7 @@
-"""A malicious model image, started as any other: nothing that it tries must work.
+"""A malicious model image, trained with like any other: none of its attacks may succeed.
 
-`hostile/attacks.py` says what it tries. The same program in a pod without our guards shows that it
-is they that stop it.
+`hostile/attacks.py` holds the attacks. The same program in pods without our guards shows that each
+guard stops something.
 """
 
 import copy
@@ -18,7 +18,7 @@ import yaml
 
 from tests.e2e.conftest import PASSWORD, Images, Stage, build
 from tests.e2e.hostile.attacks import LINKS, SECRET, VICTIM
-from tests.e2e.kit import ROOT, Deployment, curl, edit, kubectl
+from tests.e2e.support import ROOT, Deployment, curl, edit, kubectl
 
 HOSTILE = "hostile"
 LABEL = "hello-flask/e2e=hostile"
@@ -28,14 +28,14 @@ Document = dict[str, Any]
 
 NO_CAPABILITIES = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0)
 
-# What each attempt comes to.
+# The expected outcome of each attack.
 GUARDED: dict[str, object] = {
-    "list_other_runs": [HOSTILE],
-    "read_another_run": "ENOENT",
-    "read_another_run_by_dots": "ENOENT",
-    "read_another_run_by_a_link": "ENOENT",
-    "read_another_run_by_a_descriptor": "ENOENT",
-    "read_another_run_by_a_process": [HOSTILE],
+    "list_other_experiments": [HOSTILE],
+    "read_another_experiment": "ENOENT",
+    "read_another_experiment_by_dots": "ENOENT",
+    "read_another_experiment_by_a_link": "ENOENT",
+    "read_another_experiment_by_a_descriptor": "ENOENT",
+    "read_another_experiment_by_a_process": [HOSTILE],
     "open_the_host_by_a_file_handle": "EPERM",
     "make_a_folder_beside_its_own": "EROFS",
     "write_into_the_input": "EROFS",
@@ -66,8 +66,8 @@ GUARDED: dict[str, object] = {
     "read_secrets_from_kubernetes": "refused",
     "make_a_pod": "refused",
 }
-# What the container runtime or the API server refuses without any guard of ours.
-REFUSED_ANYHOW = {
+# What the container runtime or the API server refuses even without our guards.
+ALWAYS_REFUSED = {
     "open_the_host_by_a_file_handle",
     "mount_the_input_writable",
     "mount_a_file_system",
@@ -79,11 +79,11 @@ REFUSED_ANYHOW = {
 
 @dataclass(frozen=True)
 class Guard:
-    """Something that holds an attacker back.
+    """A setting of the pod that stops attacks.
 
     Attributes:
-        drop: take it away from a pod's spec and its container.
-        stops: attempts that come to something else without it alone; on some nodes others may, too.
+        drop: removes it from a pod's spec and its container.
+        stops: attacks whose outcome changes without this guard; on some nodes others change, too.
     """
 
     drop: Callable[[Document, Document], object]
@@ -121,12 +121,12 @@ GUARDS = {
     "sub-path": Guard(
         drop_sub_path,
         {
-            "list_other_runs",
-            "read_another_run",
-            "read_another_run_by_dots",
-            "read_another_run_by_a_link",
-            "read_another_run_by_a_descriptor",
-            "read_another_run_by_a_process",
+            "list_other_experiments",
+            "read_another_experiment",
+            "read_another_experiment_by_dots",
+            "read_another_experiment_by_a_link",
+            "read_another_experiment_by_a_descriptor",
+            "read_another_experiment_by_a_process",
         },
     ),
     "read-only-input": Guard(drop_read_only_input, {"write_into_the_input", "change_the_input"}),
@@ -153,10 +153,11 @@ GUARDS = {
 
 @pytest.fixture(scope="module")
 def image(images: Images, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the hostile image, in a folder that looks like a checkout to build.sh."""
+    """Build the hostile image with build.sh, in a folder that resembles a checkout."""
     checkout = tmp_path_factory.mktemp("hostile")
-    for name in ("build.sh", "pyproject.toml"):
-        shutil.copy(ROOT / name, checkout)
+    (checkout / "backend").mkdir()
+    for name in ("build.sh", "backend/__init__.py"):
+        shutil.copy(ROOT / name, checkout / name)
     for folder in (checkout, checkout / "models/autoencoder"):
         shutil.copytree(ROOT / "tests/e2e/hostile", folder, dirs_exist_ok=True)
     _, model, _ = build(str(checkout / "build.sh"), f"{images.tag}-hostile")
@@ -165,7 +166,7 @@ def image(images: Images, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def attacked(stage: Stage, images: Images, image: str) -> Iterator[Deployment]:
-    """The backend, once the hostile run is over."""
+    """The backend, after the hostile experiment has ended."""
     backend = stage.train_with(image)
     for name in (VICTIM, HOSTILE):
         assert backend.post(name, epoch=1).status == 201
@@ -176,9 +177,9 @@ def attacked(stage: Stage, images: Images, image: str) -> Iterator[Deployment]:
 
 
 def outcomes(backend: Deployment, pod: str) -> dict[str, object]:
-    """Read what the attempts in a pod came to."""
+    """Return the outcomes of the attacks in a pod, by name."""
     lines = kubectl("-n", backend.namespace, "logs", pod).splitlines()
-    return {one["attempt"]: one["outcome"] for one in map(json.loads, lines)}
+    return {line["attack"]: line["outcome"] for line in map(json.loads, lines)}
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +189,13 @@ def guarded(attacked: Deployment) -> dict[str, object]:
 
 
 def pod_without(guards: Iterable[Guard], name: str, like: Document) -> Document:
-    """Make a pod of a Job's template, without some guards."""
+    """Return a pod from a Job's template, without some guards."""
     spec = copy.deepcopy(like["spec"]["template"]["spec"])
     (container,) = spec["containers"]
-    container["resources"] = {}  # so that a small node takes all of them at once
+    container["resources"] = {}  # so that all pods fit on a small node at once
     for variable in container["env"]:
         if variable["name"] == "EXPERIMENT_ID":
-            variable["value"] = name  # it plants no links then
+            variable["value"] = name  # any other name, so that it plants no links
     for guard in guards:
         guard.drop(spec, container)
     metadata = {
@@ -207,7 +208,7 @@ def pod_without(guards: Iterable[Guard], name: str, like: Document) -> Document:
 
 @pytest.fixture(scope="module")
 def unguarded(attacked: Deployment) -> Iterator[dict[str, dict[str, object]]]:
-    """By the guard that is missing, what the attempts come to; `all`: every guard."""
+    """The outcomes of the attacks, by the name of the missing guard; `all`: without any guard."""
     (job,) = attacked.jobs_of(HOSTILE)
     missing = {name: [guard] for name, guard in GUARDS.items()} | {"all": list(GUARDS.values())}
     pods = [pod_without(guards, name, job) for name, guards in missing.items()]
@@ -221,13 +222,13 @@ def unguarded(attacked: Deployment) -> Iterator[dict[str, dict[str, object]]]:
         kubectl("delete", *ours)
 
 
-def test_every_attempt_is_judged(guarded: dict[str, object]) -> None:
+def test_every_attack_is_judged(guarded: dict[str, object]) -> None:
     assert set(guarded) == set(GUARDED)
 
 
-@pytest.mark.parametrize("attempt", GUARDED)
-def test_no_attempt_gets_what_it_wants(guarded: dict[str, object], attempt: str) -> None:
-    assert guarded[attempt] == GUARDED[attempt]
+@pytest.mark.parametrize("attack", GUARDED)
+def test_no_attack_succeeds(guarded: dict[str, object], attack: str) -> None:
+    assert guarded[attack] == GUARDED[attack]
 
 
 @pytest.mark.parametrize("guard", GUARDS)
@@ -235,18 +236,18 @@ def test_each_guard_stops_something(unguarded: dict[str, dict[str, object]], gua
     assert changed(unguarded[guard]) >= GUARDS[guard].stops
 
 
-def test_without_any_guard_everything_works(unguarded: dict[str, dict[str, object]]) -> None:
-    assert set(GUARDED) - changed(unguarded["all"]) == REFUSED_ANYHOW
-    assert unguarded["all"]["read_another_run"] == "the victim's secret"
+def test_attacks_succeed_without_guards(unguarded: dict[str, dict[str, object]]) -> None:
+    assert set(GUARDED) - changed(unguarded["all"]) == ALWAYS_REFUSED
+    assert unguarded["all"]["read_another_experiment"] == "the victim's secret"
 
 
 def changed(outcomes: dict[str, object]) -> set[str]:
     return {name for name in GUARDED if outcomes[name] != GUARDED[name]}
 
 
-def test_the_backend_follows_no_link(attacked: Deployment) -> None:
+def test_backend_follows_no_link(attacked: Deployment) -> None:
     files = f"/experiments/{HOSTILE}/files"
-    listed = {one["path"] for one in attacked.get(files).json()["files"]}
+    listed = {file["path"] for file in attacked.get(files).json()["files"]}
     assert listed == {"run.json", "logs/1.log"}
     inside = (f"up/{VICTIM}/{SECRET}", "root/etc/passwd", f"logs/{SECRET}", "pipe.txt")
     for name in (*LINKS, *inside):
@@ -254,20 +255,20 @@ def test_the_backend_follows_no_link(attacked: Deployment) -> None:
         assert answer.status == (200 if name == "run.json" else 404), f"{name}: {answer}"
     with zipfile.ZipFile(io.BytesIO(attacked.get(f"{files}.zip").body)) as archive:
         whole = b"".join(map(archive.read, archive.namelist()))
-    told = [attacked.get(f"/experiments/{HOSTILE}{part}").body for part in ("", "/metrics")]
-    for text in (whole, *told):
+    answers = [attacked.get(f"/experiments/{HOSTILE}{part}").body for part in ("", "/metrics")]
+    for text in (whole, *answers):
         assert PASSWORD.encode() not in text
         assert b"the victim's secret" not in text
 
 
-def test_the_other_run_is_as_it_was(attacked: Deployment) -> None:
+def test_other_experiment_is_untouched(attacked: Deployment) -> None:
     results = attacked.results(VICTIM)
     assert set(results) == {"run.json", SECRET}
     assert results[SECRET] == b"the victim's secret"
     assert json.loads(results["run.json"])["experiment_id"] == VICTIM
 
 
-def test_what_it_left_can_be_removed(attacked: Deployment) -> None:
+def test_hostile_files_can_be_deleted(attacked: Deployment) -> None:
     url = f"{attacked.url}/experiments/{HOSTILE}?outputs=true"
     answer = curl(url, "--request", "DELETE")
     assert answer is not None

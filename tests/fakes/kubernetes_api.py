@@ -1,7 +1,7 @@
-"""A Kubernetes API server for tests: it speaks HTTP to the official client.
+"""A fake Kubernetes API server that serves the official client over HTTP.
 
-What it keeps and does stands in `kubernetes_cluster.py`; here is the way there, and all that can go
-wrong on it.
+`kubernetes_cluster.py` holds the cluster itself; this module adds HTTP, and the faults that tests
+inject into it.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.fakes.kubernetes_cluster import Cluster, Refused
+from tests.fakes.kubernetes_cluster import Cluster
+from tests.fakes.kubernetes_store import Refused
+from tests.ports import reserve_port
 
 TOKEN = "test-token"
 PATH = re.compile(
@@ -31,9 +33,12 @@ DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 class Fault:
     """What goes wrong with a request.
 
-    `error` is answered; without one there is no answer: the connection is cut, or hangs until the
-    server is stopped if `hang`. `stored`: what was asked for is done all the same. `half`: the
-    answer breaks off in the middle. `garbage`: a proxy answers with a page of its own.
+    Attributes:
+        error: the answer. Without one there is no answer, and the connection is cut.
+        hang: whether the connection hangs until the server is stopped, instead of being cut.
+        stored: whether the request is carried out nevertheless.
+        half: whether the answer breaks off in the middle.
+        garbage: whether a proxy answers with an HTML page of its own.
     """
 
     error: Refused | None = None
@@ -44,7 +49,7 @@ class Fault:
 
 
 def forbidden(verb="create", resource="jobs", group="batch"):
-    """RBAC says no."""
+    """Return the fault of a request that RBAC forbids."""
     return Fault(
         Refused(
             403,
@@ -57,7 +62,7 @@ def forbidden(verb="create", resource="jobs", group="batch"):
 
 
 def quota_exceeded():
-    """A ResourceQuota says no."""
+    """Return the fault of a request that a ResourceQuota forbids."""
     return Fault(
         Refused(
             403,
@@ -68,8 +73,8 @@ def quota_exceeded():
     )
 
 
-def made_anew():
-    """A precondition does not hold: the object was deleted and made again."""
+def recreated():
+    """Return the fault of a failed UID precondition: the object was deleted and recreated."""
     return Fault(
         Refused(
             409,
@@ -81,7 +86,7 @@ def made_anew():
 
 
 def invalid():
-    """Validation, or an admission webhook, says no."""
+    """Return the fault of a request that validation or an admission webhook refuses."""
     return Fault(
         Refused(
             422,
@@ -92,22 +97,28 @@ def invalid():
 
 
 def broken(code=500):
-    """The server answers, and cannot work: etcd is away, say."""
+    """Return the fault of a server that answers but does not work, for example without etcd."""
     reason = {429: "TooManyRequests", 503: "ServiceUnavailable"}.get(code, "InternalError")
     return Fault(Refused(code, reason, "etcdserver: request timed out"))
 
 
 class FakeKubernetes(Cluster):
-    """The server. Its objects outlive `stop` and `start`, which keep the port."""
+    """The API server. Its objects and its port survive `stop` and `start`.
+
+    Attributes:
+        requests: (verb, resource, name, monotonic time) of each request, in order.
+        watches_end_at_once: whether watches end as soon as they have sent the known events.
+        connections: the handlers of open connections.
+    """
 
     def __init__(self):
         super().__init__()
-        self.requests = []  # (verb, resource, name, monotonic time) of each, in order
+        self.requests = []
         self.watches_end_at_once = False
-        self._faults = []  # [verb, resource, fault, how many times]
-        self._port = 0
+        self.connections = set()
+        self._faults = []  # [verb, resource, fault, remaining times]
+        self._port = reserve_port()  # nothing takes it while the server is stopped
         self._server = None
-        self._connections = set()
 
     def __enter__(self):
         self.start()
@@ -117,11 +128,10 @@ class FakeKubernetes(Cluster):
         self.stop()
 
     def start(self):
-        """Listen."""
+        """Start listening."""
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _Handler)
         self._server.api = self
         self._server.stopped = threading.Event()
-        self._port = self._server.server_address[1]
         arguments = {"poll_interval": 0.02}
         threading.Thread(target=self._server.serve_forever, kwargs=arguments, daemon=True).start()
 
@@ -133,13 +143,13 @@ class FakeKubernetes(Cluster):
         server.stopped.set()
         server.shutdown()
         server.server_close()
-        with self._changed:
-            for connection in list(self._connections):
+        with self.changed:
+            for connection in list(self.connections):
                 connection.cut()
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def write_kubeconfig(self, path):
-        """Write what `KUBECONFIG` names, and return its path."""
+        """Write a kubeconfig file for this server, and return its path."""
         config = {
             "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
             "users": [{"name": "u", "user": {"token": TOKEN}}],
@@ -150,28 +160,29 @@ class FakeKubernetes(Cluster):
         return path
 
     def fail(self, verb, resource, fault, times=1):
-        """Let the next requests of that kind go wrong."""
-        with self._changed:
+        """Make the next `times` requests of that verb and resource fail with `fault`."""
+        with self.changed:
             self._faults.append([verb, resource, fault, times])
 
-    def mend(self):
-        """Let nothing go wrong any more."""
-        with self._changed:
+    def clear_faults(self):
+        """Remove all faults."""
+        with self.changed:
             self._faults.clear()
 
     def count(self, verb, resource):
-        """Say how many such requests came so far."""
+        """Return the number of such requests so far."""
         return len(self.times(verb, resource))
 
     def times(self, verb, resource):
-        """Say when such requests came, in seconds."""
+        """Return the monotonic times of such requests, in seconds."""
         return [request[3] for request in self.requests if request[:2] == (verb, resource)]
 
     def take_fault(self, verb, resource):
-        for one in self._faults:
-            if one[:2] == [verb, resource] and one[3] > 0:
-                one[3] -= 1
-                return one[2]
+        """Return the fault that the next such request meets, or None."""
+        for entry in self._faults:
+            if entry[:2] == [verb, resource] and entry[3] > 0:
+                entry[3] -= 1
+                return entry[2]
         return None
 
 
@@ -181,20 +192,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self):
         super().setup()
-        self.server.api._connections.add(self)
+        self.server.api.connections.add(self)
 
     def finish(self):
-        self.server.api._connections.discard(self)
+        self.server.api.connections.discard(self)
         super().finish()
 
     def handle(self):
         try:
             super().handle()
         except OSError:
-            self.close_connection = True  # the client, or `stop`, has cut it
+            self.close_connection = True  # the client or `stop` has cut the connection
 
     def cut(self):
-        """End the connection from another thread."""
+        """Cut the connection from another thread."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -214,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         api, url = self.server.api, urlsplit(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         content = self.rfile.read(length)
-        if len(content) < length:  # its sender has died
+        if len(content) < length:  # the client has died
             self.close_connection = True
             return
         body = json.loads(content) if content else None
@@ -228,16 +239,16 @@ class _Handler(BaseHTTPRequestHandler):
             resource += f"/{found['part']}"
         if verb == "get" and name is None:
             verb = "watch" if query.get("watch") in ("true", "True", "1") else "list"
-        with api._changed:
-            named = name or (body or {}).get("metadata", {}).get("name")
-            api.requests.append((verb, resource, named, time.monotonic()))
+        with api.changed:
+            target = name or (body or {}).get("metadata", {}).get("name")
+            api.requests.append((verb, resource, target, time.monotonic()))
             fault = api.take_fault(verb, resource)
             if fault and not fault.stored and not fault.half:
                 answer = None
             else:
                 answer = self._carry_out(verb, resource, namespace, name, query, body)
         if fault:
-            self._go_wrong(fault, answer)
+            self._send_fault(fault, answer)
         elif verb == "watch":
             self._stream(resource, namespace, query)
         elif query.get("follow") == "true" and answer[0] == 200:
@@ -246,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(*answer)
 
     def _carry_out(self, verb, resource, namespace, name, query, body):
-        """Do what is asked: (status, content)."""
+        """Carry out a request, and return its status and content."""
         api = self.server.api
         known = {"list": LISTING, "watch": LISTING, "delete": DELETING}.get(verb, set())
         known = LOGGING if resource == "pods/log" else known
@@ -282,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as error:
             return error.code, error.status
 
-    def _go_wrong(self, fault, answer):
+    def _send_fault(self, fault, answer):
         if fault.error:
             self._send(fault.error.code, fault.error.status)
             return

@@ -1,11 +1,18 @@
-"""A launcher that starts nothing: tests say how its runs are."""
+"""A launcher that starts nothing: tests set the observations of its Jobs."""
 
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Observation, Phase
 
 
 class FakeLauncher:
-    """Keeps what was submitted; `down` and `refusing` make it fail as a cluster would."""
+    """Keeps submitted Jobs in memory.
+
+    Attributes:
+        jobs: observations by handle.
+        submissions: how often `submit` was called while the launcher was up.
+        down: whether every call fails, as if the cluster did not answer.
+        refusing: whether new Jobs are refused.
+    """
 
     def __init__(self):
         self.jobs = {}
@@ -18,7 +25,7 @@ class FakeLauncher:
         return {"handle": attempt.handle, "uid": attempt.uid, "run": attempt}
 
     def submit(self, job):
-        self._check()
+        self.check_up()
         self.submissions += 1
         if self.refusing:
             raise LauncherRefused(Diagnosis("job_refused", "It is refused.", "Mend it."))
@@ -26,59 +33,67 @@ class FakeLauncher:
         return job["handle"]
 
     def observe(self, handles=None):
-        self._check()
+        self.check_up()
         return {job: seen for job, seen in self.jobs.items() if handles is None or job in handles}
 
     def changes(self, timeout):
         pass
 
     def cancel(self, handle):
-        self._check()
+        self.check_up()
         self.jobs.pop(handle, None)
 
     def delete_job(self, attempt):
-        self._check()
+        self.check_up()
         if attempt.handle in self.jobs and self.jobs[attempt.handle].uid == attempt.uid:
             del self.jobs[attempt.handle]
 
     def close(self):
         pass
 
-    def _check(self):
+    def check_up(self):
+        """Raise LauncherUnavailable if the launcher is down."""
         if self.down:
             raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
 
 
 class FakeLogSource:
-    """What the runs print: by handle, by part, in lines; a part whose pod goes on has no end."""
+    """What trainers print.
+
+    Attributes:
+        printed: lines, by handle and then by part.
+        ended: parts whose pod has ended; a follower waits at the end of the others.
+        on_wait: called while a follower waits.
+    """
 
     def __init__(self, launcher):
         self._launcher = launcher
         self.printed = {}
         self.ended = set()
-        self.on_wait = lambda: None  # what happens while a follower waits
+        self.on_wait = lambda: None
 
     def parts(self, handle):
-        self._launcher._check()
-        there = handle in self._launcher.jobs and {f"1-{handle}": None}
-        return sorted(self.printed.get(handle, there or {}))
+        self._launcher.check_up()
+        default = {f"1-{handle}": None} if handle in self._launcher.jobs else {}
+        return sorted(self.printed.get(handle, default))
 
     def read(self, part):
-        self._launcher._check()
+        self._launcher.check_up()
         for parts in self.printed.values():
             if part in parts:
                 return list(parts[part])
         return [b"epoch 1/20", b"epoch 2/20"]
 
     def follow(self, part, connected=lambda: None):
-        given = 0
+        sent = 0
         while True:
             connected()
-            over = part in self.ended or not any(part in one for one in self.printed.values())
-            fresh = self.read(part)[given:]
+            is_known = any(part in parts for parts in self.printed.values())
+            has_ended = part in self.ended or not is_known
+            fresh = self.read(part)[sent:]
             yield from fresh
-            given += len(fresh)
-            if over:
+            sent += len(fresh)
+            if has_ended:
                 return
             self.on_wait()
             yield None

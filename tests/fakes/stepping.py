@@ -1,7 +1,7 @@
-"""Operations that stop before each call of the world outside, and go on when the test says how.
+"""Single-stepping: operations that pause before each call of a service until the test resumes them.
 
-Each runs in a thread of its own, but only while the test waits for its next stop: nothing is left
-to the scheduler of the machine.
+Each operation has a thread of its own, which runs only while the test waits for its next pause, so
+that the interleaving does not depend on the scheduler.
 """
 
 import threading
@@ -12,27 +12,33 @@ operation_of_this_thread = ContextVar("operation_of_this_thread", default=None)
 
 
 class Verdict(Enum):
-    """How the call goes before which an operation has stopped."""
+    """The outcome of the call before which an operation has paused."""
 
-    GO = "it works"
-    FAIL = "it fails, and nothing was done"
-    LOSE = "it is done, and its answer is lost"
+    GO = "it succeeds"
+    FAIL = "it fails and has no effect"
+    LOSE = "it takes effect, but its answer is lost"
     CRASH = "the process dies before it"
     CRASH_AFTER = "the process dies right after it"
 
 
 class Crashed(BaseException):
-    """The process is dead: nothing more of it may be seen."""
+    """The process has died: it may have no further effect."""
 
 
 class Stepping:
-    """Hands the calls of methods on, one at a time, each with the verdict of the test.
+    """A proxy that pauses an operation before each method call, and applies the test's verdict.
 
-    `fault` makes the exception that a failing call raises; None: its calls cannot fail. Calls of
-    `pure` methods, and of threads that are no operation, are handed on as they are.
+    Calls of `pure` methods, and calls from threads that are not operations, pass through.
     """
 
     def __init__(self, real, fault, pure=()):
+        """Wrap an object.
+
+        Args:
+            real: the object whose methods are called.
+            fault: returns the exception of a failing call by method name; None: it cannot fail.
+            pure: names of methods before which an operation does not pause.
+        """
         self._real, self._fault, self._pure = real, fault, pure
 
     def __getattr__(self, name):
@@ -58,12 +64,13 @@ class Stepping:
 
 
 class Operation:
-    """One call that is made step by step.
+    """A piece of work that runs step by step.
 
     Attributes:
-        at: the call before which it has stopped; None when it is over.
-        result, error: what it came to.
-        crashed: it died.
+        at: the call before which it has paused; None when it has ended.
+        result: what the work has returned.
+        error: the exception that the work has raised.
+        crashed: whether its process has died.
     """
 
     def __init__(self, work):
@@ -76,7 +83,7 @@ class Operation:
         self._stopped.acquire()
 
     def step(self, verdict=Verdict.GO):
-        """Let it make the call that it stands before, and go on to the next one."""
+        """Make the call at which it has paused, and continue to the next one."""
         self._verdict = verdict
         self._go.release()
         self._stopped.acquire()
@@ -84,12 +91,13 @@ class Operation:
             self._thread.join()
 
     def finish(self):
-        """Let it go on to its end, undisturbed."""
+        """Continue to the end without faults."""
         while self.at is not None:
             self.step()
 
     def stop(self, at):
-        if self.crashed:  # whatever it does on its way out, it is dead
+        """Pause before the call `at`, and return the verdict of the test."""
+        if self.crashed:  # its `finally` blocks must have no effect
             raise Crashed
         self.at = at
         self._stopped.release()
@@ -97,6 +105,7 @@ class Operation:
         return self._verdict
 
     def die(self):
+        """Mark the process as dead, and return the exception that ends its thread."""
         self.crashed = True
         return Crashed()
 

@@ -1,7 +1,7 @@
-"""A trainer that does what the test tells it, through the FIFO `orders` in the run's folder.
+"""A trainer that follows orders from the FIFO `orders` in its experiment's folder.
 
-Orders, one a line: `print TEXT`, `exit CODE`, `ignore SIGTERM`, `child` (starts a process of its
-own that ignores SIGTERM and writes its id to `child`).
+Orders, one a line: `print TEXT`, `exit CODE`, `ignore SIGTERM`, and `child`, which starts a process
+that ignores SIGTERM and writes its process id to the file `child`.
 """
 
 import json
@@ -29,7 +29,7 @@ with Path("starts").open("a") as starts:
 orders = Path("orders")
 if not orders.exists():
     os.mkfifo(orders)
-# Open for writing too: between two orders there is no end of the file.
+# Opened for writing too, so that reading does not reach the end of the file between two orders.
 with os.fdopen(os.open(orders, os.O_RDWR | os.O_NOCTTY), encoding="utf-8") as lines:
     for order in lines:
         match order.split(maxsplit=1):

@@ -1,10 +1,9 @@
-"""The program as a user starts it: `python -m backend ROLE`."""
+"""The program as users start it: `python -m backend ROLE`."""
 
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -14,17 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from tests.integration.twins import TRAINER, kill_local_runs
+from tests.integration.launcher_harness import TRAINER, kill_local_runs
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
+from tests.ports import free_address
 
 ROOT = Path(__file__).parents[2]
 MISTAKE = re.compile(r"^(TypeError|AttributeError|NameError|UnboundLocalError)\b", re.MULTILINE)
-OURS = ("DB_", "LOCAL_", "JOB_", "BIND", "LAUNCHER", "DATA_DIR", "INPUT_", "OUTPUT_", "HEALTH_")
+OURS = (  # prefixes of variables that a test must not inherit
+    "DB_",
+    "LOCAL_",
+    "JOB_",
+    "BIND",
+    "LAUNCHER",
+    "DATA_DIR",
+    "INPUT_",
+    "OUTPUT_",
+    "HEALTH_",
+)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back by HTTP."""
+    """An HTTP response."""
 
     status: int
     content: bytes
@@ -34,8 +44,8 @@ class Answer:
         return json.loads(self.content)
 
 
-class House:
-    """The program's folder, with a trainer that obeys the test in the place of the model."""
+class Installation:
+    """A folder with the program, whose trainer obeys the test instead of training a model."""
 
     def __init__(self, folder, environ, trainer=TRAINER, umask=-1):
         self._environ, self._umask = environ, umask
@@ -45,13 +55,12 @@ class House:
         self.trainer = folder / "models" / "autoencoder" / "train.py"
         self.trainer.parent.mkdir(parents=True)
         self.trainer.symlink_to(trainer)
-        for name in ("backend", "gunicorn.conf.py"):
-            (folder / name).symlink_to(ROOT / name)
+        (folder / "backend").symlink_to(ROOT / "backend")
 
     def start(self, role, **variables):
         """Start a role (and its options) with further variables.
 
-        `BIND` is a free address unless given.
+        `BIND` is a free address unless it is given.
         """
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         environ = inherited | self._environ | {"BIND": free_address()} | variables
@@ -60,7 +69,7 @@ class House:
         return self._processes[-1]
 
     def close(self):
-        """End everything; whatever a test broke, no mistake of ours may have shown itself."""
+        """Kill everything, and fail if a process wrote a traceback of a programming error."""
         for process in self._processes:
             process.kill_all()
         kill_local_runs(self._output_dir)
@@ -69,7 +78,7 @@ class House:
 
 
 class Backend:
-    """One started program, in a process group of its own as a terminal makes it."""
+    """One started program, in a process group of its own, as in a terminal."""
 
     def __init__(self, role, environ, folder, number, umask=-1):
         self.environ = environ
@@ -104,12 +113,12 @@ class Backend:
         return self._process.poll() is None
 
     def ready(self):
-        """Wait until it serves."""
+        """Wait until it is ready, and return it."""
         eventually(lambda: self.answers("/readyz"))
         return self
 
     def answers(self, path):
-        """Tell whether a GET is answered, and well."""
+        """Return whether a GET is answered with 200."""
         assert self.is_alive, self.stderr
         try:
             return self.ask(path).status == 200
@@ -117,7 +126,7 @@ class Backend:
             return False
 
     def ask(self, path, form=None):
-        """GET, or POST a form."""
+        """GET `path`, or POST a form to it, and return the answer."""
         data = urlencode(form).encode() if form else None
         try:
             with urllib.request.urlopen(
@@ -128,56 +137,59 @@ class Backend:
             with error:
                 return Answer(error.code, error.read())
 
+    def reaches(self, experiment_id, status):
+        """Wait until an experiment has a status, and return the experiment."""
+
+        def found():
+            experiment = self.ask(f"/experiments/{experiment_id}").json
+            return experiment["status"] == status and experiment
+
+        return eventually(found)
+
     def press_ctrl_c(self):
-        """Send SIGINT to every process of the foreground, as a terminal does."""
+        """Send SIGINT to the whole process group, as a terminal does."""
         os.killpg(self._process.pid, signal.SIGINT)
 
     def terminate(self):
-        """Send SIGTERM, as a supervisor does, to the first process alone."""
+        """Send SIGTERM to the first process alone, as a supervisor does."""
         self._process.terminate()
 
     def exit_code(self):
-        """Wait for its end."""
+        """Wait for the end of the program, and return its exit code."""
         return self._process.wait(DEADLINE_SECONDS)
 
     def web_processes(self):
-        """Name the first process of the web role under `serve`, and its workers."""
+        """Return the process ids of the web role under `serve` and of its workers."""
         assert self.is_alive, self.stderr
         found = [child for child in children_of(self._process.pid) if children_of(child)]
         web = found[0] if found else None
         return web, children_of(web)
 
     def reconciler(self):
-        """Name the process of the reconcile role under `serve`."""
+        """Return the process id of the reconcile role under `serve`."""
         (pid,) = [child for child in children_of(self._process.pid) if not children_of(child)]
         return pid
 
     def group(self):
-        """Name every process that is left of it (Linux)."""
+        """Return the processes that are left of it (Linux)."""
         stats = [_stat(process) for process in Path("/proc").glob("[0-9]*")]
         # After the name in brackets: state, parent, process group.
         return [one for one in stats if one and int(one[2]) == self._process.pid and one[0] != "Z"]
 
     def kill(self):
-        """Kill its first process alone."""
+        """Kill the first process alone."""
         self._process.kill()
         self._process.wait()
 
     def kill_all(self):
-        """Kill what is left of it."""
+        """Kill every process that is left of it."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
-def free_address():
-    """Name an address of this machine at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
 def children_of(pid):
-    """Name the child processes of a process (Linux)."""
+    """Return the ids of the child processes of a process (Linux)."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]

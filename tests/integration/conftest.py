@@ -2,23 +2,28 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from kubernetes.config import kube_config
 from sqlalchemy import make_url
 
 from backend import app
+from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
 from backend.store.queries import Store
 from tests.fakes.kubernetes_api import FakeKubernetes
-from tests.integration.backend_process import House
-from tests.integration.databases import ROOT_PATH, Database, KitMySQL, MariaDB
+from tests.integration.backend_process import Installation
+from tests.integration.databases import Database, ExternalMySQL, LabMySQL, MariaDB
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
+
+MARIADB = pytest.param("mariadb", marks=pytest.mark.needs("mariadb"))
+MYSQL = pytest.param("mysql", marks=pytest.mark.needs("mysql"))
+MYSQL_CONTROL = pytest.param("mysql", marks=pytest.mark.needs("mysql_control"))
 
 
 @pytest.fixture(scope="session")
 def mariadb_server():
-    if shutil.which("mariadbd", path=ROOT_PATH) is None:
-        pytest.skip("mariadbd is not installed (tools/install-test-services.sh installs it)")
     server = MariaDB()
     yield server
     server.close()
@@ -26,42 +31,50 @@ def mariadb_server():
 
 @pytest.fixture(scope="session")
 def mysql_server():
-    if not os.environ.get("LAB"):
-        pytest.skip("LAB names no kit with a MySQL server")
-    return KitMySQL(os.environ["LAB"])
+    lab, url = os.environ.get("LAB"), os.environ.get("TEST_MYSQL_URL")
+    server = LabMySQL(lab) if lab else ExternalMySQL(url)
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def mariadb(mariadb_server):
-    """Give MariaDB, its database empty."""
+    """MariaDB, without experiments in its database."""
     with mariadb_server.emptied():
         yield mariadb_server
 
 
 @pytest.fixture
 def mysql(mysql_server):
-    """Give MySQL, its database empty."""
+    """MySQL, without experiments in its database."""
     with mysql_server.emptied():
         yield mysql_server
 
 
-@pytest.fixture(params=["mariadb", "mysql"])
+@pytest.fixture(params=[MARIADB, MYSQL_CONTROL])
 def server(request):
-    """Give each database server, its database empty."""
+    """Each database server, to be restarted or changed; no experiments in its database."""
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["sqlite", "mariadb", "mysql"])
-def database(request, tmp_path):
-    """Give an empty database of each kind."""
+@pytest.fixture(params=[MARIADB, MYSQL])
+def server_database(request):
+    """A database without experiments on each server."""
+    return request.getfixturevalue(request.param).database
+
+
+@pytest.fixture(params=["sqlite", MARIADB, MYSQL])
+def database(request, tmp_path, migrated_sqlite):
+    """A database of each kind without experiments."""
     if request.param == "sqlite":
-        return Database(f"sqlite:///{tmp_path}/experiments.sqlite3")
+        path = shutil.copy(migrated_sqlite, tmp_path / "experiments.sqlite3")
+        return Database(f"sqlite:///{path}")
     return request.getfixturevalue(request.param).database
 
 
 @pytest.fixture
 def open_store():
-    """Open a store as a process does; all are closed at the end."""
+    """Open a store, as each process does; all are closed at the end."""
     stores = []
 
     def open_store(database, **options):
@@ -80,7 +93,7 @@ def store(database, open_store):
 
 @pytest.fixture
 def environ(tmp_path):
-    """Give the variables of a server whose folders are the test's own."""
+    """The variables of a server whose folders are the test's own."""
     (tmp_path / "input").mkdir()
     (tmp_path / "output").mkdir()
     (tmp_path / "data").mkdir()
@@ -94,7 +107,7 @@ def environ(tmp_path):
 
 @pytest.fixture
 def make_app(environ, kubernetes):
-    """Make the real app on a database, as each web worker does; its Jobs go to `kubernetes`."""
+    """Create the app on a database, as each web worker does; its Jobs go to `kubernetes`."""
     apps = []
 
     def make(database):
@@ -103,16 +116,16 @@ def make_app(environ, kubernetes):
         return apps[-1]
 
     yield make
-    for one in apps:
-        one.extensions["services"].close()
+    for created in apps:
+        created.extensions["services"].close()
 
 
 @pytest.fixture
 def backend(environ, tmp_path):
-    """Start `python -m backend ROLE` as real processes; all are gone at the end."""
-    house = House(tmp_path / "house", environ)
-    yield house.start
-    house.close()
+    """Start `python -m backend ROLE` as real processes; all are killed at the end."""
+    installation = Installation(tmp_path / "installation", environ)
+    yield installation.start
+    installation.close()
 
 
 @pytest.fixture
@@ -122,7 +135,8 @@ def settings(environ):
 
 @pytest.fixture
 def kubernetes(tmp_path, monkeypatch):
-    """Give an API server; the client finds it as it would find any cluster."""
+    """An API server, which the client finds as it would find any cluster."""
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (DEADLINE_SECONDS, DEADLINE_SECONDS))
     with FakeKubernetes() as server:
         kubeconfig = server.write_kubeconfig(tmp_path / "kubeconfig")
         # The client reads KUBECONFIG when it is imported, for child processes set both.
@@ -130,3 +144,24 @@ def kubernetes(tmp_path, monkeypatch):
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         yield server
     assert server.invalid == []
+
+
+@pytest.fixture
+def failing(kubernetes, monkeypatch):
+    """Make requests of the API server fail within a `with`; an answer that hangs is given up soon.
+
+    Only there, because a busy machine answers other requests late. The server has received the
+    failing request at the end of the `with`, so that no later request meets the fault.
+    """
+
+    @contextmanager
+    def failing(verb, resource, fault):
+        received = kubernetes.count(verb, resource)
+        kubernetes.fail(verb, resource, fault)
+        with monkeypatch.context() as patch:
+            if fault.hang:
+                patch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 2.0))
+            yield
+        eventually(lambda: kubernetes.count(verb, resource) > received)
+
+    return failing

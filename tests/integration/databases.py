@@ -1,4 +1,4 @@
-"""The databases that the tests run on: SQLite, a MariaDB of their own, and the kit's MySQL."""
+"""The databases that the tests run on: SQLite, a MariaDB of their own, and a MySQL server."""
 
 import fcntl
 import os
@@ -15,18 +15,19 @@ from pathlib import Path
 import pymysql
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 
-from backend.store.schema import VERSION_TABLE
+from backend.store.schema import HEAD, VERSION_TABLE
 from tests.integration.waiting import eventually
+from tests.ports import reserve_port
 
-OURS = ("transition", "experiment", VERSION_TABLE)  # in an order in which they can be dropped
+TABLES = ("transition", "experiment", VERSION_TABLE)  # in an order in which they can be dropped
 ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
 
 
 class Database:
-    """One database, and an ordinary user's rights on it alone.
+    """One database, seen by an ordinary user who has rights on it alone.
 
     Attributes:
-        url: what DB_URL says.
+        url: the value of DB_URL.
     """
 
     def __init__(self, url):
@@ -34,18 +35,18 @@ class Database:
         self.engine = create_engine(url, poolclass=NullPool)  # the test's own, not the program's
 
     def execute(self, sql, **values):
-        """Run a statement as the ordinary user; give the rows, if there are any."""
+        """Execute a statement as the ordinary user, and return its rows, if it has any."""
         with self.engine.begin() as connection:
             result = connection.execute(text(sql), values)
             return result.all() if result.returns_rows else []
 
     def tables(self):
-        """Name all tables."""
+        """Return the sorted names of all tables."""
         with self.engine.connect() as connection:
             return sorted(inspect(connection).get_table_names())
 
     def dump(self):
-        """Give every table's definition and rows."""
+        """Return every table's definition and rows."""
         if self.engine.dialect.name == "sqlite":
             definitions = self.execute("SELECT name, sql FROM sqlite_master")
         else:
@@ -53,10 +54,25 @@ class Database:
         rows = {one: self.execute(f"SELECT * FROM {one}") for one in self.tables()}
         return definitions, rows
 
-    def clean(self):
-        """Drop our tables."""
-        for table in OURS:
+    def drop_tables(self):
+        """Drop the program's tables."""
+        for table in TABLES:
             self.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def delete_rows(self):
+        """Delete all experiments; drop the tables unless their schema is the current one.
+
+        Migrating an empty database takes longer than most tests.
+        """
+        with self.engine.begin() as connection:
+            is_current = set(TABLES) <= set(inspect(connection).get_table_names()) and (
+                connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HEAD
+            )
+            if is_current:
+                connection.execute(text("DELETE FROM transition"))
+                connection.execute(text("DELETE FROM experiment"))
+        if not is_current:
+            self.drop_tables()
 
 
 class Server(ABC):
@@ -66,35 +82,34 @@ class Server(ABC):
 
     @contextmanager
     def emptied(self):
-        """Give its database, empty, and leave it so."""
-        self.database.clean()
+        """Enter with no experiments in its database."""
+        self.database.delete_rows()
         yield self.database
-        self.database.clean()
 
     @abstractmethod
     def root(self, sql):
-        """Run a statement with all rights."""
+        """Execute a statement with all rights."""
 
     @abstractmethod
     def down(self):
-        """Kill it."""
+        """Kill the server."""
 
     @abstractmethod
     def up(self):
-        """Start it again, at the same port, with its data."""
+        """Start the server again, at the same port, with its data."""
 
     @abstractmethod
     def pid(self):
-        """Name its process."""
+        """Return the id of its process."""
 
     def restart(self):
-        """Stop and start it."""
+        """Kill the server and start it again."""
         self.down()
         self.up()
 
     @contextmanager
     def away(self):
-        """Let it be dead."""
+        """Enter with the server killed; start it again at the end."""
         self.down()
         try:
             yield
@@ -103,7 +118,7 @@ class Server(ABC):
 
     @contextmanager
     def hanging(self):
-        """Let it accept connections, and say nothing."""
+        """Enter with the server stopped: it accepts connections and never answers."""
         pid = self.pid()
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -117,12 +132,11 @@ class MariaDB(Server):
     """A MariaDB server in a temporary folder."""
 
     def __init__(self):
-        # Not in pytest's own folder, which nobody but its owner may enter.
+        # Not in pytest's own folder, which only its owner may enter.
         self._folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
         self._socket = self._folder / "socket"
         self._user = "mysql" if os.geteuid() == 0 else None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = reserve_port()
         self._process = None
         if self._user:
             shutil.chown(self._folder, self._user)
@@ -153,9 +167,11 @@ class MariaDB(Server):
                     "--bind-address=127.0.0.1",
                     f"--socket={self._socket}",
                     f"--pid-file={self._folder / 'pid'}",
-                    # durable enough for a test: what was committed outlives a kill of the server
+                    # Durable enough for a test: what was committed survives a kill of the server,
+                    # though not of the machine.
                     "--innodb-flush-log-at-trx-commit=2",
                     "--innodb-buffer-pool-size=16M",
+                    "--loose-innodb-flush-method=nosync",
                 ],
                 stdout=log,
                 stderr=log,
@@ -166,7 +182,7 @@ class MariaDB(Server):
         return self._process.pid
 
     def close(self):
-        """Stop it and remove its data."""
+        """Kill the server and remove its data."""
         self.database.engine.dispose()
         self.down()
         shutil.rmtree(self._folder)
@@ -185,19 +201,19 @@ class MariaDB(Server):
         subprocess.run(command, check=True, capture_output=True)
 
 
-class KitMySQL(Server):
-    """The MySQL of the kit that the variable LAB names."""
+class LabMySQL(Server):
+    """The MySQL server of the folder that the variable LAB names."""
 
-    def __init__(self, kit):
-        self._program = Path(kit) / "mysql"
-        # Its port must stay: other connections count on it.
+    def __init__(self, lab):
+        self._program = Path(lab) / "mysql"
+        # Its port must stay, because other connections use it.
         self._environ = {k: v for k, v in os.environ.items() if not k.startswith("LAB_MYSQL_")}
         self.database = Database(self._call("url").strip())
 
     @contextmanager
     def emptied(self):
         with self._program.open() as program:
-            fcntl.flock(program, fcntl.LOCK_EX)  # others may test with the same kit
+            fcntl.flock(program, fcntl.LOCK_EX)  # others may use the same server
             with super().emptied() as database:
                 yield database
 
@@ -213,6 +229,11 @@ class KitMySQL(Server):
     def pid(self):
         return int(re.search(r"pid=(\d+)", self._call("status"))[1])
 
+    def close(self):
+        """Leave its database as it was found, without our tables."""
+        with self.emptied() as database:
+            database.drop_tables()
+
     def _call(self, *arguments):
         # The server that it starts must not hold our end of a pipe.
         with tempfile.TemporaryFile() as output:
@@ -227,15 +248,33 @@ class KitMySQL(Server):
             return output.read().decode()
 
 
+class ExternalMySQL:
+    """The database that TEST_MYSQL_URL names, on a server that the tests cannot control."""
+
+    def __init__(self, url):
+        url = make_url(url).set(drivername="mysql+pymysql")
+        self.database = Database(url.render_as_string(hide_password=False))
+
+    @contextmanager
+    def emptied(self):
+        """Enter with no experiments in the database."""
+        self.database.delete_rows()
+        yield self.database
+
+    def close(self):
+        """Leave no table of ours."""
+        self.database.drop_tables()
+
+
 def _is_stopped(pid):
-    """Tell whether none of a process's threads is still on its way to its stop (Linux)."""
+    """Return whether every thread of a process has reached its stop (Linux)."""
     stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 @contextmanager
-def deaf_address():
-    """Give the port of a host that drops every packet: nobody takes a connection out of its queue.
+def unresponsive_port():
+    """Enter with a port that drops every packet, because the queue of its listener is full.
 
     A kernel whose queue is full answers no SYN (Linux, tcp_abort_on_overflow=0).
     """
@@ -244,12 +283,12 @@ def deaf_address():
         listener.listen(0)
         address = listener.getsockname()
         for _ in range(4):
-            one = waiting.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(address)
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
         yield address[1]
 
 
 def port_of(database):
-    """Say where the server listens."""
+    """Return the port at which a database's server listens."""
     return make_url(database.url).port

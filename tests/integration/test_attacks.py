@@ -6,17 +6,16 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from backend.store.engine import POOL_SIZE
-from tests.integration.backend_process import ROOT, House
+from tests.integration.backend_process import Installation
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 MAX_STREAMS = 1
-THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # gunicorn.conf.py: workers, and threads of each
+THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # backend/gunicorn_config.py: workers, and threads of each
 # Its limits are the same, only sooner: no test waits for a minute.
-HURRIED = f"""from pathlib import Path
-from backend import patience
-patience.GRACE_SECONDS = patience.PAUSE_SECONDS = 1.0
-patience.LOWEST_RATE = 1e6
-exec(Path({str(ROOT / "gunicorn.conf.py")!r}).read_text())
+HURRIED = """from backend.web import slow_clients
+from backend.web.slow_clients import TimeLimitedWorker as Worker
+slow_clients.GRACE_SECONDS = slow_clients.PAUSE_SECONDS = 1.0
+slow_clients.LOWEST_RATE = 1e6
 """
 SECOND = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LENGTH = b"Content-Length: %d\r\n" % len(SECOND)
@@ -77,11 +76,17 @@ def server(tmp_path_factory):
         (folder / name).mkdir()
         environ[f"{name.upper()}_DIR"] = str(folder / name)
     (folder / "input" / "large.csv").write_bytes(bytes(30_000_000))
-    house = House(folder / "house", environ)
-    (folder / "house" / "gunicorn.conf.py").unlink()
-    (folder / "house" / "gunicorn.conf.py").write_text(HURRIED)
-    yield house.start("web").ready()
-    house.close()
+    installation = Installation(folder / "installation", environ)
+    (folder / "installation" / "hurried.py").write_text(HURRIED)
+    yield installation.start("web", GUNICORN_CMD_ARGS="--worker-class hurried.Worker").ready()
+    installation.close()
+
+
+def greets(server):
+    """Return whether the server answers a client that is neither slow nor stalled."""
+    with suppress(OSError):  # on a busy machine, this client may be the slow one
+        return server.ask("/").content == b"Hello Flask!"
+    return False
 
 
 def connect(server):
@@ -151,7 +156,7 @@ def test_a_flood_of_headers_is_refused(server, flood):
         answer = everything(connection)
 
     assert not answer.startswith(b"HTTP/1.1 2"), answer[:200]
-    assert server.answers("/")
+    eventually(lambda: greets(server))
 
 
 def test_a_long_address_is_refused(server):
@@ -174,7 +179,7 @@ def test_clients_that_stall_do_not_keep_the_server_from_others(server, beginning
         for connection in stalled:
             connection.sendall(beginning)
 
-        assert eventually(lambda: server.ask("/").content) == b"Hello Flask!"
+        eventually(lambda: greets(server))
         for connection in stalled:  # each is told to go, or hung up on
             assert not everything(connection).startswith(b"HTTP/1.1 2")
 
@@ -205,4 +210,4 @@ def test_clients_that_take_nothing_do_not_keep_the_server_from_others(server):
             connection = opened.enter_context(connect(server))
             connection.sendall(b"GET /inputs/large.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
-        assert eventually(lambda: server.ask("/").content) == b"Hello Flask!"
+        eventually(lambda: greets(server))

@@ -1,6 +1,5 @@
 """An output folder that is full, read-only or gone: nothing is started, lost or left by half."""
 
-import os
 import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.twins import A_RUN, LocalTwin
+from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import eventually
 
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
@@ -36,28 +35,37 @@ class SmallDisk:
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
-        yield
-        ballast.unlink()
+        try:
+            yield
+        finally:
+            ballast.unlink()
 
     @contextmanager
     def read_only(self):
-        """Let nothing be written."""
-        self._run("mount", "-o", "remount,ro", str(self.folder))
-        yield
-        self._run("mount", "-o", "remount,rw", str(self.folder))
+        """Make it read-only, which the kernel refuses while a file is open for writing."""
+        eventually(lambda: self._is_remounted("ro"))
+        try:
+            yield
+        finally:
+            assert self._is_remounted("rw")
 
     def content(self):
         """Name all that is there."""
         return sorted(path.relative_to(self.folder) for path in self.folder.rglob("*"))
 
+    def _is_remounted(self, option):
+        command = ["mount", "-o", f"remount,{option}", str(self.folder)]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
     def _run(self, *command):
         subprocess.run(command, check=True, capture_output=True)
 
 
+pytestmark = pytest.mark.needs("root")
+
+
 @pytest.fixture
 def disk(environ):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
     disk = SmallDisk(environ["OUTPUT_DIR"])
     yield disk
     disk.unmount()
@@ -70,18 +78,10 @@ def on_kubernetes(disk, backend, kubernetes):
 
 
 @pytest.fixture
-def twin(disk, environ):
-    twin = LocalTwin(environ)
-    yield twin
-    twin.close()
-
-
-def reaches(server, experiment_id, status):
-    def there():
-        found = server.ask(f"/experiments/{experiment_id}").json
-        return found["status"] == status and found
-
-    return eventually(there)
+def harness(disk, environ):
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 def test_a_form_is_refused_while_there_is_no_space_and_leaves_nothing(disk, on_kubernetes):
@@ -113,8 +113,8 @@ def test_other_runs_go_on_and_a_retry_waits(disk, on_kubernetes, kubernetes, sta
     with getattr(disk, state)():
         kubernetes.finish(pods[0], 0)
         kubernetes.finish(pods[1], 1)
-        reaches(on_kubernetes, "first", "succeeded")
-        reaches(on_kubernetes, "second", "failed")
+        on_kubernetes.reaches("first", "succeeded")
+        on_kubernetes.reaches("second", "failed")
 
         answer = on_kubernetes.ask("/experiments/second/retry", {"": ""})
 
@@ -123,7 +123,7 @@ def test_other_runs_go_on_and_a_retry_waits(disk, on_kubernetes, kubernetes, sta
         assert answer.json["diagnosis"]["reason"] == reason
         assert list(kubernetes.jobs()) == jobs
 
-    retried = reaches(on_kubernetes, "second", "queued")
+    retried = on_kubernetes.reaches("second", "queued")
     assert retried["attempt"] == 2
     assert retried["diagnosis"] is None
 
@@ -131,37 +131,37 @@ def test_other_runs_go_on_and_a_retry_waits(disk, on_kubernetes, kubernetes, sta
 def test_a_run_that_waits_for_space_can_be_cancelled(disk, on_kubernetes, kubernetes):
     job = on_kubernetes.ask("/test", FORM).json["job"]
     kubernetes.finish(kubernetes.run(job), 1)
-    reaches(on_kubernetes, "first", "failed")
+    on_kubernetes.reaches("first", "failed")
 
     with disk.full():
         assert on_kubernetes.ask("/experiments/first/retry", {"": ""}).status == 202
         assert on_kubernetes.ask("/experiments/first/cancel", {"": ""}).status == 202
-        reaches(on_kubernetes, "first", "cancelled")
+        on_kubernetes.reaches("first", "cancelled")
 
     assert list(kubernetes.jobs()) == [job]
 
 
-def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend, twin):
+def test_a_local_run_that_ends_while_there_is_no_space_has_its_end(disk, backend, harness):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(A_RUN, experiment_id="first")
-    twin.start(run)
-    reaches(server, "first", "running")
+    run = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(run)
+    server.reaches("first", "running")
 
     with disk.full():
-        twin.tell(run, "exit 0")
+        harness.order(run, "exit 0")
         assert server.ask("/test", SECOND).status == 507
         assert server.ask("/experiments/first").json["status"] == "running"
 
-    reaches(server, "first", "succeeded")
+    server.reaches("first", "succeeded")
     assert server.ask("/test", SECOND).status == 201
 
 
-def test_a_local_run_whose_disk_is_gone_has_not_failed(disk, backend, twin):
+def test_a_local_run_whose_disk_is_gone_has_not_failed(disk, backend, harness):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    twin.start(replace(A_RUN, experiment_id="first"))
-    reaches(server, "first", "running")
+    harness.start(replace(AN_ATTEMPT, experiment_id="first"))
+    server.reaches("first", "running")
 
     disk.unmount()
     try:

@@ -19,19 +19,22 @@ from backend.domain.status import LIVE, Status, path
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments import run_file
 from backend.experiments.reconciler import RECENT_CHANGES, Reconciler
-from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
+from tests.fakes.killable_process import launcher_of
 from tests.fakes.kubernetes_api import Fault
-from tests.fakes.mortal import launcher_of
 from tests.integration.backend_process import ROOT
+from tests.integration.conftest import MARIADB, MYSQL_CONTROL
 from tests.integration.databases import Database
-from tests.integration.twins import LocalTwin
+from tests.integration.launcher_harness import LocalHarness
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
 # Where runs and rows are, and who comes first to what was left.
 ONE_MACHINE = [("sqlite", "client"), ("sqlite", "reconciler"), ("local", "reconciler")]
-SERVERS = [("mariadb", "client"), ("mysql", "client")]
+SERVERS = [
+    pytest.param("mariadb", "client", marks=pytest.mark.needs("mariadb")),
+    pytest.param("mysql", "client", marks=pytest.mark.needs("mysql")),
+]
 everywhere = pytest.mark.parametrize(
     ("surroundings", "quicker"), ONE_MACHINE + SERVERS, indirect=["surroundings"]
 )
@@ -71,8 +74,8 @@ class Cluster:
 
     def __init__(self, kubernetes):
         self._api = kubernetes
-        # Other tests hold Jobs against the schemas; here it would take most of the time.
-        kubernetes._check = lambda *_: None
+        # Other tests validate Jobs against the schemas; here it would take most of the time.
+        kubernetes.validates = False
 
     def live_jobs(self):
         """List (experiment_id, Job) of all that goes on."""
@@ -93,8 +96,8 @@ class Machine:
 
     launcher = "local"
 
-    def __init__(self, twin):
-        self._state = twin.state
+    def __init__(self, harness):
+        self._state = harness.state
 
     def live_jobs(self):
         """List (experiment_id, Job) of every runner."""
@@ -190,7 +193,7 @@ class Killer:
 
     def __init__(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.mortal"],
+            [sys.executable, "-m", "tests.fakes.killable_process"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -251,9 +254,9 @@ def is_of_database(*steps):
 
 @pytest.fixture
 def machine(environ):
-    twin = LocalTwin(environ)
-    yield Machine(twin)
-    twin.close()
+    harness = LocalHarness(environ)
+    yield Machine(harness)
+    harness.close()
 
 
 @pytest.fixture
@@ -333,7 +336,7 @@ def test_a_deletion_with_the_folder_whose_worker_is_killed(house, kill):
         assert not (house.output_dir / name).exists()
 
 
-@pytest.mark.parametrize("surroundings", ["mariadb", "mysql"], indirect=True)
+@pytest.mark.parametrize("surroundings", [MARIADB, MYSQL_CONTROL], indirect=True)
 def test_a_submission_during_which_the_database_is_restarted(house, request, surroundings):
     kind = request.node.callspec.params["surroundings"]
     server = request.getfixturevalue(f"{kind}_server")
@@ -380,15 +383,12 @@ def test_a_submission_during_which_the_database_is_restarted(house, request, sur
         (DELETE_ALL, "delete", None),
     ],
 )
-def test_an_answer_of_the_api_server_that_is_lost(
-    house, kubernetes, monkeypatch, asked, verb, steps, fault
-):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 3.0))
+def test_an_answer_of_the_api_server_that_is_lost(house, failing, asked, verb, steps, fault):
     house.submit(["a"]) if asked is CANCEL else house.ended(["a"])
-    kubernetes.fail(verb, "jobs", fault)
 
-    # A deletion forgets nothing as long as it does not know that the Job is gone.
-    assert house.client.open(**asked.of("a")).status_code in (202, 503)
+    # A deletion removes nothing as long as it does not know that the Job is gone.
+    with failing(verb, "jobs", fault):
+        assert house.client.open(**asked.of("a")).status_code in (202, 503)
     house.settled(["a"])
     assert house.client.open(**asked.of("a")).status_code in asked.answers
     house.settled(["a"])

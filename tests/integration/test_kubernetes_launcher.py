@@ -12,9 +12,9 @@ from backend.launchers.kubernetes import status as job_status
 from backend.launchers.kubernetes import watch as kubernetes_watch
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
-from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, made_anew, quota_exceeded
-from tests.fakes.kubernetes_cluster import Refused
-from tests.integration.twins import A_RUN
+from tests.fakes.kubernetes_api import Fault, broken, forbidden, invalid, quota_exceeded, recreated
+from tests.fakes.kubernetes_store import Refused
+from tests.integration.launcher_harness import AN_ATTEMPT
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 LONG_AGO = "2020-01-01T00:00:00Z"
@@ -29,11 +29,6 @@ HALF_ANSWER = {"half, then cut": Fault(half=True), "half, then hang": Fault(half
 BAD_ANSWER = NO_ANSWER | HALF_ANSWER | {"no JSON": Fault(garbage=True)}
 
 
-@pytest.fixture(autouse=True)
-def short_timeout(monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 2.0))
-
-
 @pytest.fixture
 def launcher(environ, kubernetes):
     settings = Settings.from_environment(environ | {"LAUNCHER": "kubernetes"})
@@ -44,7 +39,7 @@ def launcher(environ, kubernetes):
 
 @pytest.fixture
 def job(launcher):
-    return launcher.render(A_RUN)
+    return launcher.render(AN_ATTEMPT)
 
 
 @pytest.fixture
@@ -55,32 +50,30 @@ def background():
 
 @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
 def test_without_an_answer_nothing_is_started_and_a_later_try_works(
-    launcher, kubernetes, job, fault
+    launcher, kubernetes, failing, job, fault
 ):
-    kubernetes.fail("create", "jobs", fault)
-
-    with pytest.raises(LauncherUnavailable) as refusal:
+    with failing("create", "jobs", fault), pytest.raises(LauncherUnavailable) as refusal:
         launcher.submit(job)
 
     assert refusal.value.diagnosis.reason == "kubernetes_unreachable"
     assert kubernetes.jobs() == {}
     assert kubernetes.count("create", "jobs") == 1  # a create is not sent again unseen
-    assert launcher.submit(job) == A_RUN.handle
+    assert launcher.submit(job) == AN_ATTEMPT.handle
 
 
 @pytest.mark.parametrize("hang", [True, False], ids=["hang", "cut"])
 def test_a_job_that_was_created_though_the_answer_got_lost_is_adopted(
-    launcher, kubernetes, job, hang
+    launcher, kubernetes, failing, job, hang
 ):
-    kubernetes.fail("create", "jobs", Fault(stored=True, hang=hang))
-    with pytest.raises(LauncherUnavailable):
+    fault = Fault(stored=True, hang=hang)
+    with failing("create", "jobs", fault), pytest.raises(LauncherUnavailable):
         launcher.submit(job)
-    created = kubernetes.jobs()
+    created = eventually(kubernetes.jobs)
 
-    assert launcher.submit(job) == A_RUN.handle
+    assert launcher.submit(job) == AN_ATTEMPT.handle
 
     assert kubernetes.jobs() == created
-    assert list(created) == [A_RUN.handle]
+    assert list(created) == [AN_ATTEMPT.handle]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +93,7 @@ def test_what_the_cluster_does_not_allow_now_can_be_mended(
 
     assert refusal.value.diagnosis.reason == reason
     assert quoted in refusal.value.diagnosis.message
-    assert launcher.submit(job) == A_RUN.handle
+    assert launcher.submit(job) == AN_ATTEMPT.handle
 
 
 def test_a_job_that_is_invalid_is_refused_for_good(launcher, kubernetes, job):
@@ -115,37 +108,34 @@ def test_a_job_that_is_invalid_is_refused_for_good(launcher, kubernetes, job):
 
 @pytest.mark.parametrize("fault", BAD_ANSWER.values(), ids=BAD_ANSWER)
 @pytest.mark.parametrize("resource", ["jobs", "pods"])
-def test_a_list_without_a_whole_answer_is_an_outage(launcher, kubernetes, job, resource, fault):
+def test_a_list_without_a_whole_answer_is_an_outage(launcher, failing, job, resource, fault):
     launcher.submit(job)
-    kubernetes.fail("list", resource, fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("list", resource, fault), pytest.raises(LauncherUnavailable):
         launcher.observe()
 
-    assert launcher.observe()[A_RUN.handle].phase is Phase.QUEUED
+    assert launcher.observe()[AN_ATTEMPT.handle].phase is Phase.QUEUED
 
 
 @pytest.mark.parametrize("fault", BAD_ANSWER.values(), ids=BAD_ANSWER)
-def test_an_adoption_without_a_whole_answer_is_an_outage(launcher, kubernetes, job, fault):
+def test_an_adoption_without_a_whole_answer_is_an_outage(launcher, failing, job, fault):
     launcher.submit(job)
-    kubernetes.fail("get", "jobs", fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("get", "jobs", fault), pytest.raises(LauncherUnavailable):
         launcher.submit(job)
 
-    assert launcher.submit(job) == A_RUN.handle
+    assert launcher.submit(job) == AN_ATTEMPT.handle
 
 
 @pytest.mark.parametrize("fault", NO_ANSWER.values(), ids=NO_ANSWER)
-def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, job, fault):
+def test_a_cancel_without_an_answer_is_an_outage(launcher, kubernetes, failing, job, fault):
     launcher.submit(job)
-    kubernetes.fail("delete", "jobs", fault)
 
-    with pytest.raises(LauncherUnavailable):
-        launcher.cancel(A_RUN.handle)
-    assert list(kubernetes.jobs()) == [A_RUN.handle]
+    with failing("delete", "jobs", fault), pytest.raises(LauncherUnavailable):
+        launcher.cancel(AN_ATTEMPT.handle)
+    assert list(kubernetes.jobs()) == [AN_ATTEMPT.handle]
 
-    launcher.cancel(A_RUN.handle)
+    launcher.cancel(AN_ATTEMPT.handle)
     assert kubernetes.jobs() == {}
 
 
@@ -166,14 +156,14 @@ def test_a_refused_connection_is_an_outage_and_over_when_the_server_is_back(
 
     kubernetes.start()
 
-    assert launcher.observe()[A_RUN.handle].phase is Phase.QUEUED
+    assert launcher.observe()[AN_ATTEMPT.handle].phase is Phase.QUEUED
 
 
 def test_an_image_that_cannot_be_pulled_is_explained_while_the_run_waits(launcher, kubernetes, job):
     launcher.submit(job)
-    kubernetes.wait_in_pod(A_RUN.handle, "ImagePullBackOff", "manifest unknown")
+    kubernetes.wait_in_pod(AN_ATTEMPT.handle, "ImagePullBackOff", "manifest unknown")
 
-    seen = launcher.observe()[A_RUN.handle]
+    seen = launcher.observe()[AN_ATTEMPT.handle]
 
     assert (seen.phase, seen.diagnosis.reason) == (Phase.QUEUED, "image_not_pulled")
     assert "manifest unknown" in seen.diagnosis.message
@@ -187,11 +177,11 @@ def test_a_pod_that_is_not_ready_is_looked_at_together_with_its_node(
     launcher, kubernetes, job, node, reason
 ):
     launcher.submit(job)
-    kubernetes.run(A_RUN.handle, node="node-1", ready=False)
+    kubernetes.run(AN_ATTEMPT.handle, node="node-1", ready=False)
     if node is not None:
         kubernetes.add_node("node-1", ready=node)
 
-    seen = launcher.observe()[A_RUN.handle]
+    seen = launcher.observe()[AN_ATTEMPT.handle]
 
     assert seen.phase is Phase.RUNNING
     assert (seen.diagnosis and seen.diagnosis.reason) == reason
@@ -199,20 +189,20 @@ def test_a_pod_that_is_not_ready_is_looked_at_together_with_its_node(
 
 def test_without_the_right_to_look_at_nodes_nothing_is_said_of_them(launcher, kubernetes, job):
     launcher.submit(job)
-    kubernetes.run(A_RUN.handle, node="node-1", ready=False)
+    kubernetes.run(AN_ATTEMPT.handle, node="node-1", ready=False)
     kubernetes.fail("get", "nodes", forbidden("get", "nodes", ""))
 
-    seen = launcher.observe()[A_RUN.handle]
+    seen = launcher.observe()[AN_ATTEMPT.handle]
 
     assert (seen.phase, seen.diagnosis) == (Phase.RUNNING, None)
 
 
 def test_a_volume_that_cannot_be_mounted_is_told_by_an_event(launcher, kubernetes, job):
     launcher.submit(job)
-    pod = kubernetes.add_pod(A_RUN.handle, node="node-1", created=LONG_AGO)
+    pod = kubernetes.add_pod(AN_ATTEMPT.handle, node="node-1", created=LONG_AGO)
     kubernetes.warn("pods", pod, "FailedMount", "hostPath type check failed: /x is not a directory")
 
-    seen = launcher.observe()[A_RUN.handle]
+    seen = launcher.observe()[AN_ATTEMPT.handle]
 
     assert (seen.phase, seen.diagnosis.reason) == (Phase.QUEUED, "volume_not_mounted")
     assert "/x is not a directory" in seen.diagnosis.message
@@ -225,9 +215,9 @@ def test_a_quota_that_leaves_no_room_for_a_pod_is_told_by_an_event(
     monkeypatch.setattr(job_status, "START_TIME", timedelta(seconds=-10))
     launcher.submit(job)
     message = 'Error creating: pods "x" is forbidden: exceeded quota: team, requested: pods=1'
-    kubernetes.warn("jobs", A_RUN.handle, "FailedCreate", message)
+    kubernetes.warn("jobs", AN_ATTEMPT.handle, "FailedCreate", message)
 
-    assert launcher.observe()[A_RUN.handle].diagnosis.reason == "quota_exceeded"
+    assert launcher.observe()[AN_ATTEMPT.handle].diagnosis.reason == "quota_exceeded"
 
 
 def test_a_run_that_waits_without_a_reason_is_looked_at_again(
@@ -239,9 +229,9 @@ def test_a_run_that_waits_without_a_reason_is_looked_at_again(
     launcher.observe()
     launcher.changes(DEADLINE_SECONDS)
 
-    assert launcher.changes(0) == {A_RUN.handle}
-    kubernetes.run(A_RUN.handle)
-    launcher.observe({A_RUN.handle})
+    assert launcher.changes(0) == {AN_ATTEMPT.handle}
+    kubernetes.run(AN_ATTEMPT.handle)
+    launcher.observe({AN_ATTEMPT.handle})
     eventually(lambda: launcher.changes(0) == frozenset())
 
 
@@ -249,16 +239,16 @@ def test_a_run_can_be_looked_at_before_any_pod_has_changed(launcher, kubernetes,
     launcher.submit(job)
     settled(launcher)
 
-    assert launcher.observe({A_RUN.handle})[A_RUN.handle].phase is Phase.QUEUED
+    assert launcher.observe({AN_ATTEMPT.handle})[AN_ATTEMPT.handle].phase is Phase.QUEUED
 
-    kubernetes.run(A_RUN.handle)
-    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle})
-    assert launcher.observe({A_RUN.handle})[A_RUN.handle].phase is Phase.RUNNING
+    kubernetes.run(AN_ATTEMPT.handle)
+    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {AN_ATTEMPT.handle})
+    assert launcher.observe({AN_ATTEMPT.handle})[AN_ATTEMPT.handle].phase is Phase.RUNNING
 
 
 def test_of_many_that_wait_the_events_are_asked_once(launcher, kubernetes):
     for name in "abc":
-        run = replace(A_RUN, experiment_id=name)
+        run = replace(AN_ATTEMPT, experiment_id=name)
         launcher.submit(launcher.render(run))
         kubernetes.add_pod(run.handle, created=LONG_AGO)
 
@@ -270,7 +260,7 @@ def test_of_many_that_wait_the_events_are_asked_once(launcher, kubernetes):
 def test_what_fits_in_no_answer_is_listed_page_by_page(launcher, kubernetes, monkeypatch):
     monkeypatch.setattr(kubernetes_launcher, "PAGE", 2)
     for name in "abcde":
-        run = replace(A_RUN, experiment_id=name)
+        run = replace(AN_ATTEMPT, experiment_id=name)
         launcher.submit(launcher.render(run))
         kubernetes.run(run.handle)
 
@@ -282,7 +272,7 @@ def test_what_fits_in_no_answer_is_listed_page_by_page(launcher, kubernetes, mon
 def test_a_page_that_does_not_come_is_an_outage(launcher, kubernetes, monkeypatch):
     monkeypatch.setattr(kubernetes_launcher, "PAGE", 1)
     for name in "ab":
-        launcher.submit(launcher.render(replace(A_RUN, experiment_id=name)))
+        launcher.submit(launcher.render(replace(AN_ATTEMPT, experiment_id=name)))
     listing = kubernetes.listing
 
     def expire(resource, namespace, selector, limit, first=0):
@@ -300,10 +290,10 @@ def test_a_page_that_does_not_come_is_an_outage(launcher, kubernetes, monkeypatc
 
 def test_without_the_right_to_look_at_events_nothing_is_said_of_them(launcher, kubernetes, job):
     launcher.submit(job)
-    kubernetes.add_pod(A_RUN.handle, created=LONG_AGO)
+    kubernetes.add_pod(AN_ATTEMPT.handle, created=LONG_AGO)
     kubernetes.fail("list", "events", forbidden("list", "events", ""))
 
-    seen = launcher.observe()[A_RUN.handle]
+    seen = launcher.observe()[AN_ATTEMPT.handle]
 
     assert (seen.phase, seen.diagnosis) == (Phase.QUEUED, None)
 
@@ -361,16 +351,16 @@ def test_watches_that_end_at_once_are_not_renewed_without_a_pause(launcher, kube
 
 def test_some_jobs_are_looked_at_without_listing_all(launcher, kubernetes, job):
     launcher.submit(job)
-    other = replace(A_RUN, experiment_id="other")
+    other = replace(AN_ATTEMPT, experiment_id="other")
     launcher.submit(launcher.render(other))
-    kubernetes.run(A_RUN.handle)
+    kubernetes.run(AN_ATTEMPT.handle)
     kubernetes.run(other.handle)
 
-    seen = launcher.observe({A_RUN.handle, "autoencoder-never-was-1"})
+    seen = launcher.observe({AN_ATTEMPT.handle, "autoencoder-never-was-1"})
 
-    assert {name: one.phase for name, one in seen.items()} == {A_RUN.handle: Phase.RUNNING}
+    assert {name: one.phase for name, one in seen.items()} == {AN_ATTEMPT.handle: Phase.RUNNING}
     assert kubernetes.count("list", "jobs") == 0
-    both = launcher.observe({A_RUN.handle, other.handle})
+    both = launcher.observe({AN_ATTEMPT.handle, other.handle})
     assert {one.phase for one in both.values()} == {Phase.RUNNING}
     assert len(both) == 2
 
@@ -381,16 +371,16 @@ def test_some_jobs_without_a_whole_answer_are_an_outage(launcher, kubernetes, jo
     kubernetes.fail({"jobs": "get", "pods": "list"}[resource], resource, broken())
 
     with pytest.raises(LauncherUnavailable):
-        launcher.observe({A_RUN.handle})
+        launcher.observe({AN_ATTEMPT.handle})
 
 
 def test_a_change_names_the_job_that_it_is_of(launcher, kubernetes, job):
     settled(launcher)
 
     launcher.submit(job)
-    assert launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle}
-    kubernetes.run(A_RUN.handle)
-    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle})
+    assert launcher.changes(DEADLINE_SECONDS) == {AN_ATTEMPT.handle}
+    kubernetes.run(AN_ATTEMPT.handle)
+    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {AN_ATTEMPT.handle})
 
 
 def test_a_watch_goes_on_where_the_last_one_ended(launcher, kubernetes, job, monkeypatch):
@@ -402,7 +392,7 @@ def test_a_watch_goes_on_where_the_last_one_ended(launcher, kubernetes, job, mon
 
     launcher.submit(job)
 
-    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {A_RUN.handle})
+    eventually(lambda: launcher.changes(DEADLINE_SECONDS) == {AN_ATTEMPT.handle})
     assert kubernetes.count("list", "jobs") == lists
 
 
@@ -414,38 +404,38 @@ def test_while_a_watch_cannot_be_had_any_job_may_have_changed(launcher, kubernet
     eventually(lambda: launcher.changes(0.05) is None)
     assert launcher.changes(0) is None
 
-    kubernetes.mend()
+    kubernetes.clear_faults()
     settled(launcher)
 
 
 def test_a_watch_that_tells_nothing_is_not_waited_for(launcher, kubernetes):
     settled(launcher)
-    kubernetes.hush_watches()
-    kubernetes.put("jobs", launcher.render(A_RUN))
+    kubernetes.silence_watches()
+    kubernetes.put("jobs", launcher.render(AN_ATTEMPT))
 
     assert launcher.changes(0.1) == frozenset()  # so that the list of now and then follows
-    assert A_RUN.handle in launcher.observe()
+    assert AN_ATTEMPT.handle in launcher.observe()
 
 
 def test_an_ended_job_is_forgotten_with_its_pods(launcher, kubernetes, job):
     launcher.submit(job)
-    kubernetes.finish(kubernetes.run(A_RUN.handle), 0)
+    kubernetes.finish(kubernetes.run(AN_ATTEMPT.handle), 0)
 
-    launcher.delete_job(A_RUN)
-    launcher.delete_job(A_RUN)
+    launcher.delete_job(AN_ATTEMPT)
+    launcher.delete_job(AN_ATTEMPT)
 
     assert kubernetes.jobs() == {}
-    assert launcher.log_source.parts(A_RUN.handle) == []
+    assert launcher.log_source.parts(AN_ATTEMPT.handle) == []
 
 
 def test_a_new_job_of_the_same_name_is_not_forgotten(launcher, kubernetes, job):
     launcher.submit(job)
-    launcher.delete_job(replace(A_RUN, uid="an older one"))
-    assert list(kubernetes.jobs()) == [A_RUN.handle]
+    launcher.delete_job(replace(AN_ATTEMPT, uid="an older one"))
+    assert list(kubernetes.jobs()) == [AN_ATTEMPT.handle]
 
-    kubernetes.fail("delete", "jobs", made_anew())
-    launcher.delete_job(A_RUN)
-    assert list(kubernetes.jobs()) == [A_RUN.handle]
+    kubernetes.fail("delete", "jobs", recreated())
+    launcher.delete_job(AN_ATTEMPT)
+    assert list(kubernetes.jobs()) == [AN_ATTEMPT.handle]
 
 
 def settled(launcher):

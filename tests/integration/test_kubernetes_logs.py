@@ -12,7 +12,7 @@ from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.fakes.kubernetes_api import Fault, broken, forbidden
 from tests.fakes.kubernetes_cluster import NODE_ZONE
-from tests.integration.twins import A_RUN
+from tests.integration.launcher_harness import AN_ATTEMPT
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 OUTAGES = {
@@ -27,14 +27,13 @@ OUTAGES = {
 @pytest.fixture
 def launcher(environ, kubernetes):
     launcher = KubernetesLauncher(Settings.from_environment(environ | {"LAUNCHER": "kubernetes"}))
-    launcher.submit(launcher.render(A_RUN))
+    launcher.submit(launcher.render(AN_ATTEMPT))
     yield launcher
     launcher.close()
 
 
 @pytest.fixture(autouse=True)
 def short_times(launcher, monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
     monkeypatch.setattr(kubernetes_logs, "SILENCE_SECONDS", 0.5)
     monkeypatch.setattr(kubernetes_logs, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(kubernetes_logs, "LONGEST_PAUSE", 0.1)
@@ -47,12 +46,12 @@ def source(launcher):
 
 @pytest.fixture
 def pod(launcher, kubernetes):
-    return kubernetes.run(A_RUN.handle)
+    return kubernetes.run(AN_ATTEMPT.handle)
 
 
 @pytest.fixture
 def part(source, pod):
-    (part,) = source.parts(A_RUN.handle)
+    (part,) = source.parts(AN_ATTEMPT.handle)
     return part
 
 
@@ -104,8 +103,8 @@ def test_a_log_is_read_as_far_as_it_is(source, kubernetes, pod, part):
 
 
 def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, launcher):
-    pod = kubernetes.add_pod(A_RUN.handle)
-    (part,) = source.parts(A_RUN.handle)
+    pod = kubernetes.add_pod(AN_ATTEMPT.handle)
+    (part,) = source.parts(AN_ATTEMPT.handle)
     assert list(source.read(part)) == []
     follower = follow(part)
     eventually(lambda: follower.looks > 2)
@@ -119,10 +118,10 @@ def test_a_pod_that_has_not_started_is_waited_for(follow, source, kubernetes, la
 
 
 def test_pods_are_read_in_the_order_of_their_age(source, kubernetes, launcher):
-    younger = kubernetes.add_pod(A_RUN.handle, created="2099-01-01T00:00:00Z")
-    older = kubernetes.add_pod(A_RUN.handle, created="2026-01-01T00:00:00Z")
+    younger = kubernetes.add_pod(AN_ATTEMPT.handle, created="2099-01-01T00:00:00Z")
+    older = kubernetes.add_pod(AN_ATTEMPT.handle, created="2026-01-01T00:00:00Z")
 
-    parts = source.parts(A_RUN.handle)
+    parts = source.parts(AN_ATTEMPT.handle)
 
     assert [part.partition("-")[2] for part in parts] == [older, younger]
     assert source.parts("autoencoder-never-was-1") == []
@@ -182,7 +181,10 @@ def test_silence_is_no_end(follow, kubernetes, pod, part):
 
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
 @pytest.mark.parametrize("resource", ["pods", "pods/log"])
-def test_an_api_server_that_is_away_is_waited_for(follow, kubernetes, pod, part, resource, fault):
+def test_an_api_server_that_is_away_is_waited_for(
+    follow, kubernetes, monkeypatch, pod, part, resource, fault
+):
+    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 0.5))
     kubernetes.write_log(pod, "".join(f"line {number}\n" for number in range(50)))
     kubernetes.fail("get", resource, fault, times=2)
     follower = follow(part)
@@ -214,27 +216,26 @@ def test_a_pod_that_is_gone_is_no_reason_to_wait(follow, kubernetes, pod, part):
 
 
 @pytest.mark.parametrize("fault", [*OUTAGES.values(), forbidden("get", "pods/log", "")])
-def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, pod, part, fault):
+def test_without_a_whole_answer_a_log_is_not_there(source, kubernetes, failing, pod, part, fault):
     kubernetes.write_log(pod, "epoch 1\n" * 100)
-    kubernetes.fail("get", "pods/log", fault)
 
-    with pytest.raises(LauncherUnavailable):
+    with failing("get", "pods/log", fault), pytest.raises(LauncherUnavailable):
         source.read(part)
 
     assert len(source.read(part)) == 100
 
 
 def test_a_kubelets_complaint_is_no_line_of_the_trainer(source, kubernetes, pod, part, monkeypatch):
-    answer = b"unable to retrieve container logs for containerd://0123\n"
-    monkeypatch.setattr(source, "_log", lambda _pod: answer)
+    answer = "unable to retrieve container logs for containerd://0123\n"
+    monkeypatch.setattr(kubernetes, "log", lambda *_request: answer)
 
     assert list(source.read(part)) == []
 
 
 def test_a_pod_that_is_being_deleted_is_seen_to_leave(launcher, kubernetes, pod, part):
     kubernetes.pods_end_slowly = True
-    assert launcher.observe()[A_RUN.handle].leaving == ()
+    assert launcher.observe()[AN_ATTEMPT.handle].leaving == ()
 
     kubernetes.evict(pod)
 
-    assert launcher.observe()[A_RUN.handle].leaving == (part,)
+    assert launcher.observe()[AN_ATTEMPT.handle].leaving == (part,)

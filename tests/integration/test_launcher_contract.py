@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 import pytest
 
 from backend.launchers.base import LauncherUnavailable, Phase
-from tests.integration.twins import AN_ATTEMPT, KubernetesTwin, LocalTwin
+from tests.integration.launcher_harness import AN_ATTEMPT, KubernetesHarness, LocalHarness
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 LONGER_THAN_ANY_TEST = 2 * DEADLINE_SECONDS
 
 
 @pytest.fixture(params=["local", "kubernetes"])
-def twin(request, environ):
+def harness(request, environ):
     if request.param == "local":
-        twin = LocalTwin(environ)
+        harness = LocalHarness(environ)
     else:
-        twin = KubernetesTwin(environ, request.getfixturevalue("kubernetes"))
-    yield twin
-    twin.close()
+        harness = KubernetesHarness(environ, request.getfixturevalue("kubernetes"))
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def launcher(twin):
-    return twin.launcher()
+def launcher(harness):
+    return harness.launcher()
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def phase_of(launcher, attempt):
     return seen and seen.phase
 
 
-def test_it_works_from_submission_to_success(twin, launcher):
+def test_it_works_from_submission_to_success(harness, launcher):
     assert launcher.submit(launcher.render(AN_ATTEMPT)) == AN_ATTEMPT.handle
     assert phase_of(launcher, AN_ATTEMPT) is Phase.QUEUED
 
-    twin.start(AN_ATTEMPT)
+    harness.start(AN_ATTEMPT)
     running = eventually(
         lambda: (seen := launcher.observe()[AN_ATTEMPT.handle]).phase is Phase.RUNNING and seen
     )
@@ -52,56 +52,56 @@ def test_it_works_from_submission_to_success(twin, launcher):
     assert running.started_at.utcoffset().total_seconds() == 0
     assert (running.finished_at, running.diagnosis) == (None, None)
 
-    twin.end(AN_ATTEMPT, 0)
+    harness.end(AN_ATTEMPT, 0)
     ended = launcher.observe()[AN_ATTEMPT.handle]
     assert (ended.phase, ended.uid, ended.diagnosis) == (Phase.SUCCEEDED, AN_ATTEMPT.uid, None)
     assert ended.started_at <= ended.finished_at <= datetime.now(UTC)
 
 
-def test_a_job_is_rendered_alike_each_time_and_as_plain_json(twin, launcher):
+def test_a_job_is_rendered_alike_each_time_and_as_plain_json(harness, launcher):
     job = launcher.render(AN_ATTEMPT)
 
-    assert job == twin.launcher().render(AN_ATTEMPT) == json.loads(json.dumps(job))
+    assert job == harness.launcher().render(AN_ATTEMPT) == json.loads(json.dumps(job))
     assert launcher.observe() == {}
 
 
-def test_submitting_twice_starts_one_run(twin, launcher):
+def test_submitting_twice_starts_one_run(harness, launcher):
     job = launcher.render(AN_ATTEMPT)
 
     assert launcher.submit(job) == launcher.submit(job) == AN_ATTEMPT.handle
-    twin.start(AN_ATTEMPT)
+    harness.start(AN_ATTEMPT)
     assert launcher.submit(job) == AN_ATTEMPT.handle
-    twin.end(AN_ATTEMPT, 0)
+    harness.end(AN_ATTEMPT, 0)
     assert launcher.submit(job) == AN_ATTEMPT.handle
 
-    assert twin.starts(AN_ATTEMPT) == 1
+    assert harness.starts(AN_ATTEMPT) == 1
     assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
 
-def test_submitting_from_everywhere_at_once_starts_one_run(twin, launcher, background):
-    job, other = launcher.render(AN_ATTEMPT), twin.launcher()
+def test_submitting_from_everywhere_at_once_starts_one_run(harness, launcher, background):
+    job, other = launcher.render(AN_ATTEMPT), harness.launcher()
 
     tries = [background.submit(one.submit, job) for one in [launcher, other] * 8]
 
     assert {one.result(DEADLINE_SECONDS) for one in tries} == {AN_ATTEMPT.handle}
-    twin.start(AN_ATTEMPT)
-    twin.end(AN_ATTEMPT, 0)
-    assert twin.starts(AN_ATTEMPT) == 1
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, 0)
+    assert harness.starts(AN_ATTEMPT) == 1
 
 
-def test_the_run_of_another_process_is_adopted_and_seen(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
+def test_the_run_of_another_process_is_adopted_and_seen(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
 
     assert launcher.submit(launcher.render(AN_ATTEMPT)) == AN_ATTEMPT.handle
 
-    assert twin.starts(AN_ATTEMPT) == 1
+    assert harness.starts(AN_ATTEMPT) == 1
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING)
 
 
-def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(twin, launcher):
-    twin.submitted(uid="an older experiment of that id")
-    twin.start(AN_ATTEMPT)
+def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(harness, launcher):
+    harness.submitted(uid="an older experiment of that id")
+    harness.start(AN_ATTEMPT)
 
     with pytest.raises(LauncherUnavailable) as refusal:
         launcher.submit(launcher.render(AN_ATTEMPT))
@@ -110,12 +110,12 @@ def test_a_live_job_of_the_same_name_made_for_another_run_is_not_adopted(twin, l
     assert launcher.observe()[AN_ATTEMPT.handle].uid == "an older experiment of that id"
 
 
-def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(twin, launcher):
-    older = twin.submitted(uid="an older experiment of that id")
-    twin.start(older)
-    twin.end(older, 0)
+def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(harness, launcher):
+    older = harness.submitted(uid="an older experiment of that id")
+    harness.start(older)
+    harness.end(older, 0)
     assert launcher.observe()[older.handle].uid == older.uid
-    twin.remove(older)
+    harness.remove(older)
 
     launcher.submit(launcher.render(AN_ATTEMPT))
 
@@ -126,10 +126,10 @@ def test_once_an_older_job_of_the_name_is_gone_the_new_run_is_seen(twin, launche
 @pytest.mark.parametrize(
     ("code", "reason"), [(2, "input_unusable"), (1, "trainer_failed"), (139, "trainer_failed")]
 )
-def test_a_failure_is_diagnosed_with_the_trainers_last_words(twin, launcher, code, reason):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
-    twin.end(AN_ATTEMPT, code, "error: digits.npz holds no numbers")
+def test_a_failure_is_diagnosed_with_the_trainers_last_words(harness, launcher, code, reason):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, code, "error: digits.npz holds no numbers")
 
     seen = launcher.observe()[AN_ATTEMPT.handle]
 
@@ -139,18 +139,21 @@ def test_a_failure_is_diagnosed_with_the_trainers_last_words(twin, launcher, cod
     assert seen.finished_at
 
 
-def test_what_was_removed_is_missing(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
-    twin.end(AN_ATTEMPT, 0)
+def test_what_was_removed_is_missing(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, 0)
 
-    twin.remove(AN_ATTEMPT)
+    harness.remove(AN_ATTEMPT)
 
     assert launcher.observe() == {}
 
 
-def test_each_of_several_runs_is_seen(twin, launcher):
-    first, second = twin.submitted(), twin.submitted(experiment_id="b", uid="uid-2", attempt=3)
+def test_each_of_several_runs_is_seen(harness, launcher):
+    first, second = (
+        harness.submitted(),
+        harness.submitted(experiment_id="b", uid="uid-2", number=3),
+    )
 
     seen = launcher.observe()
 
@@ -160,22 +163,22 @@ def test_each_of_several_runs_is_seen(twin, launcher):
     }
 
 
-def test_a_change_ends_the_wait_for_it(twin, launcher, background):
-    twin.submitted()
+def test_a_change_ends_the_wait_for_it(harness, launcher, background):
+    harness.submitted()
     launcher.changes(0)
-    for change in (twin.start, lambda attempt: twin.end(attempt, 0)):
+    for change in (harness.start, lambda attempt: harness.end(attempt, 0)):
         waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
         change(AN_ATTEMPT)
         waiting.result(DEADLINE_SECONDS)
 
 
-def test_a_change_since_the_last_wait_is_not_missed(twin, launcher, background):
-    twin.submitted()
+def test_a_change_since_the_last_wait_is_not_missed(harness, launcher, background):
+    harness.submitted()
     launcher.changes(0)
     eventually(lambda: launcher.changes(0.2) or phase_of(launcher, AN_ATTEMPT))
 
-    twin.start(AN_ATTEMPT)
-    twin.end(AN_ATTEMPT, 0)
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, 0)
 
     background.submit(launcher.changes, LONGER_THAN_ANY_TEST).result(DEADLINE_SECONDS)
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED)
@@ -185,8 +188,8 @@ def test_without_a_change_the_wait_has_an_end(launcher):
     launcher.changes(0.1)
 
 
-def test_closing_ends_a_wait(twin, background):
-    launcher = twin.launcher()
+def test_closing_ends_a_wait(harness, background):
+    launcher = harness.launcher()
     waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
 
     launcher.close()
@@ -194,69 +197,69 @@ def test_closing_ends_a_wait(twin, background):
     waiting.result(DEADLINE_SECONDS)
 
 
-def test_closing_leaves_runs_alone(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
+def test_closing_leaves_runs_alone(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) is Phase.RUNNING)
 
     launcher.close()
 
-    assert phase_of(twin.launcher(), AN_ATTEMPT) is Phase.RUNNING
+    assert phase_of(harness.launcher(), AN_ATTEMPT) is Phase.RUNNING
 
 
-def test_cancelling_ends_the_run_and_may_be_repeated(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
+def test_cancelling_ends_the_run_and_may_be_repeated(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
 
     launcher.cancel(AN_ATTEMPT.handle)
     launcher.cancel(AN_ATTEMPT.handle)
 
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) in (None, Phase.CANCELLED))
     launcher.cancel(AN_ATTEMPT.handle)
-    assert twin.starts(AN_ATTEMPT) in (0, 1)
+    assert harness.starts(AN_ATTEMPT) in (0, 1)
 
 
-def test_cancelling_what_is_not_there_is_no_error(twin, launcher):
+def test_cancelling_what_is_not_there_is_no_error(harness, launcher):
     launcher.cancel("autoencoder-never-was-1")
 
     assert launcher.observe() == {}
 
 
-def test_what_has_ended_is_not_cancelled_any_more(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
-    twin.end(AN_ATTEMPT, 0)
+def test_what_has_ended_is_not_cancelled_any_more(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, 0)
     assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
     launcher.cancel(AN_ATTEMPT.handle)
 
-    assert phase_of(twin.launcher(), AN_ATTEMPT) in (None, Phase.SUCCEEDED)
+    assert phase_of(harness.launcher(), AN_ATTEMPT) in (None, Phase.SUCCEEDED)
 
 
-def test_what_is_forgotten_is_missing(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
-    twin.end(AN_ATTEMPT, 0)
+def test_what_is_forgotten_is_missing(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, 0)
     launcher.delete_job(replace(AN_ATTEMPT, uid="an older one"))
     assert phase_of(launcher, AN_ATTEMPT) is Phase.SUCCEEDED
 
     launcher.delete_job(AN_ATTEMPT)
     launcher.delete_job(AN_ATTEMPT)
 
-    assert launcher.observe() == twin.launcher().observe() == {}
+    assert launcher.observe() == harness.launcher().observe() == {}
 
 
-def test_some_runs_are_looked_at(twin, launcher):
-    twin.submitted()
-    other = twin.submitted(experiment_id="other")
+def test_some_runs_are_looked_at(harness, launcher):
+    harness.submitted()
+    other = harness.submitted(experiment_id="other")
 
     assert set(launcher.observe([other.handle, "autoencoder-never-was-1"])) == {other.handle}
     assert launcher.observe([]) == {}
 
 
-def test_forgetting_a_run_that_goes_on_ends_it(twin, launcher):
-    twin.submitted()
-    twin.start(AN_ATTEMPT)
+def test_forgetting_a_run_that_goes_on_ends_it(harness, launcher):
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
 
     launcher.delete_job(AN_ATTEMPT)
 

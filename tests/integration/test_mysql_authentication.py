@@ -8,6 +8,7 @@ from backend.settings import Settings
 from backend.store.queries import Store
 from tests.integration.databases import port_of
 
+pytestmark = pytest.mark.needs("mysql_control")
 WITH_TLS, WITHOUT_TLS = "", "?ssl_disabled=true"
 
 

@@ -10,7 +10,7 @@ from backend.domain.exceptions import StoreUnavailable
 from backend.store.engine import POOL_SIZE, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
-from tests.integration.databases import Database, deaf_address
+from tests.integration.databases import Database, unresponsive_port
 from tests.integration.test_store import a_run, inserted, move
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
@@ -28,7 +28,7 @@ def everybody():
     with ThreadPoolExecutor(POOL_SIZE) as pool:
 
         def call(work):
-            together = threading.Barrier(POOL_SIZE)
+            together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
 
             def one(number):
                 together.wait()
@@ -49,7 +49,7 @@ def connections_of(server):
 
 def fill_pool(store, everybody):
     """Let every thread open a connection, and give them back to the pool."""
-    together = threading.Barrier(POOL_SIZE)
+    together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
     everybody(lambda _number: store.database.read(lambda connection: together.wait()))
 
 
@@ -112,7 +112,7 @@ def test_connections_that_were_killed_are_replaced(server, store, everybody):
 
 
 def test_connections_that_were_idle_too_long_are_replaced(server, open_store, everybody):
-    server.root("SET GLOBAL wait_timeout = 1")
+    server.root("SET GLOBAL wait_timeout = 2")
     try:
         store = open_store(server.database)
         store.prepare()
@@ -159,7 +159,7 @@ def test_a_deadlock_is_tried_again(server, store):
     store.prepare()
     first, second = (inserted(store, experiment_id=name).id for name in "ab")
     engine = make_engine(store.database.url)
-    together, tries = threading.Barrier(2), []
+    together, tries = threading.Barrier(2, timeout=DEADLINE_SECONDS), []
 
     def lock(mine, other):
         def work(connection):
@@ -321,7 +321,7 @@ def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server,
 
 
 def test_a_host_that_drops_packets_is_given_up(open_store):
-    with deaf_address() as port:
+    with unresponsive_port() as port:
         store = open_store(Database(f"mysql+pymysql://user:secret@127.0.0.1:{port}/runs"))
         with pytest.raises(StoreUnavailable, match="timed out") as outage:
             store.ping()

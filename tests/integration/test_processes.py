@@ -10,18 +10,19 @@ import pytest
 from backend.launchers.base import Phase
 from tests.integration.backend_process import children_of, free_address
 from tests.integration.databases import Database
-from tests.integration.twins import A_RUN, LocalTwin
+from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import eventually
 
+WORKERS = 2  # gunicorn.conf.py
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
 
 
 @pytest.fixture
-def twin(environ):
+def harness(environ):
     """Hold the one slot until a test lets its run start."""
-    twin = LocalTwin(environ)
-    yield twin
-    twin.close()
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
@@ -32,77 +33,75 @@ def serve(backend):
     return start
 
 
-def submit(server, twin):
+def submit(server, harness):
     """POST a run, let it train, and give it as the launcher knows it."""
     answer = server.ask("/test", FORM)
     assert (answer.status, answer.json["message"]) == (201, "Job Created")
-    run = replace(A_RUN, experiment_id="first")
-    twin.start(run)
+    run = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(run)
     return run
 
 
-def reaches(server, status):
-    def there():
-        found = server.ask("/experiments/first").json
-        return found["status"] == status and found
-
-    return eventually(there)
+def all_processes(server):
+    """Return the ids of the web role and of its workers; None while one is not started yet."""
+    web, workers = server.web_processes()
+    return (web, workers) if len(workers) == WORKERS else None
 
 
-def test_it_works_from_the_form_to_the_end(serve, twin):
+def test_it_works_from_the_form_to_the_end(serve, harness):
     server = serve()
     assert server.ask("/").content == b"Hello Flask!"
-    run = submit(server, twin)
-    reaches(server, "running")
+    run = submit(server, harness)
+    server.reaches("first", "running")
 
-    twin.end(run, 0)
+    harness.end(run, 0)
 
-    ended = reaches(server, "succeeded")
+    ended = server.reaches("first", "succeeded")
     steps = [step["to_status"] for step in ended["history"]]
     assert steps == ["submitting", "queued", "running", "succeeded"]
     assert [one["experiment_id"] for one in server.ask("/model").json] == ["first"]
 
 
-def test_a_failed_run_says_why(serve, twin):
+def test_a_failed_run_says_why(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
 
-    twin.end(run, 2, "error: there is no data")
+    harness.end(run, 2, "error: there is no data")
 
-    diagnosis = reaches(server, "failed")["diagnosis"]
+    diagnosis = server.reaches("first", "failed")["diagnosis"]
     assert diagnosis["reason"] == "input_unusable"
     assert "error: there is no data" in diagnosis["message"]
 
 
-def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve, twin):
+def test_ctrl_c_leaves_a_training_running_and_the_next_server_sees_its_end(serve, harness):
     server = serve()
-    run = submit(server, twin)
-    reaches(server, "running")
+    run = submit(server, harness)
+    server.reaches("first", "running")
 
     server.press_ctrl_c()
 
     assert server.exit_code() == 0
-    assert "1 run(s)" in server.stdout
+    assert "1 experiment(s)" in server.stdout
     assert "python -m backend serve" in server.stdout
     assert "Traceback" not in server.stderr
-    assert twin.launcher().observe()[run.handle].phase is Phase.RUNNING
+    assert harness.launcher().observe()[run.handle].phase is Phase.RUNNING
     server = serve()
-    assert server.ask("/experiments/first").json["status"] == "running"
-    twin.end(run, 0)
-    reaches(server, "succeeded")
-    assert twin.starts(run) == 1
+    server.reaches("first", "running")
+    harness.end(run, 0)
+    server.reaches("first", "succeeded")
+    assert harness.starts(run) == 1
 
 
-def test_a_run_that_ends_while_nobody_serves_is_recorded_later(serve, twin):
+def test_a_run_that_ends_while_nobody_serves_is_recorded_later(serve, harness):
     server = serve()
-    run = submit(server, twin)
-    reaches(server, "running")
+    run = submit(server, harness)
+    server.reaches("first", "running")
     server.terminate()
     assert server.exit_code() == 0
 
-    twin.end(run, 0)
+    harness.end(run, 0)
 
-    reaches(serve(), "succeeded")
+    serve().reaches("first", "succeeded")
 
 
 @pytest.mark.parametrize("role", ["serve", "web", "reconcile"])
@@ -117,58 +116,58 @@ def test_sigterm_ends_it_cleanly(backend, role):
 
     assert server.exit_code() == 0
     assert "Traceback" not in server.stderr
-    with socket.create_server(("127.0.0.1", int(server.address.rpartition(":")[2]))):
-        pass  # nobody is left at its address
     eventually(lambda: not server.group())
+    with socket.create_server(("127.0.0.1", int(server.address.rpartition(":")[2]))):
+        pass  # its address is free
 
 
-def test_a_killed_worker_is_replaced(serve, twin):
+def test_a_killed_worker_is_replaced(serve, harness):
     server = serve()
-    run = submit(server, twin)
-    web, workers = server.web_processes()
+    run = submit(server, harness)
+    web, workers = eventually(lambda: all_processes(server))
 
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
 
     eventually(lambda: len(set(children_of(web)) - set(workers)) == len(workers))
     server.ready()
-    twin.end(run, 0)
-    reaches(server, "succeeded")
+    harness.end(run, 0)
+    server.reaches("first", "succeeded")
 
 
-def test_a_killed_reconciler_is_replaced(serve, twin):
+def test_a_killed_reconciler_is_replaced(serve, harness):
     server = serve()
-    run = submit(server, twin)
-    reaches(server, "running")
+    run = submit(server, harness)
+    server.reaches("first", "running")
 
     os.kill(server.reconciler(), signal.SIGKILL)
-    twin.end(run, 0)
+    harness.end(run, 0)
 
-    reaches(server, "succeeded")
+    server.reaches("first", "succeeded")
 
 
-def test_a_killed_web_role_is_replaced_and_trainings_go_on(serve, twin):
+def test_a_killed_web_role_is_replaced_and_trainings_go_on(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
     web, _ = server.web_processes()
 
     os.kill(web, signal.SIGKILL)
 
     eventually(lambda: server.web_processes()[0] not in (None, web))
     server.ready()
-    twin.end(run, 0)
-    reaches(server, "succeeded")
+    harness.end(run, 0)
+    server.reaches("first", "succeeded")
 
 
-def test_a_server_that_was_killed_altogether_can_be_started_again_at_its_address(serve, twin):
+def test_a_server_that_was_killed_altogether_can_be_started_again_at_its_address(serve, harness):
     server = serve()
-    run = submit(server, twin)
+    run = submit(server, harness)
 
     server.kill_all()
 
     server = serve(BIND=server.address)
-    twin.end(run, 0)
-    reaches(server, "succeeded")
+    harness.end(run, 0)
+    server.reaches("first", "succeeded")
 
 
 def test_nothing_of_a_killed_supervisor_keeps_the_address(serve):

@@ -17,7 +17,7 @@ from backend.experiments.reconciler import Reconciler
 from backend.experiments.service import Parameters
 from backend.launchers.base import Phase
 from tests.integration.databases import Database
-from tests.integration.twins import A_RUN, LocalTwin
+from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
@@ -79,7 +79,7 @@ def test_a_lost_database_is_made_right_in_every_state(database, make_app, kubern
     pods = submit_in_every_state(before, kubernetes)
     told = everything(before)
     assert set(told) == set(STATES)
-    database.clean()
+    database.drop_tables()
 
     after = make_app(database)
     archive, launcher = parts(after)
@@ -112,7 +112,7 @@ def test_jobs_alone_make_their_runs_known(database, make_app, kubernetes, everyt
     experiments = before.extensions["services"].experiments
     _, one = experiments.submit("first", Parameters("autoencoder", 0.25, 7, None))
     pod = kubernetes.run(one.job)
-    database.clean()
+    database.drop_tables()
     (settings.output_dir / "first" / "run.json").unlink()
 
     after = make_app(database)
@@ -209,10 +209,15 @@ def test_a_rebuild_that_is_killed_is_run_again(backend, settings):
         tables = database.tables() if settings.sqlite_path.exists() else []
         return "experiment" in tables and database.execute("SELECT COUNT(*) FROM experiment")[0][0]
 
-    process = backend("rebuild")
-    eventually(count)
-    process.kill()
-    assert 0 < count() < number
+    def is_killed_on_the_way():
+        """Kill a rebuild that has begun, and return whether it was not through yet."""
+        database.drop_tables()
+        process = backend("rebuild")
+        eventually(count)
+        process.kill()
+        return count() < number
+
+    eventually(is_killed_on_the_way)
     assert backend("rebuild --check").exit_code() == 1
     again = backend("rebuild")
     assert again.exit_code() == 0, again.stderr
@@ -226,11 +231,11 @@ def test_a_rebuild_that_is_killed_is_run_again(backend, settings):
 
 
 @pytest.fixture
-def twin(environ):
+def harness(environ):
     """Hold the one slot until a test lets its run start."""
-    twin = LocalTwin(environ)
-    yield twin
-    twin.close()
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 def lose_rows(settings):
@@ -239,36 +244,36 @@ def lose_rows(settings):
     database.execute("DELETE FROM experiment")
 
 
-def test_beside_a_live_server_local_runs_come_back_and_go_on(backend, twin, settings):
+def test_beside_a_live_server_local_runs_come_back_and_go_on(backend, harness, settings):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(A_RUN, experiment_id="first")
-    twin.start(run)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "running")
+    run = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(run)
+    server.reaches("first", "running")
     server.kill_all()
     lose_rows(settings)
 
     server = backend("serve").ready()
     process = backend("rebuild")
     assert process.exit_code() == 0, process.stderr
-    assert server.ask("/experiments/first").json["status"] == "running"
-    twin.end(run, 0)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "succeeded")
-    assert twin.starts(run) == 1
+    server.reaches("first", "running")
+    harness.end(run, 0)
+    server.reaches("first", "succeeded")
+    assert harness.starts(run) == 1
 
 
-def test_a_live_server_adopts_a_local_run_by_itself(backend, twin, settings):
+def test_a_live_server_adopts_a_local_run_by_itself(backend, harness, settings):
     server = backend("serve").ready()
     assert server.ask("/test", FORM).status == 201
-    run = replace(A_RUN, experiment_id="first")
-    twin.start(run)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "running")
+    run = replace(AN_ATTEMPT, experiment_id="first")
+    harness.start(run)
+    server.reaches("first", "running")
     lose_rows(settings)
 
     eventually(lambda: server.ask("/experiments/first").status == 200)
-    twin.end(run, 0)
-    eventually(lambda: server.ask("/experiments/first").json["status"] == "succeeded")
-    assert twin.launcher().observe()[run.handle].phase is Phase.SUCCEEDED
+    harness.end(run, 0)
+    server.reaches("first", "succeeded")
+    assert harness.launcher().observe()[run.handle].phase is Phase.SUCCEEDED
 
 
 def test_check_names_what_differs_and_its_exit_code_tells(backend, settings):

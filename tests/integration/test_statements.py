@@ -4,13 +4,13 @@ import pymysql
 import pytest
 from sqlalchemy import text
 
-from tests.api.kit import FORM
+from tests.component.support import FORM
 from tests.integration.test_store import a_run, inserted, move
 
 
 @pytest.fixture
-def store(server, open_store):
-    return open_store(server.database)
+def store(server_database, open_store):
+    return open_store(server_database)
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_a_change_is_one_transaction(store, said):
     assert said == ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
-def test_a_submission_asks_three_times(server, make_app, said):
+def test_a_submission_asks_three_times(server_database, make_app, said):
     """The last question finds what was written into run.json, so nothing is written again."""
-    client = make_app(server.database).test_client()
+    client = make_app(server_database).test_client()
     assert client.get("/readyz").status_code == 200
     said.clear()
 
@@ -80,7 +80,7 @@ def test_a_change_that_fails_is_taken_back(store, said):
     assert said == ["ping", "BEGIN", "INSERT", "ROLLBACK"]
 
 
-def test_a_change_that_fails_late_leaves_nothing(server, store):
+def test_a_change_that_fails_late_leaves_nothing(server_database, store):
     def work(connection):
         connection.execute(text("DELETE FROM experiment"))
         raise LookupError
@@ -90,7 +90,7 @@ def test_a_change_that_fails_late_leaves_nothing(server, store):
         store.database.write(work)
 
     assert store.get("a") == row
-    assert server.database.execute("SELECT experiment_id FROM experiment") == [("a",)]
+    assert server_database.execute("SELECT experiment_id FROM experiment") == [("a",)]
 
 
 def test_waiting_for_transitions_leaves_a_connection_as_it_was(store, said):

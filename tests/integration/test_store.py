@@ -306,7 +306,7 @@ def test_a_forgotten_experiment_takes_its_history_along(database, store):
 
 def test_tables_that_were_lost_are_made_again(database, store):
     inserted(store)
-    database.clean()
+    database.drop_tables()
 
     with pytest.raises(StoreUnavailable):
         store.page(limit=9)

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import pytest
 
+from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.test_processes import submit
-from tests.integration.twins import A_RUN, LocalTwin
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 EVENTS = {"Accept": "text/event-stream"}
-WORKERS = 2  # gunicorn.conf.py
+WORKERS = 2  # backend/gunicorn_config.py
 
 
 @pytest.fixture
-def twin(environ):
-    twin = LocalTwin(environ)
-    yield twin
-    twin.close()
+def harness(environ):
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
@@ -67,19 +67,19 @@ class Stream:
         self._connection.close()
 
 
-def test_a_local_run_is_followed_from_before_it_begins_to_its_end(serve, twin):
+def test_a_local_run_is_followed_from_before_it_begins_to_its_end(serve, harness):
     server = serve()
     assert server.ask("/test", {"experiment_id": "first", "learning_rate": "1", "epoch": "2"})
     path = "/experiments/first/logs"
     with Stream(server, path, **EVENTS) as events, Stream(server, f"{path}?follow=true") as text:
         assert events.headers["Content-Type"] == "text/event-stream"
-        run = submitted(twin)
-        twin.start(run)
-        twin.say(run, "에포크 1\n")
+        run = submitted(harness)
+        harness.start(run)
+        harness.say(run, "에포크 1\n")
         assert events.event() == {"id": "1", "data": "에포크 1"}
         assert text.line() == "에포크 1"
-        twin.say(run, "epoch 2\n")
-        twin.end(run, 0, "last")
+        harness.say(run, "epoch 2\n")
+        harness.end(run, 0, "last")
         assert events.event() == {"id": "2", "data": "epoch 2"}
         assert events.event() == {"id": "3", "data": "last"}
         assert events.event() == {"event": "end", "data": '{"attempt": 1}'}
@@ -89,11 +89,11 @@ def test_a_local_run_is_followed_from_before_it_begins_to_its_end(serve, twin):
         assert events.event() == {"id": "3", "data": "last"}
 
 
-def test_events_are_told_while_they_happen_and_again_to_who_was_away(serve, twin):
+def test_events_are_told_while_they_happen_and_again_to_who_was_away(serve, harness):
     server = serve()
     with Stream(server, "/events") as stream:
-        run = submit(server, twin)
-        twin.end(run, 0)
+        run = submit(server, harness)
+        harness.end(run, 0)
         events = [stream.event() for _ in range(4)]
     steps = [json.loads(event["data"])["to_status"] for event in events]
     assert steps == ["submitting", "queued", "running", "succeeded"]
@@ -131,9 +131,9 @@ def test_streams_leave_threads_for_everybody_else(serve):
 
 
 @pytest.mark.parametrize("path", ["/events", "/experiments/first/logs?follow=true"])
-def test_streams_do_not_keep_a_server_from_stopping(serve, twin, path):
+def test_streams_do_not_keep_a_server_from_stopping(serve, harness, path):
     server = serve()
-    submit(server, twin)
+    submit(server, harness)
     with Stream(server, path) as stream:
         server.terminate()
         if path == "/events":
@@ -146,6 +146,6 @@ def test_streams_do_not_keep_a_server_from_stopping(serve, twin, path):
     assert "Traceback" not in server.stderr
 
 
-def submitted(twin):
+def submitted(harness):
     """Give the run that was submitted over HTTP."""
-    return replace(A_RUN, experiment_id="first")
+    return replace(AN_ATTEMPT, experiment_id="first")

@@ -10,9 +10,8 @@ import pytest
 from backend.experiments import reconciler
 from backend.experiments.reconciler import Reconciler
 from backend.experiments.service import Outcome, Parameters
-from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from tests.fakes.kubernetes_api import Fault, forbidden, invalid, quota_exceeded
-from tests.integration.waiting import DEADLINE_SECONDS
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 FORM = {"experiment_id": "실험 1", "learning_rate": "0.001", "epoch": "20"}
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
@@ -20,7 +19,6 @@ PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 3.0))
     monkeypatch.setattr(reconciler, "SUBMIT_GRACE", timedelta(0))
 
 
@@ -43,6 +41,7 @@ def look(client):
     return client.get(f"/experiments/{FORM['experiment_id']}").json
 
 
+@pytest.mark.needs("mysql")
 def test_two_servers_that_get_a_form_ten_times_at_once_start_one_job(
     mysql, backend, kubernetes, settings
 ):
@@ -155,11 +154,11 @@ def test_what_the_cluster_forbids_now_is_explained_and_submitted_later(
     ids=["hang", "cut", "half an answer"],
 )
 def test_a_job_whose_creation_was_not_confirmed_is_not_created_again(
-    client, reconcile, kubernetes, fault
+    client, reconcile, kubernetes, failing, fault
 ):
-    kubernetes.fail("create", "jobs", fault)
-    assert client.post("/test", data=FORM).status_code in (201, 202)
-    (created,) = kubernetes.jobs().values()
+    with failing("create", "jobs", fault):
+        assert client.post("/test", data=FORM).status_code in (201, 202)
+    (created,) = eventually(kubernetes.jobs).values()
 
     reconcile()
 

@@ -56,8 +56,8 @@ def test_ids_are_never_given_twice(store):
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_one_that_is_committed_late_is_waited_for(server, open_store, background, end):
-    store = open_store(server.database)
+def test_one_that_is_committed_late_is_waited_for(server_database, open_store, background, end):
+    store = open_store(server_database)
     experiment = inserted(store)
     seen = store.transitions.last_id()
     with store.database.engine.connect() as late:
@@ -71,7 +71,7 @@ def test_one_that_is_committed_late_is_waited_for(server, open_store, background
             background.submit(store.transitions.after, seen, 10),
             background.submit(store.transitions.last_id),
         ]
-        eventually(lambda: waiting(server) == 2)
+        eventually(lambda: waiting(server_database) == 2)
         assert store.insert(a_run())  # nobody else has to wait
         getattr(late, end)()
     rows, last = [one.result(DEADLINE_SECONDS) for one in reading]
@@ -82,9 +82,9 @@ def test_one_that_is_committed_late_is_waited_for(server, open_store, background
     assert ids(store.transitions.after(seen, 10)) == [*ids(rows), key + 2]
 
 
-def waiting(server):
+def waiting(database):
     """Count the locking reads that are going on."""
-    listed = server.database.execute(
+    listed = database.execute(
         "SELECT info FROM information_schema.processlist WHERE id <> CONNECTION_ID()"
     )
     return sum("SHARE" in str(info) for (info,) in listed)

@@ -2,14 +2,14 @@
 
 import time
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60  # long enough for a busy machine; only a failing test waits so long
 POLL_SECONDS = 0.02
 
 
 def eventually(condition, seconds=DEADLINE_SECONDS):
-    """Return the first true answer of `condition`, or fail after `seconds`."""
+    """Return the first true result of `condition`, or fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not so within {seconds} s, but {answer!r}"
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still {result!r} after {seconds} s"
         time.sleep(POLL_SECONDS)
-    return answer
+    return result

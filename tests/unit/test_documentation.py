@@ -1,4 +1,4 @@
-"""The documentation holds together: links, settings, and Korean pages beside English ones."""
+"""Consistency of the documentation: links, settings, and Korean pages beside English ones."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def prose(page):
 
 
 def anchors(page):
-    """The anchors that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub derives from a page's headings."""
     return {
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         for _, heading in HEADING.findall(prose(page))
@@ -39,18 +39,18 @@ def is_good(link, page):
 
 
 def outline(name):
-    """The levels of a page's headings, in order."""
+    """Return the levels of a page's headings, in order."""
     return [len(signs) for signs, _ in HEADING.findall(prose(ROOT / name))]
 
 
 def commands(name):
-    """The lines of a page's code blocks, without comments, which may be translated."""
+    """Return the lines of a page's code blocks without comments, which may be translated."""
     blocks = FENCED.findall((ROOT / name).read_text())
     return [[COMMENT.sub("", line) for line in block.splitlines()] for block in blocks]
 
 
 def keys(name):
-    """The code in the first cell of each table row."""
+    """Return the code in the first cell of each table row."""
     rows = re.findall(r"^\| (`.+?) \|", (ROOT / name).read_text(), re.MULTILINE)
     return [re.findall(r"`[^`]+`", row) for row in rows]
 
@@ -79,7 +79,7 @@ def test_korean_has_the_same_commands(english, korean):
 
 @pytest.mark.parametrize("page", ["docs/settings.md", "docs/ko/settings.md"])
 def test_every_setting_is_documented(page):
-    """Every variable that is read stands in the table, and no other."""
+    """The table lists exactly the variables that the settings read."""
     _, variables = read({})
     table = re.findall(r"^\| `([A-Z_]+)`", (ROOT / page).read_text(), flags=re.MULTILINE)
 
@@ -104,12 +104,12 @@ def test_every_reason_is_documented():
 
 @pytest.mark.parametrize("page", ["docs/operations.md", "docs/ko/operations.md"])
 def test_quoted_messages_exist(page):
-    """What the troubleshooting table quotes of our own messages is what the program says."""
+    """Messages that the troubleshooting table quotes occur in the source."""
     source = "".join(module.read_text() for module in (ROOT / "backend").rglob("*.py"))
     quoted = re.findall(r"`(?:error: )?(The [\w ]+)", (ROOT / page).read_text())
 
     assert len(quoted) >= 3
-    assert [words for words in quoted if words.strip() not in source] == []
+    assert [message for message in quoted if message.strip() not in source] == []
 
 
 def test_security_names_tests_that_exist():

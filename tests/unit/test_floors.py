@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ BACKEND = ROOT / "backend"
 
 # From the top to the bottom; rooms of one floor do not import each other.
 FLOORS = (
-    {"__init__", "__main__", "serve", "roles", "app"},  # the door
+    {"__init__", "__main__", "serve", "roles", "app", "gunicorn_config"},  # the door
     {"web"},
     {"sweeps"},
     {"experiments"},
@@ -36,7 +37,7 @@ LIBRARIES = {  # who may import what
     "apiflask": ("backend.web", "backend.app"),
     "marshmallow": ("backend.web",),
     "werkzeug": ("backend.web", "backend.app"),
-    "prometheus_client": ("backend.web", "backend.experiments.health"),
+    "prometheus_client": ("backend.web", "backend.experiments.health", "backend.gunicorn_config"),
     "kubernetes": ("backend.launchers.kubernetes",),
 }
 
@@ -47,8 +48,13 @@ MODULES = {
 SOURCES = [*BACKEND.rglob("*.py"), *(ROOT / "models").rglob("*.py")]
 
 
-def imports_of(module: str) -> Iterator[str]:
-    """Yield every module that `module` imports, inside functions and for type checks too."""
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Return every module that `module` imports, inside functions and for type checks too."""
+    return frozenset(_imports_of(module))
+
+
+def _imports_of(module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -108,7 +114,17 @@ def test_the_web_knows_no_store(module: str) -> None:
 
 def test_only_experiments_and_the_roles_use_the_store() -> None:
     users = {name for name in MODULES if any(room_of(used) == "store" for used in ours(name))}
-    assert {room_of(name) for name in users} <= {"store", "experiments", "roles"}
+    assert {room_of(name) for name in users} <= {"store", "experiments", "roles", "gunicorn_config"}
+
+
+@pytest.mark.parametrize(("room", "other"), [("kubernetes", "local"), ("local", "kubernetes")])
+def test_launchers_share_only_their_protocol(room: str, other: str) -> None:
+    shared = {"backend.launchers.base", "backend.launchers.exit_codes"}
+    for module in [name for name in MODULES if name.startswith(f"backend.launchers.{room}")]:
+        of_launchers = {name for name in ours(module) if room_of(name) == "launchers"}
+        own = {name for name in of_launchers if name.startswith(f"backend.launchers.{room}")}
+        assert of_launchers - own <= shared, f"{module} imports {of_launchers - own - shared}"
+        assert not any(name.startswith(f"backend.launchers.{other}") for name in of_launchers)
 
 
 @pytest.mark.parametrize(("library", "homes"), LIBRARIES.items())
@@ -126,7 +142,7 @@ def test_the_domain_does_no_io(module: str) -> None:
     assert {name.split(".")[0] for name in imports_of(module)} & NO_IO == set()
 
 
-def test_models_import_nothing_of_the_backend() -> None:
+def test_models_do_not_import_backend() -> None:
     for path in (ROOT / "models").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = (

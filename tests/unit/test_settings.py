@@ -13,7 +13,7 @@ def problems(environment):
     return error.value.problems
 
 
-def test_an_empty_environment_means_this_machine():
+def test_empty_environment_is_local():
     settings = Settings.from_environment({})
 
     assert settings.launcher == "local"
@@ -22,7 +22,7 @@ def test_an_empty_environment_means_this_machine():
     assert settings.output_dir == Path("output").absolute()
 
 
-def test_a_mysql_server_by_its_parts():
+def test_mysql_from_parts():
     url = Settings.from_environment(SERVER).database_url
 
     assert url.render_as_string(hide_password=False) == (
@@ -30,9 +30,9 @@ def test_a_mysql_server_by_its_parts():
     )
 
 
-def test_a_database_server_by_its_url():
-    for given in ("mysql://u:p@h/n", "mariadb://u:p@h/n", "mysql+pymysql://u:p@h/n"):
-        url = Settings.from_environment({"DB_URL": given}).database_url
+def test_mysql_from_url():
+    for text in ("mysql://u:p@h/n", "mariadb://u:p@h/n", "mysql+pymysql://u:p@h/n"):
+        url = Settings.from_environment({"DB_URL": text}).database_url
         assert url.drivername == "mysql+pymysql"
 
 
@@ -43,7 +43,7 @@ def test_tls_can_be_turned_off(text, query):
     assert dict(url.query) == query
 
 
-def test_every_missing_variable_is_named():
+def test_missing_variables_are_named():
     assert [problem.split()[0] for problem in problems({"DB_IP": "h"})] == [
         "DB_USER",
         "DB_NAME",
@@ -52,10 +52,12 @@ def test_every_missing_variable_is_named():
     assert problems({"LAUNCHER": "kubernetes"})[0].startswith("AE_MODEL_IMAGE_URL is missing")
 
 
-def test_every_mistake_is_reported_together():
-    found = problems({"BIND": "5000", "LOCAL_SLOTS": "0", "JOB_CPU": "lots", "LAUNCHER": "magic"})
+def test_mistakes_are_reported_together():
+    reported = problems(
+        {"BIND": "5000", "LOCAL_SLOTS": "0", "JOB_CPU": "lots", "LAUNCHER": "magic"}
+    )
 
-    assert [problem.split()[0] for problem in found] == [
+    assert [problem.split()[0] for problem in reported] == [
         "LAUNCHER",
         "BIND",
         "LOCAL_SLOTS",
@@ -63,14 +65,14 @@ def test_every_mistake_is_reported_together():
     ]
 
 
-def test_a_secret_from_a_file(tmp_path):
+def test_secret_from_file(tmp_path):
     (tmp_path / "password").write_text("from the file\n")
     environment = SERVER | {"DB_PASSWORD": "", "DB_PASSWORD_FILE": str(tmp_path / "password")}
 
     assert Settings.from_environment(environment).database_url.password == "from the file"
 
 
-def test_a_secret_file_that_is_not_there():
+def test_missing_secret_file():
     environment = SERVER | {"DB_PASSWORD": "", "DB_PASSWORD_FILE": "/nowhere"}
 
     assert problems(environment)[0].startswith("DB_PASSWORD_FILE cannot be read: /nowhere")
@@ -93,5 +95,5 @@ def test_no_secret_is_shown():
         ("not a url", "is not a URL"),
     ],
 )
-def test_a_database_url_that_cannot_be_used(url, why):
+def test_unusable_database_url(url, why):
     assert why in problems({"DB_URL": url})[0]

@@ -6,7 +6,7 @@ from backend.settings import Settings, SettingsError
 from backend.tokens import TokenFile, TokensError, find, parse
 
 
-def told(token):
+def holder_of(token):
     return (token.name, token.read_only) if token else None
 
 
@@ -28,14 +28,14 @@ def told(token):
         ("secret", "\udcff", None),
     ],
 )
-def test_a_line(line, presented, holder):
-    assert told(find(parse(line), presented)) == holder
+def test_single_line(line, presented, holder):
+    assert holder_of(find(parse(line), presented)) == holder
 
 
 def test_several_lines_with_comments():
     tokens = parse("# people\nalice:one\n\nro:bob:two\nalice:three\n")
 
-    assert [told(find(tokens, text)) for text in ("one", "two", "three", "# people")] == [
+    assert [holder_of(find(tokens, text)) for text in ("one", "two", "three", "# people")] == [
         ("alice", False),
         ("bob", True),
         ("alice", False),
@@ -58,14 +58,14 @@ def test_several_lines_with_comments():
         ("alice:same\nbob:same", "line 2"),
     ],
 )
-def test_what_is_no_list_of_tokens(text, complaint):
+def test_invalid_token_lists(text, complaint):
     with pytest.raises(TokensError, match=complaint) as error:
         parse(text)
 
     assert "same" not in str(error.value)
 
 
-def test_nothing_shows_a_token():
+def test_repr_hides_tokens():
     settings = Settings.from_environment({"API_TOKEN": "alice:topsecret"})
 
     assert "topsecret" not in repr(settings)
@@ -74,7 +74,7 @@ def test_nothing_shows_a_token():
 
 @pytest.fixture
 def file(tmp_path):
-    """A file as kubelet gives it from a Secret: a link through a folder that is swapped whole."""
+    """A file mounted from a Secret: kubelet replaces the linked folder as a whole."""
 
     class File:
         path = tmp_path / "tokens"
@@ -92,17 +92,18 @@ def file(tmp_path):
     return file
 
 
-def test_a_swapped_file_holds_at_once(file):
+def test_swapped_file_holds_at_once(file):
     tokens = TokenFile(file.path)
-    assert told(find(tokens.current(), "one")) == ("alice", False)
+    assert holder_of(find(tokens.current(), "one")) == ("alice", False)
 
     file.swap("alice:two", "v2")
 
     assert find(tokens.current(), "one") is None
-    assert told(find(tokens.current(), "two")) == ("alice", False)
+    assert holder_of(find(tokens.current(), "two")) == ("alice", False)
 
 
-def test_a_file_that_changes_within_one_tick_of_its_clock_is_read_again(tmp_path):
+def test_change_within_clock_tick(tmp_path):
+    """A change that leaves the modification time as it was is noticed all the same."""
     path = tmp_path / "tokens"
     path.write_text("one")
     first = path.stat()
@@ -114,19 +115,20 @@ def test_a_file_that_changes_within_one_tick_of_its_clock_is_read_again(tmp_path
     assert find(tokens.current(), "two")
 
 
-def test_an_old_file_is_not_read_at_every_request(tmp_path, monkeypatch):
+def test_old_file_is_cached(tmp_path, monkeypatch):
     path = tmp_path / "tokens"
     path.write_text("one")
     os.utime(path, (1, 1))
     tokens = TokenFile(path)
     known = tokens.current()
-    monkeypatch.setattr(tokens, "_read", None)
+    monkeypatch.setattr("backend.tokens.parse", None)
 
     assert tokens.current() is known
 
 
 @pytest.mark.parametrize("content", [None, b"", b"# none\n", b"two words", b"\xff", b"x" * 70_000])
-def test_a_file_that_cannot_be_used_lets_nobody_in_and_says_so_once(tmp_path, caplog, content):
+def test_unusable_file_locks_out(tmp_path, caplog, content):
+    """Nobody is let in, and the log says so once."""
     path = tmp_path / "tokens"
     path.write_text("one")
     tokens = TokenFile(path)
@@ -155,7 +157,7 @@ def test_a_file_that_cannot_be_used_lets_nobody_in_and_says_so_once(tmp_path, ca
         {"API_TOKEN": "one", "API_TOKEN_FILE": __file__},
     ],
 )
-def test_no_start_without_tokens_that_can_be_used(environment):
+def test_unusable_tokens_stop_the_start(environment):
     with pytest.raises(SettingsError) as error:
         Settings.from_environment(environment)
 

@@ -1,4 +1,4 @@
-"""Files of others are what their package holds, and say where they come from."""
+"""Vendored files are those of their packages, and their origin is recorded."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_files_are_the_packages(folder):
+def test_files_match_their_packages(folder):
     manifest = json.loads((ROOT / folder / "vendor.json").read_text())
     files = {
-        one.name: hashlib.sha256(one.read_bytes()).hexdigest()
-        for one in (ROOT / folder).iterdir()
-        if one.name != "vendor.json"
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (ROOT / folder).iterdir()
+        if path.name != "vendor.json"
     }
 
     assert files == manifest["sha256"]

@@ -1,37 +1,36 @@
-"""What happens to experiments, as it happens."""
+"""The stream of transitions: every change of an experiment's status, as it happens."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, request
-from marshmallow import RAISE
+from flask import Response
 
 from backend.experiments.events import TransitionFeed
 from backend.web.current import services, streams
+from backend.web.schemas.events import EventsIn
 from backend.web.schemas.experiments import transition_out
-from backend.web.schemas.logs import EventsIn
 from backend.web.streams import EVENT_STREAM, json_event, last_event_id
 
-WAIT_SECONDS = 1.0
+WAIT_SECONDS = 1.0  # between looks at whether the stream has to end
 
 blueprint = APIBlueprint("events", __name__, tag="Experiments")
 
 
 @blueprint.get("/events")
-@blueprint.input(EventsIn, location="query", unknown=RAISE)
+@blueprint.input(EventsIn, location="query")
 @blueprint.doc(
-    summary="Follow what happens",
+    summary="Follow transitions",
     responses={
-        200: "Changes of status from now on, as server-sent events",
-        400: "The Last-Event-ID is no transition's id",
-        429: "Too many streams are open; Retry-After says when to ask again",
-        503: "The database is away",
+        200: "Transitions from now on, as server-sent events",
+        400: "Last-Event-ID is not the id of a transition",
+        429: "Too many streams are open; Retry-After says when to try again",
+        503: "The database is unavailable",
     },
 )
 def follow_transitions(query_data: dict[str, Any]) -> Response:
-    """Follow every change of status; `Last-Event-ID` goes on after that one."""
-    seen = last_event_id(request)
+    """Follow every change of status. `Last-Event-ID` continues after the transition it names."""
+    seen = last_event_id()
     if seen is None:
         seen = services.events.last_id()
     events = _events(services.events, seen, query_data.get("experiment_id"))

@@ -1,4 +1,7 @@
-"""Experiments: list, submit, look at one. `/model` and `/test` are the documents' first names."""
+"""Experiments: list, submit, show, cancel, retry, delete.
+
+`/model` and `/test` are the original names of the list and of the submission.
+"""
 
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -6,14 +9,12 @@ from urllib.parse import quote, urlencode
 import orjson
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
-from marshmallow import RAISE
 
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.selection import Selection
 from backend.domain.status import Status
 from backend.experiments.service import MODEL, Outcome
-from backend.web import forms  # noqa: F401  (forms teaches the parser form-data)
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.schemas.experiments import (
@@ -40,13 +41,13 @@ _MESSAGES = {
 
 @blueprint.get("/model")
 @blueprint.get("/experiments")
-@blueprint.input(PageIn, location="query", unknown=RAISE)
-@blueprint.output(ExperimentOut(many=True), description="A page")
+@blueprint.input(PageIn, location="query")
+@blueprint.output(ExperimentOut(many=True), description="A page of experiments")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
-    """List experiments, newest first unless told; a `Link` header leads to the next page, if any.
+    """List experiments, newest first by default. A `Link` header leads to the next page, if any.
 
-    What changes while pages are read by `updated_at` may come twice or not at all.
+    An experiment that changes while a client pages by `updated_at` may appear twice or not at all.
     """
     selection = Selection(
         statuses=tuple(query_data["status"]),
@@ -79,23 +80,23 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
 @blueprint.post("/test")
 @blueprint.post("/experiments")
 @blueprint.input(ExperimentIn, location="json_or_form", arg_name="fields")
-@blueprint.output(SubmissionOut, status_code=201, description="Its Job was created")
+@blueprint.output(SubmissionOut, status_code=201, description="The Job was created")
 @blueprint.doc(
-    summary="Start a training run",
+    summary="Submit an experiment",
     responses={
-        200: "The same experiment was submitted before; nothing was started",
-        202: "It is written down, and is started as soon as Kubernetes answers",
+        200: "The same experiment exists; nothing was started",
+        202: "The experiment is recorded, and starts as soon as Kubernetes answers",
         400: "The body is not JSON",
-        409: "The experiment_id is taken",
+        409: "The experiment_id belongs to another experiment or folder",
         413: "The body is too large",
-        415: "The content type is not known",
-        502: "Kubernetes refuses the Job for good; the experiment has failed",
-        503: "The database is away; send the same again, nothing is started twice",
+        415: "The content type is not supported",
+        502: "Kubernetes refused the Job for good; the experiment has failed",
+        503: "The database is unavailable; send the same again, nothing is started twice",
         507: "The output folder is full; nothing was started",
     },
 )
 def submit_experiment(fields: dict[str, Any]) -> Response:
-    """Start a run, once: the same fields again give the same experiment and start nothing."""
+    """Submit an experiment. Sending the same fields again returns it and starts nothing."""
     parameters = Parameters(
         MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
     )
@@ -111,12 +112,12 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
 
 @blueprint.get("/experiments/<experiment_id>")
 @blueprint.output(ExperimentDetailOut)
-@blueprint.doc(summary="Look at an experiment", responses=[404, 503])
+@blueprint.doc(summary="Show an experiment", responses=[404, 503])
 def show_experiment(experiment_id: str) -> Response:
     """Show an experiment with its progress, last metrics, diagnosis and history."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
-    metrics = services.outputs.last_metrics(experiment_id)
+    metrics = services.outputs.read_last_metrics(experiment_id)
     history = [transition_out(one) for one in experiments.history(experiment)]
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
@@ -125,18 +126,18 @@ def show_experiment(experiment_id: str) -> Response:
 
 
 @blueprint.post("/experiments/<experiment_id>/cancel")
-@blueprint.output(ExperimentOut, status_code=202, description="It is being cancelled")
+@blueprint.output(ExperimentOut, status_code=202, description="The experiment is being cancelled")
 @blueprint.doc(
-    summary="Cancel a run",
+    summary="Cancel an experiment",
     responses={
-        200: "It was cancelled before",
+        200: "The experiment was cancelled before",
         404: "There is no such experiment",
-        409: "It has ended",
-        503: "The database is away",
+        409: "The experiment has succeeded or failed",
+        503: "The database is unavailable",
     },
 )
 def cancel_experiment(experiment_id: str) -> Response:
-    """Ask a run to end. `status` becomes `cancelled`, or `succeeded` if it was quicker."""
+    """Cancel an experiment. Its status becomes `cancelled`, or `succeeded` if it finished first."""
     experiment = services.experiments.cancel(experiment_id, by=actor())
     response = jsonify(experiment_out(experiment))
     response.status_code = 200 if experiment.status is Status.CANCELLED else 202
@@ -144,21 +145,21 @@ def cancel_experiment(experiment_id: str) -> Response:
 
 
 @blueprint.post("/experiments/<experiment_id>/retry")
-@blueprint.output(ExperimentOut, status_code=202, description="Its next attempt begins")
-@blueprint.doc(summary="Try a run again", responses=[404, 409, 502, 503, 507])
+@blueprint.output(ExperimentOut, status_code=202, description="The next attempt starts")
+@blueprint.doc(summary="Retry an experiment", responses=[404, 409, 502, 503, 507])
 def retry_experiment(experiment_id: str) -> Response:
-    """Start a failed or cancelled run once more; it goes on from its checkpoint."""
+    """Start the next attempt of a failed or cancelled experiment, from its last checkpoint."""
     response = jsonify(experiment_out(services.experiments.retry(experiment_id, by=actor())))
     response.status_code = 202
     return response
 
 
 @blueprint.delete("/experiments/<experiment_id>")
-@blueprint.input(DeleteIn, location="query", unknown=RAISE)
-@blueprint.output({}, status_code=204, description="It is forgotten")
-@blueprint.doc(summary="Forget a run that has ended", responses=[404, 409, 503])
+@blueprint.input(DeleteIn, location="query")
+@blueprint.output({}, status_code=204, description="The experiment was deleted")
+@blueprint.doc(summary="Delete an experiment that has ended", responses=[404, 409, 503])
 def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[str, int]:
-    """Forget a run; its output folder stays unless `outputs=true`."""
+    """Delete an experiment. Its output folder stays unless `outputs=true`."""
     services.experiments.delete(experiment_id, outputs=query_data["outputs"], by=actor())
     return "", 204
 
@@ -169,5 +170,6 @@ def _tag(version: str) -> str:
 
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:
+    """Return the number of completed epochs; 0 if the trainer has not written a valid one."""
     epoch = (metrics or {}).get("epoch")
     return min(epoch, experiment.epoch) if type(epoch) is int and epoch > 0 else 0

@@ -1,7 +1,7 @@
-"""What a malicious trainer tries from inside its pod: one line of JSON for each attempt.
+"""Attacks of a malicious trainer from inside its pod, which prints one line of JSON for each.
 
-`{"attempt": its name, "outcome": what it got, or the name of the error}`. The run `victim` attacks
-nothing: it leaves a file that others must not see.
+`{"attack": its name, "outcome": its result, or the name of the error}`. The experiment `victim`
+attacks nothing: it writes a file that others must not see.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ OUTPUT = Path(os.environ.get("OUTPUT_DIR", "/output/hostile"))
 MINE = f"planted-{socket.gethostname()}"  # a name that no other pod uses
 VICTIM, SECRET = "victim", "secret.txt"
 PASSWORD = "/run/secrets/hello-flask-db/password"  # in the backend's container
-LINKS = {  # for the backend to follow
+LINKS = {  # links that the backend must not follow
     "password.txt": PASSWORD,
     "metrics.jsonl": PASSWORD,
     "environ.txt": "/proc/self/environ",
@@ -39,11 +39,11 @@ SECONDS = 5
 CLONE_NEWUSER, MS_REMOUNT, MS_BIND = 0x10000000, 32, 4096  # linux/sched.h, linux/mount.h
 
 libc = ctypes.CDLL(None, use_errno=True)
-attempts: dict[str, Callable[[], object]] = {}
+attacks: dict[str, Callable[[], object]] = {}
 
 
-def attempt(function: Callable[[], object]) -> Callable[[], object]:
-    attempts[function.__name__] = function
+def attack(function: Callable[[], object]) -> Callable[[], object]:
+    attacks[function.__name__] = function
     return function
 
 
@@ -51,23 +51,23 @@ def names(folder: Path | str) -> list[str]:
     return sorted(one.name for one in Path(folder).iterdir())
 
 
-@attempt
-def list_other_runs() -> object:
+@attack
+def list_other_experiments() -> object:
     return names(OUTPUT.parent)
 
 
-@attempt
-def read_another_run() -> object:
+@attack
+def read_another_experiment() -> object:
     return (OUTPUT.parent / VICTIM / SECRET).read_text()
 
 
-@attempt
-def read_another_run_by_dots() -> object:
+@attack
+def read_another_experiment_by_dots() -> object:
     return Path(f"{OUTPUT}/../{VICTIM}/{SECRET}").read_text()
 
 
-@attempt
-def read_another_run_by_a_link() -> object:
+@attack
+def read_another_experiment_by_a_link() -> object:
     link = OUTPUT / MINE
     try:
         link.symlink_to(f"../{VICTIM}/{SECRET}")
@@ -76,19 +76,19 @@ def read_another_run_by_a_link() -> object:
         link.unlink()
 
 
-@attempt
-def read_another_run_by_a_descriptor() -> object:
-    """Climb out of the mounted folder itself, not along its path."""
+@attack
+def read_another_experiment_by_a_descriptor() -> object:
+    """Leave the mounted folder through its descriptor instead of its path."""
     os.open(f"../{VICTIM}/{SECRET}", os.O_RDONLY, dir_fd=os.open(OUTPUT, os.O_RDONLY))
     return "open"
 
 
-@attempt
-def read_another_run_by_a_process() -> object:
+@attack
+def read_another_experiment_by_a_process() -> object:
     return names(f"/proc/1/root/{OUTPUT.parent}")
 
 
-@attempt
+@attack
 def open_the_host_by_a_file_handle() -> object:
     """Open inode 2 of the volume's file system, which is its root (open_by_handle_at(2))."""
     handle = struct.pack("<IiII", 8, 1, 2, 0)
@@ -96,7 +96,7 @@ def open_the_host_by_a_file_handle() -> object:
     return "open"
 
 
-@attempt
+@attack
 def make_a_folder_beside_its_own() -> object:
     folder = OUTPUT.parent / MINE
     folder.mkdir()
@@ -104,7 +104,7 @@ def make_a_folder_beside_its_own() -> object:
     return "made"
 
 
-@attempt
+@attack
 def write_into_the_input() -> object:
     planted = Path("/input", MINE)
     planted.touch()
@@ -112,28 +112,28 @@ def write_into_the_input() -> object:
     return "written"
 
 
-@attempt
+@attack
 def change_the_input() -> object:
     for one in Path("/input").iterdir():
         one.open("r+b").close()
     return "open"
 
 
-@attempt
+@attack
 def mount_the_input_writable() -> object:
     check(libc.mount(b"none", b"/input", None, MS_REMOUNT | MS_BIND, None))
     return "mounted"
 
 
-@attempt
+@attack
 def mount_a_file_system() -> object:
     check(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None))
     return "mounted"
 
 
-@attempt
+@attack
 def find_places_to_write() -> object:
-    """Try every folder and every file that there is."""
+    """Try every folder and every file."""
     return sorted(set(writable_places()))
 
 
@@ -144,7 +144,7 @@ def writable_places() -> Iterator[str]:
             folders.clear()
             continue
         if folder == "/proc":
-            folders[:] = ["sys"]  # the others are processes and the kernel's figures
+            folders[:] = ["sys"]  # the rest is processes and kernel statistics
         for name in files:
             path = Path(folder, name)
             if is_regular(path) and can_open(path):
@@ -176,29 +176,29 @@ def can_open(path: Path) -> bool:
     return True
 
 
-@attempt
+@attack
 def be_somebody() -> object:
     return [os.getuid(), os.geteuid(), os.getgid(), sorted(set(os.getgroups()))]
 
 
-@attempt
+@attack
 def become_root() -> object:
     os.setuid(0)
     return "root"
 
 
-@attempt
+@attack
 def become_roots_group() -> object:
     os.setgid(0)
     return "root"
 
 
-@attempt
+@attack
 def become_root_by_a_program_of_roots() -> object:
     return subprocess.check_output(["/usr/bin/id", "-u"], text=True).strip()
 
 
-@attempt
+@attack
 def become_root_by_a_program_of_its_own() -> object:
     return [run_with_its_bits_set(Path(folder)) for folder in ("/tmp", OUTPUT)]
 
@@ -213,7 +213,7 @@ def run_with_its_bits_set(folder: Path) -> str:
         program.unlink()
 
 
-@attempt
+@attack
 def have_capabilities() -> object:
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":\t") for line in lines if ":\t" in line)
@@ -222,13 +222,13 @@ def have_capabilities() -> object:
     }
 
 
-@attempt
+@attack
 def make_a_user_namespace() -> object:
     check(libc.unshare(CLONE_NEWUSER))
     return "made"
 
 
-@attempt
+@attack
 def make_a_device() -> object:
     device = OUTPUT / MINE
     os.mknod(device, stat.S_IFBLK | 0o666, os.makedev(8, 0))
@@ -236,46 +236,46 @@ def make_a_device() -> object:
     return "made"
 
 
-@attempt
+@attack
 def change_its_root() -> object:
     os.chroot("/tmp")
     return "changed"
 
 
-@attempt
+@attack
 def open_a_raw_socket() -> object:
     socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
     return "open"
 
 
-@attempt
+@attack
 def see_other_processes() -> object:
     mine = {str(os.getpid()), str(os.getppid())}
     return [one for one in names("/proc") if one.isdigit() and one not in mine]
 
 
-@attempt
+@attack
 def find_a_service_account() -> object:
     return names("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-@attempt
+@attack
 def find_secrets() -> object:
     return [str(one) for one in Path("/run").rglob("*") if one.is_file() and "secret" in str(one)]
 
 
-@attempt
+@attack
 def find_secret_variables() -> object:
-    """Give the names alone: what is printed must hold no secret."""
+    """Return names only, because the output must contain no secret."""
     return [name for name in os.environ if re.search("DB_|MYSQL|TOKEN|PASSWORD|SECRET", name)]
 
 
-@attempt
+@attack
 def read_secrets_from_kubernetes() -> object:
     return ask_kubernetes("/api/v1/namespaces/default/secrets")
 
 
-@attempt
+@attack
 def make_a_pod() -> object:
     return ask_kubernetes("/api/v1/namespaces/default/pods", b"{}")
 
@@ -294,7 +294,7 @@ def ask_kubernetes(path: str, body: bytes | None = None) -> object:
 
 
 def check(result: int) -> None:
-    """Raise what a function of the C library complains of."""
+    """Raise OSError if a function of the C library has failed."""
     if result < 0:
         raise OSError(ctypes.get_errno(), "refused")
 
@@ -304,21 +304,21 @@ def tried(function: Callable[[], object]) -> object:
         return function()
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, str(error))
-    except Exception as error:  # this is not one of the things that are refused
+    except Exception as error:  # a mistake of this program, not a refusal
         return repr(error)
 
 
 def try_everything() -> None:
-    """Try each in a process of its own: one that succeeds must not help the next one."""
-    for name, function in attempts.items():
+    """Run each attack in a process of its own, so that a successful one cannot help the next."""
+    for name, function in attacks.items():
         if os.fork() == 0:
-            print(json.dumps({"attempt": name, "outcome": tried(function)}), flush=True)
+            print(json.dumps({"attack": name, "outcome": tried(function)}), flush=True)
             os._exit(0)
         os.wait()
 
 
 def plant_links() -> None:
-    """Leave what the backend must not follow, or wait for, in the place of what it reads."""
+    """Replace what the backend reads by links that it must not follow, and add a FIFO."""
     for name in LINKS:
         path = OUTPUT / name
         if path.is_dir() and not path.is_symlink():

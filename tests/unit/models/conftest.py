@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.models.kit import Trainer
+from tests.unit.models.support import Trainer
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """Undo what a training sets for its whole process: other tests run in this one, too."""
+def restore_torch_settings() -> Iterator[None]:
+    """Undo what a training sets for its whole process, which other tests run in, too."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -18,25 +18,25 @@ def as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def trainer(tmp_path: Path) -> Trainer:
+def empty_trainer(tmp_path: Path) -> Trainer:
     """A trainer without any data."""
     return Trainer(tmp_path)
 
 
 @pytest.fixture
-def ready(trainer: Trainer) -> Trainer:
-    """A trainer with 200 samples of 16 numbers: 180 to train on, so 3 batches an epoch."""
+def trainer(empty_trainer: Trainer) -> Trainer:
+    """A trainer with 200 samples of 16 numbers: 180 for training, so 3 batches per epoch."""
     random = np.random.default_rng(1)
-    trainer.save("a.npy", random.normal(size=(200, 3)) @ random.normal(size=(3, 16)))
-    return trainer
+    empty_trainer.save("a.npy", random.normal(size=(200, 3)) @ random.normal(size=(3, 16)))
+    return empty_trainer
 
 
 @pytest.fixture
-def refuse(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run the trainer, which has to refuse, and return its one line about why."""
+def refusal(empty_trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the trainer, which must refuse its input, and return the one line that says why."""
 
     def run(**changes: str) -> str:
-        assert trainer.run(**changes) == 2
+        assert empty_trainer.run(**changes) == 2
         error = capfd.readouterr().err
         assert error.startswith("error: ")
         assert error.endswith("\n")

@@ -11,20 +11,20 @@ import torch
 
 from network import Autoencoder
 from report import comparison, image_shape, png
-from tests.unit.models.kit import Trainer
+from tests.unit.models.support import Trainer
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:
-    """Read an 8 bit grey PNG whose lines have no filter."""
+    """Decode an 8-bit greyscale PNG whose lines are not filtered."""
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, at = {}, 8
-    while at < len(content):
-        (length,) = struct.unpack(">I", content[at : at + 4])
-        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
-        (checksum,) = struct.unpack(">I", content[at + 8 + length : at + 12 + length])
+    chunks, offset = {}, 8
+    while offset < len(content):
+        (length,) = struct.unpack(">I", content[offset : offset + 4])
+        kind, body = content[offset + 4 : offset + 8], content[offset + 8 : offset + 8 + length]
+        (checksum,) = struct.unpack(">I", content[offset + 8 + length : offset + 12 + length])
         assert checksum == zlib.crc32(kind + body)
         chunks[kind] = body
-        at += 12 + length
+        offset += 12 + length
     assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
     width, height, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     assert rest == [8, 0, 0, 0, 0]
@@ -33,16 +33,16 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
     return lines[:, 1:]
 
 
-def test_the_results_of_a_run(ready: Trainer) -> None:
-    assert ready.run(ATTEMPT="2", SEED="5") == 0
-    assert set(ready.files()) == {
+def test_results_of_an_experiment(trainer: Trainer) -> None:
+    assert trainer.run(ATTEMPT="2", SEED="5") == 0
+    assert set(trainer.files()) == {
         "anomaly_scores.csv",
         "metrics.jsonl",
         "model.pt",
         "reconstructions.png",
         "summary.json",
     }
-    summary, metrics = ready.summary(), ready.metrics()
+    summary, metrics = trainer.summary(), trainer.metrics()
     assert summary["experiment_id"] == "first"
     assert summary["attempt"] == 2
     assert summary["parameters"] == {
@@ -57,34 +57,34 @@ def test_the_results_of_a_run(ready: Trainer) -> None:
     assert summary["seconds"] == pytest.approx(sum(row["seconds"] for row in metrics))
     assert summary["device"] in {"cpu", "cuda"}
     assert summary["versions"]["torch"] == torch.__version__
-    digest = hashlib.sha256((ready.input / "a.npy").read_bytes()).hexdigest()
+    digest = hashlib.sha256((trainer.input / "a.npy").read_bytes()).hexdigest()
     assert summary["input_sha256"] == {"a.npy": digest}
     assert summary["finished_at"].endswith("Z")
 
 
-def test_the_best_epoch_need_not_be_the_last(ready: Trainer) -> None:
-    assert ready.run(LEARNING_RATE="1", EPOCH="8") == 0
-    best = ready.summary()["best"]
-    assert best == min(ready.metrics(), key=lambda row: row["val_loss"])
+def test_best_epoch_is_not_the_last(trainer: Trainer) -> None:
+    assert trainer.run(LEARNING_RATE="1", EPOCH="8") == 0
+    best = trainer.summary()["best"]
+    assert best == min(trainer.metrics(), key=lambda row: row["val_loss"])
     assert best["epoch"] < 8
 
 
-def test_the_model_can_be_loaded_and_gives_the_scores(ready: Trainer) -> None:
-    ready.save("b.npy", np.load(ready.input / "a.npy") * 3 + 100)
-    assert ready.run() == 0
-    saved = torch.load(ready.output / "model.pt", weights_only=True)
+def test_model_reproduces_the_scores(trainer: Trainer) -> None:
+    trainer.save("b.npy", np.load(trainer.input / "a.npy") * 3 + 100)
+    assert trainer.run() == 0
+    saved = torch.load(trainer.output / "model.pt", weights_only=True)
     network = Autoencoder(**saved["architecture"])
     network.load_state_dict(saved["state_dict"])
     assert saved["sample_shape"] == (16,)
 
-    with (ready.output / "anomaly_scores.csv").open(newline="") as file:
+    with (trainer.output / "anomaly_scores.csv").open(newline="") as file:
         scores = list(csv.DictReader(file))
     assert len(scores) == 40
     assert {score["file"] for score in scores} == {"a.npy", "b.npy"}
     errors = [float(score["error"]) for score in scores]
     assert errors == sorted(errors, reverse=True)
-    assert np.mean(errors) == pytest.approx(ready.metrics()[-1]["val_loss"], rel=1e-5)
-    files = {name: np.load(ready.input / name) for name in ("a.npy", "b.npy")}
+    assert np.mean(errors) == pytest.approx(trainer.metrics()[-1]["val_loss"], rel=1e-5)
+    files = {name: np.load(trainer.input / name) for name in ("a.npy", "b.npy")}
     raw = np.stack([files[score["file"]][int(score["sample"])] for score in scores])
     rows = torch.from_numpy(raw.astype(np.float32))
     with torch.no_grad():
@@ -95,10 +95,10 @@ def test_the_model_can_be_loaded_and_gives_the_scores(ready: Trainer) -> None:
     torch.testing.assert_close(same, network(normalised), rtol=1e-3, atol=1e-4)
 
 
-def test_inputs_above_reconstructions_below() -> None:
+def test_inputs_above_reconstructions() -> None:
     inputs = np.zeros((3, 4), dtype=np.float32)
     inputs[1] = [0, 1, 2, 3]
-    reconstructions = np.full((3, 4), 9, dtype=np.float32)  # beyond the inputs: as white as can be
+    reconstructions = np.full((3, 4), 9, dtype=np.float32)  # above all inputs: drawn as white
     picture = decode(png(comparison(inputs, reconstructions, (2, 2))))
     assert picture.shape == (4 + 2 * 68, 4 + 3 * 68)
     assert (picture[4:68, 4:68] == 0).all()
@@ -125,12 +125,12 @@ def test_inputs_above_reconstructions_below() -> None:
         ((1, 1), (1, 1)),
     ],
 )
-def test_how_a_sample_is_drawn(sample_shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+def test_image_shape(sample_shape: tuple[int, ...], expected: tuple[int, int]) -> None:
     assert image_shape(sample_shape) == expected
 
 
 @pytest.mark.parametrize("width", [1, 30, 100, 100_000])
-def test_any_width_gives_a_picture_of_a_sensible_size(width: int) -> None:
+def test_image_size_for_any_width(width: int) -> None:
     rows = np.random.default_rng(0).normal(size=(10, width)).astype(np.float32)
     height, length = decode(png(comparison(rows, rows, (width,)))).shape
     assert 20 <= height <= 1000
@@ -142,10 +142,12 @@ def test_constant_samples_are_drawn() -> None:
     assert (comparison(rows, rows, (2, 2))[4:68, 4:68] == 0).all()
 
 
-def test_names_of_files_are_quoted(trainer: Trainer) -> None:
+def test_file_names_are_quoted(empty_trainer: Trainer) -> None:
     name = 'Zahlen, "실험".npy'
-    trainer.save(name, np.random.default_rng(0).normal(size=(20, 4)))
-    assert trainer.run() == 0
-    with (trainer.output / "anomaly_scores.csv").open(newline="", encoding="utf-8") as file:
+    empty_trainer.save(name, np.random.default_rng(0).normal(size=(20, 4)))
+    assert empty_trainer.run() == 0
+    with (empty_trainer.output / "anomaly_scores.csv").open(newline="", encoding="utf-8") as file:
         assert {row["file"] for row in csv.DictReader(file)} == {name}
-    assert list(json.loads((trainer.output / "summary.json").read_text())["input_sha256"]) == [name]
+    assert list(
+        json.loads((empty_trainer.output / "summary.json").read_text())["input_sha256"]
+    ) == [name]

@@ -3,19 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from run import Settings
-from tests.unit.models.kit import Trainer
+from settings import Settings
+from tests.unit.models.support import Trainer
 
-Refuse = Callable[..., str]
+Refusal = Callable[..., str]
 
 
-def test_the_environment_becomes_settings(trainer: Trainer) -> None:
+def test_settings_from_environment(empty_trainer: Trainer) -> None:
     settings = Settings.from_environment(
-        trainer.environment | {"ATTEMPT": "2", "SEED": "7", "DATASET": "a.csv"}
+        empty_trainer.environment | {"ATTEMPT": "2", "SEED": "7", "DATASET": "a.csv"}
     )
     assert settings == Settings(
-        input_dir=trainer.input,
-        output_dir=trainer.output,
+        input_dir=empty_trainer.input,
+        output_dir=empty_trainer.output,
         learning_rate=0.001,
         epochs=3,
         dataset="a.csv",
@@ -26,8 +26,8 @@ def test_the_environment_becomes_settings(trainer: Trainer) -> None:
     )
 
 
-def test_an_empty_dataset_means_every_file(trainer: Trainer) -> None:
-    assert Settings.from_environment(trainer.environment | {"DATASET": ""}).dataset is None
+def test_empty_dataset_is_every_file(empty_trainer: Trainer) -> None:
+    assert Settings.from_environment(empty_trainer.environment | {"DATASET": ""}).dataset is None
 
 
 @pytest.mark.parametrize(
@@ -40,31 +40,30 @@ def test_an_empty_dataset_means_every_file(trainer: Trainer) -> None:
         ("CHECKPOINT_SECONDS", ["-1", "nan", "inf"]),
     ],
 )
-def test_a_bad_value_is_refused_by_name(refuse: Refuse, name: str, values: list[str]) -> None:
+def test_invalid_value_is_named(refusal: Refusal, name: str, values: list[str]) -> None:
     for value in values:
-        error = refuse(**{name: value})
+        error = refusal(**{name: value})
         assert error.startswith(f"error: {name} must be ")
         assert error.endswith(f", not '{value}'\n")
 
 
-def test_all_mistakes_are_told_at_once(refuse: Refuse) -> None:
-    error = refuse(INPUT_DIR="", OUTPUT_DIR="", LEARNING_RATE="", EPOCH="x")
+def test_all_mistakes_in_one_message(refusal: Refusal) -> None:
+    error = refusal(INPUT_DIR="", OUTPUT_DIR="", LEARNING_RATE="", EPOCH="x")
     for name in ("INPUT_DIR", "OUTPUT_DIR", "LEARNING_RATE", "EPOCH"):
         assert f"{name} " in error
 
 
 @pytest.mark.parametrize("mistake", [{"EPOCH": "0"}, {"DATASET": "missing.npz"}])
-def test_a_mistake_is_told_without_waiting_for_torch(
-    ready: Trainer, mistake: dict[str, str]
-) -> None:
-    ready.environment |= mistake
-    with ready.start("-X", "importtime") as process:
+def test_mistakes_do_not_import_torch(trainer: Trainer, mistake: dict[str, str]) -> None:
+    """A mistake is reported without the seconds that the import of PyTorch takes."""
+    trainer.environment |= mistake
+    with trainer.start("-X", "importtime") as process:
         _, errors = process.communicate()
     assert process.returncode == 2
     assert "error: " in errors
     assert "torch" not in errors
 
 
-def test_the_run_folder_is_made(ready: Trainer, tmp_path: Path) -> None:
-    assert ready.run(OUTPUT_DIR=str(tmp_path / "new" / "folder")) == 0
+def test_output_folder_is_created(trainer: Trainer, tmp_path: Path) -> None:
+    assert trainer.run(OUTPUT_DIR=str(tmp_path / "new" / "folder")) == 0
     assert (tmp_path / "new" / "folder" / "summary.json").exists()

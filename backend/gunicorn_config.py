@@ -1,0 +1,50 @@
+"""gunicorn's configuration for the web role; gunicorn looks the names up in this module."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+from backend.settings import Settings
+from backend.store.engine import POOL_SIZE
+from backend.web.telemetry_folder import make_folder, remove_folder
+
+make_folder()  # prometheus_client reads its path when the app is imported
+_settings = Settings.from_environment()
+wsgi_app = "backend.app:create_app()"
+bind = _settings.bind
+worker_class = (
+    "backend.web.slow_clients.TimeLimitedWorker"  # gthread, with a time limit for slow clients
+)
+workers = 2
+threads = POOL_SIZE + _settings.max_streams  # a stream holds a thread, but no connection
+preload_app = True  # the workers share the memory of everything that is imported once
+control_socket_disable = True
+graceful_timeout = 20  # seconds; shorter than the pod's terminationGracePeriodSeconds
+keepalive = 75  # seconds; longer than the idle timeout of common proxies
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (heartbeats)
+
+
+def when_ready(_server: Arbiter) -> None:
+    """Exclude all objects from garbage collection, so that the workers keep sharing their pages."""
+    gc.freeze()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """End open streams as soon as the worker is told to stop: they would outlast its timeout."""
+    app: Any = worker.wsgi
+    app.extensions["streams"].is_stopping = lambda: not worker.alive
+
+
+def child_exit(_server: Arbiter, worker: Worker) -> None:
+    """Remove the gauges of a worker that has exited, such as its number of open streams."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(_server: Arbiter) -> None:
+    """Remove the folder of the metrics."""
+    remove_folder()

@@ -1,0 +1,113 @@
+"""Checkpoints: saving a training under way and restoring it.
+
+`checkpoint.bin` holds the SHA-256 digest (32 bytes) of the rest of the file, and then, written by
+`torch.save`, a dictionary:
+
+    identity    whatever must not change between two attempts (`Training.identity`)
+    progress    the fields of `Progress`
+    network     the network's state_dict
+    optimizer   the optimizer's state_dict
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from exceptions import UnusableError
+from output_folder import CHECKPOINT, METRICS, OutputFolder
+from settings import differences
+
+DIGEST_BYTES = sha256().digest_size
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    epoch: int = 0
+    """The last finished epoch, counted from 1."""
+    batch_losses: list[Tensor] = field(default_factory=list)
+    """The loss of each finished batch of the current epoch."""
+    epoch_seconds: float = 0.0
+    """The time spent so far on the current epoch."""
+    seconds: float = 0.0
+    """The time spent on all finished epochs."""
+    last: dict[str, float] = field(default_factory=dict)
+    """The metrics of the last finished epoch."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The metrics of the epoch with the lowest val_loss."""
+    metrics_size: int = 0
+    """The size of metrics.jsonl in bytes when the checkpoint was saved."""
+
+    def finish_epoch(self, metrics: dict[str, float]) -> None:
+        """Count the current epoch as finished with these metrics."""
+        self.epoch += 1
+        self.batch_losses = []
+        self.epoch_seconds = 0.0
+        self.seconds += metrics["seconds"]
+        self.last = metrics
+        if not self.best or metrics["val_loss"] < self.best["val_loss"]:
+            self.best = metrics
+
+
+def save(
+    folder: OutputFolder,
+    identity: Mapping[str, Any],
+    progress: Progress,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write the checkpoint, replacing the previous one."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "identity": identity,
+            "progress": vars(progress) | {"batch_losses": torch.tensor(progress.batch_losses)},
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        },
+        buffer,
+    )
+    content = buffer.getvalue()
+    folder.write(CHECKPOINT, sha256(content).digest() + content)
+
+
+def restore(
+    folder: OutputFolder,
+    identity: Mapping[str, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> Progress | None:
+    """Load the checkpoint into the network and the optimizer, and return its progress.
+
+    Returns:
+        None, with nothing loaded, if there is no checkpoint, or if the disk has damaged it or the
+        metrics that belong to it. A training from the first epoch repeats the same losses.
+
+    Raises:
+        UnusableError: The checkpoint has another identity.
+    """
+    content = folder.read(CHECKPOINT)
+    if content is None:
+        return None
+    digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if sha256(content).digest() != digest:
+        print(f"{CHECKPOINT} is damaged, starting from the first epoch", flush=True)
+        return None
+    saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    if different := differences(saved["identity"], identity):
+        raise UnusableError(f"{folder.path} holds a checkpoint with {different}")
+    progress = Progress(**saved["progress"])
+    progress.batch_losses = list(progress.batch_losses)
+    if folder.size(METRICS) < progress.metrics_size:
+        print(f"{METRICS} is damaged, starting from the first epoch", flush=True)
+        return None
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return progress

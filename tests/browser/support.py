@@ -1,0 +1,166 @@
+"""The server of the browser tests, and a page that records what goes wrong in it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from tests.integration.backend_process import free_address
+from tests.integration.launcher_harness import kill_local_runs
+from tests.integration.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+AXE = (ROOT / "tests" / "browser" / "vendor" / "axe-core" / "axe.min.js").read_text()
+ALICE, BOB = "alice-s-own-token", "bob-only-reads"
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Server:
+    """`python -m backend serve`, which keeps its address when it is started again."""
+
+    def __init__(self, folder, environ):
+        self.folder = folder
+        self.output_dir = folder / "output"
+        self._address = free_address()
+        self.url = f"http://{self._address}"
+        self._environ = environ | {
+            "BIND": self._address,
+            "LAUNCHER": "local",
+            "LOCAL_SLOTS": "2",
+            "DATA_DIR": str(folder / "data"),
+            "INPUT_DIR": str(folder / "input"),
+            "OUTPUT_DIR": str(self.output_dir),
+        }
+        self._process = None
+
+    def start(self):
+        command = [sys.executable, "-m", "backend", "serve"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            )
+        eventually(self._is_ready)
+
+    def kill(self):
+        """Kill all its processes at once; trainers continue."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def close(self):
+        self.kill()
+        kill_local_runs(self.output_dir)
+
+    def submit(self, experiment_id, **fields):
+        return self.ask("/test", urlencode({"experiment_id": experiment_id, **fields}).encode())
+
+    def ask(self, path, form=None):
+        headers = {"Authorization": f"Bearer {ALICE}"}  # ignored by a server without tokens
+        request = urllib.request.Request(f"{self.url}{quote(path)}", form, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def until_ended(self, *ids):
+        """Wait until experiments have ended."""
+        paths = [f"/experiments/{experiment_id}" for experiment_id in ids]
+        eventually(lambda: all(self.ask(path)["finished_at"] for path in paths), 60)
+
+    def _is_ready(self):
+        assert self._process.poll() is None, (self.folder / "log").read_text()
+        try:
+            return self.ask("/readyz")
+        except OSError:
+            return False
+
+
+class Watched:
+    """A page, and what goes wrong in it.
+
+    Attributes:
+        complaints: script errors, console errors and warnings, and browser dialogs.
+        elsewhere: requests to other hosts.
+    """
+
+    def __init__(self, page, url):
+        self.page, self._url = page, url
+        self.complaints, self.elsewhere = [], []
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._note_request)
+        page.on("dialog", self._note_dialog)
+
+    def findings(self):
+        """Return the serious and critical violations that axe-core finds."""
+        self.page.evaluate(AXE)
+        violations = self.page.evaluate("axe.run().then(({ violations }) => violations)")
+        return [
+            (violation["id"], violation["nodes"][0]["html"])
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+        ]
+
+    def _note_console(self, message):
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location}")
+
+    def refused(self, *statuses):
+        """Remove the complaints of the browser's console about answers with these statuses."""
+        expected = [f"status of {status} " for status in statuses]
+        assert self.complaints, "no request was refused"
+        self.complaints[:] = [
+            complaint
+            for complaint in self.complaints
+            if not any(text in complaint for text in expected)
+        ]
+
+    def _note_dialog(self, dialog):
+        self.complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _note_request(self, request):
+        if not request.url.startswith((self._url, "data:", "blob:")):
+            self.elsewhere.append(request.url)
+
+
+class OtherOrigin:
+    """A server of one empty page, whose scripts know another server's address as TARGET."""
+
+    def __init__(self, target):
+        page = f'<!doctype html><title>other</title><script>TARGET = "{target}"</script><body>'
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(page.encode())
+
+            def log_message(self, *_arguments):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_port
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error):
+        self._server.shutdown()
+        self._server.server_close()

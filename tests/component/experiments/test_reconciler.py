@@ -1,0 +1,432 @@
+import json
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backend.domain.attempt import Diagnosis
+from backend.domain.experiment import Parameters
+from backend.domain.status import Status
+from backend.experiments import reconciler as module
+from backend.experiments.reconciler import Reconciler
+from backend.launchers.base import LauncherUnavailable, Observation, Phase
+
+PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
+TTL_SECONDS = 60
+
+
+@pytest.fixture
+def reconciler(services, launcher, monkeypatch):
+    monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
+    monkeypatch.setattr(module, "LONGEST_REST", 0)
+    return Reconciler(services, TTL_SECONDS)
+
+
+def test_running_job_seen(reconciler, experiments, launcher):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.RUNNING
+
+
+def test_next_reconciler_updates_run_json(
+    services, reconciler, experiments, launcher, settings, monkeypatch
+):
+    """A reconciler was killed between the row and run.json; its successor writes the file."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    with monkeypatch.context() as killed:
+        killed.setattr(services.archive, "update_run_file", lambda _experiment: None)
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    run_file = settings.output_dir / "first" / "run.json"
+    assert json.loads(run_file.read_text())["status"] != "succeeded"
+
+    monkeypatch.setattr(launcher, "changes", lambda _timeout: reconciler.stop())
+    reconciler.run()
+
+    assert json.loads(run_file.read_text())["status"] == "succeeded"
+
+
+def test_pending_submission_sent_once(reconciler, experiments, launcher):
+    launcher.down = True
+    experiments.submit("first", PARAMETERS)
+    with pytest.raises(LauncherUnavailable):
+        reconciler.reconcile()
+    launcher.down = False
+    reconciler.reconcile()
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.QUEUED
+    assert launcher.submissions == 1
+
+
+def test_young_submission_left_to_web(services, experiments, launcher):
+    launcher.down = True
+    experiments.submit("first", PARAMETERS)
+    launcher.down = False
+    Reconciler(services, TTL_SECONDS).reconcile()
+
+    assert launcher.submissions == 0
+
+
+def test_vanished_job_means_failed(reconciler, experiments, launcher):
+    experiments.submit("first", PARAMETERS)
+    launcher.jobs.clear()
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.FAILED
+    assert experiments.get("first").reason == "job_deleted"
+
+
+def test_refusal_does_not_stop_the_pass(reconciler, experiments, launcher):
+    launcher.down = True
+    experiments.submit("first", PARAMETERS)
+    launcher.down = False
+    _, second = experiments.submit("second", PARAMETERS)
+    launcher.jobs[second.job] = Observation(second.uid, Phase.RUNNING)
+    launcher.refusing = True
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.FAILED
+    assert experiments.get("second").status is Status.RUNNING
+
+
+def test_loop_runs_until_stopped(reconciler, launcher, monkeypatch):
+    observed = []
+
+    def changes(timeout):
+        observed.append(timeout)
+        if len(observed) == 3:
+            reconciler.stop()
+
+    monkeypatch.setattr(launcher, "changes", changes)
+    reconciler.run()
+
+    assert len(observed) == 3
+    assert reconciler.passes.trouble is None
+
+
+def test_cancelled_once_job_is_gone(reconciler, experiments, launcher):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
+    reconciler.reconcile()
+    experiments.cancel("first")
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.CANCELLED
+    assert not launcher.jobs
+
+
+def test_undelivered_cancel_sent_again(reconciler, experiments, launcher):
+    experiments.submit("first", PARAMETERS)
+    launcher.down = True
+    experiments.cancel("first")
+    launcher.down = False
+    reconciler.reconcile()
+    reconciler.reconcile()
+
+    assert not launcher.jobs
+    assert experiments.get("first").status is Status.CANCELLED
+
+
+def test_cancelled_before_submission(reconciler, experiments, launcher):
+    launcher.down = True
+    experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    launcher.down = False
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.CANCELLED
+    assert launcher.submissions == 0
+
+
+def test_job_created_during_cancel_removed(reconciler, experiments, launcher):
+    """A web worker created the Job while the cancel was carried out, and died right after."""
+    launcher.down = True
+    _, experiment = experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    launcher.down = False
+    reconciler.reconcile()
+    # The web worker creates the Job late.
+    launcher.submit(launcher.render(experiment.current_attempt))
+    reconciler.reconcile()
+
+    assert not launcher.jobs
+    assert experiments.get("first").status is Status.CANCELLED
+
+
+def test_summary_proves_success(reconciler, experiments, launcher, settings):
+    """The Job ended and its time to live passed while no reconciler was running."""
+    experiments.submit("first", PARAMETERS)
+    (settings.output_dir / "first" / "summary.json").write_text("{}")
+    launcher.jobs.clear()  # by its time to live
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.SUCCEEDED
+
+
+def test_failing_cancel_does_not_stop_pass(reconciler, experiments, launcher, monkeypatch):
+    def refuse(_handle):
+        raise LauncherUnavailable(Diagnosis("kubernetes_forbidden", "It is forbidden.", "Mend it."))
+
+    monkeypatch.setattr(launcher, "cancel", refuse)
+    experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    _, second = experiments.submit("second", PARAMETERS)
+    launcher.jobs[second.job] = Observation(second.uid, Phase.RUNNING)
+    reconciler.reconcile()
+
+    assert experiments.get("second").status is Status.RUNNING
+    assert experiments.get("first").status is Status.QUEUED
+
+
+def test_only_changed_jobs_reconciled(reconciler, experiments, launcher):
+    _, first = experiments.submit("first", PARAMETERS)
+    _, second = experiments.submit("second", PARAMETERS)
+    for experiment in (first, second):
+        launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
+    reconciler.reconcile([second.job])
+
+    assert experiments.get("first").status is Status.QUEUED
+    assert experiments.get("second").status is Status.RUNNING
+
+
+def test_named_job_that_vanished(reconciler, experiments, launcher):
+    _, first = experiments.submit("first", PARAMETERS)
+    launcher.jobs.clear()
+    reconciler.reconcile([first.job])
+
+    assert experiments.get("first").reason == "job_deleted"
+
+
+class ScriptedChanges:
+    """Feeds changes to `Reconciler.run` one by one, and records what it observes."""
+
+    def __init__(self, reconciler, launcher, monkeypatch, changes):
+        self.observed, self._changes, self._reconciler = [], list(changes), reconciler
+        observe = launcher.observe
+        monkeypatch.setattr(launcher, "changes", self._change)
+        monkeypatch.setattr(
+            launcher,
+            "observe",
+            lambda handles=None: self.observed.append(handles) or observe(handles),
+        )
+        reconciler.run()
+
+    def _change(self, _timeout):
+        if not self._changes:
+            self._reconciler.stop()
+            return frozenset()
+        return self._changes.pop(0)
+
+
+def test_observes_what_changed(reconciler, launcher, monkeypatch):
+    """A few changed Jobs are observed by name; unknown or many changes cause a whole pass."""
+    many = frozenset(str(number) for number in range(module.MAX_PARTIAL + 1))
+    changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, changes)
+
+    assert script.observed[:5] == [None, {"a"}, {"b", "c"}, None, None]
+
+
+@pytest.mark.parametrize(("changed", "looked_at"), [(25, 25), (26, None)])
+def test_share_of_changes_observed_singly(
+    reconciler, experiments, launcher, monkeypatch, changed, looked_at
+):
+    """Up to a quarter of the live experiments is observed by name, more as one list."""
+    for number in range(100):
+        experiments.submit(str(number), PARAMETERS)
+    some = frozenset(str(number) for number in range(changed))
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, [some])
+
+    assert script.observed[1] == (some if looked_at else None)
+
+
+def test_stop_ends_the_rest(reconciler, launcher, monkeypatch):
+    rests = []
+    monkeypatch.setattr(module, "LONGEST_REST", 3600)
+    monkeypatch.setattr(module, "SHORTEST_REST", 3600)
+    wait = threading.Event.wait
+
+    def rest(event, seconds=None):
+        if seconds is not None:
+            rests.append(seconds)
+            reconciler.stop()
+        return wait(event, seconds)
+
+    monkeypatch.setattr(threading.Event, "wait", rest)
+    reconciler.run()
+
+    assert rests == [3600]
+
+
+@pytest.mark.parametrize(("grace", "count"), [(timedelta(0), 2), (timedelta(hours=1), 1)])
+def test_stale_submission_needs_no_change(
+    reconciler, experiments, launcher, monkeypatch, grace, count
+):
+    """A submission older than SUBMIT_GRACE is reconciled although nothing has changed."""
+    launcher.down = True
+    _, first = experiments.submit("first", PARAMETERS)
+    launcher.down = False
+    monkeypatch.setattr(module, "SUBMIT_GRACE", grace)
+    monkeypatch.setattr(experiments, "launch", lambda _experiment: None)
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, [frozenset()])
+
+    assert script.observed == [None, {first.job}][:count]
+
+
+def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monkeypatch):
+    def refuse(_handle):
+        raise LauncherUnavailable(Diagnosis("kubernetes_forbidden", "It is forbidden.", "Mend it."))
+
+    monkeypatch.setattr(launcher, "cancel", refuse)
+    _, first = experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    script = ScriptedChanges(reconciler, launcher, monkeypatch, [frozenset()])
+
+    assert script.observed == [None, {first.job}]
+
+
+def test_unsettled_queried_once(reconciler, experiments, launcher, monkeypatch):
+    """The query for unsettled experiments is not repeated at every change."""
+    queries = []
+    monkeypatch.setattr(experiments, "unfinished_jobs", lambda before: queries.append(before) or [])
+    ScriptedChanges(
+        reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")]
+    )
+
+    assert len(queries) == 1
+
+
+def test_job_of_young_submission_ignored(reconciler, experiments, launcher, monkeypatch):
+    """A `queued` Job is left to the web worker that created it; a running one is recorded."""
+    launcher.down = True
+    _, first = experiments.submit("first", PARAMETERS)
+    launcher.down = False
+    launcher.submit(launcher.render(first.current_attempt))
+    monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(hours=1))
+
+    reconciler.reconcile([first.job])
+    assert experiments.get("first").status is Status.SUBMITTING
+
+    launcher.jobs[first.job] = Observation(first.uid, Phase.RUNNING)
+    reconciler.reconcile([first.job])
+    assert experiments.get("first").status is Status.RUNNING
+
+
+def test_whole_pass_at_intervals(reconciler, launcher, monkeypatch):
+    monkeypatch.setattr(module, "WHOLE_SECONDS", 0)
+    observed = []
+
+    def observe(handles=None):
+        observed.append(handles)
+        if len(observed) == 2:
+            reconciler.stop()
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    monkeypatch.setattr(launcher, "changes", lambda _timeout: frozenset("a"))
+    reconciler.run()
+
+    assert observed == [None, None]
+
+
+def test_whole_pass_after_failure(reconciler, launcher, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0)
+    outage = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+    observed = []
+
+    def observe(handles=None):
+        observed.append(handles)
+        if len(observed) == 2:
+            raise outage
+        if len(observed) == 3:
+            reconciler.stop()
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    monkeypatch.setattr(launcher, "changes", lambda _timeout: frozenset("a"))
+    reconciler.run()
+
+    assert observed == [None, {"a"}, None]
+
+
+@pytest.fixture
+def expired(reconciler, experiments, launcher):
+    """An experiment that succeeded longer ago than the time to live."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    at = datetime.now(UTC) - timedelta(seconds=TTL_SECONDS + 1)
+    launcher.jobs[experiment.job] = Observation(
+        experiment.uid, Phase.SUCCEEDED, at, at, attempt=experiment.current_attempt
+    )
+    return experiment
+
+
+def test_expired_job_removed_after_log(services, reconciler, experiments, launcher, expired):
+    """The Job is deleted only once the end is recorded and the log is stored."""
+    reconciler.reconcile()
+
+    assert not launcher.jobs
+    expired = experiments.get("first")
+    assert expired.status is Status.SUCCEEDED
+    assert b"epoch 2/20" in b"".join(services.logs.read(expired, 1))
+
+
+def test_job_kept_within_time_to_live(reconciler, launcher, expired):
+    observed = launcher.jobs[expired.job]
+    launcher.jobs[expired.job] = replace(observed, finished_at=datetime.now(UTC))
+    reconciler.reconcile()
+
+    assert list(launcher.jobs) == [expired.job]
+
+
+def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, monkeypatch):
+    in_the_way = settings.output_dir / "first" / "logs" / "1.log"
+    in_the_way.mkdir(parents=True)
+    reconciler.reconcile()
+    assert list(launcher.jobs) == [expired.job]
+
+    in_the_way.rmdir()
+    reconciler.reconcile()
+    assert not launcher.jobs
+
+
+def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
+    store.delete(expired.id, attempt=1, status="queued")
+    reconciler.reconcile()
+
+    assert list(launcher.jobs) == [expired.job]
+
+
+def test_earlier_attempt_expires_alone(reconciler, experiments, launcher, expired):
+    why = Diagnosis("trainer_failed", "It failed.", "Mend it.")
+    failed = replace(launcher.jobs[expired.job], phase=Phase.FAILED, diagnosis=why)
+    launcher.jobs[expired.job] = replace(failed, finished_at=datetime.now(UTC))
+    reconciler.reconcile()
+    following = experiments.retry("first")
+    launcher.jobs[expired.job] = failed
+    reconciler.reconcile()
+
+    assert list(launcher.jobs) == [following.job]
+    assert experiments.get("first").status is Status.QUEUED
+
+
+def test_log_saved_later_after_outage(services, reconciler, experiments, launcher, monkeypatch):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    source = launcher.log_source
+    printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
+    services.logs.save(experiment)  # as a cancel does
+    printed["1-pod"].append(b"b")
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read", _away)
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    reconciler.reconcile()
+
+    expired = experiments.get("first")
+    assert expired.status is Status.SUCCEEDED
+    assert list(services.logs.read(expired, 1)) == [b"a", b"b"]
+
+
+def _away(_part):
+    raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))

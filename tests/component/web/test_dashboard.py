@@ -1,0 +1,294 @@
+import json
+import re
+from html.parser import HTMLParser
+from urllib.parse import quote, unquote
+
+import pytest
+
+from backend.domain.attempt import Diagnosis
+from backend.launchers.base import Observation, Phase
+from backend.web.routes.dashboard import PAGE_ROWS, STATIC_FOLDER
+
+HOSTILE = "<script>alert(1)</script>'\"&"
+FORM = {"learning_rate": "0.001", "epoch": "20"}
+
+
+class Page(HTMLParser):
+    """Collects the tags and texts of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.texts = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def submit(client):
+    def submit(experiment_id="first", **fields):
+        form = FORM | {"experiment_id": experiment_id} | fields
+        assert client.post("/test", data=form).status_code == 201
+
+    return submit
+
+
+@pytest.fixture
+def get_page(client):
+    def get_page(path, status=200):
+        response = client.get(path)
+        assert response.status_code == status
+        assert response.content_type == "text/html; charset=utf-8"
+        return Page(response.text)
+
+    return get_page
+
+
+@pytest.fixture
+def end_experiment(services, experiments):
+    """Return a function that records an observation as the reconciler does."""
+
+    def end_experiment(experiment_id, phase=Phase.SUCCEEDED, diagnosis=None):
+        experiment = experiments.get(experiment_id)
+        services.recorder.record(
+            experiment, Observation(experiment.uid, phase, diagnosis=diagnosis)
+        )
+
+    return end_experiment
+
+
+def write_metrics(settings, experiment_id, *rows):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (settings.output_dir / experiment_id / "metrics.jsonl").write_text(text)
+
+
+def names(page):
+    return [field["value"] for field in page.all("input") if field.get("name") == "id"]
+
+
+def test_empty_list(get_page):
+    page = get_page("/ui")
+
+    assert "No experiments yet." in page.texts
+    assert names(page) == []
+
+
+def test_list(get_page, submit, settings):
+    submit("one")
+    submit("two")
+    rows = [{"epoch": 1, "loss": 0.5, "seconds": 1}, {"epoch": 5, "loss": 0.25, "seconds": 1}]
+    write_metrics(settings, "one", *rows)
+    page = get_page("/ui")
+
+    assert names(page) == ["two", "one"]
+    assert "0.25" in page.texts
+    assert "5 of 20" in page.texts
+    assert [line["points"] for line in page.all("polyline")] == ["2.0,2.0 118.0,26.0"]
+    assert page.all("progress")[1] == {"max": "20", "value": "5", "aria-label": "Epochs done"}
+
+
+def test_filters(get_page, submit, end_experiment):
+    submit("Resnet a")
+    submit("b")
+    end_experiment("b", Phase.RUNNING)
+
+    assert names(get_page("/ui?status=running")) == ["b"]
+    assert names(get_page("/ui?q=resNET")) == ["Resnet a"]
+    assert names(get_page("/ui?q=")) == ["b", "Resnet a"]
+    assert any(text.startswith("No experiment matches") for text in get_page("/ui?q=none").texts)
+
+
+def test_next_page_link(get_page, store, experiments, submit):
+    for number in range(PAGE_ROWS + 2):
+        submit(f"run-{number}")
+    page = get_page("/ui?q=run")
+    (following,) = [link["href"] for link in page.all("a") if link.get("rel") == "next"]
+
+    assert len(names(page)) == PAGE_ROWS
+    assert names(get_page(following)) == ["run-1", "run-0"]
+    assert not [link for link in get_page(following).all("a") if link.get("rel") == "next"]
+
+
+@pytest.mark.parametrize(
+    "query", ["status=done", "after=x", "after=0", "after=99999999999999999999"]
+)
+def test_invalid_list_query(get_page, query):
+    page = get_page(f"/ui?{query}", 422)
+
+    assert any(text.startswith(query.partition("=")[0]) for text in page.texts)
+
+
+def test_experiment_page(get_page, submit, settings, end_experiment):
+    submit("first", dataset="")
+    write_metrics(settings, "first", {"epoch": 20, "loss": 0.125, "note": HOSTILE})
+    why = Diagnosis("out_of_memory", "It needed more.", "Give it more.")
+    end_experiment("first", Phase.FAILED, why)
+    page = get_page("/ui/experiments/first")
+
+    for text in ("first", "failed", "It needed more.", "Give it more.", "0.125", HOSTILE):
+        assert text in page.texts
+    assert "out of memory" in page.texts
+    assert {button.get("data-dialog") for button in page.all("button")} >= {
+        "retry-dialog",
+        "delete-dialog",
+    }
+    assert "cancel-dialog" not in {button.get("data-dialog") for button in page.all("button")}
+
+
+def test_live_experiment_offers_cancel(get_page, submit):
+    submit()
+    dialogs = {
+        button.get("data-dialog") for button in get_page("/ui/experiments/first").all("button")
+    }
+
+    assert dialogs - {None} == {"cancel-dialog"}
+
+
+@pytest.mark.parametrize("name", ["실험 1", "a b?c#d%", "x" * 200, "it's & <b>"])
+def test_any_id_has_a_page(get_page, submit, name):
+    submit(name)
+    page = get_page(f"/ui/experiments/{quote(name, safe='')}")
+
+    assert name in page.texts
+    links = [
+        element["href"] for element in get_page("/ui").all("a") if "experiments" in element["href"]
+    ]
+    assert [get_page(link) for link in links]
+    (curve,) = [element["data-url"] for element in page.all("div") if element.get("id") == "chart"]
+    assert unquote(curve) == f"/experiments/{name}/metrics"
+
+
+def test_foreign_text_is_escaped(client, submit, settings, end_experiment):
+    hostile = HOSTILE.replace("/", "")
+    submit(hostile)
+    submit("other")
+    write_metrics(settings, hostile, {"epoch": 1, "loss": 1, HOSTILE: HOSTILE})
+    (settings.output_dir / hostile / hostile).touch()
+    end_experiment(hostile, Phase.FAILED, Diagnosis(HOSTILE[:64], HOSTILE, HOSTILE))
+    for path in (
+        "/ui",
+        f"/ui?q={quote(hostile)}",
+        f"/ui?status={quote(hostile)}",
+        f"/ui/experiments/{quote(hostile)}",
+        f"/ui/new?from={quote(hostile)}",
+        f"/ui/compare?id=other&id={quote(hostile)}",
+        f"/ui/experiments/{quote('no ' + hostile)}",
+    ):
+        text = client.get(path).text
+        assert "alert(1)" not in text or "&lt;script&gt;alert(1)" in text
+        assert "<script>alert" not in text
+
+
+@pytest.mark.parametrize("path", ["/ui", "/ui/new", "/ui/experiments/first", "/ui/none"])
+def test_security_headers_no_inline_code(client, submit, path):
+    submit()
+    response = client.get(path)
+    page = Page(response.text)
+
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert page.all("style") == []
+    for tag, attributes in page.tags:
+        assert tag != "script" or "src" in attributes
+        assert not {name for name in attributes if name == "style" or name.startswith("on")}
+        for name in ("src", "href", "action"):
+            assert attributes.get(name, "/").startswith(("/", "#", "http://localhost/")), attributes
+
+
+def test_new_form_defaults(get_page):
+    page = get_page("/ui/new")
+    values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
+
+    assert values == {"experiment_id": "run-1", "learning_rate": "0.001", "epoch": "20"}
+
+
+def test_new_form_copies_experiment(get_page, submit, settings):
+    (settings.input_dir / "a.npz").touch()
+    (settings.input_dir / "b.npz").touch()
+    submit("run-1", learning_rate="0.5", dataset="b.npz")
+    submit("run-2")
+    for path in ("/ui/new?from=run-1", "/ui/new"):
+        page = get_page(path)
+        values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
+        assert values["experiment_id"] == "run-3"
+    page = get_page("/ui/new?from=run-1")
+    values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
+
+    assert values["learning_rate"] == "0.5"
+    assert [field for field in page.all("option") if "selected" in field] == [{"selected": None}]
+    get_page("/ui/new?from=none", 404)
+
+
+def test_compare(get_page, submit, settings):
+    submit("one")
+    submit("two", learning_rate="0.01")
+    write_metrics(settings, "one", {"epoch": 20, "loss": 0.5})
+    write_metrics(settings, "two", {"epoch": 20, "loss": 0.25})
+    page = get_page("/ui/compare?id=one&id=two&id=one")
+
+    assert "Compare 2 experiments" in page.texts
+    assert page.all("td").count({"class": "best"}) == 1
+    assert page.texts.count("best") == 1
+    differing = [row for row in page.all("tr") if row.get("class") == "differs"]
+    assert len(differing) == 2  # learning rate and loss
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("id=one", 422),
+        ("", 422),
+        ("&".join(f"id={n}" for n in range(9)), 422),
+        ("id=one&id=x", 404),
+    ],
+)
+def test_invalid_comparison(get_page, submit, query, status):
+    submit("one")
+
+    get_page(f"/ui/compare?{query}", status)
+
+
+def test_problems_are_pages(client, get_page, store, monkeypatch):
+    assert "There is no experiment 'none'." in get_page("/ui/experiments/none", 404).texts
+
+    def broken(**_options):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(store, "page", broken)
+    assert not [text for text in get_page("/ui", 500).texts if "secret" in text]
+
+
+def test_static_files_cached_by_content(client):
+    urls = re.findall(r'(?:href|src)="(/static/[^"]+)"', client.get("/ui").text)
+    urls += re.findall(r'data-module="([^"]+)"', client.get("/ui").text)
+
+    assert len(urls) == 3
+    for url in urls:
+        response = client.get(url, buffered=True)
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        etag = response.headers["ETag"]
+        assert client.get(url, buffered=True, headers={"If-None-Match": etag}).status_code == 304
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "none.js", ""])
+def test_other_static_paths_not_found(client, name):
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_scripts_name_no_other_host():
+    for path in (*STATIC_FOLDER.glob("*.js"), *STATIC_FOLDER.glob("*.css")):
+        urls = set(re.findall(r"https?://[^\s\"'`)]+", path.read_text()))
+        assert urls <= {"http://www.w3.org/2000/svg"}

@@ -1,0 +1,238 @@
+"""The input folder: list, download, upload."""
+
+import errno
+import io
+import os
+import threading
+from urllib.parse import quote
+
+import pytest
+
+from backend.files import inputs as module
+from tests.component.support import FORM, check_problem
+
+
+@pytest.fixture
+def folder(settings):
+    return settings.input_dir
+
+
+def put(client, name="a.csv", content=b"1,2\n", query="", **headers):
+    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    return client.put(f"/inputs/{quote(name)}{query}", data=content, headers=headers)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def of_unknown_length(body):
+    """Return the WSGI environment of a chunked body."""
+    return {
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+        "HTTP_TRANSFER_ENCODING": "chunked",
+    }
+
+
+def test_upload_list_download_train(client, folder):
+    response = put(client, "데이터 1.csv")
+
+    assert response.status_code == 201
+    assert response.json["name"] == "데이터 1.csv"
+    assert response.json["size"] == 4
+    assert response.headers["ETag"] == response.json["etag"]
+    assert client.get("/inputs").json == [response.json]
+    assert names(folder) == ["데이터 1.csv"]
+    with client.get(response.headers["Location"]) as download:
+        assert download.data == b"1,2\n"
+        assert download.headers["ETag"] == response.json["etag"]
+    assert client.post("/test", data=FORM | {"dataset": "데이터 1.csv"}).status_code == 201
+
+
+def test_range(client):
+    put(client)
+    with client.get("/inputs/a.csv", headers={"Range": "bytes=2-"}) as part:
+        assert (part.status_code, part.data) == (206, b"2\n")
+
+
+def test_not_found(client, folder):
+    assert client.get("/inputs").json == []
+    check_problem(client.get("/inputs/none.csv"), 404, "none.csv")
+    folder.rmdir()
+    assert client.get("/inputs").json == []
+
+
+def test_other_files_are_no_data_sets(client, folder):
+    for name in (".hidden.csv", "README.md", "a.npy.part"):
+        (folder / name).touch()
+    (folder / "folder.csv").mkdir()
+    os.mkfifo(folder / "pipe.csv")
+
+    assert client.get("/inputs").json == []
+    for name in (*names(folder), "..", "../a.csv", "a\\b.csv"):
+        assert client.get(f"/inputs/{quote(name)}").status_code == 404
+
+
+def test_overwrite_needs_consent(client, folder):
+    """An existing data set is replaced only with a matching If-Match or overwrite=true."""
+    etag = put(client).json["etag"]
+
+    check_problem(put(client, content=b"new"), 409, "If-Match", "overwrite=true")
+    check_problem(put(client, content=b"new", If_Match='"other"'), 412, "GET /inputs")
+    check_problem(put(client, query="?overwrite=true", If_Match='"other"'), 412)
+    check_problem(put(client, "b.csv", If_Match="*"), 412)
+    assert (folder / "a.csv").read_bytes() == b"1,2\n"
+
+    replaced = put(client, content=b"new", If_Match=etag)
+    assert replaced.status_code == 200
+    assert replaced.json["etag"] != etag
+    assert (folder / "a.csv").read_bytes() == b"new"
+    assert put(client, content=b"newer", query="?overwrite=true").status_code == 200
+    assert put(client, content=b"newest", If_Match="*").status_code == 200
+    assert put(client, "b.csv", query="?overwrite=true").status_code == 201
+    assert names(folder) == ["a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "a.txt",
+        ".csv",
+        ".a.csv",
+        "..csv",
+        "a\\b.csv",
+        "a\nb.csv",
+        "a.csv\0",
+        "x" * 252 + ".csv",
+    ],
+)
+def test_invalid_names(client, folder, name):
+    check_problem(put(client, name), 422, ".npz")
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("name", ["../a.csv", "..%2fa.csv", "%2e%2e/a.csv", "/a.csv", "b/a.csv"])
+def test_path_traversal(client, folder, name):
+    response = client.put(f"/inputs/{name}", data=b"1")
+
+    assert response.status_code in (404, 405, 308)
+    assert names(folder) == []
+    assert not (folder.parent / "a.csv").exists()
+
+
+def test_too_large(app, client, folder):
+    app.config["INPUT_MAX_BYTES"] = 1000
+
+    assert put(client, content=bytes(1000)).status_code == 201
+    check_problem(put(client, "b.csv", content=bytes(1001)), 413, "1000 bytes", "INPUT_MAX_BYTES")
+    chunked = client.put("/inputs/c.csv", environ_overrides=of_unknown_length(_Endless()))
+    check_problem(chunked, 413, "1000 bytes")
+    assert names(folder) == ["a.csv"]
+
+
+class _Endless(io.RawIOBase):
+    """A body without end."""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        return len(buffer)
+
+
+def test_upload_beyond_form_limit(client, folder):
+    assert put(client, content=bytes(1_000_000)).status_code == 201
+    assert (folder / "a.csv").stat().st_size == 1_000_000
+
+
+def test_empty_upload(client, folder):
+    check_problem(put(client, content=b""), 422, "empty")
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EROFS, 503)]
+)
+@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
+def test_unwritable_folder(client, folder, monkeypatch, number, status, call):
+    put(client)
+    true_call = getattr(os, call)
+
+    def fail(path, *arguments, **options):
+        if call == "open" and not arguments[0] & os.O_CREAT:
+            return true_call(path, *arguments, **options)
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, call, fail)
+        response = put(client, content=b"new", query="?overwrite=true")
+
+    check_problem(response, status, os.strerror(number), "nothing was changed")
+    assert (folder / "a.csv").read_bytes() == b"1,2\n"
+    assert names(folder) == ["a.csv"]
+
+
+def test_missing_folder(client, folder):
+    folder.rmdir()
+    check_problem(put(client), 503, "nothing was changed")
+
+
+def test_concurrent_uploads(app, folder):
+    both_are_on_their_way, answers = threading.Barrier(2), []
+
+    class Body(io.RawIOBase):
+        def __init__(self, content):
+            self._content = [content[:5], content[5:], b""]
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            if len(self._content) == 2:
+                both_are_on_their_way.wait(30)
+            piece = self._content.pop(0)
+            buffer[: len(piece)] = piece
+            return len(piece)
+
+    def upload(content):
+        answers.append(
+            app.test_client().put(
+                "/inputs/a.csv", environ_overrides=of_unknown_length(Body(content))
+            )
+        )
+
+    contents = (b"a" * 10, b"b" * 10)
+    threads = [threading.Thread(target=upload, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    assert (folder / "a.csv").read_bytes() in contents
+    assert names(folder) == ["a.csv"]
+
+
+def test_stale_partial_upload_removed(client, folder):
+    for name, age in ((".upload.old", 0), (".upload.new", None)):
+        (folder / name).touch()
+        if age is not None:
+            os.utime(folder / name, (age, age))
+    put(client)
+
+    assert names(folder) == [".upload.new", "a.csv"]
+
+
+def test_submit_with_missing_data_set(client, launcher):
+    put(client)
+    response = client.post("/test", data=FORM | {"dataset": "b.csv"})
+
+    check_problem(response, 422, "a.csv")
+    assert not launcher.jobs
+
+
+def test_invalid_query(client):
+    assert put(client, query="?overwrite=perhaps").status_code == 422
+    assert put(client, query="?force=1").status_code == 422
