@@ -1,60 +1,64 @@
-# The index of every command. `make` alone lists them.
+# Every command of the project; `make` alone lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements.lock models/autoencoder/requirements.lock
 TORCH_LOCKS := models/autoencoder/torch-cpu.lock models/autoencoder/torch.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Files of the locks alone: what has another hash is refused, and what no lock names is not taken.
+# Install only what the locks name: pip refuses files with another hash, and resolves nothing.
 INSTALL := $(PIP) install --require-hashes --no-deps
 PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run test e2e chaos lint image lock sbom openapi bench bench-peers clean
+.PHONY: help demo run check test e2e chaos lint image lock sbom openapi bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.run ## set up, then one real training run through the HTTP API
+demo: $(VENV)/.run ## set up, then train one experiment through the HTTP API
 	@$(BIN)/python tools/demo.py
 
 run: $(VENV)/.run ## serve on 127.0.0.1:31112 until Ctrl-C
 	@$(BIN)/python -m backend serve
 
+check: $(VENV)/.dev ## ruff, mypy and the unit tests, in under a minute
+	@tools/lint.sh $(BIN) python
+	@$(BIN)/python -m pytest -q -n 2 tests/unit
+
 test: $(VENV)/.dev ## set up, then unit, component, integration and browser tests
 	@tools/install-test-services.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 e2e: $(VENV)/.dev ## end-to-end tests on the cluster of your KUBECONFIG
 	@$(BIN)/python -m pytest tests/e2e
 
-chaos: $(VENV)/.dev ## break everything while clients work (HOUSE=lab: on LAB's services; SEED, RUNS)
-	@$(BIN)/python -m tests.chaos $(if $(HOUSE),--house $(HOUSE)) $(if $(SEED),--seed $(SEED)) \
+chaos: $(VENV)/.dev ## break everything while clients work (ON=lab: on LAB's services; SEED, RUNS)
+	@$(BIN)/python -m tests.chaos $(if $(ON),--on $(ON)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(RUNS),--runs $(RUNS))
 
 lint: $(VENV)/.dev ## every static check
 	@tools/lint.sh $(BIN)
 
-image: ## build both images and push them to REPOSITORY_URL (localhost:5000)
+image: ## build both images and push them to REPOSITORY_URL (default localhost:5000)
 	@./build.sh
 
-bench: $(VENV)/.bench ## measure, and write docs/performance.md (QUICK=1: only print, in fewer rounds)
+bench: $(VENV)/.bench ## measure and write docs/performance.md (QUICK=1: fewer rounds, printed only)
 	@tools/install-test-services.sh bench
 	@$(BIN)/python -m bench.run
 
-bench-peers: $(VENV)/.bench $(PEERS) ## install MLflow and Ray into bench/peers, and measure them beside ours
+bench-peers: $(VENV)/.bench $(PEERS) ## install MLflow and Ray into bench/peers and measure them beside this program
 	@tools/install-test-services.sh bench
 	@$(BIN)/python -m bench.run peers
 
-openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection anew
+openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection
 	@$(BIN)/python -m tools.openapi
 
-lock: $(VENV)/.dev ## choose the exact versions of *.lock anew
+lock: $(VENV)/.dev ## choose the exact versions in *.lock again
 	@$(BIN)/python -m tools.lock --upgrade
 
-sbom: $(VENV)/.dev ## write what both images are made of (CycloneDX) to sbom/
+sbom: $(VENV)/.dev ## write what both images contain (CycloneDX) to sbom/
 	@$(BIN)/python -m tools.sbom
 
-clean: ## remove the virtual environment and caches; never data or output
+clean: ## remove the virtual environments and caches, but no data and no output
 	@rm -rf $(VENV) $(dir $(PEERS)) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
@@ -64,7 +68,7 @@ $(VENV)/.run: $(VENV)/bin/python $(LOCKS) $(TORCH_LOCKS)
 	@echo "Installing into $(VENV) (once; PyTorch is the large part) ..."
 	@$(INSTALL) $(addprefix -r ,$(LOCKS))
 	@$(INSTALL) -r $(firstword $(TORCH_LOCKS)) 2>/dev/null || \
-		{ echo "No build of PyTorch for CPUs is here that the lock knows: taking the larger one for GPUs ..."; \
+		{ echo "pip finds no CPU build of PyTorch with a hash in the lock: installing the larger GPU build ..."; \
 		$(INSTALL) -r $(lastword $(TORCH_LOCKS)); }
 	@$(PIP) check >/dev/null || $(PIP) check
 	@touch $@

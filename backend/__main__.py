@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import backend
 from backend import roles
+from backend.domain.exceptions import SchemaError
 from backend.settings import Settings, SettingsError
-from backend.store.schema import SchemaError
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT

@@ -16,7 +16,7 @@ _settings = Settings.from_environment()
 wsgi_app = "backend.app:create_app()"
 bind = _settings.bind
 worker_class = (
-    "backend.web.slow_clients.PatientWorker"  # gthread, with a time limit for slow clients
+    "backend.web.slow_clients.TimeLimitedWorker"  # gthread, with a time limit for slow clients
 )
 workers = 2
 threads = POOL_SIZE + _settings.max_streams  # a stream holds a thread, but no connection

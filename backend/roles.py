@@ -12,8 +12,8 @@ import socket
 import sys
 from types import FrameType
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.settings import Settings
-from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 
 CONFIG = "python:backend.gunicorn_config"

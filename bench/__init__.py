@@ -1,1 +1,1 @@
-"""The benchmark suite: ratios taken in one run on one machine."""
+"""The benchmark suite: measurements and ratios, taken together on one machine."""

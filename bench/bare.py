@@ -1,4 +1,4 @@
-"""What `GET /` is held against: one Flask route and nothing else."""
+"""The baseline of `GET /`: a Flask app with a single route."""
 
 from types import SimpleNamespace
 
@@ -10,5 +10,5 @@ app.extensions["streams"] = SimpleNamespace()  # a hook in gunicorn.conf.py sets
 
 @app.get("/")
 def hello() -> Response:
-    """Answer as the backend does."""
+    """Return the backend's answer to `GET /`."""
     return Response("Hello Flask!", content_type="text/plain; charset=utf-8")

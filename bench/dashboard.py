@@ -1,4 +1,4 @@
-"""The dashboard's list over very many experiments: bytes, requests, first paint, server time."""
+"""The dashboard's list of many experiments: server time, bytes, requests and first paint."""
 
 import shutil
 import statistics
@@ -16,10 +16,10 @@ from bench.listing import database, fill
 from bench.server import serving
 
 EXPERIMENTS = 100_000
-WITH_CURVES = 200  # the newest; each of EPOCHS epochs
+WITH_CURVES = 200  # the newest experiments have curves of EPOCHS epochs
 EPOCHS = 1000
 ROUNDS = 200
-WARM_UP = 20  # requests, until each web worker knows the curves
+WARM_UP = 20  # requests, until each web worker has read the curves
 PAINTS = 7
 PAGES = ("/ui", "/ui?status=failed", "/ui?q=run-99")
 GOAL_P95_MS, GOAL_PAINT_MS = 15, 300
@@ -28,7 +28,7 @@ FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTi
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Fill a database, and measure the list in it."""
+    """Fill a database, and yield the measurements of its list."""
     with database("sqlite") as url, tempfile.TemporaryDirectory() as folder:
         fill(url, 0, EXPERIMENTS // 10 if quick else EXPERIMENTS)
         write_curves(Path(folder), EXPERIMENTS // 10 if quick else EXPERIMENTS)
@@ -42,28 +42,28 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def how() -> str:
-    """Say how it is measured."""
+    """Return how the list is measured."""
     return (
         f"SQLite, {EXPERIMENTS:,} experiments, {WITH_CURVES} curves of {EPOCHS:,} epochs. Server "
-        "time is that of whole requests, one by one; the browser is Chromium without a cache, "
-        "which draws in software."
+        "time is the time of whole requests, one after the other; the browser is Chromium with an "
+        "empty cache and software rendering."
     )
 
 
 def write_curves(folder: Path, experiments: int) -> None:
-    """Write the curves of the newest."""
+    """Write the curves of the newest experiments."""
     lines = "".join(
         f'{{"epoch": {epoch}, "loss": {1 / epoch}, "val_loss": {1.1 / epoch}, "seconds": 0.5}}\n'
         for epoch in range(1, EPOCHS + 1)
     )
     for number in range(experiments - WITH_CURVES, experiments):
-        run = folder / f"run-{number}"
-        run.mkdir()
-        (run / "metrics.jsonl").write_text(lines)
+        output = folder / f"run-{number}"
+        output.mkdir()
+        (output / "metrics.jsonl").write_text(lines)
 
 
 def server_row(path: str, url: str, rounds: int) -> Row:
-    """Load one page again and again."""
+    """Return the measurement of repeated requests of one page."""
     times = []
     for _ in range(WARM_UP + rounds):
         before = time.perf_counter()
@@ -80,7 +80,7 @@ def server_row(path: str, url: str, rounds: int) -> Row:
 
 
 def browser_rows(url: str, rounds: int) -> Iterator[Row]:
-    """Load the list in a browser, each time with nothing cached."""
+    """Load the list in a browser with an empty cache, and yield its size and first paint."""
     paints: list[float] = []
     sizes: list[int] = []
     with sync_playwright() as playwright:
@@ -101,13 +101,13 @@ def browser_rows(url: str, rounds: int) -> Iterator[Row]:
         browser.close()
     total, paint = sum(sizes), statistics.median(paints)
     yield Row(
-        "the list page in all",
-        f"{total / 1000:.0f} kB in {len(sizes)} requests, and the stream of events",
+        "the whole list page",
+        f"{total / 1000:.0f} kB in {len(sizes)} requests, and the event stream",
         goal=f"< {GOAL_BYTES // 1000} kB, {GOAL_REQUESTS} requests",
         met=total < GOAL_BYTES and len(sizes) <= GOAL_REQUESTS,
     )
     yield Row(
-        "its first paint, nothing cached",
+        "first paint of the list page, empty cache",
         f"{paint:.0f} ms",
         goal=f"< {GOAL_PAINT_MS} ms",
         met=paint < GOAL_PAINT_MS,

@@ -1,4 +1,4 @@
-"""Databases to measure on: one of our own on the MySQL of the folder that LAB names."""
+"""Databases for measurements, on the MySQL server of the folder that LAB names."""
 
 import fcntl
 import os
@@ -14,19 +14,19 @@ from tests.integration.databases import LabMySQL
 
 @contextmanager
 def mysql(name: str, *, privilege: str = "") -> Iterator[str]:
-    """Have an empty database and a user of it, both of this name, until the end of the block.
+    """Provide an empty database and a user of the same name during the block.
 
-    Waits for tests on the same server, and keeps them from it: they may kill it.
+    Locks the server against tests, which may restart it.
 
     Args:
         name: An identifier that needs no quotes.
-        privilege: A global one that the user needs, too.
+        privilege: A global privilege that the user needs as well.
 
     Yields:
-        What DB_URL says.
+        The value of DB_URL.
 
     Raises:
-        KeyError: LAB names no folder.
+        KeyError: LAB is not set.
     """
     server, password = LabMySQL(os.environ["LAB"]), secrets.token_hex(16)
     url = make_url(server.database.url).set(username=name, password=password, database=name)

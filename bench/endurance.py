@@ -1,8 +1,8 @@
-"""Memory over many runs that are started and come to their end, on a real cluster.
+"""Memory over many experiments that start and end, on a real cluster.
 
-With KUBECONFIG, in a namespace of its own that is removed afterwards. No trainer runs: a quota lets
-no pod be made, and the script says in the Job controller's place that a Job is complete. Ended
-Jobs stay where they are, as they do for JOB_TTL_SECONDS.
+Needs KUBECONFIG, and uses a namespace of its own that is deleted afterwards. No trainer runs: a
+quota allows no pods, and this module sets the Complete condition in place of the Job controller.
+Ended Jobs stay, as they do for JOB_TTL_SECONDS.
 """
 
 import sys
@@ -23,10 +23,10 @@ from bench.submission import TIMEOUT, namespace
 
 NAMESPACE = "hello-flask-bench-endurance"
 WHOLE, QUICK = (500, 1000, 1500, 2000), (10, 20)
-AT_ONCE = 100  # runs that are live at the same time
+AT_ONCE = 100  # experiments that are live at the same time
 CLIENTS = 8
 SETTLE_SECONDS = 120
-PASS_SECONDS = 35  # in which a pass over all runs is among those that are made
+PASS_SECONDS = 35  # long enough to include a full pass of the reconciler
 NOISE_MEGABYTES = 5.0
 
 Megabytes = dict[str, float]  # by role
@@ -34,7 +34,7 @@ Megabytes = dict[str, float]  # by role
 
 @cache
 def measure(steps: tuple[int, ...], pause: float) -> dict[int, Megabytes]:
-    """Give the memory of each role `pause` seconds after so many runs have come to their end."""
+    """Return the memory of each role, `pause` seconds after each number of ended experiments."""
     config.load_kube_config()
     with namespace(NAMESPACE), tempfile.TemporaryDirectory() as folder:
         environment = {
@@ -44,30 +44,30 @@ def measure(steps: tuple[int, ...], pause: float) -> dict[int, Megabytes]:
         }
         serve = [sys.executable, "-m", "backend", "serve"]
         with serving(serve, folder, environment) as (url, _):
-            found, there = {}, 0
+            memory, ended = {}, 0
             for step in steps:
-                for first in range(there, step, AT_ONCE):
-                    run(url, range(first, min(first + AT_ONCE, step)))
-                there = step
+                for first in range(ended, step, AT_ONCE):
+                    submit_and_end(url, range(first, min(first + AT_ONCE, step)))
+                ended = step
                 time.sleep(pause)
-                found[step] = megabytes()
-    return found
+                memory[step] = megabytes()
+    return memory
 
 
-def run(url: str, numbers: range) -> None:
-    """Submit a run for each number, and bring it to its end."""
+def submit_and_end(url: str, numbers: range) -> None:
+    """Submit an experiment for each number, and end all of them."""
     submit(url, numbers)
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(partial(end, url), numbers))
     deadline = time.monotonic() + SETTLE_SECONDS
     while any(get(url, number)["status"] != "succeeded" for number in numbers):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"of {numbers} some have not ended after {SETTLE_SECONDS} s")
+            raise RuntimeError(f"some of {numbers} have not ended after {SETTLE_SECONDS} s")
         time.sleep(0.5)
 
 
 def end(url: str, number: int) -> None:
-    """Say of a run's Job that it is complete."""
+    """Mark the Job of an experiment as complete."""
     now = to_text(datetime.now(UTC))
     complete = {"type": "Complete", "status": "True", "lastTransitionTime": now}
     client.BatchV1Api().patch_namespaced_job_status(
@@ -80,7 +80,7 @@ def end(url: str, number: int) -> None:
 
 
 def megabytes() -> Megabytes:
-    """Give the proportional set size of the web's processes and of the reconciler."""
+    """Return the proportional set sizes of the web processes and of the reconciler."""
     (serve,) = servers()
     sizes = {"web": proportional_kilobytes(serve), "reconcile": 0}
     for role in children(serve):
@@ -91,13 +91,13 @@ def megabytes() -> Megabytes:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Give the lines of the table of measurements."""
-    found = measure(QUICK, 2) if quick else measure(WHOLE, PASS_SECONDS)
-    (first, before), *_, (last, after) = found.items()
+    """Yield the measurements."""
+    memory = measure(QUICK, 2) if quick else measure(WHOLE, PASS_SECONDS)
+    (first, before), *_, (last, after) = memory.items()
     for role in before:
         growth = after[role] - before[role]
         yield Row(
-            f"memory of {role} (PSS) after {last:,} runs on Kubernetes, start to end",
+            f"memory of {role} (PSS) after {last:,} experiments on Kubernetes",
             f"{after[role]:.1f} MB",
             f"{before[role]:.1f} MB after {first:,}",
             after[role] / before[role],
@@ -107,18 +107,18 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def growths() -> Iterator[Growth]:
-    """Give how memory grows with the runs, from the same measurement."""
-    found = measure(WHOLE, PASS_SECONDS)
+    """Yield how memory grows with the experiments, from the same measurement."""
+    memory = measure(WHOLE, PASS_SECONDS)
     roles = ("web", "reconcile")
     yield Growth(
-        "endurance_runs",
-        "Memory by runs that have come to their end, on Kubernetes",
-        "runs",
+        "endurance",
+        "Memory by the number of ended experiments, on Kubernetes",
+        "ended experiments",
         "MB (PSS)",
-        {role: [(runs, sizes[role]) for runs, sizes in found.items()] for role in roles},
+        {role: [(number, sizes[role]) for number, sizes in memory.items()] for role in roles},
     )
 
 
 def how() -> str:
-    """Say how it is measured."""
-    return f"At most {AT_ONCE} runs live at once; a pass over all runs before each look."
+    """Return how memory is measured."""
+    return f"At most {AT_ONCE} live experiments; a full pass before each measurement."

@@ -1,4 +1,4 @@
-"""What a measurement says: lines of the table, and how a cost grows with its work."""
+"""The results of measurements: rows of a table, and the growth of a cost with its work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         what: The work that was measured.
         ours: Our figure, with its unit.
-        limit: The figure that it is held against, with its unit, and what that is.
-        ratio: Ours against the limit's, as the goal counts it; a median over rounds in turn.
-        goal: What is to be reached, as `>= 0.8` or `<= 15 ms`.
-        met: Whether it is reached; None without a goal.
+        limit: The figure that ours is compared with, its unit, and what it measures.
+        ratio: Of both figures, in the sense of the goal; a median over alternating rounds.
+        goal: The condition to be met, such as `>= 0.8` or `<= 15 ms`.
+        met: Whether the goal is met; None without a goal.
     """
 
     what: str
@@ -27,14 +27,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Growth:
-    """How a cost grows with its work, for one plot.
+    """The growth of a cost with its work, as one plot.
 
     Attributes:
-        name: The plot's file name without its ending.
-        title: What the plot shows.
-        work: The axis of the work, with its unit.
-        cost: The axis of the cost, with its unit.
-        series: Points (work, cost) by the name of what was measured.
+        name: The plot's file name without its suffix.
+        title: The plot's title.
+        work: The label of the horizontal axis, with its unit.
+        cost: The label of the vertical axis, with its unit.
+        series: Points (work, cost) by the name of the series.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The images: what a node pulls of them once it has the base image, compressed.
+"""The compressed size of the images beyond their base image, which a node pulls only once.
 
-With REPOSITORY_URL, the registry to which `make image` has pushed them.
+REPOSITORY_URL names the registry to which `make image` has pushed them.
 """
 
 import json
@@ -19,7 +19,7 @@ IMAGES = (("hello-flask", "Dockerfile", 75), ("autoencoder", "models/autoencoder
 
 
 def rows(_quick: bool) -> Iterator[Row]:
-    """Add up the layers of each image that lie on those of its base."""
+    """Yield the size of each image's own layers, without those of its base."""
     for name, dockerfile, goal in IMAGES:
         text = (ROOT / dockerfile).read_text()
         own = re.findall(r"^(?:RUN|COPY|ADD)\b", text.rpartition("\nFROM ")[2], re.MULTILINE)
@@ -35,7 +35,7 @@ def rows(_quick: bool) -> Iterator[Row]:
 
 
 def manifest(name: str) -> dict[str, Any]:
-    """Ask the registry for the manifest of this version's image (OCI distribution, `GET /v2/`)."""
+    """Return the manifest of this version's image (OCI distribution, `GET /v2/`)."""
     host, _, path = os.environ["REPOSITORY_URL"].rstrip("/").partition("/")
     scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
     repository = f"{path}/{name}".lstrip("/")
@@ -47,5 +47,5 @@ def manifest(name: str) -> dict[str, Any]:
 
 
 def how() -> str:
-    """Say how it is measured."""
-    return "The sizes that the registry's manifest gives, layer by layer."
+    """Return how the images are measured."""
+    return "The sizes of the layers in the registry's manifest."

@@ -1,7 +1,7 @@
-"""How many instructions of the processor a request takes, counted by valgrind's callgrind.
+"""The number of processor instructions of a request, counted by valgrind's callgrind.
 
-They do not depend on what else the machine does. Counted is the WSGI app alone, without gunicorn.
-Run as a program, this module is what is counted.
+The count does not depend on other work on the machine. It covers the WSGI app without gunicorn.
+Run as a program, this module is the process in which instructions are counted.
 """
 
 import os
@@ -24,9 +24,15 @@ EMPTY_BODY = Path(os.devnull)
 def per_request(
     app: str, path: str, requests: int = REQUESTS, environment: dict[str, str] | None = None
 ) -> float:
-    """Count the instructions of one GET of `path` to `app` (as gunicorn names one).
+    """Return the number of instructions of one GET request.
 
-    What the process takes without these requests is taken off. `environment` holds settings.
+    The instructions that the process takes without requests are subtracted.
+
+    Args:
+        app: The WSGI app, in gunicorn's notation.
+        path: The path of the request.
+        requests: How many requests are averaged.
+        environment: Settings of the app.
     """
     few, many = (_count(app, path, number, environment or {}) for number in (0, requests))
     return (many - few) / requests
@@ -55,7 +61,7 @@ def _count(app: str, path: str, requests: int, environment: dict[str, str]) -> i
 
 
 def main() -> None:
-    """Make the app and send it the requests, after some to warm up."""
+    """Create the app, and send it the requests after a warm-up."""
     app, path, requests = import_app(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     name, _, query = path.partition("?")
     with EMPTY_BODY.open("rb") as body:

@@ -1,4 +1,4 @@
-"""The list of very many experiments: against the same page without us, and as it grows."""
+"""The list of many experiments: compared with the bare driver, and as it grows."""
 
 import os
 import statistics
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import URL, create_engine, make_url, text
 
-from backend.store.pages import Cursor
+from backend.domain.selection import Cursor
 from backend.store.queries import Store
 from backend.web.schemas.fields import cursor_text
 from bench.databases import mysql
@@ -30,42 +30,42 @@ OUR_COMMAND = [sys.executable, "-m", "backend", "web"]
 RAW_COMMAND = [
     *(sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "bench.raw_listing:app"),
 ]
-# One in ten has failed; `updated_at` is in another order than `created_at`.
+# One in ten has failed; the order of `updated_at` differs from that of `created_at`.
 FILL = """
 INSERT INTO experiment (experiment_id, uid, model, learning_rate, epoch, status, attempt, job,
     reason, message, remedy, created_at, updated_at, started_at, finished_at)
 WITH RECURSIVE numbers(i) AS (SELECT :begin UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :end)
-SELECT {run}, {uid}, 'autoencoder', 0.001, 20,
+SELECT {name}, {uid}, 'autoencoder', 0.001, 20,
     CASE i % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'cancelled' ELSE 'succeeded' END, 1, {job},
     CASE i % 10 WHEN 0 THEN 'out_of_memory' END,
-    CASE i % 10 WHEN 0 THEN 'The run needed more memory than it may have.' END,
+    CASE i % 10 WHEN 0 THEN 'The experiment needed more memory than it may have.' END,
     CASE i % 10 WHEN 0 THEN 'Raise JOB_MEMORY, or choose a smaller data set.' END,
     {created}, {updated}, {created}, {updated}
 FROM numbers"""
 CREATED, UPDATED = "i", "i + 60 + i * 7919 % 100000"  # seconds after BEGIN
 MYSQL = {
-    "run": "CONCAT('run-', i)",
+    "name": "CONCAT('run-', i)",
     "uid": "LPAD(HEX(i), 32, '0')",
     "job": "CONCAT('autoencoder-run-', i, '-1')",
     **{
-        name: f"TIMESTAMP '{BEGIN:%Y-%m-%d %H:%M:%S.%f}' + INTERVAL ({seconds}) SECOND"
-        for name, seconds in (("created", CREATED), ("updated", UPDATED))
+        column: f"TIMESTAMP '{BEGIN:%Y-%m-%d %H:%M:%S.%f}' + INTERVAL ({seconds}) SECOND"
+        for column, seconds in (("created", CREATED), ("updated", UPDATED))
     },
 }
 SQLITE = {
-    "run": "'run-' || i",
+    "name": "'run-' || i",
     "uid": "printf('%032x', i)",
     "job": "'autoencoder-run-' || i || '-1'",
     **{
-        name: "strftime('%Y-%m-%d %H:%M:%S', "
+        column: "strftime('%Y-%m-%d %H:%M:%S', "
         f"{int(BEGIN.timestamp())} + {seconds}, 'unixepoch') || '{BEGIN:.%f}'"
-        for name, seconds in (("created", CREATED), ("updated", UPDATED))
+        for column, seconds in (("created", CREATED), ("updated", UPDATED))
     },
 }
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure pages of a long list on each database that there is, if quick on the first."""
+    """Yield measurements of a long list on each available database, or the first one if quick."""
     number = EXPERIMENTS // 50 if quick else EXPERIMENTS
     names = [*(["mysql"] if "LAB" in os.environ else []), "sqlite"]
     for name in names[:1] if quick else names:
@@ -103,48 +103,49 @@ def _against_raw(name: str, url: URL, number: int, *, quick: bool) -> Iterator[R
 
 
 def growths() -> Iterator[Growth]:
-    """Measure pages of shorter and longer lists, on MySQL if it is there."""
+    """Yield the cost of pages by the length of the list, on MySQL if available."""
     name = "mysql" if "LAB" in os.environ else "sqlite"
     series: dict[str, list[tuple[float, float]]] = {}
-    before = 0
+    filled = 0
     with database(name) as url:
         for number in NUMBERS:
-            fill(url, before, number)
-            before = number
+            fill(url, filled, number)
+            filled = number
             environment = {"DB_URL": url.render_as_string(hide_password=False)}
             with serving(OUR_COMMAND, environment=environment) as (ours, _):
-                for what, path in _paths(number).items():
+                for label, path in _paths(number).items():
                     cost = milliseconds(f"{ours}{path}")
-                    series.setdefault(what, []).append((number, cost))
+                    series.setdefault(label, []).append((number, cost))
     title = f"Pages of the list, {name}"
-    yield Growth("listing", title, "experiments", "milliseconds of one request", series)
+    yield Growth("listing", title, "experiments", "milliseconds per request", series)
 
 
 def _paths(number: int) -> dict[str, str]:
-    """Name the addresses whose cost is drawn."""
+    """Return the paths whose cost is plotted, by label."""
     return {
         "GET /model": "model",
-        "the last page": f"model?after={after(100)}",
-        "of one status": "experiments?status=failed",
-        "of two, by updated_at": "experiments?status=failed,cancelled&sort=-updated_at",
-        "with q, nothing found": "experiments?q=nothing",
+        "last page": f"model?after={after(100)}",
+        "one status": "experiments?status=failed",
+        "two statuses, by updated_at": "experiments?status=failed,cancelled&sort=-updated_at",
+        "q without a match": "experiments?q=nothing",
         "GET /ui": "ui",
     }
 
 
 def how() -> str:
-    """Say how it is measured."""
+    """Return how the list is measured."""
     return (
-        "Raw is a WSGI function under the same gunicorn: one statement by the driver as it comes, "
-        "rows to dicts, orjson; it takes no parameters and checks nothing. The driver reads times "
-        "by a regular expression, which we do not let it: so we can be ahead of it. Medians of "
-        f"{ROUNDS} rounds in turn; the plot, of {REQUESTS} requests one by one."
+        "The raw driver is a WSGI function under the same gunicorn: one statement with the default "
+        "driver, rows to dicts, orjson; it takes no parameters and checks nothing. We can be "
+        "faster, because we do not use the driver's conversion of times, which is a regular "
+        f"expression. Medians of {ROUNDS} alternating rounds; in the plot, of {REQUESTS} requests "
+        "one after the other."
     )
 
 
 @contextmanager
 def database(name: str) -> Iterator[URL]:
-    """Have an empty database, `mysql` or `sqlite`, with our tables."""
+    """Provide an empty database with our tables, `mysql` or `sqlite`."""
     with ExitStack() as stack:
         if name == "mysql":
             url = make_url(stack.enter_context(mysql("bench_listing")))
@@ -158,7 +159,7 @@ def database(name: str) -> Iterator[URL]:
 
 
 def fill(url: URL, begin: int, end: int) -> None:
-    """Add the experiments of these numbers, a second apart."""
+    """Insert the experiments `begin` to `end` (exclusive), created a second apart."""
     is_server = url.get_backend_name() != "sqlite"
     statement = text(FILL.format(**(MYSQL if is_server else SQLITE)))
     engine = create_engine(url)
@@ -174,7 +175,7 @@ def fill(url: URL, begin: int, end: int) -> None:
 
 
 def milliseconds(url: str, requests: int = REQUESTS) -> float:
-    """Load one address again and again, and give the median."""
+    """Return the median time of repeated requests of one URL, in milliseconds."""
     times = []
     for _ in range(requests):
         before = time.perf_counter()
@@ -185,5 +186,5 @@ def milliseconds(url: str, requests: int = REQUESTS) -> float:
 
 
 def after(number: int) -> str:
-    """Give the cursor of the page that follows that experiment."""
+    """Return the cursor of the page that follows the experiment of that number."""
     return cursor_text(Cursor(BEGIN + timedelta(seconds=number), 1))

@@ -1,8 +1,8 @@
-"""How long a local run takes from its submission to the first line of its trainer's log.
+"""The time from the submission of a local experiment to the first line of its trainer's log.
 
     python -m bench.local_start
 
-In turn with the same program started by hand. Each is ended before the next begins.
+Alternates with the same program started by hand; each ends before the next starts.
 """
 
 import json
@@ -29,13 +29,13 @@ PARAMETERS = {"learning_rate": "0.001", "epoch": "100000"}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure the one line."""
+    """Yield the measurement."""
     submitted, by_hand = measure(QUICK_ROUNDS if quick else ROUNDS)
     extra = median(ours - theirs for ours, theirs in zip(submitted, by_hand, strict=True))
     yield Row(
-        "local run, from its submission to the first line of its log",
+        "local experiment, from submission to the first line of its log",
         f"{1000 * median(submitted):.0f} ms, {1000 * extra:.0f} ms more",
-        f"{1000 * median(by_hand):.0f} ms, the same program by hand",
+        f"{1000 * median(by_hand):.0f} ms, the same program started by hand",
         round(median(ours / theirs for ours, theirs in zip(submitted, by_hand, strict=True)), 2),
         f"<= {1000 * MOST_EXTRA:.0f} ms more",
         extra <= MOST_EXTRA,
@@ -43,7 +43,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def measure(rounds: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of each round, after one to warm up: submitted, and by hand."""
+    """Return the seconds of each round after a warm-up: submitted, and started by hand."""
     submitted, by_hand = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -56,7 +56,7 @@ def measure(rounds: int) -> tuple[list[float], list[float]]:
 
 
 def submit(url: str, folder: Path, experiment_id: str) -> float:
-    """Submit a run, and return the seconds until its log has a line."""
+    """Submit an experiment, and return the seconds until its log has a line."""
     form = urllib.parse.urlencode(PARAMETERS | {"experiment_id": experiment_id}).encode()
     before = time.perf_counter()
     with urllib.request.urlopen(f"{url}test", form) as response:
@@ -68,13 +68,13 @@ def submit(url: str, folder: Path, experiment_id: str) -> float:
     deadline = time.perf_counter() + PATIENCE
     while status(experiment) != "cancelled":
         if time.perf_counter() > deadline:
-            raise TimeoutError(f"{experiment_id} does not come to its end")
+            raise TimeoutError(f"{experiment_id} does not end")
         time.sleep(0.05)
     return seconds
 
 
 def status(experiment: str) -> str:
-    """Ask for the status of the run at that URL."""
+    """Return the status of the experiment at that URL."""
     with urllib.request.urlopen(experiment) as response:
         return str(json.load(response)["status"])
 
@@ -101,7 +101,7 @@ def start_by_hand(folder: Path, experiment_id: str) -> float:
 
 
 def wait_for_line(log: Path) -> float:
-    """Return the time at which a file was seen to have a line."""
+    """Wait until a file has a line, and return the time of `perf_counter`."""
     deadline = time.perf_counter() + PATIENCE
     while time.perf_counter() < deadline:
         if log.exists() and b"\n" in log.read_bytes():

@@ -1,4 +1,4 @@
-"""A run's log over HTTP: its last lines, and all of it, by its length."""
+"""The log of an experiment over HTTP: its last lines, and all of it, by its length."""
 
 import statistics
 import sys
@@ -21,7 +21,7 @@ from bench.server import serving
 
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)  # bytes
 QUICK_LENGTHS = LENGTHS[:-1]
-KEPT = 10_000_000  # what LOG_MAX_BYTES is unless set
+KEPT = 10_000_000  # the default of LOG_MAX_BYTES
 LINE = b"epoch 12345: loss 0.03125, val_loss 0.03130, 0.02 s".ljust(99) + b"\n"
 ROUNDS = 7
 
@@ -29,40 +29,40 @@ Milliseconds = dict[int, tuple[float, float]]  # by length: the last lines, the 
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure the longest log that is kept."""
+    """Yield measurements of the longest log that is kept."""
     tail, whole = measure(QUICK_LENGTHS if quick else LENGTHS)[KEPT]
-    of = f"of a log of {KEPT / 1e6:.0f} MB"
-    yield Row(f"last 100 lines {of}", f"{tail:.1f} ms")
-    yield Row(f"the whole {of}", f"{whole:.1f} ms ({KEPT / whole / 1000:.0f} MB/s)")
+    log = f"log of {KEPT / 1e6:.0f} MB"
+    yield Row(f"last 100 lines of a {log}", f"{tail:.1f} ms")
+    yield Row(f"whole {log}", f"{whole:.1f} ms ({KEPT / whole / 1000:.0f} MB/s)")
 
 
 def growths() -> Iterator[Growth]:
-    """Give how both grow, from the same measurement."""
+    """Yield how both grow, from the same measurement."""
     figures = measure(LENGTHS)
     series = {
         "?tail=100": [(length, tail) for length, (tail, _) in figures.items()],
-        "the whole": [(length, whole) for length, (_, whole) in figures.items()],
+        "whole log": [(length, whole) for length, (_, whole) in figures.items()],
     }
-    title = "A run's log: GET /experiments/{id}/logs"
-    yield Growth("logs", title, "bytes of the log", "milliseconds", series)
+    title = "A log: GET /experiments/{id}/logs"
+    yield Growth("logs", title, "bytes", "milliseconds", series)
 
 
 def how() -> str:
-    """Say how it is measured."""
+    """Return how logs are measured."""
     return f"One client on the loopback, lines of {len(LINE)} bytes, medians of {ROUNDS}."
 
 
 @cache
 def measure(lengths: tuple[int, ...]) -> Milliseconds:
-    """Serve logs of these lengths, each of a run of its own that has ended."""
+    """Measure logs of these lengths, each of another experiment that has ended."""
     web = [sys.executable, "-m", "backend", "web"]
     with tempfile.TemporaryDirectory() as folder, serving(web, folder) as (url, _):
         engine = make_engine(make_url(f"sqlite:///{folder}/experiments.sqlite3"))
         ended = {"status": Status.SUCCEEDED}
         parameters = Parameters("autoencoder", 0.001, 1, None)
         with engine.begin() as connection:
-            runs = [new_values(str(length), parameters) | ended for length in lengths]
-            connection.execute(insert(experiment), runs)
+            rows = [new_values(str(length), parameters) | ended for length in lengths]
+            connection.execute(insert(experiment), rows)
         engine.dispose()
         figures = {}
         for length in lengths:
@@ -75,7 +75,7 @@ def measure(lengths: tuple[int, ...]) -> Milliseconds:
 
 
 def milliseconds(url: str) -> float:
-    """Read something again and again: the median."""
+    """Return the median time of repeated requests of one URL, in milliseconds."""
     times = []
     for _ in range(ROUNDS):
         before = time.perf_counter()

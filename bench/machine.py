@@ -1,4 +1,4 @@
-"""What the figures were taken on: the machine, and the versions of what was measured."""
+"""The machine and the versions of the software with which the figures were taken."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def machine() -> str:
-    """Describe the machine in one sentence."""
+    """Return a description of the machine."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = model[1] if model else platform.machine()
@@ -33,7 +33,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Name the versions in one sentence; of MySQL and Kubernetes those that are there."""
+    """Return a list of versions, including MySQL and Kubernetes if they are available."""
     found = [f"Python {platform.python_version()}"]
     found += [f"{name} {version(name)}" for name in PACKAGES]
     if "LAB" in os.environ:
@@ -45,7 +45,7 @@ def versions() -> str:
 
 
 def mysql_version(url: str) -> str:
-    """Ask a MySQL server for its version."""
+    """Return the version of a MySQL server."""
     where = make_url(url)
     with (
         pymysql.connect(

@@ -1,10 +1,10 @@
-"""The page of the measurements: what stands between its markers is generated. Pure.
+"""The page of measurements: the text between its markers is generated. Pure.
 
     <!-- figures: NAME -->
     ...
     <!-- end of figures -->
 
-Everything around the markers is written by hand and stays.
+Everything outside the markers is written by hand, and kept.
 """
 
 import re
@@ -12,18 +12,18 @@ from collections.abc import Iterable, Sequence
 
 from bench.figures import Growth, Row
 
-COLUMNS = ("what", "ours", "held against", "ratio", "goal", "met")
+COLUMNS = ("measurement", "ours", "compared with", "ratio", "goal", "met")
 
 
 class MarkerMissing(Exception):
-    """The page has no place for these figures; the message says what to write into it."""
+    """The page has no markers for a section; the message says what to write into it."""
 
 
 def replaced(page: str, name: str, content: str) -> str:
-    """Put new content between the markers of a name.
+    """Return the page with new content between the markers of a section.
 
     Raises:
-        MarkerMissing: the page has none.
+        MarkerMissing: the page has no such markers.
     """
     begin, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
     found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.DOTALL)
@@ -33,14 +33,14 @@ def replaced(page: str, name: str, content: str) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Give the cells of a line of the table."""
+    """Return the cells of a row of the table."""
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     met = {True: "yes", False: "**no**", None: ""}[row.met]
     return row.what, row.ours, row.limit, ratio, row.goal, met
 
 
 def section(rows: Sequence[Row], growths: Iterable[Growth], taken: str) -> str:
-    """Write a section as Markdown: the table, the plots, and how and when it was taken."""
+    """Return a section as Markdown: the table, the plots, and how and when it was taken."""
     lines = []
     if rows:
         lines += [_line(COLUMNS), "|" + "---|" * len(COLUMNS)]

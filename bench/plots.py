@@ -1,6 +1,6 @@
-"""Draws how costs grow: docs/growth/NAME.png from the points beside it.
+"""Draw how costs grow: docs/growth/NAME.png from the points in NAME.json.
 
-python -m bench.plots       # draws all of them anew, without measuring
+python -m bench.plots       # draw all of them again, without measuring
 """
 
 import json
@@ -15,14 +15,14 @@ from bench.figures import Growth
 
 FOLDER = Path(__file__).parents[1] / "docs" / "growth"
 INCHES, DOTS = (7.2, 3.6), 110
-WIDE = 30  # from so many times the least on, an axis is logarithmic
-# Okabe and Ito's colours, which colour-blind people tell apart; their markers differ too.
+WIDE = 30  # ratio of greatest to least value from which on an axis is logarithmic
+# Okabe and Ito's colours, which colour-blind people can distinguish; the markers differ, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 
 
-def keep(growth: Growth) -> None:
-    """Write the points and draw them."""
+def save(growth: Growth) -> None:
+    """Write the points of a plot, and draw it."""
     FOLDER.mkdir(exist_ok=True)
     text = json.dumps(asdict(growth), indent=1, ensure_ascii=False)
     (FOLDER / f"{growth.name}.json").write_text(f"{text}\n")
@@ -30,9 +30,9 @@ def keep(growth: Growth) -> None:
 
 
 def draw(growth: Growth, path: Path) -> None:
-    """Draw a plot as PNG, on its own light ground so that dark pages show it too.
+    """Draw a plot as PNG, with a light background so that it is legible on dark pages.
 
-    The same points give the same bytes.
+    The output is reproducible byte by byte.
     """
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
@@ -60,13 +60,13 @@ def draw(growth: Growth, path: Path) -> None:
 
 
 def is_wide(values: list[float]) -> bool:
-    """Tell whether values lie so far apart that a linear axis would hide the small ones."""
+    """Return whether values are so far apart that a linear axis would hide the small ones."""
     least = min((value for value in values if value > 0), default=0)
     return bool(least) and max(values) > WIDE * least
 
 
 def main() -> None:
-    """Draw all plots from the points that are kept."""
+    """Draw all plots from their saved points."""
     for path in sorted(FOLDER.glob("*.json")):
         draw(Growth(**json.loads(path.read_text())), path.with_suffix(".png"))
 

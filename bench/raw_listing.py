@@ -1,6 +1,6 @@
-"""What `GET /model` is held against: the same page by PyMySQL (or sqlite3) and orjson alone.
+"""The baseline of `GET /model`: the same page with PyMySQL (or sqlite3) and orjson only.
 
-It listens to nothing that a client says, checks nothing, and knows one page: the newest 100.
+It takes no parameters, checks nothing, and has a single page: the newest 100 experiments.
 """
 
 import os
@@ -29,7 +29,7 @@ _thread = threading.local()
 
 
 def app(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """Answer with the page."""
+    """Return the page (WSGI)."""
     cursor = _connection().cursor()
     cursor.execute(STATEMENT)
     body = orjson.dumps([_shown(row) for row in cursor.fetchall()], option=OPTIONS)

@@ -1,8 +1,8 @@
-"""The reconciler on a real cluster: how soon a change shows, and what looking costs.
+"""The reconciler on a real cluster: the delay of a change, and the cost of a pass.
 
-With KUBECONFIG, in a namespace of its own that is removed afterwards.
-No trainer runs: the Jobs ask for more cpu than any node has, so their pods stay Pending, and the
-script says in the kubelet's place that one runs.
+Needs KUBECONFIG, and uses a namespace of its own that is deleted afterwards. No trainer runs: the
+Jobs request more CPU than any node has, so that their pods stay Pending, and this module writes the
+status of a running pod in place of the kubelet.
 """
 
 import json
@@ -43,13 +43,15 @@ TIMEOUT = 60
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure with.
+    """The size of a measurement.
 
     Attributes:
         steps: Numbers of live Jobs at which a pass is timed, ascending.
-        live: One of them, at which changes are timed.
-        known: Experiments that a reconciler finds when it starts, beside the last of `steps`.
-        settle_seconds: What the last new pod sets off may take.
+        live: The one of them at which the delay of changes is timed.
+        changes: How many changes are timed.
+        known: Total number of experiments at the timed start of a reconciler.
+        idle_seconds: How long the CPU time of the idle reconciler is measured.
+        settle_seconds: How long to wait for the reconciler after the last new pod.
     """
 
     steps: tuple[int, ...]
@@ -61,7 +63,7 @@ class Size:
 
     @property
     def jobs(self) -> int:
-        """How many Jobs there are in the end."""
+        """The final number of Jobs."""
         return self.steps[-1]
 
 
@@ -79,7 +81,14 @@ ROUNDS = 5  # of passes
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, in seconds; the cpu as a share of one core; passes by live Jobs."""
+    """The results.
+
+    Attributes:
+        delays: Seconds until each change was shown.
+        idle_cpu: CPU time of the idle reconciler, as a share of one core.
+        pass_seconds: Seconds of a full pass, by the number of live Jobs.
+        first_pass_seconds: Seconds of the first pass after a start.
+    """
 
     size: Size
     delays: list[float]
@@ -89,20 +98,20 @@ class Figures:
 
     @property
     def median(self) -> float:
-        """How long half of the changes took at most to show."""
+        """The median of the delays, in seconds."""
         return statistics.median(self.delays)
 
     @property
     def p99(self) -> float:
-        """How long 99 of 100 changes took at most to show."""
+        """The 99th percentile of the delays, in seconds."""
         return sorted(self.delays)[int(0.99 * (len(self.delays) - 1))]
 
 
 @cache
 def measure(size: Size) -> Figures:
-    """Measure everything once; takes minutes."""
+    """Measure everything once, which takes minutes."""
     config.load_kube_config()
-    delays, idle, passes, there = [], 0.0, {}, 0
+    delays, idle, passes, submitted = [], 0.0, {}, 0
     with namespace(), tempfile.TemporaryDirectory() as folder:
         environment = {
             "LAUNCHER": "kubernetes",
@@ -113,11 +122,11 @@ def measure(size: Size) -> Figures:
         serve = [sys.executable, "-m", "backend", "serve"]
         with serving(serve, folder, environment) as (url, _):
             for step in size.steps:
-                submit(url, range(there, step))
+                submit(url, range(submitted, step))
                 wait_for_pods(step)
                 time.sleep(size.settle_seconds)
                 passes[step] = pass_seconds(folder, environment)
-                there = step
+                submitted = step
                 if step == size.live:
                     delays = [delay(url, number) for number in range(size.changes)]
                     idle = idle_cpu(size.idle_seconds)
@@ -129,13 +138,13 @@ def measure(size: Size) -> Figures:
 
 
 def pass_seconds(folder: str, environment: dict[str, str]) -> float:
-    """Let a second reconciler look at all runs; give the median of what a pass takes."""
+    """Return the median time of a full pass of a second reconciler, in seconds."""
     places = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
     settings = Settings.from_environment(environment | places)
     services = build(settings)
     reconciler = Reconciler(services, settings.job_ttl_seconds)
     times = []
-    for _ in range(1 + ROUNDS):  # the first one connects
+    for _ in range(1 + ROUNDS):  # the first pass connects
         before = time.perf_counter()
         reconciler.reconcile()
         times.append(time.perf_counter() - before)
@@ -145,7 +154,7 @@ def pass_seconds(folder: str, environment: dict[str, str]) -> float:
 
 @contextmanager
 def namespace() -> Iterator[None]:
-    """Have an empty namespace for as long as the block takes."""
+    """Provide an empty namespace during the block."""
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
     kubectl("create", "namespace", NAMESPACE)
     try:
@@ -160,7 +169,7 @@ def kubectl(*arguments: str) -> None:
 
 
 def submit(url: str, numbers: range) -> None:
-    """Submit a run for each number."""
+    """Submit an experiment for each number."""
 
     def post(number: int) -> None:
         form = {"experiment_id": str(number), "learning_rate": "0.001", "epoch": "1"}
@@ -172,7 +181,7 @@ def submit(url: str, numbers: range) -> None:
 
 
 def pods(job: str | None = None) -> list[dict[str, Any]]:
-    """List the pods of the namespace, or of one Job."""
+    """Return the pods of the namespace, or of one Job."""
     selector = f"job-name={job}" if job else None
     answer: Any = client.CoreV1Api().list_namespaced_pod(
         NAMESPACE, label_selector=selector, _preload_content=False, _request_timeout=TIMEOUT
@@ -182,16 +191,16 @@ def pods(job: str | None = None) -> list[dict[str, Any]]:
 
 
 def wait_for_pods(number: int) -> None:
-    """Wait until the Job controller has made a pod for each Job."""
+    """Wait until the Job controller has created a pod for each Job."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while (made := len(pods())) < number:
+    while (created := len(pods())) < number:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"only {made} of {number} pods after {SETTLE_SECONDS} s")
+            raise RuntimeError(f"only {created} of {number} pods after {SETTLE_SECONDS} s")
         time.sleep(1)
 
 
 def delay(url: str, number: int) -> float:
-    """Let one run's pod run; give the seconds until its experiment says so."""
+    """Mark a pod as running; return the seconds until its experiment is shown as running."""
     shown = get(url, number)
     (pod,) = pods(shown["job"])
     status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
@@ -205,20 +214,20 @@ def delay(url: str, number: int) -> float:
     )
     while get(url, number)["status"] != "running":
         if time.perf_counter() - before > SETTLE_SECONDS:
-            raise RuntimeError(f"experiment {number} does not run")
+            raise RuntimeError(f"experiment {number} is not shown as running")
         time.sleep(POLL_SECONDS)
     return time.perf_counter() - before
 
 
 def get(url: str, number: int) -> dict[str, Any]:
-    """Look at one experiment."""
+    """Return one experiment."""
     with urllib.request.urlopen(f"{url}experiments/{number}") as answer:
         shown: dict[str, Any] = json.load(answer)
         return shown
 
 
 def idle_cpu(seconds: float) -> float:
-    """Give the share of a core that the reconciler takes while nothing changes."""
+    """Return the share of a core that the reconciler takes while nothing changes."""
     (serve,) = servers()
     (reconciler,) = [pid for pid in children(serve) if not children(pid)]
     before = cpu_seconds(reconciler)
@@ -227,13 +236,13 @@ def idle_cpu(seconds: float) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Read the cpu time of a process."""
+    """Return the CPU time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def first_pass_seconds(health: str) -> float:
-    """Wait for a reconciler's first pass, and give what it took."""
+    """Wait for a reconciler's first pass, and return its duration in seconds."""
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
@@ -245,34 +254,34 @@ def first_pass_seconds(health: str) -> float:
         if float(lines.get("hello_flask_reconcile_passes_total", 0)):
             return float(lines["hello_flask_reconcile_last_pass_duration_seconds"])
         time.sleep(0.05)
-    raise RuntimeError(f"no pass within {TIMEOUT} s")
+    raise RuntimeError(f"no pass has ended within {TIMEOUT} s")
 
 
 def add_ended(folder: str, number: int) -> None:
-    """Let the database know more experiments, which have ended."""
+    """Insert this number of ended experiments into the database."""
     engine = make_engine(make_url(f"sqlite:///{folder}/experiments.sqlite3"))
     now, parameters = datetime.now(UTC), Parameters("autoencoder", 0.001, 1, None)
     ended = {"status": "succeeded", "started_at": now, "finished_at": now}
     with engine.begin() as connection:
-        rows = [new_values(f"ended {one}", parameters) | ended for one in range(number)]
+        rows = [new_values(f"ended {index}", parameters) | ended for index in range(number)]
         connection.execute(insert(experiment), rows)
     engine.dispose()
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure one line after the other; they come all at once."""
+    """Yield the measurements."""
     figures = measure(QUICK if quick else WHOLE)
     size = figures.size
     yield Row(
-        f"from a pod's change to `GET /experiments/{{id}}`, {size.live} live Jobs: median, p99",
+        f"delay of a pod's change in `GET /experiments/{{id}}`, {size.live} live Jobs: median, p99",
         f"{figures.median:.2f} s, {figures.p99:.2f} s",
         goal="<= 0.3 s, <= 1 s",
         met=figures.median <= 0.3 and figures.p99 <= 1,
     )
-    whole = figures.pass_seconds[size.live]
-    yield Row(f"a pass over all runs, {size.live} live Jobs", f"{whole:.2f} s")
+    full_pass = figures.pass_seconds[size.live]
+    yield Row(f"full pass, {size.live} live Jobs", f"{full_pass:.2f} s")
     yield Row(
-        f"cpu of the idle reconciler, {size.live} live Jobs",
+        f"CPU of the idle reconciler, {size.live} live Jobs",
         f"{figures.idle_cpu:.1%} of a core",
         goal="<= 5 %",
         met=figures.idle_cpu <= 0.05,
@@ -286,17 +295,17 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def growths() -> Iterator[Growth]:
-    """Give how a pass grows with the Jobs, from the same measurement."""
+    """Yield how a pass grows with the Jobs, from the same measurement."""
     figures = measure(WHOLE)
     yield Growth(
         "reconcile_jobs",
-        "The reconciler: a pass over all runs",
+        "A full pass of the reconciler",
         "live Jobs",
         "seconds",
-        {"a pass": list(figures.pass_seconds.items())},
+        {"full pass": list(figures.pass_seconds.items())},
     )
 
 
 def how() -> str:
-    """Say how it is measured."""
-    return f"{WHOLE.changes} changes one after the other; a pass is the median of {ROUNDS}."
+    """Return how the reconciler is measured."""
+    return f"{WHOLE.changes} changes one after the other; a full pass is the median of {ROUNDS}."

@@ -1,4 +1,4 @@
-"""The server: requests a second, instructions, time to ready, memory when idle and after much."""
+"""The server: requests per second, instructions, time to start, and memory."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from bench.databases import mysql
 from bench.figures import Growth, Row
 
 ROOT = Path(__file__).parents[1]
-SECONDS, QUICK_SECONDS = 2, 1  # of one load
+SECONDS, QUICK_SECONDS = 2, 1  # duration of a load
 ROUNDS, QUICK_ROUNDS = 9, 1
 CONNECTIONS = 16
 MANY_CONNECTIONS = (1, 4, 16, 64, 256)
@@ -32,14 +32,14 @@ START_ROUNDS = 5
 IDLE_SECONDS = 3
 EXPERIMENTS = 1000
 REQUESTS = 100_000
-WARM_UP = 30_000  # until every thread has its connection to the database
+WARM_UP = 30_000  # requests, until every thread has a database connection
 OURS = [sys.executable, "-m", "backend", "web"]
 BARE = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "bench.bare:app"]
 CLUSTER = {"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "autoencoder"}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure one line after the other; MySQL's needs LAB, that of a cluster KUBECONFIG."""
+    """Yield the measurements; MySQL needs LAB, and Kubernetes needs KUBECONFIG."""
     yield hello(quick)
     if not quick:
         yield hello_instructions()
@@ -51,39 +51,41 @@ def rows(quick: bool) -> Iterator[Row]:
         seconds = start_seconds(role, quick)
         what = f"start to ready, `{role}`, migrated SQLite"
         yield Row(what, f"{seconds:.2f} s", goal=f"<= {goal} s", met=seconds <= goal)
-    yield idle("local runs", {}, 110, quick)
+    yield idle("local processes", {}, 110, quick)
     if "KUBECONFIG" in os.environ:
         yield idle("Kubernetes", CLUSTER, 180, quick)
     yield growth_over_requests(quick)
 
 
 def growths() -> Iterator[Growth]:
-    """Load more and more connections that are kept alive."""
+    """Yield the throughput by the number of keep-alive connections."""
     series: dict[str, list[tuple[float, float]]] = {"`GET /`": [], "a bare Flask route": []}
     with serving(OURS) as (our_url, _), serving(BARE) as (bare_url, _):
         for connections in MANY_CONNECTIONS:
             for url, points in zip((our_url, bare_url), series.values(), strict=True):
                 rates = [requests_per_second(url, connections) for _ in range(3)]
                 points.append((connections, median(rates)))
-    yield Growth("connections", "Many clients", "connections", "requests a second", series)
+    yield Growth(
+        "connections", "Throughput by connections", "connections", "requests per second", series
+    )
 
 
 def how() -> str:
-    """Say how it is measured."""
+    """Return how the server is measured."""
     return (
-        f"Loads by wrk over {CONNECTIONS} connections kept alive, {ROUNDS} "
-        "rounds in turn; both servers run in the same gunicorn, 2 workers. Instructions are those "
-        "of the WSGI app alone. Memory is the proportional set size of all processes together, "
-        "with the image's MALLOC_ARENA_MAX."
+        f"Load by wrk over {CONNECTIONS} keep-alive connections, {ROUNDS} alternating rounds; both "
+        "servers run under the same gunicorn with 2 workers. Instructions are those of the WSGI "
+        "app alone. Memory is the proportional set size of all processes together, with the "
+        "image's MALLOC_ARENA_MAX."
     )
 
 
 def hello(quick: bool) -> Row:
-    """Load `GET /` and the bare route in turn."""
+    """Compare the throughput of `GET /` and of the bare route."""
     with serving(OURS) as (our_url, _), serving(BARE) as (bare_url, _):
         ratio, ours, bare = in_turn((our_url, {}), (bare_url, {}), quick)
     return Row(
-        "`GET /`, requests a second",
+        "`GET /`, requests per second",
         f"{ours:,.0f}",
         f"{bare:,.0f}, a bare Flask route",
         ratio,
@@ -93,7 +95,7 @@ def hello(quick: bool) -> Row:
 
 
 def hello_instructions() -> Row:
-    """Count the instructions of `GET /` and of the bare route."""
+    """Compare the instructions of `GET /` and of the bare route."""
     with tempfile.TemporaryDirectory() as folder:
         settings = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
         settings["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -104,21 +106,21 @@ def hello_instructions() -> Row:
 
 
 def unchanged_list(database: str, url: str | None, quick: bool) -> Row:
-    """Load the list, nothing changed since (304), and `GET /` in turn."""
+    """Compare the throughput of the unchanged list (304) and of `GET /`."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"sqlite:///{folder}/experiments.sqlite3"
         store = Store(make_url(url or path).set(drivername="mysql+pymysql" if url else "sqlite"))
         store.prepare()
         parameters = Parameters("autoencoder", 0.001, 20, None)
         values = [new_values(f"run-{number}", parameters) for number in range(EXPERIMENTS)]
-        store._write(lambda connection: connection.execute(insert(experiment), values))
+        store.database.write(lambda connection: connection.execute(insert(experiment), values))
         store.close()
         with serving(OURS, folder, {"DB_URL": url} if url else None) as (root, _):
             with urllib.request.urlopen(f"{root}model") as response:
                 tag = {"If-None-Match": response.headers["ETag"]}
             ratio, ours, limit = in_turn((f"{root}model", tag), (root, {}), quick)
     return Row(
-        f"`GET /model`, nothing changed (304), {database}, requests a second",
+        f"`GET /model`, unchanged (304), {database}, requests per second",
         f"{ours:,.0f}",
         f"{limit:,.0f}, `GET /`",
         ratio,
@@ -130,10 +132,10 @@ def unchanged_list(database: str, url: str | None, quick: bool) -> Row:
 def in_turn(
     ours: tuple[str, dict[str, str]], limit: tuple[str, dict[str, str]], quick: bool
 ) -> tuple[float, float, float]:
-    """Load two addresses, each with headers, in turn.
+    """Load two URLs alternately, each with headers.
 
     Returns:
-        The median of the ratios, and the median requests a second of both.
+        The median of the ratios, and the median requests per second of both.
     """
     rates: tuple[list[float], list[float]] = ([], [])
     for _ in range(QUICK_ROUNDS if quick else ROUNDS):
@@ -144,7 +146,7 @@ def in_turn(
 
 
 def start_seconds(role: str, quick: bool) -> float:
-    """Measure from starting `python -m backend ROLE` to its first answer, database migrated."""
+    """Return the seconds from the start of a role to its first answer, on a migrated database."""
     times = []
     with migrated() as folder:
         for _ in range(1 if quick else START_ROUNDS):
@@ -154,7 +156,7 @@ def start_seconds(role: str, quick: bool) -> float:
 
 
 def idle(what: str, environment: dict[str, str], goal: int, quick: bool) -> Row:
-    """Add up the memory of an idle `serve`: web with two workers, and reconcile."""
+    """Measure the memory of an idle `serve`: web with two workers, and reconcile."""
     command = [sys.executable, "-m", "backend", "serve"]
     with migrated() as folder, serving(command, folder, environment) as (url, _):
         for _ in range(50):
@@ -167,7 +169,7 @@ def idle(what: str, environment: dict[str, str], goal: int, quick: bool) -> Row:
 
 
 def growth_over_requests(quick: bool) -> Row:
-    """Send many requests of all kinds, bad ones too, and compare the memory with that before."""
+    """Measure how much memory grows over many requests of all kinds, invalid ones included."""
     part = 50 if quick else 1
     number = REQUESTS // part
     with tempfile.TemporaryDirectory() as folder, serving(OURS, folder) as (url, _):
@@ -177,11 +179,11 @@ def growth_over_requests(quick: bool) -> Row:
         before = megabytes()
         load(url, script, number)
         grown = megabytes() - before
-    what = f"memory gained over {number:,} mixed requests, bad ones too"
+    what = f"memory growth over {number:,} mixed requests, some invalid"
     return Row(what, f"{grown:.1f} MB", f"{before:.0f} MB before", goal="<= 5 MB", met=grown <= 5)
 
 
-# Each thread of wrk asks for these in turn.
+# Each thread of wrk requests these paths in turn.
 MIXED = """
 local paths = {"/", "/model", "/experiments/none", "/ui", "/model?limit=x", "/nowhere",
                "/model?q=a", "/healthz", "/experiments/%00", "/ui/experiments/none"}
@@ -194,7 +196,7 @@ end
 
 
 def load(url: str, script: Path, number: int) -> None:
-    """Send at least so many requests, as the script says."""
+    """Send at least this number of requests with a script of wrk."""
     sent = 0
     while sent < number:
         text = wrk(url, CONNECTIONS, ["-s", str(script)], QUICK_SECONDS)
@@ -206,7 +208,7 @@ def load(url: str, script: Path, number: int) -> None:
 
 @contextmanager
 def migrated() -> Iterator[str]:
-    """Have a folder with a database that a server need not migrate any more."""
+    """Provide a folder with a migrated database during the block."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(make_url(f"sqlite:///{folder}/experiments.sqlite3"))
         store.prepare()
@@ -218,7 +220,7 @@ def migrated() -> Iterator[str]:
 def serving(
     command: list[str], folder: str | None = None, environment: dict[str, str] | None = None
 ) -> Iterator[tuple[str, float]]:
-    """Run a server in `folder` until the end of the block.
+    """Run a server in `folder` during the block.
 
     Yields:
         Its URL, and the seconds from its start to its first answer.
@@ -233,7 +235,7 @@ def serving(
             "DATA_DIR": data,
             "INPUT_DIR": data,
             "OUTPUT_DIR": data,
-            "PYTHONDONTWRITEBYTECODE": "",  # the image has it written
+            "PYTHONDONTWRITEBYTECODE": "",  # the image contains bytecode
             "MALLOC_ARENA_MAX": "1",  # as in the image
         }
         before = time.perf_counter()
@@ -246,7 +248,7 @@ def serving(
         try:
             while not answers(f"{url}readyz" if "backend" in command else url):
                 if process.poll() is not None:
-                    raise RuntimeError(f"{command} has ended with {process.returncode}")
+                    raise RuntimeError(f"{command} exited with {process.returncode}")
                 time.sleep(0.005)
             yield url, time.perf_counter() - before
         finally:
@@ -255,13 +257,13 @@ def serving(
 
 
 def free_address() -> str:
-    """Name an address of this machine at which nobody listens."""
+    """Return a free address of this machine, as HOST:PORT."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def answers(url: str) -> bool:
-    """Tell whether a server answers with success."""
+    """Return whether a GET request is answered with 200."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return bool(response.status == 200)
@@ -276,7 +278,7 @@ def requests_per_second(
     *,
     quick: bool = False,
 ) -> float:
-    """Load one URL over connections that are kept alive."""
+    """Load a URL over keep-alive connections, and return the requests per second."""
     options = [
         part for name, value in (headers or {}).items() for part in ("-H", f"{name}: {value}")
     ]
@@ -288,7 +290,7 @@ def requests_per_second(
 
 
 def wrk(url: str, connections: int, options: list[str], seconds: int) -> str:
-    """Run wrk, and give what it prints."""
+    """Run wrk, and return its output."""
     program = shutil.which("wrk")
     if program is None:
         raise RuntimeError("wrk is missing: install Debian's package wrk")
@@ -297,28 +299,28 @@ def wrk(url: str, connections: int, options: list[str], seconds: int) -> str:
 
 
 def megabytes() -> float:
-    """Add up the proportional set size of all servers that run."""
+    """Return the proportional set size of all running servers, in MB."""
     return sum(map(proportional_kilobytes, with_children(servers()))) / 1000
 
 
 def servers() -> list[int]:
-    """List the servers that this process has started; libraries start processes, too."""
+    """Return the ids of the servers that this process has started, but not of other children."""
     started = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(os.getpid())}
     return [pid for pid, command in started.items() if b"backend" in command.split(b"\0")]
 
 
 def with_children(pids: Iterable[int]) -> list[int]:
-    """List these processes and all below them."""
-    return [one for pid in pids for one in (pid, *with_children(children(pid)))]
+    """Return the ids of these processes and of all their descendants."""
+    return [descendant for pid in pids for descendant in (pid, *with_children(children(pid)))]
 
 
 def children(pid: int) -> list[int]:
-    """List the processes that `pid` has started."""
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Return the ids of the child processes of `pid`."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def proportional_kilobytes(pid: int) -> int:
-    """Read the proportional set size: shared pages count for each sharer's part."""
+    """Return the proportional set size: shared pages are divided among their processes."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     match = re.search(r"^Pss:\s+(\d+) kB", text, flags=re.MULTILINE)
     return int(match[1]) if match else 0

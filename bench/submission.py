@@ -1,7 +1,7 @@
-"""`POST /test` on a real cluster and MySQL, against one INSERT and one bare create of its Job.
+"""`POST /test` on a real cluster and MySQL, compared with one INSERT and one create of the Job.
 
-With KUBECONFIG and LAB. The Jobs of both lie in namespaces of their own, where a quota lets no pod
-be made: what a Job costs once it is there is not measured. All is removed afterwards.
+Needs KUBECONFIG and LAB. Both create Jobs in namespaces of their own with a quota of no pods, so
+that only submissions are measured, and not what Jobs cost afterwards. Both are deleted at the end.
 """
 
 import itertools
@@ -43,19 +43,19 @@ DATABASE, BARE_TABLE = "hello_flask_bench_submission", "bare"
 CLIENTS = 8
 WARM_UP = 40
 MOST_CLIENTS = 32
-POINTS = 10  # of the plot of the Jobs that are there
+POINTS = 10  # in the plot by existing Jobs
 TIMEOUT = 60
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure with.
+    """The size of a measurement.
 
     Attributes:
-        rounds: In turn.
-        each: Submissions of one round.
-        sustained: Submissions without a pause; the last round's if it is 0.
-        clients: At once, of each point of the plot.
+        rounds: Number of alternating rounds.
+        each: Submissions in a round.
+        sustained: Submissions without a pause; 0: use the last round.
+        clients: Numbers of concurrent clients in the plot.
     """
 
     rounds: int
@@ -67,17 +67,17 @@ class Size:
 WHOLE, QUICK = Size(7, 160, 2000, (1, 2, 4, 8, 16, 32)), Size(1, 80, 0, ())
 
 
-Pair = tuple["Load", "Load"]  # ours, and the bare one
+Pair = tuple["Load", "Load"]  # ours, and the bare submission
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured.
+    """The results.
 
     Attributes:
-        rounds: One in turn with the other, CLIENTS at once.
-        sustained: Without a pause.
-        by_clients: By the number of clients at once.
+        rounds: Alternating rounds with CLIENTS clients.
+        sustained: Submissions without a pause.
+        by_clients: Rounds by the number of concurrent clients.
     """
 
     size: Size
@@ -87,10 +87,10 @@ class Figures:
 
 
 class Client(Protocol):
-    """Submits runs, one after the other."""
+    """A client that submits experiments one after the other."""
 
     def submit(self, number: int) -> None:
-        """Submit the run of that number."""
+        """Submit the experiment of that number."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -101,11 +101,11 @@ Connect = Callable[[], Client]
 
 @dataclass(frozen=True)
 class Load:
-    """How it went.
+    """The result of a load.
 
     Attributes:
-        latencies: The seconds that each submission took.
-        ends: The seconds from the beginning to each one's end, ascending.
+        latencies: Seconds that each submission took.
+        ends: Seconds from the start of the load to the end of each submission, ascending.
     """
 
     latencies: list[float]
@@ -113,16 +113,16 @@ class Load:
 
     @property
     def median(self) -> float:
-        """How long half of the submissions took at most, in seconds."""
+        """The median latency, in seconds."""
         return statistics.median(self.latencies)
 
     @property
     def rate(self) -> float:
-        """How many there were a second."""
+        """Submissions per second."""
         return len(self.ends) / self.ends[-1]
 
     def rates(self, points: int) -> list[tuple[float, float]]:
-        """Give the rate of each part of the whole, by how many there were before its middle."""
+        """Return the rate in each part of the load, by the submissions before its middle."""
         size = len(self.ends) // points
         edges = [0.0, *self.ends[size - 1 :: size]]
         return [
@@ -132,7 +132,7 @@ class Load:
 
 
 class OurClient:
-    """A client of the server at `url`, over one connection."""
+    """A client of our server at `url`, over one connection."""
 
     def __init__(self, url: str) -> None:
         self._connection = HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=TIMEOUT)
@@ -154,7 +154,7 @@ class OurClient:
 
 
 class BareClient:
-    """What there is to do at the least, over one connection to each of the two."""
+    """The minimal submission, over one connection to the database and one to the API server."""
 
     def __init__(self, url: URL, pool: urllib3.HTTPSConnectionPool, settings: Settings) -> None:
         self._pool, self._settings = pool, settings
@@ -182,24 +182,24 @@ class BareClient:
 
 
 def load(connect: Connect, numbers: Sequence[int], clients: int) -> Load:
-    """Submit a run for each of the numbers, by so many clients at once."""
+    """Submit an experiment for each number, by concurrent clients."""
     left = iter(numbers)
     took: list[tuple[float, float]] = []
     errors: list[Exception] = []
     ready = threading.Barrier(clients + 1)
 
     def work() -> None:
-        one = connect()
+        submitter = connect()
         ready.wait()
         try:
-            for number in left:  # one iterator for all: each takes the next
+            for number in left:  # shared: each client takes the next number
                 before = time.perf_counter()
-                one.submit(number)
+                submitter.submit(number)
                 took.append((time.perf_counter(), before))
         except Exception as error:
             errors.append(error)
         finally:
-            one.close()
+            submitter.close()
 
     threads = [threading.Thread(target=work) for _ in range(clients)]
     for thread in threads:
@@ -214,16 +214,16 @@ def load(connect: Connect, numbers: Sequence[int], clients: int) -> Load:
 
 
 class Contest:
-    """Both contenders, and the numbers of runs that were not submitted yet."""
+    """Both contenders, and the numbers of the experiments to be submitted."""
 
     def __init__(self, folder: str, url: URL) -> None:
-        """Let ours serve from `folder`, with the database at `url`."""
+        """Serve ours from `folder`, with the database at `url`."""
         self._folder, self._url = folder, url
         self._numbers = itertools.count()
 
     @contextmanager
     def ours(self) -> Iterator[Connect]:
-        """Let our server run for as long as the block takes."""
+        """Run our server during the block."""
         environment = {
             "LAUNCHER": "kubernetes",
             "AE_MODEL_IMAGE_URL": "autoencoder",
@@ -236,7 +236,7 @@ class Contest:
 
     @contextmanager
     def bare(self) -> Iterator[Connect]:
-        """Let the bare program connect for as long as the block takes."""
+        """Provide the connections of the bare submission during the block."""
         settings = Settings.from_environment(
             {
                 "LAUNCHER": "kubernetes",
@@ -263,19 +263,19 @@ class Contest:
             yield lambda: BareClient(self._url, pool, settings)
 
     def load(self, connect: Connect, number: int, clients: int = CLIENTS) -> Load:
-        """Submit that many new runs."""
+        """Submit that many new experiments."""
         return load(connect, list(itertools.islice(self._numbers, number)), clients)
 
 
 def connect_to(url: URL) -> "pymysql.Connection[Any]":
-    """Open a connection to MySQL; each statement is committed by itself."""
+    """Open a connection to MySQL in autocommit mode."""
     options = url.translate_connect_args(username="user")
     return pymysql.connect(**options, autocommit=True)
 
 
 @contextmanager
 def namespace(name: str) -> Iterator[None]:
-    """Have an empty namespace in which no pod is made, until the end of the block."""
+    """Provide an empty namespace without pods during the block."""
     kubectl("delete", "namespace", name, "--ignore-not-found")
     kubectl("create", "namespace", name)
     try:
@@ -287,7 +287,7 @@ def namespace(name: str) -> Iterator[None]:
 
 @contextmanager
 def surroundings() -> Iterator[Contest]:
-    """Have empty namespaces without pods, and an empty database, for as long as the block takes."""
+    """Provide empty namespaces without pods, and an empty database, during the block."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         url = make_url(stack.enter_context(mysql(DATABASE)))
@@ -301,7 +301,7 @@ def surroundings() -> Iterator[Contest]:
 
 @contextmanager
 def stopped() -> Iterator[None]:
-    """Let all processes of ours stand still, so that they take no cpu from the other one."""
+    """Stop all our processes during the block, so that they take no CPU from the other."""
     pids = with_children(servers())
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -314,7 +314,7 @@ def stopped() -> Iterator[None]:
 
 @cache
 def measure(size: Size) -> Figures:
-    """Measure everything once; takes minutes."""
+    """Measure everything once, which takes minutes."""
     config.load_kube_config()
     sustained = alone(size.sustained) if size.sustained else None
     with surroundings() as contest, contest.ours() as ours, contest.bare() as bare:
@@ -331,7 +331,7 @@ def measure(size: Size) -> Figures:
 
 
 def alone(number: int) -> Pair:
-    """Let one after the other submit so many without a pause."""
+    """Measure sustained submissions, of one contender after the other."""
     with surroundings() as contest, contest.bare() as bare:
         its = contest.load(bare, number)
         with contest.ours() as ours:
@@ -340,14 +340,15 @@ def alone(number: int) -> Pair:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Give the lines of the table of measurements."""
+    """Yield the measurements."""
     figures = measure(QUICK if quick else WHOLE)
     ours, bare = zip(*figures.rounds, strict=True)
     ratio = statistics.median(mine.median / its.median for mine, its in figures.rounds)
     yield Row(
         f"`POST /test` on Kubernetes and MySQL, {CLIENTS} clients, median",
-        f"{1000 * statistics.median(one.median for one in ours):.1f} ms",
-        f"{1000 * statistics.median(one.median for one in bare):.1f} ms, one INSERT and one create",
+        f"{1000 * statistics.median(load.median for load in ours):.1f} ms",
+        f"{1000 * statistics.median(load.median for load in bare):.1f} ms, "
+        "one INSERT and one create",
         ratio,
         "<= 1.5",
         ratio <= 1.5,
@@ -355,7 +356,7 @@ def rows(quick: bool) -> Iterator[Row]:
     mine, its = figures.sustained
     ratio = mine.rate / its.rate
     yield Row(
-        f"submissions a second, {len(mine.ends):,} without a pause",
+        f"submissions per second, {len(mine.ends):,} without a pause",
         f"{mine.rate:.0f}/s",
         f"{its.rate:.0f}/s, one INSERT and one create",
         ratio,
@@ -365,7 +366,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def growths() -> Iterator[Growth]:
-    """Give the plots."""
+    """Yield the plots, from the same measurement."""
     figures = measure(WHOLE)
     names = ("POST /test", "one INSERT and one create")
     clients = figures.by_clients
@@ -373,7 +374,7 @@ def growths() -> Iterator[Growth]:
         "submission_clients",
         "Submissions on Kubernetes and MySQL by clients",
         "clients",
-        "submissions a second",
+        "submissions per second",
         {
             name: [(number, pair[of].rate) for number, pair in clients.items()]
             for of, name in enumerate(names)
@@ -381,16 +382,17 @@ def growths() -> Iterator[Growth]:
     )
     yield Growth(
         "submission_jobs",
-        f"Submissions on Kubernetes and MySQL by Jobs that are there, {CLIENTS} clients",
+        f"Submissions on Kubernetes and MySQL by existing Jobs, {CLIENTS} clients",
         "Jobs",
-        "submissions a second",
-        {name: one.rates(POINTS) for name, one in zip(names, figures.sustained, strict=True)},
+        "submissions per second",
+        {name: load.rates(POINTS) for name, load in zip(names, figures.sustained, strict=True)},
     )
 
 
 def how() -> str:
-    """Say how it is measured."""
+    """Return how submissions are measured."""
     return (
-        f"{WHOLE.rounds} rounds of {WHOLE.each} submissions by each in turn, {CLIENTS} clients "
-        "over keep-alive; ours with its reconciler, and stopped while the other one works."
+        f"{WHOLE.rounds} alternating rounds of {WHOLE.each} submissions, {CLIENTS} clients with "
+        "keep-alive connections; ours includes its reconciler, and is stopped during the other's "
+        "rounds."
     )

@@ -1,8 +1,8 @@
-"""Look for known vulnerabilities in what the locks name; exit with pip-audit's code, not 0 if any.
+"""Audit the locked packages for known vulnerabilities; exit with pip-audit's code.
 
-Where no database can be reached this says so and exits with 0: the other checks are worth having
-all the same. Whether one can be reached is asked of it beforehand, because pip-audit passes over a
-package that is "not found", which is what a mirror without advisories answers of every package.
+If no advisory database can be reached, print that and exit with 0, so that the other checks can
+still be used offline. The database is probed first, because pip-audit skips a package that is "not
+found", which is what a mirror without advisories answers for every package.
 """
 
 import http.client
@@ -19,17 +19,17 @@ LOCKS = (
     "requirements-dev.lock",
     "requirements-bench.lock",
     "models/autoencoder/requirements.lock",
-    "models/autoencoder/torch.lock",  # and so torch-cpu.lock: the same source, built otherwise
+    "models/autoencoder/torch.lock",  # covers torch-cpu.lock, a build of the same source
 )
 OSV_URL = os.environ.get("OSV_URL", "https://api.osv.dev/v1/query")
 PYPI_URL = "https://pypi.org/pypi/jinja2/2.4.1/json"
-# The example of OSV's documentation (POST /v1/query): a release with advisories, in every database.
+# A release with advisories in every database: the example of OSV's documentation (POST /v1/query).
 KNOWN = b'{"version": "2.4.1", "package": {"name": "jinja2", "ecosystem": "PyPI"}}'
-SKIPPED = "pip-audit skipped: its database cannot be reached"
+SKIPPED = "pip-audit skipped: no advisory database can be reached"
 
 
 def knows_an_advisory(request: str | urllib.request.Request, field: str) -> bool:
-    """Ask a database about a release with advisories: True if it names some within ten seconds."""
+    """Return whether a database lists advisories of a vulnerable release within ten seconds."""
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return bool(json.load(answer).get(field))
@@ -38,7 +38,7 @@ def knows_an_advisory(request: str | urllib.request.Request, field: str) -> bool
 
 
 def reachable_service() -> list[str]:
-    """Return the options that name a database to pip-audit, or nothing."""
+    """Return pip-audit's options for a database that can be reached, or an empty list."""
     headers = {"Content-Type": "application/json"}
     if knows_an_advisory(urllib.request.Request(OSV_URL, KNOWN, headers), "vulns"):
         return ["--vulnerability-service=osv", f"--osv-url={OSV_URL}"]
@@ -48,7 +48,7 @@ def reachable_service() -> list[str]:
 
 
 def audit(locks: list[str], service: list[str]) -> int:
-    """Run pip-audit over files of exact versions; 0 if nothing is known against them."""
+    """Run pip-audit on lock files, and return its exit code."""
     command = [sys.executable, "-m", "pip_audit", "--strict", "--disable-pip", "--no-deps"]
     command += ["--progress-spinner=off", *service]
     command += [option for lock in locks for option in ("--requirement", lock)]
@@ -56,7 +56,7 @@ def audit(locks: list[str], service: list[str]) -> int:
 
 
 def main() -> int:
-    """Audit the files named on the command line, or all locks."""
+    """Audit the lock files on the command line, or all of them."""
     service = reachable_service()
     if not service:
         print(SKIPPED)

@@ -1,4 +1,4 @@
-"""`make demo`: start the server, submit one run through HTTP, and show it train to its end."""
+"""`make demo`: start the server, submit one experiment over HTTP, and show its training."""
 
 import json
 import os
@@ -20,14 +20,10 @@ FORM = {"learning_rate": "0.001", "epoch": "20"}
 
 
 def main() -> int:
-    """Run the demo.
-
-    Returns:
-        0 if the run has succeeded.
-    """
+    """Run the demo; return 0 if the experiment has succeeded."""
     port = free_port()
     if port != FIRST_PORT:
-        print(f"Port {FIRST_PORT} is in use; taking {port}.")
+        print(f"Port {FIRST_PORT} is in use; using {port} instead.")
     address = f"127.0.0.1:{port}"
     form = FORM | {"experiment_id": time.strftime("demo-%Y%m%d-%H%M%S")}
     with server(address):
@@ -41,12 +37,12 @@ def main() -> int:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             print(f"  {path.stat().st_size:>9,} B  {path.relative_to(folder)}")
-    print("\nServe for good:  make run")
+    print("\nTo keep the server running:  make run")
     return 0 if experiment["status"] == "succeeded" else 1
 
 
 def free_port() -> int:
-    """Find the first free port from 31112 on."""
+    """Return the first free port from 31112 on."""
     for port in range(FIRST_PORT, FIRST_PORT + 100):
         try:
             with socket.create_server(("127.0.0.1", port)):
@@ -58,7 +54,7 @@ def free_port() -> int:
 
 @contextmanager
 def server(address: str) -> Iterator[None]:
-    """Serve at `address` (HOST:PORT), with SQLite and local runs, until the end of the block."""
+    """Serve at `address` (HOST:PORT), with SQLite and local processes, during the block."""
     environment = {"BIND": address, "LAUNCHER": "local"}
     for name in ("PATH", "HOME", "LANG", "TMPDIR"):
         if name in os.environ:
@@ -77,7 +73,7 @@ def server(address: str) -> Iterator[None]:
 
 
 def wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait for /readyz, or end the program with what keeps the server from starting."""
+    """Wait for /readyz; exit with the end of the log if the server does not start."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -90,17 +86,17 @@ def wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def log_tail() -> str:
-    """Give the last lines of the server's log."""
+    """Return the last lines of the server's log."""
     return "\n".join((ROOT / "data" / "demo.log").read_text().splitlines()[-5:])
 
 
 def follow(url: str) -> dict[str, Any]:
-    """Print a line an epoch until the experiment has ended, and return it."""
+    """Print a line per epoch until the experiment has ended, and return it."""
     metrics = Path(ROOT, "output", url.rpartition("/")[2], "metrics.jsonl")
     shown = 0
     deadline = time.monotonic() + TRAIN_SECONDS
     while time.monotonic() < deadline:
-        experiment = get(url)  # before the metrics: what it says has ended has written them all
+        experiment = get(url)  # before the metrics, which are complete once it has ended
         text = metrics.read_text() if metrics.exists() else ""
         lines = text[: text.rfind("\n") + 1].splitlines()
         for line in map(json.loads, lines[shown:]):
@@ -113,18 +109,18 @@ def follow(url: str) -> dict[str, Any]:
         if experiment["finished_at"]:
             return experiment
         time.sleep(0.1)
-    sys.exit(f"error: the run has not ended after {TRAIN_SECONDS} s: see {url}")
+    sys.exit(f"error: the experiment has not ended after {TRAIN_SECONDS} s: see {url}")
 
 
 def get(url: str) -> dict[str, Any]:
-    """GET a JSON object."""
+    """GET a JSON object, and return it."""
     with urllib.request.urlopen(url, timeout=10) as response:
         content: dict[str, Any] = json.load(response)
     return content
 
 
 def post(url: str, form: dict[str, str]) -> dict[str, Any]:
-    """POST form-data, as curl -F does, and return the JSON object of the answer."""
+    """POST form-data, as `curl -F` does, and return the JSON object of the answer."""
     boundary = "hello-flask-demo"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

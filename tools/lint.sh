@@ -1,12 +1,13 @@
 #!/bin/sh
-# lint.sh BIN: every static check, with the tools of the virtual environment's folder BIN.
+# lint.sh BIN [python]: every static check with the tools in the folder BIN, or only those of Python.
 set -eu
 PATH=$1:$PATH
 export PATH
 
-ruff check .
+ruff check --quiet .
 ruff format --check --quiet .
 mypy backend gunicorn.conf.py tools bench models/autoencoder
+if [ "${2:-}" = python ]; then exit; fi
 yamllint --strict .
 hadolint Dockerfile models/autoencoder/Dockerfile tests/chaos/Dockerfile tests/e2e/hostile/Dockerfile
 shellcheck build.sh .ci/run tools/*.sh

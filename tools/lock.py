@@ -1,10 +1,10 @@
-"""Write *.lock: each package at one exact version, with the sha256 of every file of that version.
+"""Write *.lock: every package at one exact version, with the sha256 of each file of that version.
 
-    python -m tools.lock            # keep the versions that still fit, add what is new
-    python -m tools.lock --upgrade  # choose all versions anew
+    python -m tools.lock            # keep versions that still match, and add new packages
+    python -m tools.lock --upgrade  # resolve all versions again
 
-By uv, which takes the hashes that the index states (pip-compile downloads every file to compute
-them), and whose one lock is right for all platforms and all Pythons that the project runs on.
+Uses uv, which takes hashes from the index (pip-compile downloads every file to compute them), and
+whose single lock is valid for all platforms and Python versions that the project supports.
 """
 
 import json
@@ -16,33 +16,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "autoencoder"
-BUILD = re.compile(r"(torch|triton)==|(cuda|nvidia)-")  # what one build of PyTorch alone wants
+BUILD = re.compile(r"(torch|triton)==|(cuda|nvidia)-")  # needed by one build of PyTorch only
 HASH = re.compile(r"--hash=(\S+)")
 
 
 def resolve(source: Path, target: Path, *options: str) -> None:
-    """Lock the ranges in `source`; versions that stand in `target` are kept if they still fit."""
+    """Lock the ranges of `source`; versions already in `target` stay if they still match."""
     uv = [sys.executable, "-m", "uv", "--quiet", "pip", "compile"]
-    shape = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-header"]
-    # pip, which pip-audit names, is the virtual environment's own.
-    shape += ["--no-annotate", "--no-emit-package=pip"]
-    command = [*uv, *shape, f"--output-file={target}", *options, str(source)]
+    format_options = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-header"]
+    # pip-audit depends on pip, which the virtual environment brings along.
+    format_options += ["--no-annotate", "--no-emit-package=pip"]
+    command = [*uv, *format_options, f"--output-file={target}", *options, str(source)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
 
 
 def entries(lock: str) -> list[str]:
-    """Split a lock into its packages, each with its hashes."""
+    """Split a lock into its entries, each a package with its hashes."""
     return [
         entry.rstrip() for entry in re.split(r"^(?=\w)", lock, flags=re.MULTILINE) if entry.strip()
     ]
 
 
 def cpu_build(torch: str, before: str) -> str:
-    """Lock PyTorch's build for CPUs at the version of `torch`. The common index does not have it.
+    """Return the entry of PyTorch's CPU build at the version of the entry `torch`.
 
-    Its hash is that of the file which pip finds by this machine's settings (PIP_FIND_LINKS,
-    PIP_EXTRA_INDEX_URL); those that the lock before has for the same version stay. A version
-    without a known hash cannot be installed, so that the other build is taken.
+    The default index does not have this build. Its hash is that of the file that pip finds with
+    this machine's settings (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL); hashes of the same version in
+    the previous lock `before` stay. Without any hash the entry cannot be installed, and the other
+    build is used.
     """
     pin = f"{torch.split()[0]}+cpu"
     hashes = set(HASH.findall(before)) if before.split(" ")[0] == pin else set()
@@ -55,14 +56,14 @@ def cpu_build(torch: str, before: str) -> str:
     if report.returncode == 0:
         (found,) = json.loads(report.stdout)["install"]
         hashes.add(f"sha256:{found['download_info']['archive_info']['hashes']['sha256']}")
-    return " \\\n    ".join([pin, *(f"--hash={one}" for one in sorted(hashes))])
+    return " \\\n    ".join([pin, *(f"--hash={value}" for value in sorted(hashes))])
 
 
 def lock_model(*options: str) -> None:
-    """Lock the model image's packages: those that every PyTorch wants, and PyTorch in two builds.
+    """Lock the packages of the model image: the common ones, and PyTorch in two builds.
 
-    The common index's build for Linux is for GPUs and names CUDA packages of several GB; the one
-    for CPUs names none. Which of the two a machine can have, it finds out when it installs.
+    The default index's build for Linux is for GPUs and depends on CUDA packages of several GB; the
+    CPU build does not. The image's build decides which of the two it can install.
     """
     common, gpu, cpu = MODEL / "requirements.lock", MODEL / "torch.lock", MODEL / "torch-cpu.lock"
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +79,7 @@ def lock_model(*options: str) -> None:
 
 
 def main() -> None:
-    """Write all locks. They are installed together, so each is bound by those before it."""
+    """Write all locks; each is constrained by those before it, as they are installed together."""
     options = sys.argv[1:]
     backend = ROOT / "requirements.lock"
     resolve(ROOT / "requirements.txt", backend, *options)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# make-venv.sh PYTHON FOLDER: make a virtual environment, with what Debian lacks for it installed.
+# make-venv.sh PYTHON FOLDER: create a virtual environment; on Debian, install python3-venv if needed.
 set -eu
 python=$1 venv=$2
 
@@ -9,7 +9,7 @@ python=$1 venv=$2
 
 rm -rf "$venv"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "error: '$python -m venv' fails: install python3-venv, then make again." >&2
+  echo "error: '$python -m venv' fails: install python3-venv, then repeat the command." >&2
   exit 1
 fi
 echo "Installing python3-venv ..."

@@ -1,4 +1,4 @@
-"""Creates input/digits.npz from the copy of the data set that comes with scikit-learn.
+"""Create input/digits.npz from the copy of the data set that comes with scikit-learn.
 
 Requires scikit-learn. The file is reproducible: the same data results in the same bytes.
 """

@@ -1,30 +1,30 @@
-"""Makes the Postman collection (format 2.1.0) from the OpenAPI document. Pure."""
+"""Generate the Postman collection (format 2.1.0) from the OpenAPI document. Pure."""
 
 import json
 import re
 from typing import Any
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-# A run is submitted before it is looked at, and forgotten last.
-_TURNS = ("post_test", "post_experiments", "get", "put", "post", "delete")
-# A stream has no end that a runner could wait for; an upload would stay among everybody's data.
-_LEFT_OUT = ("/events", "/inputs/{name}")
+# An experiment is submitted first and deleted last: prefixes of operationId, in order.
+_ORDER = ("post_test", "post_experiments", "get", "put", "post", "delete")
+# A stream never ends, which a collection runner would wait for; an upload would never be deleted.
+_OMITTED = ("/events", "/inputs/{name}")
 _ID = "{{experiment_id}}"
-_IDS = ("experiment_id", "ids")  # parameters that it stands for
+_IDS = ("experiment_id", "ids")  # parameters that get the variable's value
 _BEGIN = """if (!pm.collectionVariables.get("experiment_id")) {
     pm.collectionVariables.set("experiment_id", "postman-" + Date.now());
 }"""
 
 
 def collection(document: Any) -> dict[str, Any]:
-    """Make the collection: operations as requests with tests, in an order that works."""
+    """Return the collection: every operation as a request with tests, in an order that works."""
     operations = [
         (path, method, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-        if path not in _LEFT_OUT
+        if path not in _OMITTED
     ]
-    operations.sort(key=lambda one: (_turn(one[2]), one[2]["operationId"]))
+    operations.sort(key=lambda entry: (_rank(entry[2]), entry[2]["operationId"]))
     return {
         "info": {
             "name": document["info"]["title"],
@@ -42,26 +42,26 @@ def collection(document: Any) -> dict[str, Any]:
     }
 
 
-def _turn(operation: dict[str, Any]) -> int:
+def _rank(operation: dict[str, Any]) -> int:
     name = operation["operationId"]
-    return next(number for number, turn in enumerate(_TURNS) if name.startswith(turn))
+    return next(rank for rank, prefix in enumerate(_ORDER) if name.startswith(prefix))
 
 
 def _item(document: Any, path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     values = {
-        one["name"]: _ID if one["name"] in _IDS else str(one.get("example", ""))
-        for one in operation.get("parameters", [])
+        parameter["name"]: _ID if parameter["name"] in _IDS else str(parameter.get("example", ""))
+        for parameter in operation.get("parameters", [])
     }
     filled = re.sub(r"{(\w+)}", lambda match: values[match[1]], path)
     query = [
         _pair(
-            one["name"],
-            values[one["name"]],
-            disabled=one["name"] not in _IDS,
-            description=one["description"],
+            parameter["name"],
+            values[parameter["name"]],
+            disabled=parameter["name"] not in _IDS,
+            description=parameter["description"],
         )
-        for one in operation.get("parameters", [])
-        if one["in"] == "query"
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query"
     ]
     request: dict[str, Any] = {
         "method": method.upper(),
@@ -101,7 +101,7 @@ def _fields(document: Any, schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tests(document: Any, method: str, operation: dict[str, Any]) -> str:
-    """Check what must come: success, or 409 where it depends on how far the run has come."""
+    """Return a test script that expects success, or 409 where the experiment's status decides."""
     responses = operation["responses"]
     good = [int(status) for status in responses if status.startswith("2")]
     if "409" in responses and not operation["operationId"].endswith(("test", "experiments")):

@@ -1,4 +1,4 @@
-"""Reads single files of an image in a registry, with no container tool: they differ in how they do.
+"""Read single files of an image in a registry over HTTP, independent of any container tool.
 
 The protocol is the OCI Distribution Specification, https://github.com/opencontainers/distribution-spec.
 """
@@ -20,10 +20,12 @@ MANIFESTS = (
 
 @dataclass(frozen=True)
 class Image:
-    """An image that a registry holds.
+    """An image in a registry.
 
-    `digest` is that of the manifest ("sha256:..."), `environment` what the image sets, `files` the
-    content of those asked for that the image has, by name without the leading '/'.
+    Attributes:
+        digest: of the manifest ("sha256:...").
+        environment: the variables that the image sets.
+        files: the contents of the requested files that exist, by name without the leading '/'.
     """
 
     digest: str
@@ -32,10 +34,18 @@ class Image:
 
 
 def read_image(repository: str, name: str, tag: str, files: Iterable[str]) -> Image:
-    """Read an image of a registry that asks for no login.
+    """Read an image from a registry that needs no login.
 
-    `repository` is the registry and perhaps a path, as build.sh takes it. Of an index for several
-    platforms the first one is read. Links are not followed. Raises OSError if it cannot be had.
+    If the image is an index for several platforms, the first one is read. Links are not followed.
+
+    Args:
+        repository: a registry with an optional path, as REPOSITORY_URL of build.sh.
+        name: the image's name.
+        tag: its tag.
+        files: names of files to read, without the leading '/'.
+
+    Raises:
+        OSError: the image cannot be read.
     """
     host, _, path = repository.partition("/")
     local = host.split(":")[0] in ("localhost", "127.0.0.1")
@@ -47,13 +57,13 @@ def read_image(repository: str, name: str, tag: str, files: Iterable[str]) -> Im
         config = json.load(answer)["config"]
     wanted = set(files)
     found: dict[str, bytes] = {}
-    for layer in manifest["layers"]:  # a later layer covers the earlier ones
+    for layer in manifest["layers"]:  # later layers override earlier ones
         with _blob(base, layer) as answer, tarfile.open(fileobj=answer, mode="r|*") as archive:
             for member in archive:
                 member_name = member.name.removeprefix("./")
                 if member_name in wanted and (content := archive.extractfile(member)):
                     found[member_name] = content.read()
-    environment = dict(one.split("=", 1) for one in config.get("Env") or [])
+    environment = dict(variable.split("=", 1) for variable in config.get("Env") or [])
     return Image(digest, environment, found)
 
 

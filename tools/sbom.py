@@ -1,9 +1,10 @@
-"""Write sbom/*.cdx.json: what both images are made of, as CycloneDX 1.6 (ECMA-424).
+"""Write sbom/*.cdx.json: the components of both images, as CycloneDX 1.6 (ECMA-424).
 
-    python -m tools.sbom    # REPOSITORY_URL and TAG mean what they mean to build.sh
+    python -m tools.sbom    # REPOSITORY_URL and TAG as for build.sh
 
-Python packages with their hashes come from the locks, Debian's and the interpreter from the images
-in the registry. Where it does not answer, this says so and names the Python packages alone.
+Python packages and their hashes are taken from the locks, Debian packages and the interpreter from
+the images in the registry. If an image cannot be read, a message says so, and its document lists
+the Python packages only.
 """
 
 import os
@@ -32,7 +33,7 @@ from tools.registry import Image, read_image
 TARGET = ROOT / "sbom"
 Locks = dict[Path, ComponentScope]
 BACKEND_LOCKS: Locks = {ROOT / "requirements.lock": ComponentScope.REQUIRED}
-# Of PyTorch's two builds an image has one.
+# An image has one of PyTorch's two builds.
 MODEL_LOCKS: Locks = {
     MODEL / "requirements.lock": ComponentScope.REQUIRED,
     MODEL / "torch-cpu.lock": ComponentScope.OPTIONAL,
@@ -43,7 +44,7 @@ PACKAGES, SYSTEM = "var/lib/dpkg/status", "usr/lib/os-release"
 
 
 def python_packages(lock: str, scope: ComponentScope) -> Iterator[Component]:
-    """Give every package of a lock, with the sha256 of each file that may stand for it."""
+    """Yield every package of a lock, with the sha256 of each of its files."""
     for entry in entries(lock):
         name, version = entry.split()[0].split("==")
         yield Component(
@@ -57,8 +58,8 @@ def python_packages(lock: str, scope: ComponentScope) -> Iterator[Component]:
                     type=ExternalReferenceType.DISTRIBUTION,
                     url=XsUri(f"https://pypi.org/simple/{name}/"),
                     hashes=[
-                        HashType(alg=HashAlgorithm.SHA_256, content=one.removeprefix("sha256:"))
-                        for one in HASH.findall(entry)
+                        HashType(alg=HashAlgorithm.SHA_256, content=value.removeprefix("sha256:"))
+                        for value in HASH.findall(entry)
                     ],
                 )
             ],
@@ -66,12 +67,12 @@ def python_packages(lock: str, scope: ComponentScope) -> Iterator[Component]:
 
 
 def fields(stanza: str) -> dict[str, str]:
-    """Read the one-line fields of a stanza of dpkg's status file."""
+    """Return the single-line fields of a stanza of dpkg's status file."""
     return dict(re.findall(r"^([\w-]+): (.*)$", stanza, re.MULTILINE))
 
 
 def debian_packages(status: str, os_release: str) -> Iterator[Component]:
-    """Give the operating system and what dpkg has installed (deb-control(5), os-release(5))."""
+    """Yield the operating system and its installed packages (deb-control(5), os-release(5))."""
     system = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
     yield Component(
         name=system["ID"], version=system["VERSION_ID"], type=ComponentType.OPERATING_SYSTEM
@@ -90,16 +91,16 @@ def debian_packages(status: str, os_release: str) -> Iterator[Component]:
 
 
 def image_components(image: Image) -> Iterator[Component]:
-    """Give what an image has beside the packages of the locks."""
+    """Yield the components of an image that are in no lock."""
     yield from debian_packages(image.files[PACKAGES].decode(), image.files[SYSTEM].decode())
-    # The public Python images have an interpreter of their own; elsewhere it is one of Debian's.
+    # The public Python images bring their own interpreter; elsewhere it is a Debian package.
     if version := image.environment.get("PYTHON_VERSION"):
         purl = PackageURL("generic", None, "python", version)
         yield Component(name="python", version=version, type=ComponentType.PLATFORM, purl=purl)
 
 
 def document(name: str, version: str, locks: Locks, image: Image | None) -> str:
-    """Make the bill of materials of one image; a ValueError says where it breaks the schema."""
+    """Return the bill of materials of one image; raise ValueError if it violates the schema."""
     purl = PackageURL("oci", None, name, image.digest) if image else None
     bom = Bom()
     bom.metadata.component = Component(
@@ -127,7 +128,7 @@ def main() -> None:
             image = read_image(repository, name, tag, (PACKAGES, SYSTEM))
         except OSError as error:
             where = f"{repository}/{name}:{tag}"
-            print(f"Without Debian's packages, because {where} cannot be read ({error}):")
+            print(f"{where} cannot be read ({error}); its Debian packages are missing from:")
         file = TARGET / f"{name}.cdx.json"
         file.write_text(document(name, tag, locks, image))
         print(file.relative_to(ROOT))

@@ -1,4 +1,4 @@
-"""Make docs/screenshots/*.png: every page of the dashboard, from runs that really train."""
+"""Make docs/screenshots/*.png: every page of the dashboard, with experiments that really train."""
 
 import json
 import shutil
@@ -21,18 +21,18 @@ ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "docs" / "screenshots"
 MAX_BYTES = 150_000
 TRAIN_SECONDS = 600
-RUNS: list[tuple[str, float, int, str]] = [
+EXPERIMENTS: list[tuple[str, float, int, str]] = [
     ("digits-lr-0.0003", 0.0003, 60, "digits.npz"),
     ("digits-lr-0.001", 0.001, 60, "digits.npz"),
     ("digits-lr-0.003", 0.003, 60, "digits.npz"),
     ("손글씨 실험 1", 0.01, 60, "digits.npz"),
     ("broken-input", 0.001, 60, "measurements.csv"),
 ]
-GOING_ON = [("night-run", 0.001, 5000), ("night-run-2", 0.002, 5000), ("stopped-early", 0.01, 9000)]
+LIVE = [("night-run", 0.001, 5000), ("night-run-2", 0.002, 5000), ("stopped-early", 0.01, 9000)]
 
 
 def main() -> None:
-    """Train, and look at it."""
+    """Serve, train, and take the screenshots."""
     browser_path = shutil.which("chromium")
     if browser_path is None:
         sys.exit("error: chromium is missing: tools/install-test-services.sh installs it")
@@ -53,21 +53,21 @@ def main() -> None:
                 take_all(browser, url)
                 browser.close()
             finally:
-                for one in ask(f"{url}experiments?status=running"):
-                    ask(f"{url}experiments/{one['experiment_id']}/cancel", method="POST")
-                wait_for(url, lambda runs: all(one["finished_at"] for one in runs.values()))
+                for experiment in ask(f"{url}experiments?status=running"):
+                    ask(f"{url}experiments/{experiment['experiment_id']}/cancel", method="POST")
+                wait_for(url, all_ended)
 
 
 def train(url: str) -> None:
-    """Bring the runs into the states that the pictures show."""
-    for name, rate, epochs, dataset in RUNS:
+    """Bring the experiments into the states that the screenshots show."""
+    for name, rate, epochs, dataset in EXPERIMENTS:
         submit(url, name, rate, epochs, dataset)
-    wait_for(url, lambda runs: all(one["finished_at"] for one in runs.values()))
-    for name, rate, epochs in reversed(GOING_ON):
+    wait_for(url, all_ended)
+    for name, rate, epochs in reversed(LIVE):
         submit(url, name, rate, epochs, "digits.npz")
-    wait_for(url, lambda runs: runs["stopped-early"]["started_at"])
+    wait_for(url, lambda experiments: experiments["stopped-early"]["started_at"])
     ask(f"{url}experiments/stopped-early/cancel", method="POST")
-    wait_for(url, lambda runs: runs["stopped-early"]["finished_at"])
+    wait_for(url, lambda experiments: experiments["stopped-early"]["finished_at"])
     for _ in range(20):
         time.sleep(1)
         if ask(f"{url}experiments/night-run-2")["progress"]["epoch"] > 30:
@@ -75,13 +75,13 @@ def train(url: str) -> None:
 
 
 def take_all(browser: Browser, url: str) -> None:
-    """Take every picture."""
-    run = "experiments/digits-lr-0.001"
-    compared = urlencode([("id", name) for name, *_ in RUNS[:4]])
+    """Take every screenshot."""
+    experiment = "experiments/digits-lr-0.001"
+    compared = urlencode([("id", name) for name, *_ in EXPERIMENTS[:4]])
     take(browser, f"{url}ui", "list")
     take(browser, f"{url}ui/new?from=digits-lr-0.001", "new", height=700)
-    take(browser, f"{url}ui/{run}", "run", height=960)
-    take(browser, f"{url}ui/{run}", "run-dark", scheme="dark")
+    take(browser, f"{url}ui/{experiment}", "experiment", height=960)
+    take(browser, f"{url}ui/{experiment}", "experiment-dark", scheme="dark")
     take(browser, f"{url}ui/experiments/broken-input", "failed")
     take(browser, f"{url}ui/compare?{compared}", "compare", log_axis=True, whole=True)
     take(browser, f"{url}ui", "list-phone", width=360, height=740)
@@ -98,7 +98,7 @@ def take(
     whole: bool = False,
     log_axis: bool = False,
 ) -> None:
-    """Take one picture of a page, `width` x `height` CSS pixels or the `whole` of it."""
+    """Take a screenshot of `width` x `height` CSS pixels, or of the `whole` page."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
     )
@@ -109,13 +109,13 @@ def take(
         page.get_by_label("log axis").check()
     content = page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
     context.close()
-    print(f"{name:<12} {len(content) / 1000:6.1f} kB")
+    print(f"{name:<15} {len(content) / 1000:6.1f} kB")
     if len(content) > MAX_BYTES:
         sys.exit(f"error: {name}.png is larger than {MAX_BYTES} bytes")
 
 
 def settle(page: Page) -> None:
-    """Wait for the curve and the pictures."""
+    """Wait until the chart and the images are drawn."""
     if page.locator("#chart").count() and not page.get_by_text("failed").count():
         page.locator("#chart .u-over").wait_for()
     page.wait_for_timeout(1500)
@@ -126,22 +126,27 @@ def settle(page: Page) -> None:
 
 
 def submit(url: str, name: str, rate: float, epochs: int, dataset: str) -> None:
-    """Submit a run."""
+    """Submit an experiment."""
     fields = {"experiment_id": name, "learning_rate": rate, "epoch": epochs, "dataset": dataset}
     ask(f"{url}test", urlencode(fields).encode(), method="POST")
 
 
-def wait_for(url: str, reached: Callable[[dict[str, Any]], object]) -> None:
-    """Wait until the runs, by their ids, are as wanted."""
+def wait_for(url: str, is_met: Callable[[dict[str, Any]], object]) -> None:
+    """Wait until a condition on the experiments, by id, is met."""
     deadline = time.monotonic() + TRAIN_SECONDS
-    while not reached({one["experiment_id"]: one for one in ask(f"{url}experiments")}):
+    while not is_met({shown["experiment_id"]: shown for shown in ask(f"{url}experiments")}):
         if time.monotonic() > deadline:
-            sys.exit("error: the runs take too long")
+            sys.exit(f"error: the experiments take longer than {TRAIN_SECONDS} s")
         time.sleep(0.2)
 
 
+def all_ended(experiments: dict[str, Any]) -> bool:
+    """Return whether all experiments have ended."""
+    return all(experiment["finished_at"] for experiment in experiments.values())
+
+
 def ask(url: str, content: bytes | None = None, *, method: str = "GET") -> Any:
-    """Ask the API."""
+    """Send a request to the API, and return the JSON of its answer."""
     request = urllib.request.Request(url, content, method=method)
     with urllib.request.urlopen(request, timeout=30) as response:
         return json.load(response)

@@ -1,1 +1,1 @@
-"""Plain data and rules; no input or output."""
+"""Plain data and rules of the domain; no input or output."""

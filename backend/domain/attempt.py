@@ -1,4 +1,4 @@
-"""One attempt of an experiment, as a launcher gets it, and the diagnosis a launcher returns."""
+"""An attempt of an experiment, as a launcher is given it, and the diagnosis of one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,16 @@ from typing import Any
 
 from backend.domain.identifiers import experiment_id_problem, job_name
 
-FIELDS = ("experiment_id", "uid", "model", "learning_rate", "epoch", "dataset", "attempt")
+_TYPES: dict[str, Any] = {
+    "experiment_id": str,
+    "uid": str,
+    "model": str,
+    "learning_rate": float,
+    "epoch": int,
+    "dataset": str | None,
+    "attempt": int,
+}
+FIELDS = tuple(_TYPES)  # in the order of the attributes of Attempt
 
 
 @dataclass(frozen=True)
@@ -14,7 +23,7 @@ class Attempt:
     """One attempt of an experiment: everything a launcher needs to know.
 
     Attributes:
-        uid: distinguishes two experiments that used the same `experiment_id` one after the other.
+        uid: distinguishes experiments that used the same `experiment_id` one after the other.
         number: 1 for the first attempt.
     """
 
@@ -37,19 +46,18 @@ class Attempt:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Attempt":
-        """Return the attempt that these values, named by FIELDS, describe."""
+        """Return the attempt with these values, named like FIELDS; others are ignored."""
         return cls(*(columns[name] for name in FIELDS))
 
     @classmethod
     def from_fields(cls, fields: Any) -> "Attempt | None":
         """Return the attempt that `to_fields` wrote, or None if `fields` is not one.
 
-        Others can write to where it is stored, so every field is checked.
+        Other programs can write where it is stored, so every field is checked.
         """
-        kinds = dict(zip(FIELDS, (str, str, str, float, int, str | None, int), strict=True))
-        if not isinstance(fields, dict) or fields.keys() != kinds.keys():
+        if not isinstance(fields, dict) or fields.keys() != _TYPES.keys():
             return None
-        if not all(_is(fields[name], kind) for name, kind in kinds.items()):
+        if not all(_is_a(fields[name], kind) for name, kind in _TYPES.items()):
             return None
         if fields["attempt"] < 1 or experiment_id_problem(fields["experiment_id"]):
             return None
@@ -75,7 +83,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why an experiment fails or waits.
+    """The cause of a failure or a delay.
 
     Attributes:
         reason: a code for programs.
@@ -88,5 +96,5 @@ class Diagnosis:
     remedy: str
 
 
-def _is(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_a(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)  # a bool is an int

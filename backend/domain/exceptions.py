@@ -1,6 +1,10 @@
-"""Why an experiment cannot be had or submitted."""
+"""The errors of the domain. `str(error)` says what is wrong and what to send instead.
+
+The web layer shows that message as it is, and only chooses the status of the response.
+"""
 
 import errno
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backend.domain.attempt import Diagnosis
@@ -8,139 +12,258 @@ from backend.domain.attempt import Diagnosis
 if TYPE_CHECKING:
     from backend.domain.experiment import Parameters
 
+MAX_NAMES = 20  # names of data sets that a message lists
+
 
 class UnknownExperiment(Exception):
-    """There is no experiment of that id, or of those ids; its arguments."""
+    """No experiment has this id, or these ids.
+
+    Attributes:
+        experiment_ids: those that do not exist.
+    """
+
+    def __init__(self, *experiment_ids: str) -> None:
+        super().__init__(f"There is no experiment {', '.join(map(repr, experiment_ids))}.")
+        self.experiment_ids = experiment_ids
 
 
 class UnknownFile(Exception):
-    """There is no such file, or none that others may see."""
+    """The file does not exist, or is not one that the API shows.
+
+    Attributes:
+        path: what was asked for, relative to the folder.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"There is no file {path!r} here; the list of files shows those that exist."
+        )
+        self.path = path
 
 
 class TooManyFiles(Exception):
-    """A run's folder holds more files than can be put into one archive."""
+    """The folder of an experiment holds more files than one archive may contain.
+
+    Attributes:
+        limit: the largest number of files.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The folder holds more than {limit} files: download the ones you need one by one."
+        )
+        self.limit = limit
 
 
 class UnknownAttempt(Exception):
-    """The experiment has had no such attempt.
+    """The experiment has had no attempt with this number.
 
     Attributes:
-        experiment_id: which experiment.
-        number: what was asked for.
-        last: its current attempt.
+        experiment_id: the id of the experiment.
+        number: the attempt that was asked for.
+        last: the number of the current attempt.
     """
 
     def __init__(self, experiment_id: str, number: int, last: int) -> None:
-        super().__init__(experiment_id)
+        super().__init__(f"{experiment_id!r} has no attempt {number}; its last one is {last}.")
         self.experiment_id, self.number, self.last = experiment_id, number, last
 
 
 class UnknownDataset(Exception):
-    """The input folder holds no such data set.
+    """The input folder holds no data set with this name.
 
     Attributes:
         name: what was asked for.
-        names: what there is.
+        names: the data sets that exist.
+        problem: the message without the name of the field, to stand beside that field.
     """
 
-    def __init__(self, name: str, names: list[str]) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        known = ", ".join(names[:MAX_NAMES]) or "no data sets"
+        self.problem = f"is not a file of the input folder, which holds {known}."
+        super().__init__(f"dataset {self.problem}")
         self.name, self.names = name, names
 
 
 class OtherParameters(Exception):
-    """The id is taken by an experiment with other parameters.
+    """The id belongs to an experiment with other parameters.
 
     Attributes:
         experiment_id: that id.
-        parameters: those of the experiment that has it.
+        parameters: the parameters of the existing experiment.
     """
 
     def __init__(self, experiment_id: str, parameters: "Parameters") -> None:
-        super().__init__(experiment_id)
+        super().__init__(
+            f"experiment_id {experiment_id!r} was submitted before with learning_rate "
+            f"{parameters.learning_rate}, epoch {parameters.epoch} and dataset "
+            f"{parameters.dataset or 'all'}: send those again to get that experiment, or choose "
+            "another experiment_id."
+        )
         self.experiment_id, self.parameters = experiment_id, parameters
 
 
 class SubmissionRefused(Exception):
-    """The launcher will never start the run; it stands as failed.
+    """The launcher will never start the Job; the experiment has failed.
 
     Attributes:
         diagnosis: why, and what to do.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
-        super().__init__(diagnosis.message)
+        super().__init__(f"{diagnosis.message} {diagnosis.remedy}")
         self.diagnosis = diagnosis
 
 
-class OutputUnwritable(Exception):
-    """The output folder cannot be written; nothing was started.
+class FolderTaken(Exception):
+    """The output folder of this name holds files that do not belong to the experiment."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The output folder of that experiment_id holds other files, which a new experiment "
+            "would overwrite: choose another experiment_id, or move the folder away."
+        )
+
+
+class _FolderUnwritable(Exception):
+    """A folder cannot be written.
 
     Attributes:
-        full: there is no space left, as opposed to no right or no folder.
+        full: no space is left, as opposed to a missing folder or permission.
+        why: the operating system's words, such as "Permission denied".
     """
 
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror or str(error))
+    def __init__(self, error: OSError, folder: str, outcome: str) -> None:
         self.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        self.why = error.strerror or str(error)
+        super().__init__(f"The {folder} folder cannot be written ({self.why}); {outcome}.")
+
+
+class OutputUnwritable(_FolderUnwritable):
+    """The output folder cannot be written; nothing was started."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error, "output", "nothing was started")
+
+
+class InputUnwritable(_FolderUnwritable):
+    """The input folder cannot be written; its content is unchanged."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error, "input", "nothing was changed")
 
 
 class WrongStatus(Exception):
-    """What was asked for cannot be done to a run in its status.
+    """The experiment's status does not allow what was asked for.
 
     Attributes:
-        experiment_id: which run.
-        status: where it stands.
+        experiment_id: the id of the experiment.
+        status: its status.
     """
 
-    def __init__(self, experiment_id: str, status: str) -> None:
-        super().__init__(experiment_id)
+    def __init__(self, experiment_id: str, status: str, complaint: str) -> None:
+        super().__init__(f"{experiment_id!r} {complaint}")
         self.experiment_id, self.status = experiment_id, status
 
 
 class HasEnded(WrongStatus):
-    """A run that has ended cannot be cancelled."""
+    """An experiment that has ended cannot be cancelled."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id, status, f"has {status} already.")
 
 
 class StillLive(WrongStatus):
-    """A run that has not ended cannot be forgotten."""
+    """An experiment that has not ended cannot be deleted."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        complaint = f"is {status}: cancel it first, or wait until it has ended."
+        super().__init__(experiment_id, status, complaint)
 
 
 class NotRetriable(WrongStatus):
-    """A run that goes on or has succeeded cannot be tried again."""
+    """An experiment that is live or has succeeded cannot be retried."""
 
-
-class InputUnwritable(OutputUnwritable):
-    """The input folder cannot be written; it holds what it held before."""
+    def __init__(self, experiment_id: str, status: str) -> None:
+        complaint = f"is {status}: only a failed or cancelled experiment can be retried."
+        super().__init__(experiment_id, status, complaint)
 
 
 class InvalidInputName(Exception):
-    """No data set can have that name."""
+    """A data set cannot have this name.
+
+    Attributes:
+        name: what was asked for.
+    """
+
+    def __init__(self, name: str, suffixes: Sequence[str], max_bytes: int) -> None:
+        super().__init__(
+            f"{name!r} cannot be the name of a data set: send a plain file name of at most "
+            f"{max_bytes} bytes that ends in {', '.join(suffixes)} and does not begin with '.'."
+        )
+        self.name = name
 
 
 class InputTooLarge(Exception):
-    """A data set has more bytes than may be sent.
+    """A data set is larger than the server accepts.
 
     Attributes:
-        limit: that many bytes.
+        limit: the largest size in bytes.
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__(limit)
+        super().__init__(f"A data set may have {limit} bytes at most (INPUT_MAX_BYTES).")
         self.limit = limit
 
 
 class InputEmpty(Exception):
     """A data set was sent without content."""
 
+    def __init__(self) -> None:
+        super().__init__("The body is empty: send the file as the body.")
+
 
 class InputExists(Exception):
-    """There is a data set of that name, and nothing says that it may be replaced."""
+    """A data set of this name exists, and the request does not ask to replace it.
+
+    Attributes:
+        name: its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"There is a data set {name!r} already: send If-Match with its ETag, or "
+            "?overwrite=true, to replace it, or choose another name."
+        )
+        self.name = name
 
 
 class InputChanged(Exception):
-    """The data set that was to be replaced is not the one that is there."""
+    """The data set to replace is not the version that the request names.
+
+    Attributes:
+        name: its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is not the version that If-Match names: GET /inputs shows the current one."
+        )
+        self.name = name
 
 
-class FolderTaken(Exception):
-    """The folder of that name holds something that is not of this run."""
+class StoreUnavailable(Exception):
+    """The database cannot be used now. A transaction was applied completely or not at all.
+
+    Attributes:
+        denied: it refuses our user; the settings have to be corrected.
+        away: it does not answer at all, so an immediate second call would time out too.
+    """
+
+    def __init__(self, message: str, *, denied: bool = False, away: bool = False) -> None:
+        super().__init__(message)
+        self.denied, self.away = denied, away
+
+
+class SchemaError(Exception):
+    """The database holds tables that must not be changed; the message says which and why."""

@@ -1,8 +1,8 @@
-"""What is known of an experiment, as the database has it."""
+"""An experiment, its parameters and the changes of its status."""
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from backend.domain.status import Status
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a person chose. Two submissions of one id are the same if these are equal."""
+    """The values a person chose. Two submissions of one id are the same if these are equal."""
 
     model: str
     learning_rate: float
@@ -22,7 +22,16 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment as the database knows it. Times are aware, in UTC."""
+    """One experiment as the database records it. Times are aware, in UTC.
+
+    Attributes:
+        id: the key of its row.
+        uid: distinguishes experiments that used the same `experiment_id` one after the other.
+        attempt: the number of the current attempt, from 1.
+        job: the name of the current attempt's Job.
+        reason, message, remedy: the diagnosis, if there is one.
+        cancel_requested_by: the name of the token that was used to cancel it, if any.
+    """
 
     id: int
     experiment_id: str
@@ -45,43 +54,42 @@ class Experiment:
     cancel_requested_by: str | None = None
 
     @classmethod
-    def from_row(cls, row: Any) -> "Experiment":
-        """Read a row of the table."""
-        return cls.from_columns(dict(zip(_COLUMNS, row, strict=True)))
-
-    @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
-        """Read columns of the table, by their names."""
+        """Return the experiment with these values, named like the fields."""
         return cls(**{**columns, "status": Status(columns["status"])})
 
     @property
     def parameters(self) -> Parameters:
-        """Give what a person chose."""
+        """The values a person chose."""
         return Parameters(self.model, self.learning_rate, self.epoch, self.dataset)
 
     @property
     def current_attempt(self) -> Attempt:
-        """Give what a launcher needs to know of the current attempt."""
+        """The current attempt, as a launcher is given it."""
         return Attempt.from_columns(vars(self))
 
     def has_superseded(self, attempt: Attempt) -> bool:
-        """Tell whether that run of it, if it goes on, does so by mistake.
+        """Return whether `attempt` must not be running, because this experiment has moved on.
 
-        It was started by somebody who was slow, or died: the attempt has ended meanwhile. One that
-        has succeeded is done by itself at once.
+        Such a Job was created late, by a slow or killed process, after its attempt had ended.
+        A succeeded experiment supersedes nothing: a Job that is started again for it finds the
+        finished output and ends by itself.
         """
-        over = self.status in (Status.FAILED, Status.CANCELLED)
+        was_ended = self.status in (Status.FAILED, Status.CANCELLED)
         return attempt.uid == self.uid and (
-            attempt.number < self.attempt or (over and attempt.number == self.attempt)
+            attempt.number < self.attempt or (was_ended and attempt.number == self.attempt)
         )
-
-
-_COLUMNS = tuple(field.name for field in fields(Experiment))  # as the table has them
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One change of an experiment's status. `actor` names the token of who made it, if any."""
+    """One change of an experiment's status.
+
+    Attributes:
+        from_status: None for the submission.
+        at: an aware time, in UTC.
+        actor: the name of the token of the person who caused it, if any.
+    """
 
     attempt: int
     from_status: str | None
@@ -90,14 +98,23 @@ class Transition:
     at: datetime
     actor: str | None = None
 
-    @classmethod
-    def from_row(cls, row: Any) -> "Transition":
-        """Read a row of the table."""
-        return cls(row.attempt, row.from_status, row.to_status, row.reason, row.at, row.actor)
+
+@dataclass(frozen=True)
+class Event:
+    """A transition as it is streamed.
+
+    Attributes:
+        id: the key of the transition; later transitions have higher ones.
+        experiment_id: the experiment whose status changed.
+    """
+
+    id: int
+    experiment_id: str
+    transition: Transition
 
 
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
-    """Give the columns of an experiment that is to be submitted."""
+    """Return the column values of a new experiment, with the status `submitting`."""
     now = datetime.now(UTC)
     values = vars(parameters) | {
         "experiment_id": experiment_id,

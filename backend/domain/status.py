@@ -1,10 +1,10 @@
-"""Where an experiment can stand, and how it gets from one place to another."""
+"""The statuses of an experiment and the transitions between them."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where an experiment stands."""
+    """The status of an experiment."""
 
     SUBMITTING = "submitting"
     QUEUED = "queued"
@@ -14,19 +14,19 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-LIVE = (Status.SUBMITTING, Status.QUEUED, Status.RUNNING)
-_STEPS = (Status.SUBMITTING, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED)
+LIVE = (Status.SUBMITTING, Status.QUEUED, Status.RUNNING)  # the attempt has not ended
+_SUCCESS_PATH = (*LIVE, Status.SUCCEEDED)
 
 
 def path(old: Status, new: Status) -> list[Status]:
-    """List the statuses from `old` to `new`, both included; empty if there is no way.
+    """Return the statuses from `old` to `new`, both included; empty if `new` cannot be reached.
 
     submitting -> queued -> running -> succeeded, and from each of the first three to failed or
-    cancelled. What has ended stays as it is; a retry is another attempt.
+    cancelled. A terminal status never changes; a retry is another attempt.
     """
     if old not in LIVE:
         return []
-    if new not in _STEPS:
+    if new not in _SUCCESS_PATH:
         return [old, new]
-    first, last = _STEPS.index(old), _STEPS.index(new)
-    return list(_STEPS[first : last + 1]) if first < last else []
+    first, last = _SUCCESS_PATH.index(old), _SUCCESS_PATH.index(new)
+    return list(_SUCCESS_PATH[first : last + 1]) if first < last else []

@@ -1,128 +1,139 @@
-"""Transitions of all experiments as they come, for everybody in this process who listens.
+"""Streams the transitions of all experiments to the listeners in this process.
 
-There is no thread: whoever waits looks into the database if nobody has within LOOK_SECONDS, and
-shares what is there with the others.
+There is no thread of its own: a listener that waits polls the database, unless another one has
+within POLL_SECONDS, and shares what it finds.
 """
 
 import math
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
+from backend.domain.exceptions import StoreUnavailable
+from backend.domain.experiment import Event
 from backend.domain.status import LIVE
-from backend.store.engine import StoreUnavailable
-from backend.store.queries import Store
+from backend.store.transitions import TransitionLog
 
-LOOK_SECONDS = 0.5
-STALE_SECONDS = 5.0  # nobody has listened for so long: begin at the end again
-SHARED = 1000  # transitions that are remembered; who is further behind asks the database
-PAGE = 500
-
-Row = Any  # of Store.transitions
+POLL_SECONDS = 0.5
+STALE_SECONDS = 5.0  # without a listener; then start again at the latest transition
+SHARED_EVENTS = 1000  # kept in memory; a listener further behind reads the database
+PAGE = 500  # events returned at once
 
 
 class TransitionFeed:
-    """What happens to experiments, from now on or from an earlier transition on."""
+    """The events of all experiments, from any earlier transition on."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._rows: list[Row] = []
-        self._first_after = self._last = 0  # the shared rows are those between
-        self._looked_at = -math.inf
-        self._looking = threading.Lock()
+    def __init__(self, transitions: TransitionLog) -> None:
+        self._transitions = transitions
+        self._events: list[Event] = []  # those with an id in (_first_after, _last]
+        self._first_after = self._last = 0
+        self._polled_at = -math.inf
+        self._polling = threading.Lock()
         self._changed = threading.Condition()
 
-    def now(self) -> int:
-        """Give the id of the last transition.
+    def last_id(self) -> int:
+        """Return the id of the latest transition.
 
         Raises:
-            StoreUnavailable: the database is away.
+            StoreUnavailable: the database cannot be used now.
         """
-        with self._looking:
-            self._look()
+        with self._polling:
+            self._poll()
             return self._last
 
-    def after(self, last: int) -> Sequence[Row]:
-        """Give the transitions that follow id `last`, oldest first, a page of them at most.
+    def after(self, last: int) -> Sequence[Event]:
+        """Return at most PAGE events that follow the transition `last`, oldest first.
 
-        None for as long as the database is away; they come when it is back.
+        Nothing is returned while the database cannot be used; a later call returns what was missed.
         """
         try:
-            if self._looking.acquire(blocking=False):  # else somebody is looking
+            if self._polling.acquire(blocking=False):  # otherwise another thread is polling
                 try:
-                    if time.monotonic() - self._looked_at > LOOK_SECONDS:
-                        self._look()
+                    if time.monotonic() - self._polled_at > POLL_SECONDS:
+                        self._poll()
                 finally:
-                    self._looking.release()
+                    self._polling.release()
             with self._changed:
                 if last >= self._first_after:
-                    return [row for row in self._rows if row.id > last][:PAGE]
-            return self._store.transitions(last, PAGE)
-        except StoreUnavailable:  # the store has written it to the log
+                    return [event for event in self._events if event.id > last][:PAGE]
+            return self._transitions.after(last, PAGE)
+        except StoreUnavailable:  # the store has logged it
             return []
 
     def wait(self, seconds: float) -> None:
-        """Return when there may be more, at the latest after `seconds`."""
+        """Return when there may be new events, after `seconds` at the latest."""
         with self._changed:
-            self._changed.wait(min(seconds, LOOK_SECONDS))
+            self._changed.wait(min(seconds, POLL_SECONDS))
 
-    def _look(self) -> None:
-        """Ask the database for what is new; if nobody has for long, only for where it stands."""
-        stale = time.monotonic() - self._looked_at > STALE_SECONDS
-        if not stale:
-            self._looked_at = time.monotonic()  # also if it fails: not more often than this
-        rows = [] if stale else self._store.transitions(self._last, PAGE)
-        last = self._store.last_transition() if stale else rows[-1].id if rows else self._last
-        self._looked_at = time.monotonic()
+    def _poll(self) -> None:
+        """Read new events; if nobody has polled for long, only the latest id."""
+        if time.monotonic() - self._polled_at > STALE_SECONDS:
+            last = self._transitions.last_id()
+            self._polled_at = time.monotonic()
+            with self._changed:
+                self._events = []
+                self._first_after = self._last = last
+            return
+        self._polled_at = time.monotonic()  # before reading, so that failures are not more frequent
+        new = self._transitions.after(self._last, PAGE)
+        self._polled_at = time.monotonic()
+        if not new:
+            return
         with self._changed:
-            known = [] if stale else self._rows
-            self._rows = [*known, *rows][-SHARED:]
-            if stale:
-                self._first_after = last
-            elif len(known) + len(rows) > SHARED:
-                self._first_after = self._rows[0].id - 1
-            self._last = last
-            if rows:
-                self._changed.notify_all()
+            self._events += new
+            if len(self._events) > SHARED_EVENTS:
+                self._events = self._events[-SHARED_EVENTS:]
+                self._first_after = self._events[0].id - 1
+            self._last = new[-1].id
+            self._changed.notify_all()
 
 
 class AttemptWatch:
-    """An attempt to train, and whether it is over.
+    """Notices when an attempt ends.
 
     Attributes:
-        number: from 1 on.
+        number: the number of the attempt, from 1.
     """
 
     def __init__(
         self,
-        transitions: TransitionFeed,
+        feed: TransitionFeed,
         experiment_id: str,
         number: int,
         *,
         is_over: bool,
-        seen: int,
+        last_event: int,
     ) -> None:
-        """Know how it was when transition `seen` was the last one."""
-        self._transitions, self._seen, self._is_over = transitions, seen, is_over
-        self._experiment_id, self.number = experiment_id, number
+        """Watch an attempt.
+
+        Args:
+            feed: the events.
+            experiment_id: its experiment.
+            number: the number of the attempt, from 1.
+            is_over: whether it had ended after `last_event`.
+            last_event: the id of a transition.
+        """
+        self._feed, self._experiment_id, self.number = feed, experiment_id, number
+        self._is_over, self._last_event = is_over, last_event
 
     @property
     def is_over(self) -> bool:
-        """Tell whether it is known to be over."""
-        while not self._is_over and (rows := self._transitions.after(self._seen)):
-            self._seen = rows[-1].id
-            self._is_over = any(
-                row.attempt > self.number
-                or (row.attempt == self.number and row.to_status not in LIVE)
-                for row in rows
-                if row.experiment_id == self._experiment_id
-            )
+        """Whether the attempt is known to have ended."""
+        while not self._is_over and (events := self._feed.after(self._last_event)):
+            self._last_event = events[-1].id
+            self._is_over = any(self._is_end(event) for event in events)
         return self._is_over
 
     def wait(self, seconds: float) -> None:
-        """Return when something may have changed, at the latest after `seconds`."""
+        """Return when something may have changed, after `seconds` at the latest."""
         if self._is_over:
             time.sleep(seconds)
         else:
-            self._transitions.wait(seconds)
+            self._feed.wait(seconds)
+
+    def _is_end(self, event: Event) -> bool:
+        transition = event.transition
+        is_terminal = transition.attempt == self.number and transition.to_status not in LIVE
+        return event.experiment_id == self._experiment_id and (
+            is_terminal or transition.attempt > self.number
+        )

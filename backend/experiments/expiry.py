@@ -1,7 +1,7 @@
-"""Removes what is left of runs that ended long enough ago, once nothing is lost with it.
+"""Deletes the Jobs of attempts that ended long enough ago, once nothing is lost with them.
 
-Kubernetes would do it by itself (`ttlSecondsAfterFinished`), but without asking whether the run's
-end and log are kept.
+Kubernetes could do so itself (`ttlSecondsAfterFinished`), but without checking whether the end and
+the log of the attempt have been saved.
 """
 
 import logging
@@ -20,45 +20,44 @@ log = logging.getLogger(__name__)
 
 
 class Expiry:
-    """Forgets runs `ttl_seconds` after their end; their experiments and folders stay."""
+    """Deletes Jobs `ttl_seconds` after their end; experiments and their folders stay."""
 
     def __init__(
         self, archive: Archive, logs: Logs, launcher: Launcher, ttl_seconds: float
     ) -> None:
-        """Work on these."""
         self._archive, self._logs, self._launcher = archive, logs, launcher
         self._ttl = timedelta(seconds=ttl_seconds)
 
     def expire(self, observed: Mapping[str, Observation]) -> None:
-        """Let the launcher forget those of the observed runs that are over and kept.
+        """Delete those of the observed Jobs whose time is up and whose end and log are saved.
 
         Raises:
-            StoreUnavailable: the database is away.
+            StoreUnavailable: the database cannot be used now.
         """
-        before = datetime.now(UTC) - self._ttl
-        over = [
-            seen.attempt
-            for seen in observed.values()
-            if seen.attempt and seen.finished_at and seen.finished_at < before
+        deadline = datetime.now(UTC) - self._ttl
+        expired = [
+            observation.attempt
+            for observation in observed.values()
+            if observation.attempt
+            and observation.finished_at
+            and observation.finished_at < deadline
         ]
-        for attempt in self._kept(over):
+        for attempt in self._saved(expired):
             try:
                 self._launcher.delete_job(attempt)
             except LauncherUnavailable as error:
-                log.warning("%s cannot be removed yet: %s", attempt.handle, error)
+                log.warning("The Job %s cannot be deleted yet: %s", attempt.handle, error)
 
-    def _kept(self, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
-        known = (
-            self._archive.experiments([attempt.experiment_id for attempt in attempts])
-            if attempts
-            else {}
-        )
+    def _saved(self, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
+        if not attempts:
+            return
+        known = self._archive.by_ids([attempt.experiment_id for attempt in attempts])
         for attempt in attempts:
             experiment = known.get(attempt.experiment_id)
-            if experiment and experiment.uid == attempt.uid and self._is_kept(attempt, experiment):
+            if experiment and experiment.uid == attempt.uid and self._is_saved(attempt, experiment):
                 yield attempt
 
-    def _is_kept(self, attempt: Attempt, experiment: Experiment) -> bool:
+    def _is_saved(self, attempt: Attempt, experiment: Experiment) -> bool:
         if attempt.number == experiment.attempt and experiment.status in LIVE:
             return False
         return self._logs.save(replace(experiment, attempt=attempt.number, job=attempt.handle))

@@ -1,4 +1,4 @@
-"""How the reconciler is: /healthz, /readyz and /metrics, for it serves nothing else.
+"""The health of the reconciler: /healthz, /readyz and /metrics on a small server of its own.
 
 The metrics are in the text format of Prometheus; their names follow its naming practices.
 """
@@ -12,78 +12,84 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
-PATIENCE_SECONDS = 60.0  # without one good pass, and the reconciler is not ready
+PATIENCE_SECONDS = 60.0  # without a successful pass until the reconciler is not ready
 
 log = logging.getLogger(__name__)
 
 
 class Passes:
-    """Keeps count of the passes, and is loud when none has been good for a minute."""
+    """The outcomes of the reconciler's passes.
+
+    The first failure is logged as a warning, and as an error once none has succeeded for
+    PATIENCE_SECONDS; so is the recovery.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin as if a pass had just been good; `clock` gives seconds."""
+        """Begin as if a pass had just succeeded; `clock` returns seconds."""
         self._clock = clock
-        self._last_good = clock()
-        self._failing = self._loud = False
-        self._reason = "no pass has ended yet"
+        self._last_success = clock()
+        self._is_failing = self._is_reported = False
+        self._reason = "no pass has finished yet"
         self._registry = CollectorRegistry()
         prefix, registry = "hello_flask_reconcile", self._registry
-        self._number = Counter(f"{prefix}_passes", "Passes, good or not.", registry=registry)
+        self._passes = Counter(f"{prefix}_passes", "Passes, failed ones too.", registry=registry)
         self._failures = Counter(f"{prefix}_failures", "Passes that failed.", registry=registry)
         self._duration = Gauge(
-            f"{prefix}_last_pass_duration_seconds", "How long it took.", registry=registry
+            f"{prefix}_last_pass_duration_seconds",
+            "Duration of the last pass.",
+            registry=registry,
         )
         age = Gauge(
-            f"{prefix}_last_good_pass_age_seconds", "How long ago it ended.", registry=registry
+            f"{prefix}_last_good_pass_age_seconds",
+            "Time since the last pass that succeeded.",
+            registry=registry,
         )
         age.set_function(lambda: self._age)
 
     def succeeded(self, seconds: float) -> None:
-        """Note a good pass that took so long."""
-        self._number.inc()
+        """Record a successful pass that took `seconds`."""
+        self._passes.inc()
         self._duration.set(seconds)
-        if self._failing:
-            log.log(
-                logging.ERROR if self._loud else logging.WARNING,
-                "Reconciling works again, after %.0f s.",
-                self._age,
-            )
-        self._failing = self._loud = False
-        self._last_good = self._clock()
+        if self._is_failing:
+            level = logging.ERROR if self._is_reported else logging.WARNING
+            log.log(level, "Reconciling works again, after %.0f s.", self._age)
+        self._is_failing = self._is_reported = False
+        self._last_success = self._clock()
 
     def failed(self, seconds: float, reason: str) -> None:
-        """Note a pass that failed after so long."""
-        self._number.inc()
+        """Record a pass that failed after `seconds`."""
+        self._passes.inc()
         self._failures.inc()
         self._duration.set(seconds)
         self._reason = reason
-        if not self._failing:
-            log.warning("Cannot reconcile, and will try again: %s", reason)
-        self._failing = True
-        if self.trouble and not self._loud:
-            self._loud = True
-            log.error("Nothing could be reconciled for %.0f s: %s", self._age, reason)
+        if not self._is_failing:
+            log.warning("Cannot reconcile; trying again: %s", reason)
+        self._is_failing = True
+        if self.trouble and not self._is_reported:
+            self._is_reported = True
+            log.error("No pass has succeeded for %.0f s: %s", self._age, reason)
 
     @property
     def trouble(self) -> str | None:
-        """Say why the reconciler is not ready, or None if it is."""
+        """Why the reconciler is not ready, or None if it is."""
         if self._age < PATIENCE_SECONDS:
             return None
-        return f"Nothing could be reconciled for {self._age:.0f} s: {self._reason}"
+        return f"No pass has succeeded for {self._age:.0f} s: {self._reason}"
 
     def metrics(self) -> bytes:
-        """Give the metrics as Prometheus reads them."""
+        """Return the metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
     @property
     def _age(self) -> float:
-        return self._clock() - self._last_good
+        return self._clock() - self._last_success
 
 
 def serve_health(address: str, passes: Passes) -> ThreadingHTTPServer:
-    """Answer at `address` (HOST:PORT) from a thread.
+    """Serve at `address` (HOST:PORT) in a thread of its own.
 
-    `/healthz` is 200 always, `/readyz` 503 with the reason as text while the passes are in trouble.
+    `/healthz` always answers 200; `/readyz` answers 503 with the reason as text while no pass
+    succeeds.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -97,13 +103,13 @@ def serve_health(address: str, passes: Passes) -> ThreadingHTTPServer:
                 case "/metrics":
                     self._answer(200, passes.metrics(), CONTENT_TYPE_LATEST)
                 case _:
-                    self._answer(404, b"there are /healthz, /readyz and /metrics\n")
+                    self._answer(404, b"try /healthz, /readyz or /metrics\n")
 
         def _answer(
-            self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8"
+            self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
         ) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

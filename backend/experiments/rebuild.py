@@ -1,7 +1,7 @@
-"""Makes a database that was lost right again, from the runs' folders and the Jobs.
+"""Rebuilds a lost database from the output folders and the Jobs.
 
-Nothing that is there is overwritten, so it may be stopped at any moment, run again, and run beside
-a server: what is live afterwards the reconciler brings in line with the Jobs.
+Existing rows are never overwritten. So a rebuild may be interrupted and repeated at any time, and
+may run beside a server: the reconciler then brings live experiments in line with their Jobs.
 """
 
 import logging
@@ -13,13 +13,13 @@ from typing import TypeVar
 from backend.domain.attempt import Attempt
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
+from backend.domain.selection import ALL
 from backend.experiments.adoption import Adoption, unknown_attempts
 from backend.experiments.archive import Archive, ExperimentDeleted
-from backend.experiments.run_file import RunFile, Unusable
+from backend.experiments.run_file import RunFile, UnusableRunFile
 from backend.launchers.base import Launcher
-from backend.store.pages import ALL
 
-BATCH = 100  # experiments in one transaction, which keeps other writers waiting
+TRANSACTION_SIZE = 100  # experiments in one transaction, for which other writers wait
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,57 +27,59 @@ T = TypeVar("T")
 
 @dataclass
 class Summary:
-    """What a rebuild came to, in numbers of runs.
+    """The result of a rebuild, in numbers of experiments.
 
     Attributes:
         restored: added to the database from their run.json.
-        adopted: added to it from their Jobs.
-        there: known to it before.
-        forgotten: left out, because somebody deleted them and kept their folders.
-        passed_over: folders from which no experiment can be made.
+        adopted: added to the database from their Jobs.
+        known: in the database before.
+        deleted: left out, because they were deleted and their folders kept.
+        skipped: folders without a usable run.json.
     """
 
     restored: int = 0
     adopted: int = 0
-    there: int = 0
+    known: int = 0
     deleted: int = 0
-    passed_over: int = 0
+    skipped: int = 0
 
     def __str__(self) -> str:
-        """Say it in one line."""
         return (
-            f"{self.restored} run(s) restored, {self.adopted} adopted from their Jobs, "
-            f"{self.there} known before, {self.deleted} forgotten, "
-            f"{self.passed_over} folder(s) passed over"
+            f"{self.restored} experiment(s) restored, {self.adopted} adopted from their Jobs, "
+            f"{self.known} known before, {self.deleted} deleted before, "
+            f"{self.skipped} folder(s) skipped"
         )
 
 
 def rebuild(archive: Archive, launcher: Launcher) -> Summary:
-    """Add to the database what the folders and the Jobs know and it does not.
+    """Add to the database the experiments of folders and Jobs that it does not know.
 
-    What it knows stays; a run.json that says something else, because a server was killed before it
-    wrote it or the disk was full, is written again.
+    Existing rows stay. A run.json that differs from its row, because a server was killed before it
+    could write it or the disk was full, is written again.
 
     Raises:
-        StoreUnavailable: the database is away; what was added before stays.
-        LauncherUnavailable: the Jobs cannot be looked at; nothing was added.
+        StoreUnavailable: the database cannot be used now; what was added before stays.
+        LauncherUnavailable: the Jobs cannot be listed; nothing was added.
         OSError: the output folder cannot be read.
     """
     attempts = _attempts(launcher)
     summary = Summary()
-    # The list goes by the order in which they are added. Two passes, so that of many runs no more
-    # than names are held at once.
-    found = []
+    # The list is sorted in the order of insertion, so the oldest is added first. Files are read
+    # twice, so that only the names of all experiments are in memory at once.
+    created = []
     for name in archive.names():
-        if file := _read(archive, name, summary):
-            found.append((file.values["created_at"], name))
-    found.sort()
-    for batch in batches(found, BATCH):
+        file = _read(archive, name, summary)
+        if file:
+            created.append((file.values["created_at"], name))
+    created.sort()
+    for batch in batches(created, TRANSACTION_SIZE):
         files = [file for _, name in batch if (file := _read(archive, name, Summary()))]
         restored = archive.restore(files, attempts)
         summary.restored += len(restored)
-        summary.there += len(files) - len(restored)
-        _bring_in_line(archive, [one for one in files if one.attempt.experiment_id not in restored])
+        summary.known += len(files) - len(restored)
+        _update_run_files(
+            archive, [file for file in files if file.attempt.experiment_id not in restored]
+        )
     adoption = Adoption(archive)
     adoption.adopt([], launcher.observe())
     summary.adopted = len(adoption.adopt([], launcher.observe()))
@@ -85,40 +87,46 @@ def rebuild(archive: Archive, launcher: Launcher) -> Summary:
 
 
 def differences(archive: Archive, launcher: Launcher) -> Iterator[str]:
-    """Say one by one where the database, the folders and the Jobs differ; changes nothing.
+    """Yield a sentence for each difference between the database, the folders and the Jobs.
+
+    Nothing is changed.
 
     Raises:
-        StoreUnavailable, LauncherUnavailable: the database is away, or the Jobs.
+        StoreUnavailable, LauncherUnavailable: the database or the launcher cannot be used now.
         OSError: the output folder cannot be read.
     """
     names = set()
-    for batch in batches(archive.names(), BATCH):
-        there = archive.experiments([name for name in batch if not experiment_id_problem(name)])
+    for batch in batches(archive.names(), TRANSACTION_SIZE):
+        known = archive.by_ids([name for name in batch if not experiment_id_problem(name)])
         for name in batch:
             names.add(name)
-            if difference := _difference(archive, name, there.get(name)):
+            difference = _difference(archive, name, known.get(name))
+            if difference:
                 yield f"{name!r}: {difference}"
     after = None
-    while page := archive.page(after, BATCH):
+    while page := archive.page(after, TRANSACTION_SIZE):
         after = ALL.cursor(page[-1])
-        for row in page:
-            if row.experiment_id not in names:
-                yield f"{row.experiment_id!r}: it has no folder"
-    listed = {(handle, seen.uid): seen for handle, seen in launcher.observe().items()}
-    for (handle, _), (_, known) in sorted(unknown_attempts(archive, listed).items()):
-        what = "the database knows another run or attempt" if known else "nobody knows its run"
-        yield f"the Job {handle}: {what}"
+        for experiment in page:
+            if experiment.experiment_id not in names:
+                yield f"{experiment.experiment_id!r}: it has no folder"
+    listed = {
+        (handle, observation.uid): observation for handle, observation in launcher.observe().items()
+    }
+    for (handle, _), (_, other) in sorted(unknown_attempts(archive, listed).items()):
+        found = "another experiment or attempt" if other else "no experiment"
+        yield f"the Job {handle}: the database has {found} for it"
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Give the items in lists of at most `size`."""
+    """Yield the items in lists of at most `size`."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
 def _attempts(launcher: Launcher) -> set[Attempt]:
-    return {seen.attempt for seen in launcher.observe().values() if seen.attempt}
+    observations = launcher.observe().values()
+    return {observation.attempt for observation in observations if observation.attempt}
 
 
 def _read(archive: Archive, name: str, summary: Summary) -> RunFile | None:
@@ -126,44 +134,45 @@ def _read(archive: Archive, name: str, summary: Summary) -> RunFile | None:
         return archive.read(name)
     except ExperimentDeleted:
         summary.deleted += 1
-    except Unusable as error:
-        summary.passed_over += 1
-        log.warning("The folder %r is passed over: %s", name, error)
+    except UnusableRunFile as error:
+        summary.skipped += 1
+        log.warning("The folder %r is skipped: %s", name, error)
     return None
 
 
-def _bring_in_line(archive: Archive, files: list[RunFile]) -> None:
-    known = archive.experiments([file.attempt.experiment_id for file in files]) if files else {}
+def _update_run_files(archive: Archive, files: list[RunFile]) -> None:
+    """Write those files again that differ from their rows."""
+    known = archive.by_ids([file.attempt.experiment_id for file in files]) if files else {}
     for file in files:
-        one = known.get(file.attempt.experiment_id)
-        if one and one.uid == file.attempt.uid and _differing(one, file):
-            archive.update_run_file(one)
+        experiment = known.get(file.attempt.experiment_id)
+        if experiment and experiment.uid == file.attempt.uid and _differing(experiment, file):
+            archive.update_run_file(experiment)
 
 
 def _difference(archive: Archive, name: str, known: Experiment | None) -> str | None:
     try:
         file = archive.read(name)
     except ExperimentDeleted:
-        return "it was forgotten, and is in the database" if known else None
-    except Unusable as error:
+        return "it was deleted, but is in the database" if known else None
+    except UnusableRunFile as error:
         if known:
             return str(error)
-        log.warning("The folder %r is passed over: %s", name, error)
+        log.warning("The folder %r is skipped: %s", name, error)
         return None
     if known is None:
         return f"it is missing in the database; its run.json says {file.values['status']}"
     if known.uid != file.attempt.uid:
-        return "its folder is another run's than the database says"
+        return "its folder belongs to another experiment than the one in the database"
     return _differing(known, file)
 
 
 def _differing(known: Experiment, file: RunFile) -> str | None:
-    """Say in what a row and a run.json of the same run differ."""
-    compared = ("status", "attempt", *(field.name for field in fields(Parameters)))
-    told = [(name, getattr(known, name), file.values[name]) for name in compared]
+    """Return how a row and a run.json of the same experiment differ, or None if they do not."""
+    names = ("status", "attempt", *(field.name for field in fields(Parameters)))
+    compared = [(name, getattr(known, name), file.values[name]) for name in names]
     different = [
-        f"{name} is {here} in the database, {there} in run.json"
-        for name, here, there in told
-        if here != there
+        f"{name} is {in_row} in the database, {in_file} in run.json"
+        for name, in_row, in_file in compared
+        if in_row != in_file
     ]
     return "; ".join(different) or None

@@ -1,4 +1,4 @@
-"""Writes down how runs are: brings an experiment in line with what a launcher saw of its run."""
+"""Brings experiments in line with what a launcher observed of their Jobs."""
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 from backend.domain.attempt import Diagnosis
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.status import LIVE, Status, path
-from backend.experiments.archive import Archive, Found
+from backend.experiments.archive import Archive, Record
 from backend.experiments.logs import Logs
 from backend.files.outputs import Outputs
 from backend.launchers.base import Observation, Phase
@@ -17,39 +17,43 @@ NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
 class Recorder:
-    """Moves experiments from status to status, by compare-and-set.
+    """Changes the status of experiments, by compare-and-set.
 
-    Every method raises StoreUnavailable when the database is away.
+    Every method raises StoreUnavailable if the database cannot be used.
     """
 
     def __init__(self, store: Store, outputs: Outputs, logs: Logs, archive: Archive) -> None:
-        """Work on these."""
         self._store, self._outputs = store, outputs
         self._logs, self._archive = logs, archive
 
-    def record(self, experiment: Experiment, seen: Observation) -> None:
-        """Bring a live experiment in line with what the launcher saw of its run."""
-        if self.apply(experiment, seen):
+    def record(self, experiment: Experiment, observation: Observation) -> None:
+        """Record what the launcher observed of a live experiment's Job."""
+        if self.apply(experiment, observation):
             self._archive.update_run_file(experiment)
 
     def record_gone(self, experiment: Experiment) -> None:
-        """Bring a live experiment to its end whose run the launcher does not know any more."""
-        why = _deleted(experiment)
+        """Record the end of a live experiment because its Job no longer exists."""
+        diagnosis = Diagnosis(
+            "job_deleted",
+            f"The Job {experiment.job} no longer exists, and its end was not observed: "
+            "it was deleted.",
+            "Retry the experiment: it continues from its checkpoint.",
+        )
         self.record(
-            experiment, Observation(experiment.uid, Phase.LOST, None, datetime.now(UTC), why)
+            experiment, Observation(experiment.uid, Phase.LOST, None, datetime.now(UTC), diagnosis)
         )
 
     def record_submitted(
         self, experiment: Experiment, history: list[Transition]
     ) -> Experiment | None:
-        """Bring an experiment with this history, whose run was just submitted, to `queued`.
+        """Record that the Job of an experiment with this history was submitted: it is `queued`.
 
         Returns:
-            The experiment as it then is, or None if it is there no more.
+            The experiment as it is then, or None if it no longer exists.
         """
         now = datetime.now(UTC)
         old, new = Status.SUBMITTING, Status.QUEUED
-        moved = self._store.advance(
+        is_changed = self._store.advance(
             experiment.id,
             attempt=experiment.attempt,
             path=(old, new),
@@ -57,42 +61,42 @@ class Recorder:
             values=NO_DIAGNOSIS,
             at=now,
         )
-        expected: Found | None = None
-        if moved:
+        expected: Record | None = None
+        if is_changed:
             queued = replace(experiment, status=new, updated_at=now, **NO_DIAGNOSIS)
             expected = queued, [*history, Transition(experiment.attempt, old, new, None, now)]
         return self._archive.update_run_file(experiment, expected)
 
-    def apply(self, experiment: Experiment, seen: Observation) -> bool:
-        """Write what was seen into the database alone.
+    def apply(self, experiment: Experiment, observation: Observation) -> bool:
+        """Record an observation in the database, but not in run.json.
 
         Returns:
             Whether the status has changed.
         """
-        if seen.uid != experiment.uid:
+        if observation.uid != experiment.uid:
             return False
-        if seen.leaving:
-            self._logs.save_parts(experiment, seen.leaving)
-        if seen.phase is Phase.UNKNOWN:
+        if observation.leaving:
+            self._logs.save_parts(experiment, observation.leaving)
+        if observation.phase is Phase.UNKNOWN:
             return False
-        if seen.phase is Phase.LOST:
-            seen = self._conclude(experiment, seen)
-        status = Status(seen.phase)
-        diagnosis = asdict(seen.diagnosis) if seen.diagnosis else NO_DIAGNOSIS
+        if observation.phase is Phase.LOST:
+            observation = self._conclude(experiment, observation)
+        status = Status(observation.phase)
+        diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
         steps = path(experiment.status, status)
         if steps:
             if status not in LIVE:
                 self._logs.save(experiment)
-            return self._move(experiment, steps, diagnosis, seen)
+            return self._advance(experiment, steps, diagnosis, observation)
         if diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
             self.update(experiment, diagnosis)
         return False
 
     def update(self, experiment: Experiment, values: dict[str, Any]) -> bool:
-        """Set further columns of a live experiment.
+        """Set columns of a live experiment other than the status.
 
         Returns:
-            False if it has moved on since it was read: nothing changed.
+            False if its status has changed since it was read; nothing was changed then.
         """
         if experiment.status not in LIVE:
             return False
@@ -100,28 +104,28 @@ class Recorder:
             experiment.id, attempt=experiment.attempt, status=experiment.status, values=values
         )
 
-    def _conclude(self, experiment: Experiment, seen: Observation) -> Observation:
-        """Say how a run ended that nobody saw end: once it was done, its summary is there."""
-        if self._outputs.is_finished(experiment.experiment_id):
-            return replace(seen, phase=Phase.SUCCEEDED, diagnosis=None)
+    def _conclude(self, experiment: Experiment, observation: Observation) -> Observation:
+        """Return how a Job ended whose end was not observed: a finished one left its summary."""
+        if self._outputs.has_summary(experiment.experiment_id):
+            return replace(observation, phase=Phase.SUCCEEDED, diagnosis=None)
         if experiment.cancel_requested_at:
-            return replace(seen, phase=Phase.CANCELLED, diagnosis=None)
-        return replace(seen, phase=Phase.FAILED)
+            return replace(observation, phase=Phase.CANCELLED, diagnosis=None)
+        return replace(observation, phase=Phase.FAILED)
 
-    def _move(
+    def _advance(
         self,
         experiment: Experiment,
         steps: list[Status],
         diagnosis: dict[str, Any],
-        seen: Observation,
+        observation: Observation,
     ) -> bool:
-        values = dict(diagnosis)
-        if seen.started_at:
-            values["started_at"] = seen.started_at
-        if steps[-1] not in LIVE:
-            values["finished_at"] = seen.finished_at or datetime.now(UTC)
-        times = {Status.RUNNING: seen.started_at, steps[-1]: values.get("finished_at")}
         now = datetime.now(UTC)
+        values = dict(diagnosis)
+        if observation.started_at:
+            values["started_at"] = observation.started_at
+        if steps[-1] not in LIVE:
+            values["finished_at"] = observation.finished_at or now
+        times = {Status.RUNNING: observation.started_at, steps[-1]: values.get("finished_at")}
         return self._store.advance(
             experiment.id,
             attempt=experiment.attempt,
@@ -130,11 +134,3 @@ class Recorder:
             values=values,
             at=now,
         )
-
-
-def _deleted(experiment: Experiment) -> Diagnosis:
-    return Diagnosis(
-        "job_deleted",
-        f"The Job {experiment.job} is gone, and was not seen to end: somebody deleted it.",
-        "Retry: it goes on from its checkpoint.",
-    )

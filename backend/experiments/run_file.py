@@ -1,6 +1,6 @@
-"""What run.json says of a run: the record and the whole history of its experiment. Pure.
+"""The content of run.json: the record and the complete history of an experiment. Pure functions.
 
-Version 0.1.0 wrote the record alone, and only at submission and at the end.
+Version 0.1.0 wrote only the record, at submission and at the end.
 """
 
 import math
@@ -14,7 +14,7 @@ from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.status import LIVE, Status
 from backend.domain.timestamps import from_text, to_text
 
-MAX_INTEGER = 2**31 - 1  # of a column of the database
+MAX_INTEGER = 2**31 - 1  # INT of MySQL
 MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
@@ -24,16 +24,16 @@ _REASON = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 _TIMES = ("created_at", "updated_at", "started_at", "finished_at", "cancel_requested_at")
 
 
-class Unusable(Exception):
-    """A run.json from which no experiment can be made; the message says why."""
+class UnusableRunFile(Exception):
+    """A run.json that does not describe a valid experiment; the message says why."""
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run as its run.json has it.
+    """The content of a valid run.json.
 
     Attributes:
-        values: the columns of its experiment.
+        values: the columns of the experiment.
         history: its transitions, oldest first.
     """
 
@@ -42,16 +42,16 @@ class RunFile:
 
     @property
     def attempt(self) -> Attempt:
-        """Give what a launcher needs to know of the current attempt."""
+        """The current attempt, as a launcher is given it."""
         return Attempt.from_columns(self.values)
 
     @property
     def parameters(self) -> Parameters:
-        """Give what a person chose."""
-        return Parameters(**{name.name: self.values[name.name] for name in fields(Parameters)})
+        """The values a person chose."""
+        return Parameters(**{field.name: self.values[field.name] for field in fields(Parameters)})
 
-    def begun(self, now: datetime) -> "RunFile":
-        """Give it as of a run whose Job is known to have been made."""
+    def started(self, now: datetime) -> "RunFile":
+        """Return the record after its Job was created: `queued` if it was `submitting`."""
         if self.values["status"] is not Status.SUBMITTING:
             return self
         attempt = self.values["attempt"]
@@ -61,34 +61,34 @@ class RunFile:
 
 
 def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
-    """Give what run.json says of an experiment: all but the database's own key."""
-    record = {name: _plain(value) for name, value in vars(experiment).items() if name != "id"}
-    steps = [{name: _plain(value) for name, value in vars(step).items()} for step in history]
+    """Return the run.json of an experiment: everything but the key of its row."""
+    record = {name: _as_json(value) for name, value in vars(experiment).items() if name != "id"}
+    steps = [{name: _as_json(value) for name, value in vars(step).items()} for step in history]
     return record | {"history": steps}
 
 
 def adopted(attempt: Attempt, since: datetime) -> dict[str, Any]:
-    """Give the run.json of a run of which its Job alone is known, made at `since` or before."""
+    """Return the run.json of an attempt of which only the Job exists, created by `since`."""
     values = attempt.to_fields() | {"status": Status.QUEUED, "job": attempt.handle}
     values |= {"created_at": to_text(since), "updated_at": to_text(since)}
     steps = [(None, Status.SUBMITTING), (Status.SUBMITTING, Status.QUEUED)]
     history = [Transition(attempt.number, old, new, "adopted", since) for old, new in steps]
-    return values | {"history": [asdict(one) | {"at": to_text(since)} for one in history]}
+    return values | {"history": [asdict(step) | {"at": to_text(since)} for step in history]}
 
 
 def parse(content: dict[str, Any], folder: str) -> RunFile:
-    """Read what `render` gave, from the folder of that name.
+    """Return the record of a run.json, from the folder of that name.
 
-    A trainer can write to its run's folder, so nothing is taken on trust.
+    A trainer can write to its own output folder, so every value is checked.
 
     Raises:
-        Unusable: it says nothing that could be an experiment of that folder.
+        UnusableRunFile: it does not describe a valid experiment of that folder.
     """
     attempt = Attempt.from_fields({name: content.get(name) for name in FIELDS})
     if attempt is None:
-        raise Unusable("its run.json does not say which run it is of")
+        raise UnusableRunFile("its run.json does not identify its experiment")
     if attempt.experiment_id != folder:
-        raise Unusable(f"its run.json is of {attempt.experiment_id!r}")
+        raise UnusableRunFile(f"its run.json belongs to {attempt.experiment_id!r}")
     try:
         _check(attempt)
         values = attempt.to_fields() | {"job": attempt.handle, "status": Status(content["status"])}
@@ -101,28 +101,28 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         if values["status"] not in LIVE and not values["finished_at"]:
             values["finished_at"] = values["updated_at"]
         history = content.get("history")
-        steps = _without_history(values) if history is None else map(_step, list(history))
+        steps = _without_history(values) if history is None else map(_transition, list(history))
         return RunFile(values, tuple(steps))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise Unusable(f"its run.json cannot be used: {error}") from error
+        raise UnusableRunFile(f"its run.json cannot be used: {error}") from error
 
 
 def _check(attempt: Attempt) -> None:
     if not _UID.fullmatch(attempt.uid):
         raise ValueError("its uid is not 32 hexadecimal digits")
     if not _MODEL.fullmatch(attempt.model):
-        raise ValueError("its model is no name")
+        raise ValueError("its model is not a valid name")
     if not (math.isfinite(attempt.learning_rate) and attempt.learning_rate > 0):
-        raise ValueError("its learning_rate is not above 0")
+        raise ValueError("its learning_rate is not a finite number above 0")
     if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_INTEGER):
         raise ValueError("its epoch or attempt is out of range")
-    dataset = attempt.dataset or "every data set"
+    dataset = attempt.dataset or ""
     if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:
-        raise ValueError("its dataset is no file name")
+        raise ValueError("its dataset is not a file name")
 
 
 def _without_history(values: dict[str, Any]) -> list[Transition]:
-    """Make out the history of a record of version 0.1.0."""
+    """Return the history that a record of version 0.1.0 implies."""
     attempt, status = values["attempt"], values["status"]
     steps = [Transition(attempt, None, Status.SUBMITTING, None, values["created_at"])]
     if values["started_at"]:
@@ -134,10 +134,10 @@ def _without_history(values: dict[str, Any]) -> list[Transition]:
     return steps
 
 
-def _step(fields: Any) -> Transition:
+def _transition(fields: Any) -> Transition:
     attempt, old, at = fields["attempt"], fields["from_status"], _time(fields["at"])
     if type(attempt) is not int or not 1 <= attempt <= MAX_INTEGER or at is None:
-        raise ValueError("a step of its history has no attempt or no time")
+        raise ValueError("a transition of its history has no valid attempt or no time")
     old, new = None if old is None else Status(old), Status(fields["to_status"])
     actor = _actor(fields.get("actor"))
     return Transition(attempt, old, new, _reason(fields["reason"]), at, actor)
@@ -149,13 +149,13 @@ def _time(text: Any) -> datetime | None:
 
 def _reason(text: Any) -> str | None:
     if text is not None and not _REASON.fullmatch(text):
-        raise ValueError("a reason is no code")
+        raise ValueError("a reason is not a code")
     return str(text) if text is not None else None
 
 
 def _actor(name: Any) -> str | None:
     if name is not None and not _ACTOR.fullmatch(name):
-        raise ValueError("who made a change is no name")
+        raise ValueError("an actor is not the name of a token")
     return str(name) if name is not None else None
 
 
@@ -165,5 +165,5 @@ def _text(text: Any) -> str | None:
     return str(text) if text is not None else None
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return to_text(value) if isinstance(value, datetime) else value

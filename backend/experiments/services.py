@@ -1,4 +1,4 @@
-"""Build everything that a role works with, once, from the settings."""
+"""Builds all services of a process from its settings."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from backend.store.queries import Store
 
 @dataclass(frozen=True)
 class Services:
-    """The parts that roles, routes and tests use; each is made once and shared."""
+    """The services that roles, routes and tests use; each is created once and shared."""
 
     store: Store
     launcher: Launcher
@@ -32,18 +32,16 @@ class Services:
     experiments: Experiments
 
     def close(self) -> None:
-        """Close the connections to the database and to the launcher; attempts go on running."""
+        """Close the connections to the database and to the launcher; Jobs keep running."""
         self.store.close()
         self.launcher.close()
 
 
 def build(settings: Settings, launcher: Launcher | None = None) -> Services:
-    """Return the services that `settings` describe.
-
-    Nothing connects before its first use.
+    """Return the services that `settings` describe. Nothing connects before its first use.
 
     Args:
-        settings: the environment.
+        settings: the settings of the process.
         launcher: used instead of the one that `settings` name.
     """
     return assemble(
@@ -58,19 +56,19 @@ def build(settings: Settings, launcher: Launcher | None = None) -> Services:
 def assemble(
     store: Store, launcher: Launcher, inputs: Inputs, outputs: Outputs, *, log_max_bytes: int
 ) -> Services:
-    """Return the services that work with these parts.
+    """Return the services that use these parts.
 
     Args:
         store: the database.
         launcher: where Jobs run.
         inputs: the input folder.
         outputs: the output folder.
-        log_max_bytes: how much of an attempt's log is kept.
+        log_max_bytes: the size to which a longer log is shortened when it is saved.
     """
     logs = Logs(launcher, outputs, max_bytes=log_max_bytes)
     archive = Archive(store, outputs)
     recorder = Recorder(store, outputs, logs, archive)
-    events = TransitionFeed(store)
+    events = TransitionFeed(store.transitions)
     return Services(
         store=store,
         launcher=launcher,

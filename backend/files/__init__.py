@@ -1,1 +1,1 @@
-"""The shared folders: data sets, outputs, logs and curves."""
+"""The input and output folders, and the files in them."""

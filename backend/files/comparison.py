@@ -1,14 +1,15 @@
-"""Curves side by side: on common epochs, and what each metric came to."""
+"""Compares the curves of several experiments at common epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.files.curves import Curve, Curves
+from backend.files.curve_table import Curve
+from backend.files.curves import Curves
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """A metric at an epoch."""
+    """The value of a metric at an epoch."""
 
     epoch: int
     value: float
@@ -16,13 +17,14 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The results of one experiment.
 
     Attributes:
         curve: at the common epochs.
-        final: by metric, the last value.
-        lowest: by metric; which of lowest and highest is best, only the metric's maker knows.
-        highest: by metric.
+        final: the last value of each metric.
+        lowest: the lowest value of each metric. Whether lowest or highest is best depends on the
+            metric.
+        highest: the highest value of each metric.
     """
 
     curve: Curve
@@ -32,43 +34,40 @@ class Outcome:
 
 
 def compare(
-    results: Curves, experiment_ids: Sequence[str], max_points: int
+    curves: Curves, experiment_ids: Sequence[str], max_points: int
 ) -> tuple[list[int], list[Outcome]]:
-    """Read several runs' curves at common epochs.
+    """Return the curves of several experiments at common epochs.
 
-    Each run has its share of `max_points` for its own first, last and extreme epochs; these
-    together are the common ones.
+    Each experiment contributes its share of `max_points`: its first and last epoch, and those of
+    its extremes. The common epochs are all of these together.
 
     Returns:
-        The epochs, and what each run came to, in the order of `experiment_ids`.
+        The common epochs, and the outcome of each experiment in the order of `experiment_ids`.
     """
     share = max(2, max_points // max(1, len(experiment_ids)))
-    coarse = [results.curve(one, max_points=share) for one in experiment_ids]
-    epochs = sorted({epoch for curve in coarse for epoch in curve.epochs})
+    samples = [curves.read(each, max_points=share) for each in experiment_ids]
+    epochs = sorted({epoch for sample in samples for epoch in sample.epochs})
     outcomes = [
-        _outcome(curve, results.at(one, epochs))
-        for one, curve in zip(experiment_ids, coarse, strict=True)
+        _outcome(sample, curves.read_at(experiment_id, epochs))
+        for experiment_id, sample in zip(experiment_ids, samples, strict=True)
     ]
     return epochs, outcomes
 
 
-def _outcome(coarse: Curve, curve: Curve) -> Outcome:
-    # A coarse curve has lost no extreme, and not the last epoch.
-    written = {
-        name: [
+def _outcome(sample: Curve, curve: Curve) -> Outcome:
+    """Return an outcome; the downsampled curve still has all extremes and the last epoch."""
+    final, lowest, highest = {}, {}, {}
+    for name, values in sample.series.items():
+        points = [
             Extreme(epoch, value)
-            for epoch, value in zip(coarse.epochs, values, strict=True)
+            for epoch, value in zip(sample.epochs, values, strict=True)
             if value is not None
         ]
-        for name, values in coarse.series.items()
-    }
-    written = {name: values for name, values in written.items() if values}
-    return Outcome(
-        curve,
-        {name: values[-1] for name, values in written.items()},
-        {name: min(values, key=_value) for name, values in written.items()},
-        {name: max(values, key=_value) for name, values in written.items()},
-    )
+        if points:
+            final[name] = points[-1]
+            lowest[name] = min(points, key=_value)
+            highest[name] = max(points, key=_value)
+    return Outcome(curve, final, lowest, highest)
 
 
 def _value(extreme: Extreme) -> float:

@@ -1,4 +1,4 @@
-"""The input folder, which all runs share. They only read it; what lies here is trusted."""
+"""The input folder, which holds the data sets of all experiments; its content is trusted."""
 
 import fcntl
 import os
@@ -24,9 +24,9 @@ from backend.files.untrusted import Entry, entry_of, is_public, opened_folder
 
 DATA_SUFFIXES = (".npz", ".npy", ".csv")
 MAX_NAME_BYTES = 255  # NAME_MAX of Linux file systems
-MAX_INPUTS = 10_000  # are listed
-UPLOAD = ".upload."  # begins the name of what is not whole yet
-STALE_SECONDS = 24 * 3600
+MAX_INPUTS = 10_000  # in the list of data sets
+UPLOAD = ".upload."  # begins the name of an incomplete upload
+STALE_SECONDS = 24 * 3600  # after which an incomplete upload is removed
 
 
 class Inputs:
@@ -35,29 +35,32 @@ class Inputs:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def names(self) -> list[str]:
-        """Name every data set, sorted; none if the folder cannot be read."""
+    def list_names(self) -> list[str]:
+        """Return the names of all data sets, sorted; none if the folder cannot be read."""
         try:
             return sorted(path.name for path in self._root.iterdir() if _is_data(path))
         except OSError:
             return []
 
     def check(self, name: str | None) -> None:
-        """Make sure that there is a data set of that name; None stands for all of them.
+        """Check that there is a data set of this name; None stands for all data sets.
 
         Raises:
             UnknownDataset: there is none.
         """
-        if name is not None and name not in (names := self.names()):
+        if name is None:
+            return
+        names = self.list_names()
+        if name not in names:
             raise UnknownDataset(name, names)
 
-    def entries(self) -> list[Entry]:
-        """Describe the data sets, sorted by name, the first MAX_INPUTS of them."""
-        entries = (self.find(name) for name in self.names())
+    def list_entries(self) -> list[Entry]:
+        """Return the first MAX_INPUTS data sets, sorted by name."""
+        entries = (self.find(name) for name in self.list_names())
         return list(islice((entry for entry in entries if entry is not None), MAX_INPUTS))
 
     def find(self, name: str) -> Entry | None:
-        """Describe one data set; None if there is none of that name."""
+        """Return a data set, or None if there is none of this name."""
         file = self.open(name)
         if file is None:
             return None
@@ -65,11 +68,11 @@ class Inputs:
             return entry_of(name, os.fstat(file.fileno()))
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a data set for reading, unbuffered; None if there is none of that name."""
+        """Open a data set for reading, unbuffered; return None if there is none of this name."""
         if not _is_name(name):
             return None
         try:
-            # A link is followed: who can make one here can read all data sets anyway.
+            # Links are followed: only the owner of the folder can create them.
             descriptor = os.open(self._root / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
@@ -87,32 +90,33 @@ class Inputs:
         overwrite: bool = False,
         versions: Container[str] | None = None,
     ) -> tuple[Entry, bool]:
-        """Put a data set in place in one step: whoever reads sees the old one or the new one.
+        """Write a data set atomically.
 
         Args:
-            name: a file name with a known ending.
-            pieces: its content; what this raises is passed on, and nothing is left behind.
-            max_bytes: how long it may be.
-            overwrite: whether it may replace another one.
-            versions: it has to replace one of these, whatever `overwrite` says.
+            name: a file name with one of DATA_SUFFIXES.
+            pieces: the content; if reading it raises, nothing is written.
+            max_bytes: the maximum size.
+            overwrite: whether an existing data set may be replaced.
+            versions: if given, the existing data set must have one of these versions, whatever
+                `overwrite` is.
 
         Returns:
-            The data set as it is now, and whether its name is new.
+            The data set, and whether its name is new.
 
         Raises:
-            InvalidInputName: it cannot have that name.
-            InputExists, InputChanged: it may not be replaced.
-            InputEmpty, InputTooLarge: it has no content, or too much.
-            InputUnwritable: no space, or no right to write.
+            InvalidInputName: the name is not allowed.
+            InputExists, InputChanged: the existing data set must not be replaced.
+            InputEmpty, InputTooLarge: the content is empty or too large.
+            InputUnwritable: no space, or no permission to write.
         """
         if not _is_name(name):
-            raise InvalidInputName(name)
+            raise InvalidInputName(name, DATA_SUFFIXES, MAX_NAME_BYTES)
         self._check_replaceable(name, overwrite, versions)
         try:
             self._remove_stale()
             with opened_folder(self._root) as folder, _temporary(folder) as (temporary, file):
                 _fill(file, pieces, max_bytes)
-                fcntl.flock(folder, fcntl.LOCK_EX)  # of several at once, each is looked at anew
+                fcntl.flock(folder, fcntl.LOCK_EX)  # checked again, as another upload may have won
                 existing = self._check_replaceable(name, overwrite, versions)
                 os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
                 os.fsync(folder)
@@ -123,6 +127,7 @@ class Inputs:
     def _check_replaceable(
         self, name: str, overwrite: bool, versions: Container[str] | None
     ) -> Entry | None:
+        """Return the existing data set, or raise if it must not be replaced; see `write`."""
         existing = self.find(name)
         if versions is not None and (existing is None or existing.version not in versions):
             raise InputChanged(name)
@@ -131,7 +136,7 @@ class Inputs:
         return existing
 
     def _remove_stale(self) -> None:
-        """Remove what was left by a process that was killed while it wrote."""
+        """Remove the uploads of processes that were killed."""
         for path in self._root.glob(f"{UPLOAD}*"):
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime < time.time() - STALE_SECONDS:
@@ -139,6 +144,7 @@ class Inputs:
 
 
 def _is_name(name: str) -> bool:
+    """Return whether a data set may have this name."""
     fits = is_public(name) and len(name.encode()) <= MAX_NAME_BYTES
     return fits and Path(name).suffix.lower() in DATA_SUFFIXES
 
@@ -149,7 +155,7 @@ def _is_data(path: Path) -> bool:
 
 @contextmanager
 def _temporary(folder: int) -> Iterator[tuple[str, BinaryIO]]:
-    """Make a file in an open folder; it is gone at the end unless it was given another name."""
+    """Create a file in an open folder for a `with` block; then remove it, unless it was renamed."""
     name = f"{UPLOAD}{uuid.uuid4().hex}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o644, dir_fd=folder)
@@ -162,6 +168,11 @@ def _temporary(folder: int) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def _fill(file: BinaryIO, pieces: Iterable[bytes], max_bytes: int) -> None:
+    """Write the content of a data set and sync it.
+
+    Raises:
+        InputEmpty, InputTooLarge: it is empty, or larger than `max_bytes`.
+    """
     size = 0
     for piece in pieces:
         size += len(piece)

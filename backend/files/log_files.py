@@ -1,11 +1,10 @@
-"""The log files of a run, in the folder `logs` of its output folder.
+"""Reads and writes the log files of experiments, in the folder `logs` of their output folder.
 
     2.log                              the log of attempt 2
-    2.20261125T142410Z-some-pod.log    a part of it: what a pod printed that went before the end
+    2.20261125T142410Z-some-pod.log    a part of it, printed by a pod that ended before the attempt
 
-A log longer than is to be kept has a line in the place of its middle that says how many lines are
-left out (`log_lines.py`). The folder is the trainer's, which is not trusted: no link in it is
-followed.
+A log that is too long is saved without its middle (see `log_lines.bounded`). The trainer, which is
+not trusted, can write to this folder: links are not followed.
 """
 
 import os
@@ -15,38 +14,37 @@ from typing import BinaryIO
 
 from backend.files.log_lines import MARKER_BYTES, MAX_TAIL_BYTES, bounded, split, stands_for
 from backend.files.outputs import LOG_FOLDER, Outputs
+from backend.files.sizes import PIECE_BYTES
 from backend.files.untrusted import opened_folder, write_file
-
-PIECE_BYTES = 64 * 1024
 
 
 class LogFiles:
-    """The logs that lie in the folders of all runs. A line is bytes, without its end."""
+    """The saved logs of all experiments. A line is bytes, without its line end."""
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
 
     def open(self, experiment_id: str, attempt: int, part: str = "") -> BinaryIO | None:
-        """Open a log for reading, or None if there is none."""
+        """Open a log, or a part of it, for reading; return None if it does not exist."""
         return self._outputs.open(experiment_id, LOG_FOLDER, _name(attempt, part))
 
     def exists(self, experiment_id: str, attempt: int) -> bool:
-        """Tell whether the log of an attempt lies in the run's folder."""
+        """Return whether the log of an attempt is saved."""
         return self._outputs.has_log(experiment_id, attempt)
 
     def lines(
         self, experiment_id: str, attempt: int, part: str = "", *, last: int | None = None
     ) -> Iterator[bytes]:
-        """Give the lines of a log, or the last so many; none if there is none."""
+        """Yield the lines of a log, or its `last` lines; none if it does not exist."""
         file = self.open(experiment_id, attempt, part)
         if file:
             with file:
                 if last is not None:
-                    file.seek(_beginning(file, last))
-                yield from split(iter(lambda: file.read(PIECE_BYTES), b""))
+                    file.seek(_offset_of_last(file, last))
+                yield from split(_pieces(file))
 
     def parts(self, experiment_id: str, attempt: int) -> list[str]:
-        """Name the parts that are kept of a log, oldest first."""
+        """Return the names of the saved parts of a log, oldest first."""
         start, end = f"{attempt}.", ".log"
         try:
             with (
@@ -56,7 +54,7 @@ class LogFiles:
                 names = sorted(os.listdir(directory))  # noqa: PTH208  (Path takes no descriptor)
         except OSError:
             return []
-        parts = (one[len(start) : -len(end)] for one in names if one.startswith(start))
+        parts = (name[len(start) : -len(end)] for name in names if name.startswith(start))
         return [part for part in parts if part]
 
     def write(
@@ -67,10 +65,10 @@ class LogFiles:
         max_bytes: int,
         part: str = "",
     ) -> None:
-        """Keep a log, or of one longer than `max_bytes` its head and tail.
+        """Save a log, or its first and last lines if it is longer than `max_bytes`.
 
-        A log that is there already is replaced only by one with more lines: of several who keep
-        it at once, the one who saw most wins.
+        An existing log is replaced only by one with more lines, so that of several processes that
+        save it at the same time, the one that saw most wins.
 
         Raises:
             OSError: it cannot be written.
@@ -79,22 +77,22 @@ class LogFiles:
         with opened_folder(self._outputs.folder(experiment_id)) as folder:
             _make_folder(folder)
             with opened_folder(LOG_FOLDER, within=folder) as directory:
-                seen = 0
+                written = 0
 
                 def counted() -> Iterator[bytes]:
-                    nonlocal seen
+                    nonlocal written
                     for line in bounded(lines, max_bytes):
-                        seen += stands_for(line)
+                        written += stands_for(line)
                         yield line + b"\n"
 
-                def is_shorter() -> bool:
-                    there = self.lines(experiment_id, attempt, part)
-                    return seen <= sum(stands_for(line) for line in there)
+                def adds_nothing() -> bool:
+                    existing = self.lines(experiment_id, attempt, part)
+                    return written <= sum(stands_for(line) for line in existing)
 
-                write_file(directory, name, counted(), unless=is_shorter)
+                write_file(directory, name, counted(), unless=adds_nothing)
 
     def shorten(self, experiment_id: str, attempt: int, max_bytes: int) -> None:
-        """Keep head and tail of a log that has become longer than `max_bytes`; nobody writes it.
+        """Remove the middle of a log that is longer than `max_bytes`, and not written any more.
 
         Raises:
             OSError: it cannot be written.
@@ -105,7 +103,7 @@ class LogFiles:
         with file:
             if os.fstat(file.fileno()).st_size <= max_bytes + MARKER_BYTES:
                 return
-            lines = bounded(split(iter(lambda: file.read(PIECE_BYTES), b"")), max_bytes)
+            lines = bounded(split(_pieces(file)), max_bytes)
             with (
                 opened_folder(self._outputs.folder(experiment_id)) as folder,
                 opened_folder(LOG_FOLDER, within=folder) as directory,
@@ -114,12 +112,12 @@ class LogFiles:
 
 
 def _make_folder(within: int) -> None:
-    """Make the folder of the logs, also in the place of what a trainer put there instead."""
+    """Create the folder of the logs; a file or link of that name is removed."""
     try:
         os.mkdir(LOG_FOLDER, dir_fd=within)
     except FileExistsError:
-        there = os.stat(LOG_FOLDER, dir_fd=within, follow_symlinks=False)
-        if not stat.S_ISDIR(there.st_mode):
+        existing = os.stat(LOG_FOLDER, dir_fd=within, follow_symlinks=False)
+        if not stat.S_ISDIR(existing.st_mode):
             os.unlink(LOG_FOLDER, dir_fd=within)
             os.mkdir(LOG_FOLDER, dir_fd=within)
 
@@ -128,24 +126,29 @@ def _name(attempt: int, part: str) -> str:
     return f"{attempt}.{part}.log" if part else f"{attempt}.log"
 
 
-def _beginning(file: BinaryIO, lines: int) -> int:
-    """Find where the last so many lines of a file begin, from its end on.
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece
 
-    No more is read than may be given: a trainer can make a file of terabytes that takes no space.
+
+def _offset_of_last(file: BinaryIO, lines: int) -> int:
+    """Return the offset at which the last `lines` lines of a file begin, searching from its end.
+
+    At most MAX_TAIL_BYTES are searched: a trainer can create a sparse file of terabytes.
     """
     position = file.seek(0, os.SEEK_END)
     if lines == 0:
         return position
     lowest = max(0, position - MAX_TAIL_BYTES)
-    position = max(0, position - 1)  # the last byte begins no line
+    position = max(0, position - 1)  # no line begins after a line end that is the last byte
     while position > lowest:
         start = max(lowest, position - PIECE_BYTES)
         file.seek(start)
         piece = file.read(position - start)
-        at = len(piece)
-        while (at := piece.rfind(b"\n", 0, at)) >= 0:
+        line_end = len(piece)
+        while (line_end := piece.rfind(b"\n", 0, line_end)) >= 0:
             lines -= 1
             if lines == 0:
-                return start + at + 1
+                return start + line_end + 1
         position = start
     return lowest

@@ -1,7 +1,7 @@
-"""Lines of logs. Pure. A line is bytes, without its end.
+"""Splits, numbers and shortens the lines of logs. Pure. A line is bytes, without its line end.
 
-In a log that was too long to be kept whole one line stands for those that are left out, and says
-how many they are, so that every other line keeps its number.
+In a log that was too long to be saved completely, one marker line replaces the omitted lines and
+states their number, so that all other lines keep their numbers.
 """
 
 import re
@@ -10,30 +10,30 @@ from collections.abc import Iterable, Iterator
 
 MARKER = re.compile(rb"\.\.\. ([0-9]{1,15}) lines are left out \(LOG_MAX_BYTES\) \.\.\.")
 MARKER_BYTES = 80  # at most
-MAX_LINE_BYTES = 64 * 1024  # the rest of a longer line is left out
-MAX_TAIL_BYTES = 16 * 2**20
+MAX_LINE_BYTES = 64 * 1024  # the rest of a longer line is cut off
+MAX_TAIL_BYTES = 16 * 2**20  # of the last lines of a log
 
 
 class LineSplitter:
-    """Cuts a text that comes in pieces into lines, in bounded memory however long a line is.
+    """Splits a text that arrives in pieces into lines of at most MAX_LINE_BYTES.
 
     Attributes:
-        rest: what has come after the last line end.
+        rest: the text after the last line end.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start with an empty text."""
         self.rest = b""
 
     def add(self, piece: bytes) -> list[bytes]:
-        """Give the lines that are whole now."""
+        """Add a piece, and return the lines that it completes."""
         *lines, rest = (self.rest + piece).split(b"\n")
         self.rest = rest[:MAX_LINE_BYTES]
         return [line[:MAX_LINE_BYTES] for line in lines]
 
 
 def split(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut a text that comes in pieces into lines; what follows the last line end is one too."""
+    """Yield the lines of a text that arrives in pieces, including a last one without a line end."""
     splitter = LineSplitter()
     for piece in pieces:
         yield from splitter.add(piece)
@@ -42,7 +42,7 @@ def split(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def last(lines: Iterable[bytes], number: int) -> Iterable[bytes]:
-    """Give the last lines: at most `number`, and not many more bytes than MAX_TAIL_BYTES."""
+    """Return the last `number` lines, or fewer if they are longer than MAX_TAIL_BYTES together."""
     kept, size = deque[bytes](), 0
     for line in lines:
         kept.append(line)
@@ -53,9 +53,9 @@ def last(lines: Iterable[bytes], number: int) -> Iterable[bytes]:
 
 
 def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Give lines with their numbers, from 1 on.
+    """Yield lines with their numbers, beginning with 1.
 
-    A line that stands for others has the number of the last of them.
+    A marker line has the number of the last line that it replaces.
     """
     number = 0
     for line in lines:
@@ -64,14 +64,15 @@ def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def stands_for(line: bytes) -> int:
-    """Say how many lines of the whole log a line of a kept one stands for."""
-    left_out = MARKER.fullmatch(line)
-    return int(left_out[1]) if left_out else 1
+    """Return how many lines of the complete log a line stands for: 1, or more for a marker line."""
+    marker = MARKER.fullmatch(line)
+    return int(marker[1]) if marker else 1
 
 
 def bounded(lines: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    """Give lines; if with their ends they are too long, the first and the last half of them."""
-    head_left, tail, tail_size, left_out = max_bytes // 2, deque[bytes](), 0, 0
+    """Yield all lines, or the first and last `max_bytes` / 2 of them and a marker line between."""
+    head_left = max_bytes // 2
+    tail, tail_size, omitted = deque[bytes](), 0, 0
     for line in lines:
         if len(line) < head_left and not tail:
             head_left -= len(line) + 1
@@ -82,7 +83,7 @@ def bounded(lines: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
         while tail_size > max_bytes // 2:
             dropped = tail.popleft()
             tail_size -= len(dropped) + 1
-            left_out += stands_for(dropped)
-    if left_out:
-        yield b"... %d lines are left out (LOG_MAX_BYTES) ..." % left_out
+            omitted += stands_for(dropped)
+    if omitted:
+        yield b"... %d lines are left out (LOG_MAX_BYTES) ..." % omitted
     yield from tail

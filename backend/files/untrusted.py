@@ -1,7 +1,7 @@
-"""Opens what lies beneath a folder whose content is not trusted: no link is followed, none waits.
+"""Reads, writes and removes files in a folder whose content is not trusted; links are not followed.
 
-Every part of a path is opened on its own, from the folder before it (openat(2) with O_NOFOLLOW), so
-nothing that is exchanged between a check and the opening can lead elsewhere.
+Each part of a path is opened relative to the folder before it (openat(2) with O_NOFOLLOW), so a
+part that is replaced between a check and the opening cannot lead out of the folder.
 """
 
 import os
@@ -15,17 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-MAX_DEPTH = 16  # folders in one another, each of which is held open
-MAX_TIME = 253_402_300_799  # seconds: the end of the year 9999
+MAX_DEPTH = 16  # nested folders, each of which is held open
+MAX_TIME = 253_402_300_799  # seconds since 1970: the end of the year 9999
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO that somebody planted must not hold us.
+# O_NONBLOCK: opening a FIFO must not block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
 def opened_folder(folder: Path | str, *, within: int | None = None) -> Iterator[int]:
-    """Open a folder that is no link, by its path or by its name in the open folder `within`.
+    """Open a folder by its path, or by its name in the open folder `within`, for a `with` block.
 
     Raises:
         OSError: there is no such folder, or it is a link.
@@ -38,11 +38,13 @@ def opened_folder(folder: Path | str, *, within: int | None = None) -> Iterator[
 
 
 def open_file(root: Path, parts: Sequence[str]) -> BinaryIO | None:
-    """Open a regular file for reading, unbuffered; None if there is none that may be read.
+    """Open a regular file for reading, unbuffered; return None if it cannot be opened.
 
-    `root` is trusted, `parts` (the names on the way to the file) are not.
+    Args:
+        root: a folder, which is trusted.
+        parts: the path from there to the file, which is not trusted.
     """
-    if not parts or not all(map(is_name, parts)):
+    if not parts or not all(map(is_plain_name, parts)):
         return None
     try:
         folder = os.open(root, _FOLDER)
@@ -53,18 +55,19 @@ def open_file(root: Path, parts: Sequence[str]) -> BinaryIO | None:
             outer, folder = folder, os.open(part, _FOLDER, dir_fd=folder)
             os.close(outer)
         return _open_regular(parts[-1], folder)
-    except (OSError, UnicodeEncodeError):  # the latter: a name that no file can have
+    except (OSError, UnicodeEncodeError):  # the latter for a lone surrogate
         return None
     finally:
         os.close(folder)
 
 
-def is_name(part: str) -> bool:
-    """Tell whether a text names one thing in a folder, and not the way out of it."""
+def is_plain_name(part: str) -> bool:
+    """Return whether `part` is a plain file name, not a path."""
     return part not in ("", ".", "..") and not {"/", "\0"} & set(part)
 
 
 def _open_regular(name: str, folder: int) -> BinaryIO | None:
+    """Open a file for reading, unbuffered; return None if it is not a regular file."""
     descriptor = os.open(name, _FILE, dir_fd=folder)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb", buffering=0)
@@ -74,13 +77,13 @@ def _open_regular(name: str, folder: int) -> BinaryIO | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """A regular file beneath a folder.
+    """A regular file in a folder or in one of its subfolders.
 
     Attributes:
-        path: from that folder, parts joined by `/`.
+        path: relative to that folder, parts joined by `/`.
         size: bytes.
         modified: aware, UTC.
-        version: another text as soon as its content may be another.
+        version: changes whenever the content may have changed.
     """
 
     path: str
@@ -90,37 +93,37 @@ class Entry:
 
 
 def is_public(part: str) -> bool:
-    """Tell whether others may see what has this name.
+    """Return whether a file or folder of this name is shown to clients.
 
-    Names with a leading dot are temporaries and locks. A backslash is a way out of the folder where
-    an archive is unpacked on Windows; control characters and what is no UTF-8 fit in no address.
+    Names with a leading dot are temporary files and locks. A backslash leads out of the folder when
+    an archive is unpacked on Windows. Control characters and lone surrogates are invalid in URLs.
     """
     odd = {"Cc", "Cs"} & {unicodedata.category(character) for character in part}
-    return is_name(part) and not part.startswith(".") and "\\" not in part and not odd
+    return is_plain_name(part) and not part.startswith(".") and "\\" not in part and not odd
 
 
 def list_files(root: Path, *parts: str, limit: int) -> tuple[list[Entry], bool]:
-    """List the public regular files beneath a folder, sorted by path; links are no files.
+    """Return the public regular files of a folder and its subfolders, sorted by path.
 
     Returns:
-        The files, and whether that is all: a folder of more than `limit` entries, or of more than
-        MAX_DEPTH folders in one another, is listed in part.
+        The files, and whether the list is complete: it is not if there are more than `limit`
+        entries, or more than MAX_DEPTH nested folders.
     """
-    left = _Left(limit)
+    budget = _Budget(limit)
     found: list[Entry] = []
-    with ExitStack() as stack, suppress(OSError):  # nothing there yet
+    with ExitStack() as stack, suppress(OSError):  # the folder may not exist yet
         folder = stack.enter_context(opened_folder(root))
         for part in parts:
             folder = stack.enter_context(opened_folder(part, within=folder))
-        found.extend(_files(folder, "", 0, left))
-    return sorted(found, key=lambda entry: entry.path), left.enough
+        found.extend(_walk(folder, "", 0, budget))
+    return sorted(found, key=lambda entry: entry.path), budget.complete
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and all that lies in it, however deep; links are removed, not followed.
+    """Remove a folder and everything in it; links are removed, not followed.
 
-    What lies in a folder within it is moved up, and is removed from there: shutil.rmtree descends,
-    and a thousand folders in one another leave it neither stack nor descriptors.
+    Folders in a subfolder are moved up and removed from there. shutil.rmtree descends into them
+    instead, and fails on a thousand nested folders for want of stack or file descriptors.
 
     Raises:
         OSError: there is no such folder, or something in it cannot be removed.
@@ -128,13 +131,13 @@ def remove_folder(folder: Path) -> None:
     with opened_folder(folder) as top:
         while names := os.listdir(top):  # noqa: PTH208  (Path takes no descriptor)
             for name in names:
-                if not _unlinked(name, top):
-                    _lift(name, top)
+                if not _unlink(name, top):
+                    _dissolve(name, top)
     folder.rmdir()
 
 
-def _unlinked(name: str, folder: int) -> bool:
-    """Remove what is no folder; say False of a folder."""
+def _unlink(name: str, folder: int) -> bool:
+    """Remove a file or link; return False if it is a folder."""
     try:
         os.unlink(name, dir_fd=folder)
     except IsADirectoryError:
@@ -142,47 +145,50 @@ def _unlinked(name: str, folder: int) -> bool:
     return True
 
 
-def _lift(name: str, top: int) -> None:
-    """Move the folders within a folder into the one above, and remove all else."""
+def _dissolve(name: str, top: int) -> None:
+    """Remove a subfolder of `top` after moving its own subfolders to `top`."""
     with opened_folder(name, within=top) as folder:
         for inner in os.listdir(folder):  # noqa: PTH208  (as above)
-            if not _unlinked(inner, folder):
+            if not _unlink(inner, folder):
                 os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
     os.rmdir(name, dir_fd=top)
 
 
 def entry_of(path: str, file: os.stat_result) -> Entry:
-    """Describe a file. Who wrote it can have set any time: an impossible one is cut."""
+    """Return the entry of a file; its time, which a trainer can set, is cut to a valid one."""
     seconds = min(max(file.st_mtime, 0), MAX_TIME)
     version = f"{file.st_ino:x}-{file.st_size:x}-{file.st_mtime_ns:x}"
     return Entry(path, file.st_size, datetime.fromtimestamp(seconds, UTC), version)
 
 
 @dataclass
-class _Left:
+class _Budget:
+    """How many entries may still be listed, and whether that was enough so far."""
+
     entries: int
-    enough: bool = True
+    complete: bool = True
 
 
-def _files(folder: int, prefix: str, depth: int, left: _Left) -> Iterator[Entry]:
+def _walk(folder: int, prefix: str, depth: int, budget: _Budget) -> Iterator[Entry]:
+    """Yield the public regular files of an open folder and its subfolders."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if left.entries == 0:
-                left.enough = False
+            if budget.entries == 0:
+                budget.complete = False
                 return
-            left.entries -= 1
+            budget.entries -= 1
             if not is_public(entry.name):
                 continue
             path = f"{prefix}{entry.name}"
-            with suppress(OSError):  # it may be gone, or have become a link
+            with suppress(OSError):  # it may have been removed, or replaced by a link
                 found = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(found.st_mode):
                     yield entry_of(path, found)
                 elif stat.S_ISDIR(found.st_mode) and depth == MAX_DEPTH:
-                    left.enough = False
+                    budget.complete = False
                 elif stat.S_ISDIR(found.st_mode):
                     with opened_folder(entry.name, within=folder) as inner:
-                        yield from _files(inner, f"{path}/", depth + 1, left)
+                        yield from _walk(inner, f"{path}/", depth + 1, budget)
 
 
 def write_file(
@@ -192,14 +198,18 @@ def write_file(
     *,
     unless: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Put a file in place in one step, through no link that a trainer may have planted.
+    """Write a file of an open folder atomically, without following a link of that name.
 
-    `unless` is asked when all is written: if it says so, what was there stays.
+    Args:
+        directory: the descriptor of the folder.
+        name: the name of the file.
+        content: its pieces.
+        unless: called after the last piece; if it returns true, the file is left as it was.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = f".{name}.{uuid.uuid4().hex}"  # process ids are the same in two containers
+    temporary = f".{name}.{uuid.uuid4().hex}"  # process ids may be equal in two containers
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o644, dir_fd=directory)
     try:

@@ -1,13 +1,13 @@
-"""Where runs are started: a Kubernetes cluster, or this machine."""
+"""The launchers, which run attempts in a Kubernetes cluster or on this machine."""
 
 from backend.launchers.base import Launcher
 from backend.settings import Settings
 
 
 def make_launcher(settings: Settings) -> Launcher:
-    """Make the launcher that the settings ask for.
+    """Return the launcher that the settings choose.
 
-    The Kubernetes client takes 0.3 s and 14 MB to import, so only who needs it imports it.
+    Only that one is imported: the Kubernetes client takes 0.3 s and 14 MB.
     """
     if settings.launcher == "kubernetes":
         from backend.launchers.kubernetes.launcher import KubernetesLauncher

@@ -1,4 +1,4 @@
-"""What every launcher does: the Launcher protocol, and the words it speaks in."""
+"""The Launcher protocol, which starts attempts and observes them, and the types it uses."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ Job = dict[str, Any]
 
 
 class Phase(StrEnum):
-    """What a launcher says of a run.
+    """The phase of an attempt, as its launcher sees it.
 
-    UNKNOWN changes nothing: the next look may tell. LOST has ended, and nobody saw how: what its
-    trainer left in the output folder tells.
+    UNKNOWN means that it cannot be determined at the moment: nothing is recorded. LOST means that
+    the attempt has ended and its outcome was not observed: the files that the trainer left in the
+    output folder decide.
     """
 
     QUEUED = "queued"
@@ -27,14 +28,18 @@ class Phase(StrEnum):
     LOST = "lost"
 
 
+ACTIVE_PHASES = (Phase.QUEUED, Phase.RUNNING)  # the Job waits or works: it can be cancelled
+ENDED_PHASES = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST)  # it never changes
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What a launcher saw of one run. Times are aware, in UTC; None where not known.
+    """What a launcher saw of one attempt. Times are aware, in UTC, and None where not known.
 
     Attributes:
-        run: what was submitted, as the launcher itself remembers it; None too of a run that it is
-            just removing.
-        leaving: the parts of its log that will soon be gone though the run goes on.
+        attempt: what was submitted, as the launcher has stored it; None if that is missing or
+            invalid, or if the Job is being deleted.
+        leaving: the log parts that will soon be gone although the attempt has not ended.
     """
 
     uid: str
@@ -47,10 +52,10 @@ class Observation:
 
 
 class LauncherError(Exception):
-    """A launcher could not do what it was asked.
+    """A launcher could not carry out a call.
 
     Attributes:
-        diagnosis: why, and what to do.
+        diagnosis: the reason, and what to do about it.
     """
 
     def __init__(self, diagnosis: Diagnosis) -> None:
@@ -59,78 +64,80 @@ class LauncherError(Exception):
 
 
 class LauncherUnavailable(LauncherError):
-    """Not now: nothing is known to have been started, and the same call may work later."""
+    """A temporary failure: the same call may succeed later.
+
+    A failed `submit` may still have created the Job; the next `submit` adopts it.
+    """
 
 
 class LauncherRefused(LauncherError):
-    """Never: the same call will be refused again."""
+    """A permanent failure: the same call will be refused again."""
 
 
 class LogSource(Protocol):
-    """Where the log of a run is until it lies in the run's folder.
+    """Access to logs that do not lie in the output folder yet.
 
-    It is in parts, one for each process that trained. A line is bytes, without its end. All but
-    `follow` raise LauncherUnavailable
-    when the launcher cannot be reached.
+    A log consists of parts, one for each process that trained. A line is bytes, without its line
+    end. All methods but `follow` raise LauncherUnavailable if the launcher cannot be reached.
     """
 
     def parts(self, handle: str) -> Sequence[str]:
-        """Name the parts that can be read; in alphabetical order, which is that of their age."""
+        """Return the names of the parts that can be read; sorted by name, they are by age."""
 
     def read(self, part: str) -> Sequence[bytes]:
-        """Give the lines of a part so far; none if there are none."""
+        """Return the lines that a part has so far."""
 
     def follow(
         self, part: str, connected: Callable[[], object] = lambda: None
     ) -> Iterator[bytes | None]:
-        """Give the lines of a part from the first to the last, and None while no new one comes.
+        """Yield the lines of a part from the first to the last, and None while waiting for more.
 
-        A launcher that is away is waited for. `connected` is called when the part is being read:
-        of what is printed from then on nothing is missed, even if the run is cancelled.
+        Waits while the launcher cannot be reached. `connected` is called once the log is being
+        read: everything printed after that is yielded, even if the attempt is cancelled.
         """
 
 
 class Launcher(Protocol):
-    """Starts runs and says how they are. Every method may be called from several threads.
+    """Starts attempts and observes them. Every method is safe to call from several threads.
 
-    All but `render` raise LauncherUnavailable when the launcher cannot be reached.
+    All methods but `render` raise LauncherUnavailable if the launcher cannot be reached.
     """
 
     @property
     def log_source(self) -> LogSource | None:
-        """Give where logs are read from, or None: each lies in its run's folder by itself."""
+        """Where to read logs, or None if trainers write them to the output folder themselves."""
 
     def render(self, attempt: Attempt) -> Job:
-        """Make the whole request for a run, without sending it. Pure."""
+        """Return the complete request for an attempt, without sending it. Pure."""
 
     def submit(self, job: Job) -> str:
-        """Start what was rendered, and return its handle.
+        """Start a rendered Job and return its handle.
 
-        Idempotent: a job that is there already, made for the same run, is adopted.
+        Idempotent: a Job that already exists for the same attempt is adopted.
 
         Raises:
-            LauncherRefused: it can never be started like this.
+            LauncherRefused: this Job can never be started.
         """
 
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
-        """Say by handle how the runs of these handles are, or all; missing means gone."""
+        """Return the observations of these handles, or of all, by handle; a missing one is gone."""
 
     def changes(self, timeout: float) -> frozenset[str] | None:
-        """Wait until something may have changed since the last call.
+        """Wait until an attempt may have changed since the last call.
 
         Returns:
-            The handles of the runs that may have; None if any of them may; none after `timeout`
-            seconds without a change.
+            The handles of the attempts that may have changed; None if any of them may have; an
+            empty set after `timeout` seconds without a change.
         """
 
     def cancel(self, handle: str) -> None:
-        """Ask the run to end, and return at once. A run that is gone already is no error."""
+        """Ask an attempt to stop, and return at once. Do nothing if it does not exist."""
 
     def delete_job(self, attempt: Attempt) -> None:
-        """Leave nothing of a run that has ended; one that goes on is asked to end.
+        """Delete the Job of an ended attempt; ask an attempt that has not ended to stop.
 
-        A later run of the same handle stays as it is.
+        A Job of the same handle that was made for another attempt is left alone.
         """
 
     def close(self) -> None:
-        """Let go of connections. Runs go on."""
+        """Close all connections. Attempts keep running."""

@@ -1,1 +1,1 @@
-"""The database: the index of all experiments, in MySQL, MariaDB or SQLite."""
+"""The database of experiments, in MySQL, MariaDB or SQLite."""

@@ -1,4 +1,4 @@
-"""Connections that outlive a restart of the server, and transactions that are tried again."""
+"""Engines that survive a restart of the database server, and transactions that are retried."""
 
 import itertools
 import logging
@@ -13,82 +13,76 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-ANSWER_SECONDS = 10  # a long list, a lock that somebody holds
-POOL_SECONDS = 2
-POOL_SIZE = 8  # threads of one web worker
-RECYCLE_SECONDS = 1800
-TRIES = 5
-TRY_SECONDS = 1.0  # a lost connection shows at once; what took longer hangs, and would again
-PAUSE_SECONDS = 0.02
+from backend.domain.exceptions import StoreUnavailable
 
-DEADLOCK = {1205, 1213}  # MySQL: lock wait timeout, deadlock; the server rolled back
-NO_SUCH_TABLE = 1146  # MySQL: somebody has put an empty database in its place
+ANSWER_SECONDS = 10  # enough for a long list, or to wait for a lock
+POOL_SECONDS = 2  # to wait for a free connection
+POOL_SIZE = 8  # the threads of one web worker
+RECYCLE_SECONDS = 1800
+MAX_TRIES = 5  # after deadlocks
+RETRY_SECONDS = (
+    1.0  # a lost connection is noticed at once; a call that took longer would hang again
+)
+MAX_PAUSE_SECONDS = 0.02  # before the next try
+
+# Error codes of MySQL and MariaDB.
+DEADLOCK = {1205, 1213}  # lock wait timeout, deadlock; the server rolled back
+NO_SUCH_TABLE = 1146  # the database was replaced by an empty one
 DENIED = {1044, 1045, 1049, 1142, 1698}  # access denied (database, user, command), no such database
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class StoreUnavailable(Exception):
-    """The database cannot be used now; nothing of the transaction was kept, or it was kept whole.
-
-    Attributes:
-        denied: it answers, and refuses this user: somebody has to mend the settings.
-        away: it does not answer, as opposed to not now: the next call would wait in vain too.
-    """
-
-    def __init__(self, message: str, *, denied: bool = False, away: bool = False) -> None:
-        super().__init__(message)
-        self.denied, self.away = denied, away
-
-
 class CircuitBreaker:
-    """Keeps threads from piling up in front of a database that is away.
+    """Keeps threads from queueing for a database that is away.
 
-    Once it did not answer, one call at a time tries whether it is back; all others are told at once
-    that it is not. The first answer lets everybody through again, so nothing is lost by waiting.
+    After a call was not answered, the breaker is open: one call at a time probes the database, and
+    all others fail immediately. The first answer closes it again.
     """
 
     def __init__(self) -> None:
-        self._trial = threading.Lock()
-        self._away = False
+        self._probe = threading.Lock()
+        self._is_open = False
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Go around one call of the database.
+        """Guard one call of the database.
 
         Raises:
-            StoreUnavailable: another call is trying already.
+            StoreUnavailable: the breaker is open, and another call is probing.
         """
-        trying = self._away
-        if trying and not self._trial.acquire(blocking=False):
+        is_probe = self._is_open
+        if is_probe and not self._probe.acquire(blocking=False):
             raise StoreUnavailable("it did not answer a moment ago", away=True)
         try:
             yield
         except StoreUnavailable as error:
-            self._away = self._away or error.away
+            self._is_open = self._is_open or error.away
             raise
         else:
-            self._away = False
+            self._is_open = False
         finally:
-            if trying:
-                self._trial.release()
+            if is_probe:
+                self._probe.release()
 
 
 def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
-    """Make an engine; nothing is connected before the first use, so it may be made before a fork.
+    """Return an engine. It connects on first use, so it may be created before a fork.
 
-    `answer_seconds` is how long one statement may take on a database server.
+    The execution option `reading` makes each statement stand alone, without a transaction to begin
+    and end. With `read_committed` a transaction sees what others commit meanwhile.
 
-    With the execution option `reading` each statement stands for itself: there is no transaction
-    to begin and to end. With `read_committed` a transaction sees what others have committed.
+    Args:
+        url: the database.
+        answer_seconds: how long a database server may take for one statement.
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": 5})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    # Its driver and cryptography take 8 MB, which SQLite does not need.
+    # Imported here: the driver and cryptography take 8 MB, which SQLite does not need.
     from backend.store.mysql import CONNECT_SECONDS, CONVERSIONS, ServerConnection
 
     engine = create_engine(
@@ -117,23 +111,23 @@ def make_engine(url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> Engine:
 def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     """Run `work` in one transaction and return what it returns.
 
-    A lost connection or a deadlock is tried again, so `work` must be right when a first try was
-    committed unnoticed.
+    It is retried after a lost connection or a deadlock, so `work` must do no harm if an earlier
+    try was committed and only its answer was lost.
 
     Raises:
         StoreUnavailable: the database cannot be used now.
     """
-    deadline = time.monotonic() + TRY_SECONDS
+    deadline = time.monotonic() + RETRY_SECONDS
     for number in itertools.count(1):
         try:
             with engine.begin() as connection:
                 return work(connection)
         except (OperationalError, InterfaceError) as error:
-            deadlock = _error_code(error) in DEADLOCK and number < TRIES
+            deadlock = _error_code(error) in DEADLOCK and number < MAX_TRIES
             lost = error.connection_invalidated and time.monotonic() < deadline
             if not (deadlock or lost):
                 raise unavailable(error) from error
-            time.sleep(PAUSE_SECONDS * random.random())  # noqa: S311  (jitter)
+            time.sleep(MAX_PAUSE_SECONDS * random.random())  # noqa: S311  (jitter)
         except ProgrammingError as error:
             if _error_code(error) != NO_SUCH_TABLE:
                 raise
@@ -144,11 +138,11 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def unavailable(error: DBAPIError) -> StoreUnavailable:
-    """Turn the driver's error into ours, and write it to the log."""
-    # The driver's own words, without the statement and its values.
+    """Log the driver's error and return ours."""
+    # `orig` is the driver's message, without the statement and its values.
     log.warning("The database cannot be used: %s", error.orig)
     code = _error_code(error)
-    away = code is not None and code not in DEADLOCK  # SQLite, a file, is locked but never away
+    away = code is not None and code not in DEADLOCK  # SQLite has no codes: a file is never away
     return StoreUnavailable(str(error.orig), denied=code in DENIED, away=away)
 
 
@@ -158,8 +152,8 @@ def _error_code(error: DBAPIError) -> int | None:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver would begin transactions on its own, and too late: SQLAlchemy's documentation,
-    # SQLite, "Enabling Non-Legacy SQLite Transactional Modes".
+    # The driver would begin transactions by itself, but too late (SQLAlchemy's documentation,
+    # SQLite, "Enabling Non-Legacy SQLite Transactional Modes").
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
@@ -169,7 +163,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get("reading", False):
-        # A transaction that turns from reading to writing could not wait for its turn.
+        # A transaction that begins by reading and then writes could not wait for the lock.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -178,5 +172,5 @@ def _begin_on_server(connection: Connection) -> None:
     if options.get("reading", False):
         return
     if options.get("read_committed", False):
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # of the next
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
     connection.exec_driver_sql("BEGIN")

@@ -1,4 +1,4 @@
-"""A connection to MySQL or MariaDB that says and waits for no more than it must."""
+"""A connection to MySQL or MariaDB without needless round trips and long waits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +10,18 @@ from pymysql.converters import conversions
 
 from backend.domain.timestamps import from_database
 
-# A server that hangs costs a ping and a connect before it is called away: under two seconds.
+# A server that hangs is noticed after a ping and a connect: in less than two seconds.
 PING_SECONDS = 0.5  # an idle connection answers at once or not at all
-CONNECT_SECONDS = 1.1  # above the second after which a lost SYN is sent again (RFC 6298)
-# PyMySQL reads a time by a regular expression, which takes half of the time of a page.
+CONNECT_SECONDS = 1.1  # more than the second after which a lost SYN is sent again (RFC 6298)
+# PyMySQL parses times with a regular expression, which takes half of the time of a page.
 CONVERSIONS = conversions | {FIELD_TYPE.DATETIME: from_database}
 
 
 class ServerConnection(pymysql.Connection):
-    """A connection that ends only what was begun, and gives up sooner on a ping than on an answer.
+    """A connection that sends COMMIT and ROLLBACK only if needed, with a short timeout for pings.
 
-    PyMySQL's `read_timeout` bounds a greeting, a ping and an answer, and its `connect_timeout`
-    TCP's handshake alone: a server that hangs is still connected to, by its kernel.
+    PyMySQL's `connect_timeout` only covers the TCP handshake, which the kernel of a server that
+    hangs still completes; the greeting, pings and answers all share `read_timeout`.
     """
 
     server_status: int
@@ -30,34 +30,34 @@ class ServerConnection(pymysql.Connection):
 
     def connect(self, sock: Any = None) -> None:
         """Connect and log in; each step may take CONNECT_SECONDS."""
-        with self._giving_up_after(CONNECT_SECONDS):
+        with self._timeout(CONNECT_SECONDS):
             super().connect(sock)
 
     def ping(self, reconnect: Any = False) -> None:
-        """Ask for a sign of life, within PING_SECONDS."""
-        with self._giving_up_after(PING_SECONDS):
+        """Check that the server answers within PING_SECONDS."""
+        with self._timeout(PING_SECONDS):
             super().ping(reconnect)
 
     def commit(self) -> None:
-        """Commit what was begun; nothing is sent if nothing was."""
-        if self._may_be_in_a_transaction():
+        """Commit the transaction; send nothing if there is none."""
+        if self._may_have_transaction():
             super().commit()
 
     def rollback(self) -> None:
-        """Roll back what was begun; nothing is sent if nothing was."""
-        if self._may_be_in_a_transaction():
+        """Roll back the transaction; send nothing if there is none."""
+        if self._may_have_transaction():
             super().rollback()
 
-    def _may_be_in_a_transaction(self) -> bool:
-        # The server says so with each answer that is no row (MySQL's protocol, status flags).
-        begun = self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
-        return bool(begun) or not self.get_autocommit()
+    def _may_have_transaction(self) -> bool:
+        # Part of each OK packet (MySQL's client/server protocol, status flags).
+        in_transaction = self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        return bool(in_transaction) or not self.get_autocommit()
 
     @contextmanager
-    def _giving_up_after(self, seconds: float) -> Iterator[None]:
-        usual = self._read_timeout, self._write_timeout
+    def _timeout(self, seconds: float) -> Iterator[None]:
+        previous = self._read_timeout, self._write_timeout
         self._read_timeout = self._write_timeout = seconds
         try:
             yield
         finally:
-            self._read_timeout, self._write_timeout = usual
+            self._read_timeout, self._write_timeout = previous

@@ -1,18 +1,17 @@
-"""Every question that is put to the database, and every change.
+"""The queries and changes of experiments.
 
-A status changes by compare-and-set alone: the update names the status and attempt that it was
-decided on, and changes nothing if they are no longer so.
+A status only changes by compare-and-set: the update names the status and the attempt that the
+decision was based on, and changes nothing if they are no longer current.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     URL,
-    ColumnElement,
     Connection,
-    Engine,
     Row,
     Select,
     and_,
@@ -26,182 +25,219 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from backend.store import pages, schema
-from backend.store.engine import CircuitBreaker, StoreUnavailable, make_engine, transact
-from backend.store.pages import ALL, Columns, Cursor, Selection
+from backend.domain.experiment import Experiment, Transition
+from backend.domain.selection import ALL, Cursor, Listing, Selection
+from backend.store import pages
+from backend.store.database import Database
+from backend.store.engine import ANSWER_SECONDS
+from backend.store.pages import Columns
 from backend.store.tables import experiment, transition
+from backend.store.transitions import TRANSITION_COLUMNS, TransitionLog, history_of
 
-PENDING = 1000  # more than there are transactions at once
-
-T = TypeVar("T")
-Values = Mapping[str, Any]
+Values = Mapping[str, Any]  # column values by name
 
 
 class Store:
-    """The experiments in the database. Every method raises StoreUnavailable when it is away."""
+    """The experiments in the database.
 
-    def __init__(self, url: URL) -> None:
-        """Use the database at `url`; the first question connects."""
-        self._url = url
-        self._engine = make_engine(url)
-        self._reader = self._engine.execution_options(reading=True)
-        self._breaker = CircuitBreaker()
-        self._is_server = url.get_backend_name() != "sqlite"
-        self._prepared = False
+    Every method raises StoreUnavailable if the database cannot be used, and SchemaError if its
+    tables must not be changed.
+
+    Attributes:
+        database: where they are stored.
+        transitions: the changes of their statuses.
+    """
+
+    def __init__(self, url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> None:
+        """Prepare to use the database at `url`; the first query connects.
+
+        Args:
+            url: the database.
+            answer_seconds: how long a database server may take for one statement.
+        """
+        self.database = Database(url, answer_seconds=answer_seconds)
+        self.transitions = TransitionLog(self.database)
 
     def prepare(self) -> None:
-        """Make sure that the schema is the one this version needs; migrate if it is not.
+        """Migrate the schema if needed.
 
-        Every other method does it too, so a server may start before its database.
-
-        Raises:
-            StoreUnavailable: the database cannot be used now.
-            SchemaError: it holds something that must not be touched.
+        Every other method does so too, so a server may start before its database.
         """
-        if not schema.is_current(self._reader):
-            schema.migrate(self._url)
-        self._prepared = True
+        self.database.prepare()
 
     def close(self) -> None:
-        """Close all connections; the next question opens new ones."""
-        self._engine.dispose()
+        """Close all connections; the next query opens new ones."""
+        self.database.close()
 
     def ping(self) -> None:
-        """Ask the database for an answer."""
-        self._read(lambda connection: connection.execute(select(1)))
+        """Check that the database answers."""
+        self.database.ping()
 
     def insert(self, values: Values, *, actor: str | None = None) -> int | None:
-        """Add an experiment, and its first transition, which `actor` made.
+        """Add an experiment, and its first transition, caused by `actor`.
 
         Returns:
             The key of its row; None if its experiment_id is taken.
         """
 
         def work(connection: Connection) -> int:
-            key = connection.execute(insert(experiment), values).inserted_primary_key
-            row_id: int = key[0] if key else 0
-            first = {"attempt": values["attempt"], "to_status": values["status"]}
-            first |= {"experiment": row_id, "at": values["created_at"], "actor": actor}
+            row_id = _insert(connection, values)
+            first = {
+                "experiment": row_id,
+                "attempt": values["attempt"],
+                "to_status": values["status"],
+                "at": values["created_at"],
+                "actor": actor,
+            }
             connection.execute(insert(transition), first)
             return row_id
 
         try:
-            return self._write(work)
+            return self.database.write(work)
         except IntegrityError:
             return None
 
     def restore(
-        self, runs: Sequence[tuple[Values, Sequence[Values]]], is_wanted: Callable[[Values], bool]
+        self,
+        experiments: Sequence[tuple[Values, Sequence[Transition]]],
+        is_wanted: Callable[[Values], bool],
     ) -> list[str]:
-        """Add experiments as they once were, each with its history; what is there stays.
+        """Add experiments as they were, with their histories; existing ones stay as they are.
 
-        `is_wanted` is asked of each one when nobody else can add it or forget it any more; what
-        is not wanted then is not added.
+        `is_wanted` is called for each one after its row was added, when no other process can add
+        or delete it; if it returns False, the row is removed again.
 
         Returns:
             The experiment_ids that were added.
         """
+        ids = [values["experiment_id"] for values, _ in experiments]
+        query = select(experiment.c.experiment_id).where(experiment.c.experiment_id.in_(ids))
 
         def work(connection: Connection) -> list[str]:
-            ids = [values["experiment_id"] for values, _ in runs]
-            query = select(experiment.c.experiment_id).where(experiment.c.experiment_id.in_(ids))
-            there, added = set(connection.scalars(query)), []
-            for values, steps in runs:
-                if values["experiment_id"] in there:
+            existing, added = set(connection.scalars(query)), []
+            for values, history in experiments:
+                if values["experiment_id"] in existing:
                     continue
-                key = connection.execute(insert(experiment).values(**values)).inserted_primary_key
-                row_id = key[0] if key else None
+                row_id = _insert(connection, values)
                 if not is_wanted(values):
                     connection.execute(delete(experiment).where(experiment.c.id == row_id))
                     continue
-                connection.execute(
-                    insert(transition), [{**step, "experiment": row_id} for step in steps]
-                )
+                steps = [vars(step) | {"experiment": row_id} for step in history]
+                connection.execute(insert(transition), steps)
                 added.append(values["experiment_id"])
             return added
 
-        for _ in runs:
+        for _ in experiments:
             try:
-                return self._write(work)
-            except IntegrityError:  # somebody has just added one of them: now it is there
+                return self.database.write(work)
+            except IntegrityError:  # another process has just added one of them: it exists now
                 continue
-        return self._write(work) if runs else []
+        return self.database.write(work) if experiments else []
 
     def delete(self, row_id: int, *, attempt: int, status: str) -> bool:
         """Remove an experiment and its history.
 
         Returns:
-            False if it is not in that status, in that attempt, any more: nothing changed.
+            False if it is no longer in that status and attempt; nothing was changed then.
         """
-        statement = delete(experiment).where(_EXPECTED)
         expected = _expected(row_id, status, attempt)
-        return self._write(lambda connection: connection.execute(statement, expected).rowcount == 1)
+        return self.database.write(
+            lambda connection: connection.execute(_DELETE, expected).rowcount == 1
+        )
 
-    def get(self, experiment_id: str) -> Row[Any] | None:
-        """Find one experiment by its id."""
-        query = select(experiment).where(experiment.c.experiment_id == experiment_id)
-        return self._read(lambda connection: connection.execute(query).one_or_none())
+    def get(self, experiment_id: str) -> Experiment | None:
+        """Return one experiment, or None if there is none of that id."""
+        found = self._experiments(_SELECT.where(experiment.c.experiment_id == experiment_id))
+        return found[0] if found else None
 
-    def with_history(self, experiment_id: str) -> tuple[Values, list[Values]] | None:
-        """Find one experiment and its transitions, oldest first, both as of one moment."""
+    def with_history(self, experiment_id: str) -> tuple[Experiment, list[Transition]] | None:
+        """Return one experiment and its transitions, oldest first, both as of one moment."""
         query = _WITH_HISTORY.where(experiment.c.experiment_id == experiment_id)
-        rows = self._read(lambda connection: connection.execute(query).all())
+        rows = self.database.read(lambda connection: connection.execute(query).all())
         if not rows:
             return None
-        columns, width = experiment.c.keys(), len(experiment.c)
-        steps = [dict(zip(_STEP.keys(), row[width:], strict=True)) for row in rows]
-        return dict(zip(columns, rows[0], strict=False)), [s for s in steps if s["to_status"]]
+        width = len(_COLUMNS)
+        history = [Transition(*row[width:]) for row in rows]
+        return _to_experiment(rows[0]), [step for step in history if step.to_status]
 
-    def last_change(self, row_id: int) -> Row[int, str, datetime] | None:
-        """Give an experiment's attempt, status and `updated_at`: every change gives it others."""
-        query = _LAST_CHANGE.where(experiment.c.id == row_id)
-        return self._read(lambda connection: connection.execute(query).one_or_none())
+    def history(self, experiment_id: str) -> list[Transition]:
+        """Return the transitions of one experiment, oldest first."""
+        query = history_of(experiment_id)
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return [Transition(*row) for row in rows]
 
-    def by_ids(self, experiment_ids: Sequence[str]) -> Sequence[Row[Any]]:
-        """Find experiments by their ids, in no order."""
-        query = select(experiment).where(experiment.c.experiment_id.in_(experiment_ids))
-        return self._read(lambda connection: connection.execute(query).all())
+    def is_unchanged(self, known: Experiment) -> bool:
+        """Return whether the database still holds `known`: every change sets `updated_at`."""
+        query = _LAST_CHANGE.where(experiment.c.id == known.id)
+        row = self.database.read(lambda connection: connection.execute(query).one_or_none())
+        return row == (known.attempt, known.status, known.updated_at)
 
-    def last_changed(self, number: int) -> Sequence[Row[Any]]:
-        """List the `number` experiments that were changed last."""
-        query = select(experiment).order_by(experiment.c.updated_at.desc()).limit(number)
-        return self._read(lambda connection: connection.execute(query).all())
+    def by_ids(self, experiment_ids: Sequence[str]) -> list[Experiment]:
+        """Return the experiments of these ids that exist, in no particular order."""
+        return self._experiments(_SELECT.where(experiment.c.experiment_id.in_(experiment_ids)))
 
-    def history(self, experiment_id: str) -> Sequence[Row[Any]]:
-        """List the transitions of one experiment, oldest first."""
-        query = (
-            select(transition)
-            .join(experiment, experiment.c.id == transition.c.experiment)
-            .where(experiment.c.experiment_id == experiment_id)
-            .order_by(transition.c.id)
+    def by_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
+        """Return the experiments whose current attempt has one of these Jobs."""
+        return self._experiments(_SELECT.where(experiment.c.job.in_(jobs)))
+
+    def last_changed(self, number: int) -> list[Experiment]:
+        """Return the `number` experiments that were changed last."""
+        return self._experiments(_SELECT.order_by(experiment.c.updated_at.desc()).limit(number))
+
+    def in_status(self, statuses: Sequence[str]) -> list[Experiment]:
+        """Return every experiment in one of these statuses, oldest first."""
+        return self._experiments(
+            _SELECT.where(experiment.c.status.in_(statuses)).order_by(experiment.c.id)
         )
-        return self._read(lambda connection: connection.execute(query).all())
 
     def page(
-        self,
-        *,
-        limit: int,
-        after: Cursor | None = None,
-        selection: Selection = ALL,
-        columns: Columns = Columns.WHOLE,
-    ) -> Sequence[Row[Any]]:
-        """List at most `limit` experiments that follow `after`, newest first unless told."""
-        query = pages.page(selection, goes_on=after is not None, columns=columns)
-        values = pages.parameters(limit, after)
-        return self._read(lambda connection: connection.execute(query, values).all())
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+    ) -> list[Experiment]:
+        """Return at most `limit` experiments of `selection` that follow `after`."""
+        query = pages.statement(selection, has_cursor=after is not None, columns=Columns.ALL)
+        return self._experiments(query, pages.parameters(limit, after))
+
+    def listing(
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+    ) -> Listing:
+        """Return at most `limit` experiments that follow `after`, ready for JSON.
+
+        This is the fast path of the most frequent request: the database formats the times, and no
+        Experiment is made. See docs/performance.md, "Lists".
+        """
+        query = pages.statement(selection, has_cursor=after is not None, columns=Columns.LISTED)
+        values = pages.parameters(limit + 1, after)
+        rows = self.database.read(lambda connection: connection.execute(query, values).all())
+        return pages.to_listing(rows, limit, selection)
+
+    def listing_version(
+        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+    ) -> str:
+        """Return the version of that listing at about half of its cost."""
+        query = pages.statement(selection, has_cursor=after is not None, columns=Columns.VERSION)
+        values = pages.parameters(limit + 1, after)
+        return pages.to_version(
+            self.database.read(lambda connection: connection.execute(query, values).scalar_one())
+        )
 
     def counts(self) -> dict[str, int]:
-        """Count the experiments of each status that has any."""
+        """Return the number of experiments of each status that has any."""
         query = select(experiment.c.status, func.count()).group_by(experiment.c.status)
-        rows = self._read(lambda connection: connection.execute(query).all())
+        rows = self.database.read(lambda connection: connection.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def in_status(self, statuses: Sequence[str]) -> Sequence[Row[Any]]:
-        """List every experiment that is in one of the statuses, oldest first."""
-        query = (
-            select(experiment).where(experiment.c.status.in_(statuses)).order_by(experiment.c.id)
+    def unfinished_jobs(self, before: datetime) -> list[str]:
+        """Return the Jobs that have yet to be submitted or, while live, cancelled.
+
+        Those to be submitted only if their experiments have not changed since `before`.
+        """
+        submitting = and_(experiment.c.status == "submitting", experiment.c.updated_at < before)
+        cancelling = and_(
+            experiment.c.status.in_(("queued", "running")),
+            experiment.c.cancel_requested_at.is_not(None),
         )
-        return self._read(lambda connection: connection.execute(query).all())
+        query = select(experiment.c.job).where(or_(submitting, cancelling))
+        return list(self.database.read(lambda connection: connection.scalars(query).all()))
 
     def advance(
         self,
@@ -213,14 +249,20 @@ class Store:
         values: Values,
         at: datetime,
     ) -> bool:
-        """Take an experiment along `path`, a list of statuses, from the first to the last.
+        """Move an experiment along `path`, from the first of these statuses to the last.
 
-        It is changed `at` that time. Each step becomes a row of its history, at its own one of
-        `times`; `values` are further columns to set. Whoever asked for its end is the one who
-        cancelled it.
+        The actor of a cancellation is the person who requested it.
+
+        Args:
+            row_id: the experiment's key.
+            attempt: the attempt it is expected to be in.
+            path: statuses; it is expected to be in the first.
+            times: when it reached each of the others.
+            values: further columns to set.
+            at: its new `updated_at`.
 
         Returns:
-            False if it is not in the first status, in that attempt, any more: nothing changed.
+            False if it is no longer in that status and attempt; nothing was changed then.
         """
         changes = {**values, "status": path[-1], "updated_at": at}
         changes |= _expected(row_id, path[0], attempt)
@@ -230,8 +272,8 @@ class Store:
                 return False
             actor = None
             if path[-1] == "cancelled":
-                asked = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
-                actor = connection.execute(asked).scalar()
+                query = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
+                actor = connection.execute(query).scalar()
             steps = [
                 {
                     "experiment": row_id,
@@ -239,21 +281,27 @@ class Store:
                     "from_status": old,
                     "to_status": new,
                     "reason": values.get("reason") if new == path[-1] else None,
-                    "at": at,
+                    "at": time,
                     "actor": actor if new == path[-1] else None,
                 }
-                for old, new, at in zip(path[:-1], path[1:], times, strict=True)
+                for old, new, time in zip(path[:-1], path[1:], times, strict=True)
             ]
             connection.execute(insert(transition), steps)
             return True
 
-        return self._write(work)
+        return self.database.write(work)
 
     def update(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
-        """Set further columns (a diagnosis, say) if the experiment still is in that status."""
+        """Set columns other than the status, for example a diagnosis.
+
+        Returns:
+            False if it is no longer in that status and attempt; nothing was changed then.
+        """
         changes = {**values, "updated_at": datetime.now(UTC)}
         changes |= _expected(row_id, status, attempt)
-        return self._write(lambda connection: connection.execute(_UPDATE, changes).rowcount == 1)
+        return self.database.write(
+            lambda connection: connection.execute(_UPDATE, changes).rowcount == 1
+        )
 
     def retry(
         self,
@@ -266,22 +314,17 @@ class Store:
         reason: str = "retry",
         actor: str | None = None,
     ) -> bool:
-        """Begin the next attempt of an experiment that has ended, whose Job is to be `job`.
+        """Begin another attempt of an experiment that has ended, whose Job will be `job`.
 
-        `following` is that attempt, if it is not the next one.
+        `following` is the number of that attempt, by default the next one.
 
         Returns:
-            False if it is not in that status, in that attempt, any more: nothing changed.
+            False if it is no longer in that status and attempt; nothing was changed then.
         """
         now = datetime.now(UTC)
         following = following or attempt + 1
-        cleared = dict.fromkeys(
-            (
-                *("reason", "message", "remedy", "started_at", "finished_at"),
-                *("cancel_requested_at", "cancel_requested_by"),
-            )
-        )
-        changes = {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
+        changes = dict.fromkeys(_OF_AN_ATTEMPT)
+        changes |= {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
         changes |= _expected(row_id, status, attempt)
         step = {
             "experiment": row_id,
@@ -294,104 +337,57 @@ class Store:
         }
 
         def work(connection: Connection) -> bool:
-            if connection.execute(_UPDATE, cleared | changes).rowcount != 1:
+            if connection.execute(_UPDATE, changes).rowcount != 1:
                 return False
             connection.execute(insert(transition), [step])
             return True
 
-        return self._write(work)
+        return self.database.write(work)
 
-    def by_job(self, jobs: Sequence[str]) -> Sequence[Row[Any]]:
-        """List the experiments whose current attempt has one of these Jobs."""
-        query = select(experiment).where(experiment.c.job.in_(jobs))
-        return self._read(lambda connection: connection.execute(query).all())
-
-    def unsettled(self, before: datetime) -> Sequence[Row[Any]]:
-        """List experiments (their `job`) that are to be submitted or, while live, cancelled.
-
-        Those to be submitted only if they have not changed since `before`.
-        """
-        submitting = and_(experiment.c.status == "submitting", experiment.c.updated_at < before)
-        cancelling = and_(
-            experiment.c.status.in_(("queued", "running")),
-            experiment.c.cancel_requested_at.is_not(None),
-        )
-        query = select(experiment.c.job).where(or_(submitting, cancelling))
-        return self._read(lambda connection: connection.execute(query).all())
-
-    def last_transition(self) -> int:
-        """Give the id of the last transition, 0 if there is none; later ones have a higher one."""
-        query = select(func.max(transition.c.id))
-        last = self._read(lambda connection: connection.execute(query).scalar()) or 0
-        if self._is_server:
-            self._settled(transition.c.id.between(last - PENDING, last))
-        return last
-
-    def transitions(self, after: int, limit: int) -> Sequence[Row[Any]]:
-        """List the transitions of all experiments from the one that follows id `after`.
-
-        None of a lower id than those given is still to come.
-        """
-        query = _transitions(transition.c.id > after).limit(limit)
-        rows = self._read(lambda connection: connection.execute(query).all())
-        if self._is_server and rows and rows[-1].id - after > len(rows):
-            # Ids are missing: of transactions that are not committed yet, or never will be.
-            return self._settled(and_(transition.c.id > after, transition.c.id <= rows[-1].id))
-        return rows
-
-    def _settled(self, chosen: ColumnElement[bool]) -> Sequence[Row[Any]]:
-        """List transitions once every transaction that is adding one of them has ended.
-
-        A locking read waits for them; "read committed" lets others go on adding (MySQL's manual,
-        InnoDB locking).
-        """
-        engine = self._engine.execution_options(read_committed=True)
-        query = _transitions(chosen).with_for_update(read=True, of=transition)
-        # Not through the circuit breaker: a database that lets us wait here is not away.
-        return transact(engine, lambda connection: connection.execute(query).all())
-
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        return self._transact(self._reader, work)
-
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        return self._transact(self._engine, work)
-
-    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        with self._breaker.call():
-            if not self._prepared:
-                self.prepare()
-            try:
-                return transact(engine, work)
-            except StoreUnavailable:
-                self._prepared = False  # what answers next may be another one, without our tables
-                raise
+    def _experiments(self, query: Select[Any], values: Values | None = None) -> list[Experiment]:
+        rows = self.database.read(lambda connection: connection.execute(query, values).all())
+        return [_to_experiment(row) for row in rows]
 
 
-# Its parameters have names that no column has.
+_COLUMNS = [field.name for field in fields(Experiment)]  # the table has them in the same order
+_OF_AN_ATTEMPT = (  # what a retry clears
+    "reason",
+    "message",
+    "remedy",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "cancel_requested_by",
+)
+# These parameters have other names than any column, which UPDATE needs for the new values.
 _EXPECTED = and_(
     experiment.c.id == bindparam("expected_id"),
     experiment.c.status == bindparam("expected_status"),
     experiment.c.attempt == bindparam("expected_attempt"),
 )
+_SELECT = select(experiment)
+_DELETE = delete(experiment).where(_EXPECTED)
 _UPDATE = update(experiment).where(_EXPECTED)
 _LAST_CHANGE = select(experiment.c.attempt, experiment.c.status, experiment.c.updated_at)
-_STEP = transition.c["attempt", "from_status", "to_status", "reason", "at", "actor"]
 _WITH_HISTORY = (
-    select(experiment, *_STEP)
+    select(experiment, *TRANSITION_COLUMNS)
     .outerjoin(transition, transition.c.experiment == experiment.c.id)
     .order_by(transition.c.id)
 )
 
 
 def _expected(row_id: int, status: str, attempt: int) -> dict[str, Any]:
-    """Give the parameters of _EXPECTED."""
+    """Return the parameters of _EXPECTED."""
     return {"expected_id": row_id, "expected_status": status, "expected_attempt": attempt}
 
 
-def _transitions(chosen: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(transition, experiment.c.experiment_id)
-        .join(experiment, experiment.c.id == transition.c.experiment)
-        .where(chosen)
-        .order_by(transition.c.id)
-    )
+def _insert(connection: Connection, values: Values) -> int:
+    """Insert the row of an experiment and return its key."""
+    key = connection.execute(insert(experiment), values).inserted_primary_key
+    row_id: int = key[0] if key else 0
+    return row_id
+
+
+def _to_experiment(row: Row[Any]) -> Experiment:
+    """Return the experiment whose columns a row begins with."""
+    return Experiment.from_columns(dict(zip(_COLUMNS, row, strict=False)))

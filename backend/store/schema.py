@@ -1,4 +1,4 @@
-"""Brings the database to the schema that this version needs, once, whoever starts first."""
+"""Migrates the database to the schema that this version needs."""
 
 import fcntl
 import hashlib
@@ -10,47 +10,44 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from backend.store.engine import StoreUnavailable, make_engine, transact, unavailable
+from backend.domain.exceptions import SchemaError, StoreUnavailable
+from backend.store.engine import make_engine, transact, unavailable
 from backend.store.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "hello_flask_schema"
 HEAD = "0013"
-MIGRATION_SECONDS = 3600  # one statement on a large table
-LOCK_SECONDS = 5  # how long to wait for another process that is migrating
-
-
-class SchemaError(Exception):
-    """The database holds something that must not be touched; the message says what and why."""
+MIGRATION_SECONDS = 3600  # for one statement on a large table
+LOCK_SECONDS = 5  # to wait for another process that is migrating
 
 
 def is_current(engine: Engine) -> bool:
-    """Tell whether the schema is the one that this version needs.
+    """Return whether the schema is the one that this version needs.
 
     Raises:
         StoreUnavailable: the database cannot be used now.
-        SchemaError: a newer version of this program has migrated it.
+        SchemaError: it was migrated by a newer version of this program.
     """
     return transact(engine, _version) == HEAD
 
 
 def migrate(url: URL) -> None:
-    """Apply the migrations that are missing. Several may call it at once: one does it.
+    """Apply the missing migrations. Of several processes that call this at once, one applies them.
 
     Raises:
         StoreUnavailable: the database cannot be used now, or another process is still migrating.
-        SchemaError: it holds tables of our names that are not ours, or a newer schema. Nothing
-            was touched.
+        SchemaError: it holds tables of our names that this program did not create, or a newer
+            schema. Nothing was changed.
     """
     engine = make_engine(url, answer_seconds=MIGRATION_SECONDS)
     try:
-        with engine.connect() as connection, _lock(connection):
+        with engine.connect() as connection, migration_lock(connection):
             if _version(connection) == HEAD:
                 return
             _check_ours(connection)
             connection.rollback()  # Alembic begins its own transaction
             if connection.dialect.name == "sqlite":
-                _let_readers_and_a_writer_work_together(connection)
+                _enable_write_ahead_log(connection)
             _upgrade(connection)
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error) from error
@@ -58,14 +55,14 @@ def migrate(url: URL) -> None:
         engine.dispose()
 
 
-def _let_readers_and_a_writer_work_together(connection: Connection) -> None:
-    # A property of the file, so it is set once, and only of a file that is ours.
+def _enable_write_ahead_log(connection: Connection) -> None:
+    # Readers then do not wait for a writer. The setting is stored in the file, so once is enough.
     driver: Any = connection.connection.dbapi_connection
     driver.execute("PRAGMA journal_mode=WAL")
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # 0.1 s and 10 MB that a migrated database does not cost
+    from alembic import command  # imported here: it takes 0.1 s and 10 MB
     from alembic.config import Config
 
     config = Config()
@@ -87,7 +84,10 @@ def _version(connection: Connection) -> str | None:
 
 
 def _check_ours(connection: Connection) -> None:
-    """Our version table is made before any other; without it, tables of our names are not ours."""
+    """Raise SchemaError if tables of our names exist without the version table.
+
+    The version table is created before any other.
+    """
     tables = set(inspect(connection).get_table_names())
     foreign = sorted(tables & set(metadata.tables))
     if foreign and VERSION_TABLE not in tables:
@@ -99,19 +99,24 @@ def _check_ours(connection: Connection) -> None:
 
 
 @contextmanager
-def _lock(connection: Connection) -> Iterator[None]:
+def migration_lock(connection: Connection) -> Iterator[None]:
+    """Hold the lock that lets one process at a time migrate the database.
+
+    Raises:
+        StoreUnavailable: another process has held it for LOCK_SECONDS.
+    """
     engine = connection.engine
     if engine.dialect.name == "sqlite":
         with Path(f"{engine.url.database}.migrate-lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
-    # The server frees it when the connection ends, however it ends. At most 64 characters.
+    # The server releases it when the connection ends. A name has at most 64 characters.
     name = hashlib.sha256(f"migrate {engine.url.database}".encode()).hexdigest()[:32]
-    got = connection.execute(
+    is_locked = connection.execute(
         text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": LOCK_SECONDS}
     ).scalar()
-    if got != 1:
+    if is_locked != 1:
         raise StoreUnavailable("another process is migrating the database")
     try:
         yield

@@ -1,4 +1,4 @@
-"""The tables as the queries see them. The migrations make them; a test holds the two together."""
+"""The tables, for the queries. The migrations create them; a test compares the two."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,23 +27,23 @@ metadata = MetaData()
 
 
 class UTCDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept as naive UTC with microseconds."""
+    """An aware datetime, stored as naive UTC with microseconds."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Ask MySQL for microseconds, which it leaves out unless told."""
+        """Return the column type; MySQL stores microseconds only on request."""
         if dialect.name == "mysql":
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware time into naive UTC."""
+        """Convert an aware time to naive UTC."""
         return value.astimezone(UTC).replace(tzinfo=None) if value else None
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Read the text that SQLite keeps; of a server, the connection has read it already."""
+        """Return the parser of SQLite's text; a ServerConnection has parsed it already."""
         return _read_text if dialect.name == "sqlite" else None
 
 
@@ -52,7 +52,7 @@ def _read_text(text: str | None) -> datetime | None:
 
 
 Identity = BigInteger().with_variant(Integer(), "sqlite")
-# Byte by byte: Run1 and run1 are two runs, as they are two folders. SQLite compares so anyway.
+# Compared byte by byte, as SQLite does anyway: Run1 and run1 are different folders.
 ByteText = String(200).with_variant(
     mysql.VARCHAR(200, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
 )
@@ -81,7 +81,7 @@ experiment = Table(
     Column("cancel_requested_by", String(64)),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
-    Index("ix_experiment_status", "status"),  # InnoDB and SQLite end each with the primary key
+    Index("ix_experiment_status", "status"),  # InnoDB and SQLite append the primary key
     Index("ix_experiment_created_at", "created_at"),
     Index("ix_experiment_updated_at", "updated_at"),
     Index("ix_experiment_status_created_at", "status", "created_at"),
@@ -107,7 +107,7 @@ transition = Table(
     Column("at", UTCDateTime, nullable=False),
     Column("actor", String(64)),
     Index("ix_transition_experiment", "experiment"),
-    sqlite_autoincrement=True,  # no id is given twice: listeners go on after the last they saw
+    sqlite_autoincrement=True,  # no id is used twice: listeners continue after the last one
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

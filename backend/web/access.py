@@ -1,4 +1,4 @@
-"""Who may ask for what: the right Host, no other site's page, a token where tokens are set."""
+"""Decides which requests are answered: by Host header, by origin, and by token if any are set."""
 
 import hashlib
 import hmac
@@ -8,25 +8,25 @@ import socket
 from collections.abc import Callable
 
 from apiflask import APIFlask
-from flask import Request, Response, current_app, g, make_response, render_template, request
+from flask import Response, current_app, g, make_response, render_template, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from backend.settings import Settings
 from backend.tokens import Token, TokenFile, find, parse
 from backend.web.errors import problem
-from backend.web.host_headers import host_name, is_allowed, is_foreign
+from backend.web.host_headers import host_name, is_allowed, is_cross_origin
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
-OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})  # answered without a token
 HOME, SIGN_IN_PATH = "/ui", "/ui/login"
-SIGN_OUT_PATH = "/ui/logout"  # changes nothing of anybody else's
+SIGN_OUT_PATH = "/ui/logout"  # a read-only token may use it, although it is a POST
 COOKIE = "hello_flask_session"
 CHALLENGE = 'Bearer realm="hello-flask"'  # RFC 6750, 3
 SESSION_SECONDS = 12 * 3600
 CSRF_HEADER, CSRF_FIELD = "X-CSRF-Token", "csrf_token"
 
-# What an answer is to a browser unless its route says otherwise: no page, and nobody else's.
-_HEADERS = [
+# Added to every response whose route does not set them: what a browser may do with it.
+_DEFAULT_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
@@ -37,54 +37,50 @@ log = logging.getLogger(__name__)
 
 
 class Access:
-    """Decides before each request whether it may go on."""
+    """Decides before each request whether it is answered."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read who may; a file of tokens is looked at again at every request."""
+        """Check requests against the tokens and host names of `settings`."""
         self._hosts = frozenset({*settings.allowed_hosts, socket.gethostname().lower()})
         self._tokens = _tokens_of(settings)
         if not self.has_tokens:
             log.warning(
-                "API_TOKEN is not set: everyone who reaches this server may start, cancel and "
-                "delete runs."
+                "API_TOKEN is not set: everyone who can reach this server may start, cancel and "
+                "delete experiments."
             )
 
     @property
     def has_tokens(self) -> bool:
-        """Tell whether requests need a token."""
+        """Whether requests need a token."""
         return self._tokens is not None
 
     def check(self) -> Response | None:
-        """Refuse the request that is at hand, or let it go on with `g.token` set.
+        """Return the refusal of the current request, or None if it may be answered.
 
-        Returns:
-            The refusal, or None.
+        `g.token` is then the token of the request, if tokens are set.
 
         Raises:
-            TokensError: the file of tokens cannot be used; nobody is let in.
+            TokensError: the token file cannot be used, so no request is answered.
         """
-        # The proxy `request` takes 2 us at each look.
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        return self._wrong_host(asked) or self._other_site(asked) or self._no_token(asked)
+        return self._check_host() or self._check_origin() or self._check_token()
 
     def sign_in(self, presented: str) -> str | None:
-        """Give the value of a session cookie for a token, or None if nobody has that token.
+        """Return the value of a session cookie for a token, or None if there is no such token.
 
         Raises:
-            TokensError: the file of tokens cannot be used.
+            TokensError: the token file cannot be used.
         """
         tokens = self._current()
         token = find(tokens, presented)
         return _serializer(tokens).dumps(tokens.index(token)) if token else None
 
     def csrf_token(self) -> str:
-        """Give what a page of ours sends back as X-CSRF-Token; empty without a session."""
+        """Return what a page must send back as X-CSRF-Token; empty without a session."""
         cookie = request.cookies.get(COOKIE)
         return _csrf_token(self._current(), cookie) if cookie and g.get("token") else ""
 
-    def _wrong_host(self, asked: Request) -> Response | None:
-        header = asked.environ.get("HTTP_HOST", "")
-        name = host_name(header)
+    def _check_host(self) -> Response | None:
+        name = host_name(request.environ.get("HTTP_HOST", ""))
         if name is None:
             return problem(400, "The Host header names no host: send the server's own address.")
         if is_allowed(name, self._hosts):
@@ -95,35 +91,36 @@ class Access:
             "ALLOWED_HOSTS.",
         )
 
-    def _other_site(self, asked: Request) -> Response | None:
-        if asked.method in SAFE_METHODS:
+    def _check_origin(self) -> Response | None:
+        if request.method in SAFE_METHODS:
             return None
-        headers = asked.headers
+        headers = request.headers
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
-        if not is_foreign(headers["Host"], origin, site):
+        if not is_cross_origin(headers["Host"], origin, site):
             return None
         return problem(
-            403, "A page of another site sent this: send it from a page of this server, or curl."
+            403,
+            "A page of another site sent this: send it from a page of this server, or with curl.",
         )
 
-    def _no_token(self, asked: Request) -> Response | None:
-        path = asked.environ["PATH_INFO"]  # its path would take //healthz for /healthz
+    def _check_token(self) -> Response | None:
+        path = request.environ["PATH_INFO"]  # request.path is /healthz for //healthz too
         if self._tokens is None or path in OPEN_PATHS:
             return None
-        if path == SIGN_IN_PATH and asked.method == "POST":  # it brings its token in the form
+        if path == SIGN_IN_PATH and request.method == "POST":  # the form holds the token
             return None
         tokens = self._current()
-        presented = asked.headers.get("Authorization")
-        if presented is not None:
-            return _judge(_bearer(tokens, presented), 'error="invalid_token"')
-        cookie = asked.cookies.get(COOKIE, "")
-        token = _signed_in(tokens, cookie)
-        if token is None and _is_page(asked):
-            return sign_in_page(asked.full_path.rstrip("?"))
-        return _judge(token) or self._forged(tokens, cookie)
+        header = request.headers.get("Authorization")
+        if header is not None:
+            return _authorize(_bearer_token(tokens, header), 'error="invalid_token"')
+        cookie = request.cookies.get(COOKIE, "")
+        token = _session_token(tokens, cookie)
+        if token is None and _wants_page():
+            return sign_in_page(request.full_path.rstrip("?"))
+        return _authorize(token) or self._check_csrf(tokens, cookie)
 
     @staticmethod
-    def _forged(tokens: tuple[Token, ...], cookie: str) -> Response | None:
+    def _check_csrf(tokens: tuple[Token, ...], cookie: str) -> Response | None:
         if request.method in SAFE_METHODS:
             return None
         sent = request.headers.get(CSRF_HEADER)
@@ -138,26 +135,26 @@ class Access:
 
 
 def register_access(app: APIFlask, settings: Settings) -> None:
-    """Let nobody past who may not, and tell browsers how little each answer may do."""
+    """Make the app check every request, and offer `csrf_token` and `signs_in` to templates."""
     access = app.extensions["access"] = Access(settings)
     app.before_request(access.check)
     app.context_processor(lambda: {"csrf_token": access.csrf_token, "signs_in": access.has_tokens})
 
 
 def protected(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Add to an answer's headers how little a browser may do with it, unless its route says it."""
-    said = {name for name, _ in headers}
-    return headers + [header for header in _HEADERS if header[0] not in said]
+    """Return `headers` with the security headers that they lack."""
+    present = {name for name, _ in headers}
+    return headers + [header for header in _DEFAULT_HEADERS if header[0] not in present]
 
 
 def access() -> Access:
-    """Give the running app's."""
+    """Return the access check of the current app."""
     found: Access = current_app.extensions["access"]
     return found
 
 
 def sign_in_page(following: str, *, refused: bool = False) -> Response:
-    """Ask a person for a token, who then gets to the page `following`; 401."""
+    """Return the page that asks for a token (401), and then leads to `following`."""
     nonce = secrets.token_urlsafe(16)
     inside = following if is_page_path(following.partition("?")[0]) else HOME
     page = render_template("login.html", nonce=nonce, following=inside, refused=refused)
@@ -172,12 +169,12 @@ def sign_in_page(following: str, *, refused: bool = False) -> Response:
 
 
 def is_page_path(path: str) -> bool:
-    """Tell whether a page for people lies there."""
+    """Return whether `path` is that of a page for people, as opposed to the API."""
     return path in ("/ui", "/docs") or path.startswith("/ui/")
 
 
 def actor() -> str | None:
-    """Name the token that the request at hand was let in with; None where no tokens are set."""
+    """Return the name of the current request's token; None if no tokens are set."""
     token: Token | None = g.get("token")
     return token.name if token else None
 
@@ -191,13 +188,14 @@ def _tokens_of(settings: Settings) -> Callable[[], tuple[Token, ...]] | None:
     return None
 
 
-def _bearer(tokens: tuple[Token, ...], header: str) -> Token | None:
-    """Find the token of an Authorization header, RFC 6750."""
+def _bearer_token(tokens: tuple[Token, ...], header: str) -> Token | None:
+    """Return the token of an Authorization header (RFC 6750), or None if there is no such token."""
     scheme, _, presented = header.partition(" ")
     return find(tokens, presented.strip()) if scheme.lower() == "bearer" else None
 
 
-def _signed_in(tokens: tuple[Token, ...], cookie: str) -> Token | None:
+def _session_token(tokens: tuple[Token, ...], cookie: str) -> Token | None:
+    """Return the token that a session cookie was made for, or None if the cookie is not valid."""
     try:
         index: int = _serializer(tokens).loads(cookie, max_age=SESSION_SECONDS)
     except BadSignature:
@@ -205,8 +203,11 @@ def _signed_in(tokens: tuple[Token, ...], cookie: str) -> Token | None:
     return tokens[index]
 
 
-def _judge(token: Token | None, error: str = "") -> Response | None:
-    """Refuse what a token is missing for; without a token, say how to send one (RFC 6750, 3)."""
+def _authorize(token: Token | None, error: str = "") -> Response | None:
+    """Return the refusal of a request without a token, or with one that may not do this.
+
+    `error` is added to the challenge of a 401 (RFC 6750, 3).
+    """
     if token is None:
         refusal = problem(401, "Send a token of this server: Authorization: Bearer TOKEN.")
         refusal.headers["WWW-Authenticate"] = ", ".join(filter(None, (CHALLENGE, error)))
@@ -220,14 +221,14 @@ def _judge(token: Token | None, error: str = "") -> Response | None:
     return None
 
 
-def _is_page(asked: Request) -> bool:
-    """Tell whether a person looks at a page."""
-    shown = asked.method in ("GET", "HEAD") and "text/html" in asked.headers.get("Accept", "")
-    return shown and is_page_path(asked.path)
+def _wants_page() -> bool:
+    """Return whether the current request is a browser's, for a page."""
+    accepts_html = "text/html" in request.headers.get("Accept", "")
+    return request.method in ("GET", "HEAD") and accepts_html and is_page_path(request.path)
 
 
 def _key(tokens: tuple[Token, ...], purpose: bytes) -> bytes:
-    """Derive a key from all tokens: whoever changes one signs everybody out."""
+    """Derive a key from all tokens: changing one ends every session."""
     return hmac.digest(b"".join(token.digest for token in tokens), purpose, hashlib.sha256)
 
 

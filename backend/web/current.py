@@ -1,4 +1,4 @@
-"""The parts of the running app, as the routes see them."""
+"""The objects of the current app that routes use; available during a request only."""
 
 from typing import cast
 

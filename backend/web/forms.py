@@ -1,4 +1,4 @@
-"""Reads the fields of a body: form-data, urlencoded form and JSON, all the same."""
+"""Reads the fields of a request body: form-data, urlencoded form or JSON, with the same result."""
 
 import json
 from typing import Any
@@ -13,13 +13,23 @@ MAX_FIELDS = 100
 CONTENT_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded", "application/json")
 
 
-@parser.location_loader("json_or_form")  # instead of webargs' own, which takes no form-data
+def register_parser() -> None:
+    """Make APIFlask read bodies with `load_fields`, and leave unknown fields to the schema.
+
+    webargs' own loader for "json_or_form" does not read form-data, and its parser ignores unknown
+    fields of a query string, whatever the schema says. APIFlask has one parser for all apps.
+    """
+    parser.location_loader("json_or_form")(load_fields)
+    parser.unknown = None
+
+
 def load_fields(request: Request, _schema: Schema) -> Any:
-    """Give the fields of a body by name.
+    """Return the fields of a body by name; of JSON, whatever value the body holds.
 
     Raises:
-        ValidationError: a field came twice, or as a file.
-        HTTPException: 400 for broken JSON, 413 for too many fields, 415 for another content type.
+        ValidationError: a field was sent twice, or as a file.
+        HTTPException: 400 for broken JSON, 413 for more than MAX_FIELDS fields, 415 for another
+            content type.
     """
     if request.mimetype == "application/json":
         fields = _json(request)
@@ -36,7 +46,7 @@ def _json(request: Request) -> Any:
     try:
         return json.loads(request.get_data())
     except (ValueError, RecursionError):
-        return abort(400, "The body is not JSON, though its content type says so.")
+        return abort(400, "The body is not JSON, although its content type says so.")
 
 
 def _form(request: Request) -> dict[str, str]:

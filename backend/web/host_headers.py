@@ -1,4 +1,4 @@
-"""Host and Origin headers: whom a browser believes to ask, and which page asks. Pure functions.
+"""Which Host header names this server answers to, and which requests other sites send. Pure.
 
 Rules from RFC 9110 (7.2, Host), RFC 6454 (Origin) and Fetch Metadata (Sec-Fetch-Site). What counts
 as another origin is decided as by Go's net/http.CrossOriginProtection.
@@ -6,7 +6,6 @@ as another origin is decided as by Go's net/http.CrossOriginProtection.
 
 import ipaddress
 import re
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{0,5})?", re.ASCII)
@@ -15,23 +14,21 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _LOCAL_SUFFIXES = (".localhost", ".svc", ".svc.cluster.local")
 
 
-@lru_cache(maxsize=256)
 def host_name(header: str) -> str | None:
-    """Give the name or address of a Host header, in lower case and without a port.
+    """Return the host name or IP address of a Host header, in lower case and without a port.
 
     Returns:
-        None if it is none.
+        None if the header is not valid.
     """
     match = _HOST.fullmatch(header)
     return match[1].lower().removesuffix(".") or None if match else None
 
 
-@lru_cache(maxsize=256)
 def is_allowed(name: str, allowed: frozenset[str]) -> bool:
-    """Tell whether a server is called so: no name that a stranger's DNS could lead to it.
+    """Return whether the server answers to `name`: an attacker's DNS must not be able to own it.
 
-    IP addresses, names without a dot and a cluster's service names always are. `allowed` holds
-    further names; `.example.com` stands for every name below example.com.
+    IP addresses, names without a dot and a cluster's service names are always allowed. `allowed`
+    holds further names; `.example.com` stands for every name below example.com.
     """
     if "." not in name.strip("[]") or name.endswith(_LOCAL_SUFFIXES) or name in allowed:
         return True
@@ -44,10 +41,10 @@ def is_allowed(name: str, allowed: frozenset[str]) -> bool:
     return True
 
 
-def is_foreign(host: str, origin: str | None, fetch_site: str | None) -> bool:
-    """Tell whether a page of another origin makes a browser send a request to `host`.
+def is_cross_origin(host: str, origin: str | None, fetch_site: str | None) -> bool:
+    """Return whether a page of another origin made a browser send this request to `host`.
 
-    What is no browser sends neither header, and is not foreign.
+    Clients other than browsers send neither header: their requests are not cross-origin.
 
     Args:
         host: the Host header.
@@ -63,6 +60,6 @@ def is_foreign(host: str, origin: str | None, fetch_site: str | None) -> bool:
     except ValueError:
         return True
     port = _DEFAULT_PORTS.get(parts.scheme)
-    if port is None:  # "null" too
+    if port is None:  # also for the origin "null"
         return True
     return parts.netloc.lower().removesuffix(port) != host.lower().removesuffix(port)

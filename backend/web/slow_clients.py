@@ -1,4 +1,4 @@
-"""Ends connections that are too slow, which would each hold one of the server's few threads."""
+"""Closes connections that are too slow: each would hold one of the server's few threads."""
 
 import errno
 import socket
@@ -7,35 +7,34 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-GRACE_SECONDS = 10.0  # for the first byte, and for what is small
-LOWEST_RATE = 16 * 1024  # bytes a second, for what is large
-PAUSE_SECONDS = 60.0  # in which a client that takes nothing has to go on
+GRACE_SECONDS = 10.0  # to send a request, in addition to the time that its size allows
+LOWEST_RATE = 16 * 1024  # bytes per second
+PAUSE_SECONDS = 60.0  # that a client may stop reading a response
 
 
-class PatientSocket:
-    """A connection's socket that gives up on a client who is too slow.
+class TimeLimitedSocket:
+    """A connection's socket that gives up on a client that is too slow.
 
-    gunicorn's threads read headers and bodies, and write answers, without any time limit: a client
-    that sends one byte a minute (slowloris, or a slow POST), or asks for something large and never
-    takes it (slow read), holds a thread for hours.
+    gunicorn's threads read headers and bodies, and write responses, without any time limit: a
+    client that sends one byte per minute (slowloris, slow POST), or requests something large and
+    never reads it (slow read), holds a thread for hours.
     """
 
     def __init__(self, inner: socket.socket) -> None:
-        """Take the place of `inner`."""
+        """Wrap `inner`, which must be blocking."""
         self._inner = inner
         self._received, self._waited = 0, 0.0
 
-    def begin(self) -> None:
-        """Begin to count anew, for the next request of the connection."""
+    def begin_request(self) -> None:
+        """Reset the time limit, for the next request of the connection."""
         self._received, self._waited = 0, 0.0
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Receive, as long as the sender keeps to the lowest rate.
-
-        `flags` are the kernel's, as MSG_PEEK (recv(2)).
+        """Receive up to `size` bytes, with the `flags` of the system call, such as MSG_PEEK.
 
         Raises:
-            ConnectionResetError: it does not; the connection cannot be used any more.
+            ConnectionResetError: the client has sent more slowly than LOWEST_RATE; the connection
+                cannot be used any more.
         """
         left = GRACE_SECONDS + self._received / LOWEST_RATE - self._waited
         before = time.monotonic()
@@ -51,16 +50,17 @@ class PatientSocket:
         return content
 
     def sendall(self, content: bytes) -> None:
-        """Send, as long as the receiver keeps to the lowest rate; it may pause within it.
+        """Send all of `content`.
 
         Raises:
-            ConnectionResetError: it does not; the connection cannot be used any more.
+            ConnectionResetError: the client has read more slowly than LOWEST_RATE, after a pause
+                of PAUSE_SECONDS; the connection cannot be used any more.
         """
         self._inner.settimeout(PAUSE_SECONDS + len(content) / LOWEST_RATE)
         try:
             self._inner.sendall(content)
         except TimeoutError as error:
-            raise ConnectionResetError(errno.ECONNRESET, "the client takes nothing") from error
+            raise ConnectionResetError(errno.ECONNRESET, "the client reads too slowly") from error
         finally:
             self._inner.settimeout(None)
 
@@ -68,13 +68,13 @@ class PatientSocket:
         return getattr(self._inner, name)
 
 
-class PatientWorker(ThreadWorker):
-    """gunicorn's worker of threads, with time limits on clients that are slow."""
+class TimeLimitedWorker(ThreadWorker):
+    """gunicorn's threaded worker, with time limits for slow clients."""
 
     def handle(self, conn: TConn) -> Any:
         """Handle one request of a connection."""
-        connection: Any = conn  # whose socket may be anything that behaves as one
-        if not isinstance(connection.sock, PatientSocket):
-            connection.sock = PatientSocket(connection.sock)
-        connection.sock.begin()
+        connection: Any = conn  # its type says that the socket is a socket.socket
+        if not isinstance(connection.sock, TimeLimitedSocket):
+            connection.sock = TimeLimitedSocket(connection.sock)
+        connection.sock.begin_request()
         return super().handle(conn)

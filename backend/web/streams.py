@@ -1,8 +1,8 @@
-"""Answers that go on: server-sent events and texts, the same way for all of them.
+"""Responses that stay open: server-sent events, and text that grows.
 
-A stream holds a thread of its web worker, so there are at most MAX_STREAMS of them in each; the
-others answer everything else (gunicorn.conf.py). A stream ends when its client has gone, when the
-worker stops, and after STREAM_SECONDS; a client then comes again and says what it has seen last
+A stream occupies a thread of its web worker, so each worker serves at most MAX_STREAMS at once and
+keeps its other threads for other requests. A stream ends when its client has gone, when the worker
+stops, and after STREAM_SECONDS; the client then reconnects and names the last event it has seen
 (HTML Standard, "Server-sent events").
 """
 
@@ -16,25 +16,28 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flask import Request, Response, abort, request
+from flask import Response, abort, request
 
 STREAM_SECONDS = 3600.0
 KEEPALIVE_SECONDS = 15.0
-RETRY_MILLISECONDS = 2000  # until a client comes again
+RETRY_MILLISECONDS = 2000  # until a client reconnects
 EVENT_STREAM = "text/event-stream"
 TEXT = "text/plain"
 LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class TooManyStreams(Exception):
-    """The web worker has as many streams as it may.
+    """The web worker serves as many streams as it may.
 
     Attributes:
-        limit: how many those are.
+        limit: the largest number of streams of one worker.
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__(limit)
+        super().__init__(
+            f"{limit} streams are open already (MAX_STREAMS): close one that is not needed, or try "
+            "again later. Without follow=true and text/event-stream a log can always be read."
+        )
         self.limit = limit
 
 
@@ -42,7 +45,9 @@ class Streams:
     """The streams of one web worker.
 
     Attributes:
-        is_stopping: tells whether the worker is to end; gunicorn.conf.py sets it.
+        limit: the largest number of streams at once.
+        is_stopping: returns whether the worker has been told to stop; gunicorn's configuration
+            sets it.
     """
 
     def __init__(self, limit: int) -> None:
@@ -51,32 +56,35 @@ class Streams:
         self._free = threading.BoundedSemaphore(limit)
 
     def answer(self, pieces: Iterable[bytes | None], content_type: str) -> Response:
-        """Answer the current request with pieces as they come.
+        """Return a response to the current request that sends each piece when it comes.
 
-        `pieces` gives None at least every few seconds while there is nothing new: that is when a
-        stream looks whether it has to end. A text that has to end before it is over is broken off,
-        so that nobody takes it for whole; events just end, and the client comes again.
+        Args:
+            pieces: must yield None at least every few seconds while there is nothing to send: only
+                then does the stream notice that it has to end.
+            content_type: EVENT_STREAM or TEXT. A stream of events may end at any time, because its
+                client reconnects. Text that has to end early is broken off without the last chunk,
+                so that no client takes it for complete.
 
         Raises:
-            TooManyStreams: nothing was begun.
+            TooManyStreams: the worker has no thread left for it; `pieces` was not started.
         """
         if not self._free.acquire(blocking=False):
             raise TooManyStreams(self.limit)
         events = content_type == EVENT_STREAM
         connection = request.environ.get("gunicorn.socket")
         response = Response(
-            self._run(pieces, connection, events=events),
+            self._send(pieces, connection, events=events),
             content_type=content_type if events else f"{content_type}; charset=utf-8",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         response.call_on_close(self._free.release)
         return response
 
-    def _run(
+    def _send(
         self, pieces: Iterable[bytes | None], connection: socket.socket | None, *, events: bool
     ) -> Iterator[bytes]:
         end = time.monotonic() + STREAM_SECONDS
-        # Nothing at first is something: gunicorn then sends the head of the answer.
+        # An empty piece makes gunicorn send the headers at once.
         yield b"retry: %d\n\n" % RETRY_MILLISECONDS if events else b""
         written = time.monotonic()
         for piece in pieces:
@@ -92,12 +100,12 @@ class Streams:
             if self.is_stopping() or now > end:
                 if events:
                     return
-                # gunicorn then closes the connection without the last chunk.
-                raise BrokenPipeError(errno.EPIPE, "the stream has to end before it is over")
+                # gunicorn closes the connection without the last chunk.
+                raise BrokenPipeError(errno.EPIPE, "the stream ends before the text does")
 
 
 def event(data: str, *, name: str = "", number: int | None = None) -> bytes:
-    """Write one server-sent event; `number` is its id."""
+    """Return one server-sent event, with `number` as its id."""
     head = f"event: {name}\n" if name else ""
     head += f"id: {number}\n" if number is not None else ""
     lines = "".join(f"data: {line}\n" for line in LINE_END.split(data))
@@ -105,13 +113,17 @@ def event(data: str, *, name: str = "", number: int | None = None) -> bytes:
 
 
 def json_event(content: dict[str, Any], *, name: str, number: int | None = None) -> bytes:
-    """Write one server-sent event whose data is JSON."""
+    """Return one server-sent event whose data is `content` as JSON."""
     return event(json.dumps(content, ensure_ascii=False), name=name, number=number)
 
 
-def last_event_id(asked: Request) -> int | None:
-    """Read the id of the last event that a client has seen, None if it says nothing of it."""
-    text = asked.headers.get("Last-Event-ID", "").strip()
+def last_event_id() -> int | None:
+    """Return the last event that the client of this request has seen, or None if it names none.
+
+    Raises:
+        HTTPException: 400 if the header is not a whole number.
+    """
+    text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return None
     if not re.fullmatch("[0-9]{1,18}", text, re.ASCII):
@@ -119,13 +131,13 @@ def last_event_id(asked: Request) -> int | None:
     return int(text)
 
 
-def wants_events(asked: Request) -> bool:
-    """Tell whether a client asks for server-sent events by name."""
-    return any(kind == EVENT_STREAM for kind, _ in asked.accept_mimetypes)
+def wants_events() -> bool:
+    """Return whether the current request asks for server-sent events; `*/*` alone does not."""
+    return any(kind == EVENT_STREAM for kind, _ in request.accept_mimetypes)
 
 
 def _is_gone(connection: socket.socket | None) -> bool:
-    """Tell whether the client has closed its connection."""
+    """Return whether the client has closed its connection."""
     if connection is None:
         return False
     try:

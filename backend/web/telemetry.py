@@ -1,7 +1,8 @@
-"""What Prometheus reads at /metrics: requests and submissions of all web workers, runs from SQL.
+"""What Prometheus reads at /metrics: requests and submissions, and experiments by status.
 
-The workers count in files of their own (the client's multiprocess mode) in the folder of
-`shared_counts`; without it, as in tests, one process counts for itself.
+Each web worker counts in files of its own, in the folder that `telemetry_folder` creates
+(prometheus_client's multiprocess mode). Without that folder, as in tests, there is one process and
+it counts in memory.
 """
 
 import os
@@ -22,16 +23,16 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
-from backend.store.engine import StoreUnavailable
-from backend.web.telemetry_folder import FOLDER
+from backend.web.telemetry_folder import VARIABLE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-COUNT_SECONDS = 10  # how old the numbers of runs may be
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+COUNT_SECONDS = 10  # that the numbers of experiments may be out of date
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+KNOWN_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 SUBMISSION = "experiments.submit_experiment"
 OUTCOMES = {201: "created", 202: "accepted", 200: "existing", 409: "conflict", 422: "invalid"}
 
@@ -39,20 +40,21 @@ Counts = Callable[[], Mapping[str, int]]
 
 
 class Telemetry:
-    """The numbers of one web role."""
+    """The metrics of the web role."""
 
     def __init__(self, app: Flask, counts: Counts) -> None:
-        """Measure the app's requests; `counts` asks the database for the runs by status."""
-        self._folder = os.environ.get(FOLDER)
-        # The client has chosen when it was imported, which may be before there was a folder.
+        """Measure the requests of `app`; `counts` returns the number of experiments by status."""
+        self._folder = os.environ.get(VARIABLE)
+        # prometheus_client chose where to count when it was imported, perhaps before the folder
+        # was created: choose again.
         values.ValueClass = values.get_value_class()
         self._registry = CollectorRegistry()
-        self._runs = _Runs(counts)
+        self._experiments = ExperimentCollector(counts)
         self._seconds = Histogram(
             "hello_flask_http_request_seconds",
-            "From a request to the beginning of its answer, by the route's template.",
+            "Time from a request to the start of its response, by route.",
             ("method", "route", "status"),
-            buckets=SECONDS,
+            buckets=BUCKETS,
             registry=self._registry,
         )
         self._submissions = Counter(
@@ -63,26 +65,34 @@ class Telemetry:
         )
         self._streams = Gauge(
             "hello_flask_streams_open",
-            "Answers that are being sent piece by piece.",
+            "Responses that are being sent piece by piece.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self._known: dict[tuple[str, str, int], Histogram] = {}
         app.after_request(self._count_stream)
 
     def text(self) -> bytes:
-        """Give all numbers in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         registry = self._registry
         if self._folder:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, self._folder)
-        return generate_latest(registry) + generate_latest(self._runs)
+        return generate_latest(registry) + generate_latest(self._experiments)
 
     def count(self, environ: "WSGIEnvironment", status: int, seconds: float) -> None:
-        """Count a request whose answer of that status begins after so many seconds."""
-        asked: Request = environ["werkzeug.request"]  # Werkzeug's Request writes itself there
-        rule, method = asked.url_rule, asked.method
-        self._timer(method, rule.rule if rule else "none", status).observe(seconds)
+        """Count a request that Flask has handled.
+
+        Args:
+            environ: the WSGI environment of the request.
+            status: the status of the response.
+            seconds: the time until the response started.
+        """
+        request: Request = environ["werkzeug.request"]  # put there by Werkzeug's Request
+        rule = request.url_rule
+        # Labels must take few values, whatever clients send.
+        method = request.method if request.method in KNOWN_METHODS else "other"
+        route = rule.rule if rule else "none"
+        self._seconds.labels(method, route, str(status)).observe(seconds)
         if rule and rule.endpoint == SUBMISSION:
             self._submissions.labels(OUTCOMES.get(status, "refused")).inc()
 
@@ -92,30 +102,28 @@ class Telemetry:
             response.call_on_close(self._streams.dec)
         return response
 
-    def _timer(self, method: str, route: str, status: int) -> Histogram:
-        """Find the histogram of a request. Its labels take few values, whatever clients send."""
-        key = (method if method in METHODS else "other", route, status)
-        if key not in self._known:
-            self._known[key] = self._seconds.labels(*map(str, key))
-        return self._known[key]
 
+class ExperimentCollector(Collector):
+    """The number of experiments by status; none while the database is unavailable.
 
-class _Runs(Collector):
-    """The runs by status, asked for every COUNT_SECONDS; none while the database is away."""
+    The database is asked at most every COUNT_SECONDS.
+    """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._last: Mapping[str, int] = {}
-        self._until = 0.0
+        self._counted_at: float | None = None
 
     def collect(self) -> Iterable[Metric]:
-        if time.monotonic() >= self._until:
+        """Yield the gauge that Prometheus reads."""
+        now = time.monotonic()
+        if self._counted_at is None or now - self._counted_at >= COUNT_SECONDS:
             try:
                 self._last = self._counts()
             except StoreUnavailable:
                 return
-            self._until = time.monotonic() + COUNT_SECONDS
-        family = GaugeMetricFamily("hello_flask_runs", "Runs by status.", labels=("status",))
+            self._counted_at = now
+        family = GaugeMetricFamily("hello_flask_runs", "Experiments by status.", labels=("status",))
         for status in Status:
             family.add_metric((status,), self._last.get(status, 0))
         yield family

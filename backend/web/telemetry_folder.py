@@ -1,4 +1,4 @@
-"""The folder in which the web workers count for Prometheus, made anew by their parent."""
+"""The folder in which the web workers keep their metrics; their parent process creates it."""
 
 import os
 import shutil
@@ -6,32 +6,35 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the client's own variable
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
 PREFIX = "hello-flask-metrics-"
 
 
 def make_folder() -> None:
-    """Make the folder and name it in the environment, unless one is named there already.
+    """Create the folder and name it in the environment, unless the environment names one.
 
-    Those of parents that were killed are removed.
+    Folders that killed processes have left behind are removed.
     """
-    if FOLDER in os.environ:
+    if VARIABLE in os.environ:
         return
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError, ValueError):
-            pid = int(left.name.removeprefix(PREFIX).partition("-")[0])
-            if left.stat().st_uid == os.getuid() and _is_gone(pid):
-                shutil.rmtree(left)
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+            pid = int(folder.name.removeprefix(PREFIX).partition("-")[0])
+            if folder.stat().st_uid == os.getuid() and _is_gone(pid):
+                shutil.rmtree(folder)
+    os.environ[VARIABLE] = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
 
 
 def remove_folder() -> None:
-    """Remove the folder, if it is one of ours."""
-    folder = Path(os.environ[FOLDER])
+    """Remove the folder, unless the environment named it before `make_folder`."""
+    folder = Path(os.environ[VARIABLE])
     if folder.name.startswith(PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_gone(pid: int) -> bool:
-    """Tell whether a process has ended. Our own id was another's: a container begins with 1."""
+    """Return whether a process has ended.
+
+    A folder that names our own process id is an earlier process': in a container, ids begin at 1.
+    """
     return pid == os.getpid() or not Path(f"/proc/{pid}").exists()

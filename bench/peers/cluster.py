@@ -1,4 +1,4 @@
-"""A namespace whose Jobs run a program that does nothing, on the one node of the folder LAB."""
+"""A namespace whose Jobs run a program that does nothing, on the single node of the lab."""
 
 import json
 import os
@@ -18,16 +18,16 @@ CLAIMS = ("hello-flask-input", "hello-flask-output")
 
 @contextmanager
 def doing_nothing() -> Iterator[dict[str, str]]:
-    """Have such a namespace until the end of the block.
+    """Provide such a namespace during the block.
 
     Yields:
-        The environment of a server that starts its runs there.
+        The environment variables of a server that starts its Jobs there.
     """
     build()
     with tempfile.TemporaryDirectory() as folder, namespace():
-        Path(folder).chmod(0o755)  # the pods' user must enter it
-        objects = [one for name in CLAIMS for one in volume(name, folder)]
-        names = [one["metadata"]["name"] for one in objects if one["kind"] == "PersistentVolume"]
+        Path(folder).chmod(0o755)  # pods run as another user
+        objects = [body for name in CLAIMS for body in volume(name, folder)]
+        names = [body["metadata"]["name"] for body in objects if body["kind"] == "PersistentVolume"]
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         command = ["kubectl", "apply", "-f", "-"]
         subprocess.run(command, input=text.encode(), check=True, stdout=subprocess.DEVNULL)
@@ -46,7 +46,7 @@ def doing_nothing() -> Iterator[dict[str, str]]:
 
 
 def build() -> None:
-    """Build the image, and push it to where the node pulls from."""
+    """Build the image, and push it to the registry from which the node pulls."""
     images = Path(os.environ["LAB"], "images")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "Dockerfile").write_text(DOCKERFILE)
@@ -55,7 +55,7 @@ def build() -> None:
 
 
 def volume(claim: str, folder: str) -> list[dict[str, Any]]:
-    """Make a volume of a folder of the node, and the claim on it."""
+    """Return a volume for a folder of the node, and its claim."""
     name, size = f"{NAMESPACE}-{claim}", {"storage": "1Gi"}
     access = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     return [

@@ -1,7 +1,7 @@
-"""MLflow's tracking server on the same MySQL: memory, start, pages of runs, new runs.
+"""MLflow's tracking server on the same MySQL: memory, start, pages of the list, new experiments.
 
-Both as they come: MLflow with its four workers, ours with two and the reconciler. Its runs have the
-two parameters and the name that ours have, and no metrics.
+Both run with their defaults: MLflow with four workers, ours with two and the reconciler. MLflow's
+runs have the same name and the same two parameters as our experiments, and no metrics.
 """
 
 import base64
@@ -40,7 +40,7 @@ BIN = Path(__file__).with_name(".venv-mlflow") / "bin"
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 SEARCH = "api/2.0/mlflow/runs/search"
 CREATE = "api/2.0/mlflow/runs/create"
-OUR_RUN = '{"experiment_id": "new-{n}", "learning_rate": 0.001, "epoch": 20}'
+OUR_FORM = '{"experiment_id": "new-{n}", "learning_rate": 0.001, "epoch": 20}'
 LOCAL = {"LAUNCHER": "local"}
 KUBERNETES = {
     "LAUNCHER": "kubernetes",
@@ -53,7 +53,14 @@ Pair = list[list[float]]  # ours and theirs, round by round
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure with: numbers of runs that there are, rounds, seconds of a load."""
+    """The size of a measurement.
+
+    Attributes:
+        steps: Numbers of experiments, ascending.
+        rounds: Number of alternating rounds.
+        seconds: Duration of a load.
+        starts: How often the start is measured.
+    """
 
     steps: tuple[int, ...]
     rounds: int
@@ -66,7 +73,15 @@ WHOLE, QUICK = Size((1000, 30_000, 1_000_000), 3, 3, 3), Size((1000, 5000), 2, 1
 
 @dataclass
 class Figures:
-    """What was measured: seconds, megabytes and processes, requests a second."""
+    """The results.
+
+    Attributes:
+        start: Seconds to the first answer.
+        idle: Megabytes and number of processes, of ours and of MLflow.
+        first_page: Requests per second, by the number of experiments.
+        middle_page: The same, of the page in the middle.
+        create: New experiments per second, by what ours creates for each.
+    """
 
     start: Pair = field(default_factory=list)
     idle: list[tuple[float, int]] = field(default_factory=list)
@@ -76,7 +91,7 @@ class Figures:
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Give the lines of the table."""
+    """Yield the comparisons."""
     size = QUICK if quick else WHOLE
     figures = measure(size)
     (mine, my_count), (its, its_count) = figures.idle
@@ -99,7 +114,7 @@ def rows(quick: bool) -> Iterator[Row]:
             is_goal = step == size.steps[-1]
             faster = ratio(ours, theirs)
             yield Row(
-                f"the {what} 100 of {step:,} runs, {CONNECTIONS} connections",
+                f"the {what} 100 of {step:,} experiments, {CONNECTIONS} connections",
                 f"{median(ours):,.0f}/s (`GET /model`)",
                 f"MLflow: {median(theirs):,.1f}/s (`runs/search`)",
                 faster,
@@ -108,7 +123,7 @@ def rows(quick: bool) -> Iterator[Row]:
             )
     for what, (ours, theirs) in figures.create.items():
         yield Row(
-            f"new runs, {CONNECTIONS} connections",
+            f"new experiments, {CONNECTIONS} connections",
             f"{median(ours):.0f}/s (`POST /test`: {what})",
             f"MLflow: {median(theirs):.0f}/s (`runs/create`: a row)",
             ratio(ours, theirs),
@@ -116,7 +131,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def growths() -> Iterator[Growth]:
-    """Give how a page grows with the runs, from the same measurement."""
+    """Yield how a page grows with the experiments, from the same measurement."""
     figures = measure(WHOLE)
     series: dict[str, list[tuple[float, float]]] = {}
     for what, pairs in (("newest", figures.first_page), ("middle", figures.middle_page)):
@@ -124,18 +139,18 @@ def growths() -> Iterator[Growth]:
             series[f"{name}, {what} 100"] = [
                 (step, CONNECTIONS * 1000 / median(pair[of])) for step, pair in pairs.items()
             ]
-    title = f"A page of 100 runs from MySQL, {CONNECTIONS} connections"
-    yield Growth("peers_pages", title, "runs that there are", "milliseconds", series)
+    title = f"A page of 100 experiments from MySQL, {CONNECTIONS} connections"
+    yield Growth("peers_pages", title, "experiments", "milliseconds", series)
 
 
 @cache
 def measure(size: Size) -> Figures:
-    """Measure everything once; takes minutes."""
+    """Measure everything once, which takes minutes."""
     figures = Figures()
     with (
         tempfile.TemporaryDirectory() as folder,
         mysql("bench_ours") as our_url,
-        mysql("bench_mlflow", privilege="SUPER") as their_url,  # it makes triggers
+        mysql("bench_mlflow", privilege="SUPER") as their_url,  # MLflow creates triggers
     ):
         starts = [partial(ours, our_url, folder), partial(theirs, their_url, folder)]
         seconds = [partial(start_seconds, start) for start in starts]
@@ -152,7 +167,7 @@ def measure(size: Size) -> Figures:
                     contest = partial(pages, mine, its, where, step, size)
                     figures.first_page[step] = contest(0)
                     figures.middle_page[step] = contest(step // 2)
-            creates = partial(new_runs, its, where, size)
+            creates = partial(new_experiments, its, where, size)
             with ours(our_url, folder, "bench.peers.serve") as mine:
                 what = "a row, a folder, and a process that trains nothing"
                 figures.create[what] = creates(mine)
@@ -175,36 +190,36 @@ def ours(
 
 
 def theirs(url: str, folder: str) -> AbstractContextManager[Program]:
-    """Run MLflow's server; it tells nobody of it."""
+    """Run MLflow's server, without telemetry."""
     host, _, port = free_address().rpartition(":")
     command = [str(BIN / "mlflow"), "server", "--backend-store-uri", url]
     command += ["--artifacts-destination", f"{folder}/artifacts", "--host", host, "--port", port]
-    # uvicorn ends a worker that has not begun to answer within 5 s, as on a busy machine
+    # By default, uvicorn kills workers that do not answer within 5 s, as on a busy machine.
     command += ["--uvicorn-opts", "--timeout-worker-healthcheck 60"]
     environment = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        "PATH": f"{BIN}:{os.environ['PATH']}",  # it starts its workers by their names
+        "PATH": f"{BIN}:{os.environ['PATH']}",  # workers are started by name
     }
     return running(command, f"http://{host}:{port}/", "health", environment)
 
 
 def start_seconds(start: Callable[[], AbstractContextManager[Program]]) -> float:
-    """Start a server, and end it."""
+    """Start and stop a server; return the seconds to its first answer."""
     with start() as program:
         return program.start_seconds
 
 
-def pages(mine: Program, its: Program, where: str, there: int, size: Size, offset: int) -> Pair:
-    """Load the page of 100 that begins after the newest `offset` runs."""
+def pages(mine: Program, its: Program, where: str, total: int, size: Size, offset: int) -> Pair:
+    """Load the page of 100 that follows the newest `offset` experiments of `total`."""
     after, token = "", ""
     if offset:
-        number = there - offset  # of the last one of the page before
+        number = total - offset  # the last one of the previous page
         after = f"&after={quote(listing.after(number))}"
         token = base64.b64encode(json.dumps({"offset": offset}).encode()).decode()
     body = {"experiment_ids": [where], "max_results": 100, "page_token": token}
     our_page, its_page = f"{mine.url}model?limit=100{after}", f"{its.url}{SEARCH}"
-    newest = f"run-{there - offset - 1}"
+    newest = f"run-{total - offset - 1}"
     check(newest, ask(our_page)[0]["experiment_id"])
     check(newest, ask(its_page, body)["runs"][0]["info"]["run_name"])
     loads = [
@@ -212,17 +227,18 @@ def pages(mine: Program, its: Program, where: str, there: int, size: Size, offse
         partial(requests_per_second, its_page, size.seconds, body=json.dumps(body), may_fail=True),
     ]
     first = in_turn(1, *loads)
-    if first[1][0] * size.seconds < CONNECTIONS:  # a round takes minutes: one tells enough
+    if first[1][0] * size.seconds < CONNECTIONS:  # a round takes minutes, so one must do
         return first
-    return [one + more for one, more in zip(first, in_turn(size.rounds - 1, *loads), strict=True)]
+    more = in_turn(size.rounds - 1, *loads)
+    return [figures + others for figures, others in zip(first, more, strict=True)]
 
 
-def new_runs(its: Program, where: str, size: Size, mine: Program) -> Pair:
-    """Load what makes a run."""
+def new_experiments(its: Program, where: str, size: Size, mine: Program) -> Pair:
+    """Load the creation of experiments, and of MLflow's runs."""
     its_run = json.dumps({"experiment_id": where, "run_name": "new-{n}"})
     return in_turn(
         size.rounds,
-        partial(requests_per_second, f"{mine.url}test", size.seconds, body=OUR_RUN),
+        partial(requests_per_second, f"{mine.url}test", size.seconds, body=OUR_FORM),
         partial(
             requests_per_second, f"{its.url}{CREATE}", size.seconds, body=its_run, may_fail=True
         ),
@@ -230,13 +246,13 @@ def new_runs(its: Program, where: str, size: Size, mine: Program) -> Pair:
 
 
 def check(wanted: str, found: str) -> None:
-    """Make sure that both give the same page."""
+    """Raise RuntimeError if the page does not begin with the wanted name."""
     if wanted != found:
         raise RuntimeError(f"the page begins with {found}, not {wanted}")
 
 
 def fill_theirs(url: str, where: str, first: int, end: int) -> None:
-    """Add MLflow's runs, with what its client would write of them."""
+    """Insert MLflow's runs, with the rows that its client would write."""
     numbers = (
         "WITH RECURSIVE number (n) AS"
         " (SELECT :first UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :end)"

@@ -1,1 +1,1 @@
-"""A trainer that ends at once."""
+"""A trainer that exits at once."""

@@ -1,4 +1,4 @@
-"""Programs that are measured: started, loaded, weighed, ended."""
+"""Programs under measurement: start, load, memory and end."""
 
 import json
 import os
@@ -23,17 +23,17 @@ from bench.server import ROOT, answers, proportional_kilobytes
 CONNECTIONS = 8
 START_SECONDS = 240
 END_SECONDS = 30
-IDLE_SECONDS = 10  # after its first answer a program may still start what it works with
+IDLE_SECONDS = 10  # a program may still start workers after its first answer
 
 
 @dataclass(frozen=True)
 class Program:
-    """A server that runs.
+    """A running server.
 
     Attributes:
-        url: Where it answers, with a slash at the end.
+        url: Its URL, with a trailing slash.
         start_seconds: From its start to its first answer.
-        pid: Its first process.
+        pid: Its main process.
     """
 
     url: str
@@ -42,7 +42,7 @@ class Program:
 
     @cached_property
     def idle(self) -> tuple[float, int]:
-        """Megabytes (proportional set size) and processes when nothing is asked of it."""
+        """Megabytes (proportional set size) and number of processes without requests."""
         time.sleep(IDLE_SECONDS)
         sizes = [proportional_kilobytes(pid) for pid in (self.pid, *below(self.pid))]
         return sum(sizes) / 1000, len(sizes)
@@ -52,10 +52,10 @@ class Program:
 def running(
     command: Sequence[str], url: str, ready: str, environment: Mapping[str, str]
 ) -> Iterator[Program]:
-    """Run a server until the end of the block; `ready` is the path of its first answer.
+    """Run a server during the block; `ready` is the path that answers once it is ready.
 
     Raises:
-        RuntimeError: it ends, or does not answer in time.
+        RuntimeError: the server exits, or does not answer in time.
     """
     with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
@@ -81,7 +81,7 @@ def running(
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a program and all that it has started."""
+    """Terminate a program and all its descendants."""
     started = below(process.pid)
     process.terminate()
     try:
@@ -95,28 +95,33 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def below(pid: int) -> list[int]:
-    """List the processes that a process has started, by whichever thread, and that these have."""
+    """Return the ids of all descendants of a process, whichever thread has started them."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
     found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
     return found[1:]
 
 
 def requests_per_second(
     url: str, seconds: float, *, body: str | None = None, may_fail: bool = False
 ) -> float:
-    """Load one URL over keep-alive connections; a body, JSON, is posted.
+    """Load a URL over keep-alive connections, and return the successful requests per second.
 
-    `{n}` in the body is another number in each request. What answers in less than `seconds` is
-    loaded for so long by wrk; of what takes longer, each connection has one answer. What `may_fail`
-    may do so once, or once in a hundred; that does not count.
+    If an answer takes less than `seconds`, wrk loads the URL for that time; otherwise each
+    connection sends a single request.
+
+    Args:
+        url: The URL.
+        seconds: Duration of the load.
+        body: JSON to be posted; `{n}` in it is replaced by another number in each request.
+        may_fail: Whether one request, or one in a hundred, may fail; it is not counted.
 
     Raises:
-        RuntimeError: it fails, or more often than it may.
+        RuntimeError: more requests have failed than may.
     """
     before = time.perf_counter()
     succeeds(url, body)
@@ -143,21 +148,21 @@ def requests_per_second(
 
 
 def one_each(url: str, body: str | None, *, may_fail: bool) -> float:
-    """Let each connection ask once, all at a time; give the successes a second.
+    """Send one request per connection, all at once; return the successes per second.
 
     Raises:
-        RuntimeError: one has failed, or more than one of what may fail.
+        RuntimeError: a request has failed, or more than one if one may fail.
     """
     before = time.perf_counter()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         successes = sum(pool.map(lambda _: succeeds(url, body), range(CONNECTIONS)))
     if successes < CONNECTIONS - may_fail:
-        raise RuntimeError(f"of {CONNECTIONS} requests only {successes} had success")
+        raise RuntimeError(f"only {successes} of {CONNECTIONS} requests have succeeded")
     return successes / (time.perf_counter() - before)
 
 
 def succeeds(url: str, body: str | None) -> bool:
-    """GET an URL, or POST it JSON, and tell whether that had success."""
+    """GET a URL, or POST JSON to it; return whether the request succeeds."""
     try:
         ask(url, body and json.loads(body.replace("{n}", str(time.time_ns()))))
     except HTTPError:
@@ -166,11 +171,11 @@ def succeeds(url: str, body: str | None) -> bool:
 
 
 def post_script(body: str) -> str:
-    """Write what lets wrk post."""
+    """Return a script with which wrk posts the body."""
     script = 'wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"\n'
     if "{n}" not in body:
         return f"{script}wrk.body = {json.dumps(body)}\n"
-    before, _, after = (json.dumps(one) for one in body.partition("{n}"))
+    before, _, after = (json.dumps(part) for part in body.partition("{n}"))
     return (
         f"{script}local number = {time.time_ns() // 1000 % 10**12}\n"
         "request = function() number = number + 1; return wrk.format(nil, nil, nil, "
@@ -179,7 +184,7 @@ def post_script(body: str) -> str:
 
 
 def ask(url: str, body: Any = None) -> Any:
-    """GET an URL, or POST it JSON; give what the JSON in the answer says."""
+    """GET a URL, or POST JSON to it; return the JSON of the answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:
@@ -187,7 +192,7 @@ def ask(url: str, body: Any = None) -> Any:
 
 
 def in_turn(rounds: int, *works: Any) -> list[list[float]]:
-    """Let works take turns; give each one's figures."""
+    """Alternate between works; return the figures of each, round by round."""
     figures: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for work, found in zip(works, figures, strict=True):
@@ -196,5 +201,5 @@ def in_turn(rounds: int, *works: Any) -> list[list[float]]:
 
 
 def ratio(mine: Sequence[float], theirs: Sequence[float]) -> float:
-    """Give the median of the rounds' ratios."""
+    """Return the median of the rounds' ratios."""
     return statistics.median(a / b for a, b in zip(mine, theirs, strict=True))

@@ -1,7 +1,7 @@
-"""Ray's job server: memory, start, and one run that does nothing, from submission to its end.
+"""Ray's job server: memory, start, and a job that does nothing, from submission to end.
 
-Both on this machine alone. Ray runs `true` in a shell, ours a Python program that is empty. Who
-submits asks again every 10 ms whether it has ended.
+Both run on this machine only. Ray's job is `true` in a shell, ours is an empty Python program. The
+client polls every 10 ms for the end.
 """
 
 import os
@@ -29,7 +29,7 @@ LOCAL = {"LAUNCHER": "local"}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure one line after the other."""
+    """Yield the comparisons."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as ray_folder:
         starts = [partial(ours, folder), partial(theirs, ray_folder)]
         seconds = [partial(start_seconds, start) for start in starts]
@@ -50,23 +50,23 @@ def rows(quick: bool) -> Iterator[Row]:
                 its_size / size,
             )
             rounds = QUICK_ROUNDS if quick else ROUNDS
-            yield contest("a local run", our_server, their_server, rounds)
+            yield contest("a local process", our_server, their_server, rounds)
             if "KUBECONFIG" in os.environ:
                 with (
-                    tempfile.TemporaryDirectory() as apart,  # the first server knows no such Jobs
+                    tempfile.TemporaryDirectory() as separate,  # no Jobs in the first server's
                     doing_nothing() as environment,
-                    ours(apart, "backend", environment) as server,
+                    ours(separate, "backend", environment) as server,
                 ):
                     yield contest("a Job of Kubernetes", server, their_server, rounds)
 
 
 def contest(what: str, our_server: Program, their_server: Program, rounds: int) -> Row:
-    """Let runs that do nothing take turns, after one each to warm up."""
-    runs = [partial(our_run, our_server.url), partial(their_run, their_server.url)]
-    in_turn(1, *runs)
-    mine, its = in_turn(rounds, *runs)
+    """Compare experiments that do nothing with such jobs of Ray, after a warm-up."""
+    jobs = [partial(our_experiment, our_server.url), partial(their_job, their_server.url)]
+    in_turn(1, *jobs)
+    mine, its = in_turn(rounds, *jobs)
     return Row(
-        "a run that does nothing, from its submission to its end",
+        "an experiment that does nothing, from submission to end",
         f"{median(mine):.2f} s ({what})",
         f"Ray: {median(its):.2f} s (a job)",
         ratio(its, mine),
@@ -76,7 +76,7 @@ def contest(what: str, our_server: Program, their_server: Program, rounds: int) 
 def ours(
     folder: str, module: str = "bench.peers.serve", environment: Mapping[str, str] = LOCAL
 ) -> AbstractContextManager[Program]:
-    """Run our server, web and reconciler; unless told, with a trainer that ends at once."""
+    """Run our server, web and reconciler, by default with a trainer that exits at once."""
     address = free_address()
     places = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
     command = [sys.executable, "-m", module, "serve"]
@@ -85,7 +85,7 @@ def ours(
 
 
 def theirs(folder: str) -> AbstractContextManager[Program]:
-    """Run a Ray head with its job server; it tells nobody of it."""
+    """Run a Ray head with its job server, without telemetry."""
     (_, _, port), (_, _, control) = (free_address().rpartition(":") for _ in range(2))
     command = [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     command += ["--node-ip-address=127.0.0.1", f"--port={control}", f"--temp-dir={folder}"]
@@ -94,34 +94,34 @@ def theirs(folder: str) -> AbstractContextManager[Program]:
 
 
 def start_seconds(start: Callable[[], AbstractContextManager[Program]]) -> float:
-    """Start a server, and end it."""
+    """Start and stop a server; return the seconds to its first answer."""
     with start() as program:
         return program.start_seconds
 
 
-def our_run(url: str) -> float:
-    """Give the seconds from a run's submission until it has succeeded."""
+def our_experiment(url: str) -> float:
+    """Return the seconds from an experiment's submission until it has succeeded."""
     begin = time.perf_counter()
-    run = f"run-{time.time_ns()}"
-    ask(f"{url}test", {"experiment_id": run, "learning_rate": 0.001, "epoch": 1})
-    return until(lambda: ask(f"{url}experiments/{run}"), "succeeded", begin)
+    name = f"nothing-{time.time_ns()}"
+    ask(f"{url}test", {"experiment_id": name, "learning_rate": 0.001, "epoch": 1})
+    return until(lambda: ask(f"{url}experiments/{name}"), "succeeded", begin)
 
 
-def their_run(url: str) -> float:
-    """Give the seconds from a Ray job's submission until it has succeeded."""
+def their_job(url: str) -> float:
+    """Return the seconds from a Ray job's submission until it has succeeded."""
     begin = time.perf_counter()
     job = ask(f"{url}api/jobs/", {"entrypoint": "true"})["submission_id"]
     return until(lambda: ask(f"{url}api/jobs/{job}"), "SUCCEEDED", begin)
 
 
 def until(look: Callable[[], Any], wanted: str, begin: float) -> float:
-    """Ask until something has succeeded; give the seconds since `begin`.
+    """Poll until the status is as wanted; return the seconds since `begin`.
 
     Raises:
-        RuntimeError: it has not in time.
+        RuntimeError: it fails, or takes too long.
     """
     while (seen := look())["status"] != wanted:
         if time.perf_counter() - begin > JOB_SECONDS or seen["status"].lower() == "failed":
-            raise RuntimeError(f"a run that does nothing has come to this: {seen}")
+            raise RuntimeError(f"a program that does nothing has not succeeded: {seen}")
         time.sleep(POLL_SECONDS)
     return time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""Our `serve` with a trainer that ends at once: `python -m bench.peers.serve`."""
+"""Our `serve` with a trainer that exits at once: `python -m bench.peers.serve`."""
 
 import sys
 from functools import partial
@@ -10,6 +10,6 @@ from backend.launchers.local import launcher as local
 
 nothing = Path(__file__).with_name("nothing.py")
 replaced: Any = partial(local.LocalLauncher, trainer=nothing)
-local.LocalLauncher = replaced  # type: ignore[misc]  # every role makes its own, and none before this
+local.LocalLauncher = replaced  # type: ignore[misc]  # before any role creates a launcher
 
 sys.exit(main())

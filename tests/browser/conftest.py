@@ -12,7 +12,7 @@ from tests.browser.support import ALICE, BOB, CHROMIUM_ARGUMENTS, Server, Watche
 from tests.integration.backend_process import OURS
 
 ROOT = Path(__file__).parents[2]
-WAIT_MS = 30_000
+WAIT_MS = 60_000  # training may wait for the cores of a busy machine
 
 expect.set_options(timeout=WAIT_MS)
 

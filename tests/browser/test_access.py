@@ -18,7 +18,7 @@ def signed_in(stranger):
     """The page of alice, signed in."""
     stranger.page.goto("/ui")
     sign_in(stranger.page, ALICE)
-    expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Runs")
+    expect(stranger.page.get_by_role("heading", level=1)).to_have_text("Experiments")
     stranger.refused(401)
     return stranger
 
@@ -31,7 +31,8 @@ def test_sign_in_work_and_sign_out(stranger, guarded):
     assert page.context.cookies() == []
 
     sign_in(page, ALICE)
-    expect(page.get_by_role("heading", level=1)).to_have_text("New run")  # what was asked for first
+    title = page.get_by_role("heading", level=1)
+    expect(title).to_have_text("New experiment")  # the page that was asked for first
     (cookie,) = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert page.evaluate("document.cookie") == ""
@@ -39,11 +40,11 @@ def test_sign_in_work_and_sign_out(stranger, guarded):
 
     page.get_by_label("Name").fill("by alice")
     page.get_by_label("Epochs").fill("100000")
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("by alice")
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch"))
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("button", name="Cancel the experiment").click()
     expect(page.locator("#state .chip")).to_have_text("cancelled")
     history = guarded.ask("/experiments/by alice")["history"]
     assert {one["by"] for one in history} == {"alice", None}
@@ -61,7 +62,7 @@ def test_read_only_token_starts_nothing(stranger, guarded):
     page.goto("/ui/new")
     sign_in(page, BOB)
     page.get_by_label("Name").fill("by bob")
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
 
     expect(page.get_by_role("alert")).to_contain_text("'bob' may only read")
     assert "by bob" not in [one["experiment_id"] for one in guarded.ask("/experiments")]
@@ -72,11 +73,11 @@ def test_ended_session_asks_for_a_token(signed_in):
     page = signed_in.page
     page.goto("/ui/new")
     page.context.clear_cookies()
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
 
     expect(page.get_by_label("API token")).to_be_visible()
     sign_in(page, ALICE)
-    expect(page.get_by_role("heading", level=1)).to_have_text("New run")
+    expect(page.get_by_role("heading", level=1)).to_have_text("New experiment")
     signed_in.refused(401)
 
 

@@ -51,6 +51,6 @@ def test_keyboard_alone_suffices(page, two_experiments):
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Delete").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.textContent") == "Leave it"
+    assert page.evaluate("document.activeElement.textContent") == "Go back"
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.textContent") == "Delete"

@@ -20,7 +20,7 @@ def test_from_the_form_to_results(watched, page, server):
     page.get_by_label("Name").fill("일지 <1>")
     page.get_by_label("Learning rate").fill("lots")
     page.get_by_label("Epochs").fill("150")
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
 
     wrong = page.get_by_label("Learning rate")
     expect(wrong).to_have_attribute("aria-invalid", "true")
@@ -33,7 +33,7 @@ def test_from_the_form_to_results(watched, page, server):
 
     wrong.fill("0.002")
     page.get_by_label("Data set", exact=True).select_option("digits.npz")
-    page.get_by_role("button", name="Start the run").click()
+    page.get_by_role("button", name="Start the experiment").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("일지 <1>")
     page.evaluate(SEEN)
     expect(page.locator("#state .chip")).to_have_text("running")
@@ -78,10 +78,10 @@ def test_two_experiments_compared(page, two_experiments):
     page.goto("/ui")
     for one in two_experiments:
         page.get_by_role("checkbox", name=f"Compare {one}").check()
-    expect(page.get_by_text("2 runs ticked")).to_be_visible()
+    expect(page.get_by_text("2 experiments ticked")).to_be_visible()
     page.get_by_role("button", name="Compare them").click()
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 runs")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 experiments")
     expect(page.get_by_role("row", name=re.compile("learning rate"))).to_contain_text("0.005")
     expect(page.locator("td.best")).to_have_count(2)
     expect(page.locator("#chart")).to_have_attribute(
@@ -99,7 +99,7 @@ def test_cancel_retry_and_delete(page, server):
     chip = page.locator("#state .chip")
 
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("button", name="Cancel the experiment").click()
     expect(chip).to_have_text("cancelled")
     page.get_by_role("button", name="Retry").click()
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
@@ -108,16 +108,16 @@ def test_cancel_retry_and_delete(page, server):
     expect(page.get_by_label("Attempt")).to_have_value("2")
 
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Leave it").click()
+    page.get_by_role("button", name="Go back").click()
     expect(chip).to_have_text("running")
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("button", name="Cancel the experiment").click()
     expect(chip).to_have_text("cancelled")
     page.get_by_role("button", name="Delete").click()
-    page.get_by_label("Remove its output folder too").check()
-    page.get_by_role("button", name="Delete the run").click()
+    page.get_by_label("Delete its output folder too").check()
+    page.get_by_role("button", name="Delete the experiment").click()
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Experiments")
     expect(row).to_have_count(0)
     assert not (server.output_dir / "doomed").exists()
 
@@ -147,7 +147,7 @@ def test_server_goes_and_comes_back(watched, page, server):
     expect(lost).to_have_count(0)
     expect(page.locator("#chart")).not_to_have_attribute("aria-label", before)
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel the run").click()
+    page.get_by_role("button", name="Cancel the experiment").click()
     expect(page.locator("#state .chip")).to_have_text("cancelled")
     assert all("net::ERR_" in one for one in watched.complaints)
     watched.complaints.clear()

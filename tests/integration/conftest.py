@@ -77,8 +77,8 @@ def open_store():
     """Open a store, as each process does; all are closed at the end."""
     stores = []
 
-    def open_store(database):
-        stores.append(Store(make_url(database.url)))
+    def open_store(database, **options):
+        stores.append(Store(make_url(database.url), **options))
         return stores[-1]
 
     yield open_store

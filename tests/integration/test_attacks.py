@@ -13,7 +13,7 @@ MAX_STREAMS = 1
 THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # backend/gunicorn_config.py: workers, and threads of each
 # The same limits, only shorter, so that no test waits for a minute.
 HURRIED = """from backend.web import slow_clients
-from backend.web.slow_clients import PatientWorker as Worker
+from backend.web.slow_clients import TimeLimitedWorker as Worker
 slow_clients.GRACE_SECONDS = slow_clients.PAUSE_SECONDS = 1.0
 slow_clients.LOWEST_RATE = 1e6
 """

@@ -18,7 +18,7 @@ from backend import app as app_module
 from backend.domain.status import LIVE, Status, path
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments import run_file
-from backend.experiments.reconciler import KILLED_BEFORE, Reconciler
+from backend.experiments.reconciler import RECENT_CHANGES, Reconciler
 from backend.settings import Settings
 from tests.fakes.killable_process import launcher_of
 from tests.fakes.kubernetes_api import Fault
@@ -149,7 +149,7 @@ class Survivors:
 
     def settle(self):
         """Reconcile as a process that starts; a lost attempt is adopted by the second pass."""
-        self.services.archive.update_last_changed(KILLED_BEFORE)
+        self.services.archive.update_recent_run_files(RECENT_CHANGES)
         for _ in range(3):
             self._reconciler.reconcile()
 
@@ -340,7 +340,7 @@ def test_delete_with_outputs_is_killed(survivors, kill):
 def test_database_restarts_during_submit(survivors, request, surroundings):
     kind = request.node.callspec.params["surroundings"]
     server = request.getfixturevalue(f"{kind}_server")
-    engine, names = survivors.services.store._engine, []
+    engine, names = survivors.services.store.database.engine, []
 
     def restarted_before(number):
         """Submit, restart the server before change `number`; return whether there was one."""

@@ -222,8 +222,8 @@ def test_read_without_a_whole_answer(source, kubernetes, failing, pod, part, fau
 
 
 def test_kubelet_message_is_dropped(source, kubernetes, pod, part, monkeypatch):
-    answer = b"unable to retrieve container logs for containerd://0123\n"
-    monkeypatch.setattr(source, "_log", lambda _pod: answer)
+    answer = "unable to retrieve container logs for containerd://0123\n"
+    monkeypatch.setattr(kubernetes, "log", lambda *_request: answer)
 
     assert list(source.read(part)) == []
 

@@ -1,4 +1,4 @@
-"""The schema: made from nothing, once, whoever is killed meanwhile, and nothing foreign touched."""
+"""The schema is made once, even if processes are killed, and foreign tables stay untouched."""
 
 import itertools
 import multiprocessing
@@ -13,16 +13,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, make_url
 
+from backend.domain.exceptions import SchemaError, StoreUnavailable
 from backend.store import schema
-from backend.store.engine import StoreUnavailable, make_engine
+from backend.store.engine import make_engine
 from backend.store.queries import Store
-from backend.store.schema import HEAD, MIGRATIONS, VERSION_TABLE, SchemaError, migrate
+from backend.store.schema import HEAD, MIGRATIONS, VERSION_TABLE, migrate
 from backend.store.tables import metadata
 from tests.integration.waiting import DEADLINE_SECONDS
 
 READING = ("SELECT", "SHOW", "PRAGMA", "DESCRIBE", "BEGIN", "EXPLAIN")
 
-# A clean process from which children are forked: they start at once, and share nothing with us.
+# Children of a clean process start quickly and share no connection with the test.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["backend.store.queries", "alembic.command"])
 
@@ -32,7 +33,7 @@ def changes_something(statement):
 
 
 def on_each_change(moment, act):
-    """Call `act` before or after each statement that is no mere question."""
+    """Call `act` before or after each statement that changes something."""
 
     @event.listens_for(Engine, f"{moment}_cursor_execute")
     def look(_connection, _cursor, statement, *_rest):
@@ -41,7 +42,7 @@ def on_each_change(moment, act):
 
 
 def migrate_until_killed(url, moment, number):
-    """Migrate, and die by SIGKILL before or after the change of that number."""
+    """Migrate, and die by SIGKILL before or after change `number`."""
     left = itertools.count(number, -1)
     next(left)
     on_each_change(moment, lambda: next(left) == 0 and os.kill(os.getpid(), signal.SIGKILL))
@@ -56,7 +57,7 @@ def meet(barrier):
 
 
 def prepare_together(url):
-    """Prepare the database at the same moment as others; say how many changes that took."""
+    """Prepare the database together with others; return the number of changes made."""
     changes = []
     on_each_change("after", lambda: changes.append(1))
     everybody_is_there()
@@ -67,7 +68,7 @@ def prepare_together(url):
 
 
 def check_complete(database):
-    """Make sure that the tables are those of tables.py and that nothing is left to migrate."""
+    """Check that the tables are those of tables.py and that no migration is left."""
     with database.engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
@@ -97,21 +98,21 @@ def server(server):
     return server
 
 
-def test_it_works_from_empty(database, store):
+def test_empty_database(database, store):
     store.prepare()
 
     check_complete(database)
     assert database.tables() == sorted(["experiment", "transition", VERSION_TABLE])
 
 
-def test_head_is_the_newest_migration():
+def test_head_is_the_newest():
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
 
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_a_prepared_database_is_left_alone(database, open_store):
+def test_prepare_twice_changes_nothing(database, open_store):
     open_store(database).prepare()
     before = database.dump()
 
@@ -120,7 +121,7 @@ def test_a_prepared_database_is_left_alone(database, open_store):
     assert database.dump() == before
 
 
-def test_of_several_processes_one_migrates(database):
+def test_one_of_several_migrates(database):
     number = 4
     barrier = processes.Barrier(number)
     with ProcessPoolExecutor(number, processes, meet, (barrier,)) as pool:
@@ -131,13 +132,13 @@ def test_of_several_processes_one_migrates(database):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_killed_migration_is_completed(database, moment):
+def test_killed_migration_is_completed(database, moment):
     for number in itertools.count(1):
         child = processes.Process(target=migrate_until_killed, args=(database.url, moment, number))
         child.start()
         child.join()
         if child.exitcode == 0:
-            break  # fewer changes than that
+            break  # there were fewer changes
         assert child.exitcode == -signal.SIGKILL
 
         migrate(make_url(database.url))
@@ -148,7 +149,8 @@ def test_a_killed_migration_is_completed(database, moment):
 
 
 @pytest.mark.parametrize("names", [("experiment",), ("transition",), ("experiment", "transition")])
-def test_tables_of_somebody_else_are_refused_by_name_and_left_alone(database, store, names):
+def test_foreign_tables_of_our_names(database, store, names):
+    """They are refused by name and left alone."""
     for name in names:
         database.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, theirs VARCHAR(9))")
         database.execute(f"INSERT INTO {name} VALUES (1, 'precious')")
@@ -162,7 +164,7 @@ def test_tables_of_somebody_else_are_refused_by_name_and_left_alone(database, st
     assert database.tables() == sorted(names)
 
 
-def test_other_tables_of_somebody_else_do_no_harm(database, store):
+def test_other_foreign_tables(database, store):
     database.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)")
     try:
         store.prepare()
@@ -171,7 +173,7 @@ def test_other_tables_of_somebody_else_do_no_harm(database, store):
         database.execute("DROP TABLE theirs")
 
 
-def test_a_newer_schema_is_refused(database, open_store):
+def test_newer_schema_is_refused(database, open_store):
     open_store(database).prepare()
     database.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     before = database.dump()
@@ -182,22 +184,20 @@ def test_a_newer_schema_is_refused(database, open_store):
     assert database.dump() == before
 
 
-def test_the_user_has_rights_on_one_database_only(server_database):
+def test_user_has_one_database(server_database):
     grants = [row[0] for row in server_database.execute("SHOW GRANTS")]
 
     assert any("ALL PRIVILEGES ON" in grant for grant in grants)
     assert not any(" ON *.*" in grant and "USAGE" not in grant for grant in grants)
 
 
-def test_one_who_waits_too_long_for_the_migration_of_another_gives_up(
-    server_database, open_store, monkeypatch
-):
+def test_waiting_for_a_migration_ends(server_database, open_store, monkeypatch):
     monkeypatch.setattr(schema, "LOCK_SECONDS", 0)
     store, other = open_store(server_database), make_engine(make_url(server_database.url))
 
     with (
         other.connect() as connection,
-        schema._lock(connection),
+        schema.migration_lock(connection),
         pytest.raises(StoreUnavailable, match="migrating"),
     ):
         store.prepare()
@@ -207,7 +207,7 @@ def test_one_who_waits_too_long_for_the_migration_of_another_gives_up(
     check_complete(server_database)
 
 
-def test_a_connection_that_is_lost_while_migrating_is_an_outage(server, open_store):
+def test_connection_lost_in_migration(server, open_store):
     store = open_store(server.database)
     victims = itertools.count()
 

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.settings import Settings
-from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 from tests.integration.databases import port_of
 
@@ -33,7 +33,7 @@ def connect(environ):
     store = Store(Settings.from_environment(environ).database_url)
     try:
         store.prepare()
-        with store._engine.connect() as connection:
+        with store.database.engine.connect() as connection:
             cipher = connection.execute(text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1]
             user = connection.execute(text("SELECT CURRENT_USER()")).scalar()
     finally:

@@ -1,4 +1,4 @@
-"""A database that goes away: what can be tried again is, and nothing is done by half."""
+"""A database that fails: what can be retried is, and nothing is done by half."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, select, update
 
-from backend.store.engine import POOL_SIZE, StoreUnavailable, make_engine, transact
+from backend.domain.exceptions import StoreUnavailable
+from backend.store.engine import POOL_SIZE, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
 from tests.integration.databases import Database, unresponsive_port
@@ -23,7 +24,7 @@ def store(server, open_store):
 
 @pytest.fixture
 def everybody():
-    """Call something from as many threads at once as a web worker has."""
+    """Return a function that calls `work` from as many threads as a web worker has."""
     with ThreadPoolExecutor(POOL_SIZE) as pool:
 
         def call(work):
@@ -39,7 +40,7 @@ def everybody():
 
 
 def connections_of(server):
-    """Give the ids of the ordinary user's connections, without the one that asks."""
+    """Return the ids of the ordinary user's connections, without the one that asks."""
     listed = server.database.execute(
         "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()"
     )
@@ -47,16 +48,16 @@ def connections_of(server):
 
 
 def fill_pool(store, everybody):
-    """Let every thread open a connection, and give them back to the pool."""
+    """Make every thread open a connection and return it to the pool."""
     together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
-    everybody(lambda _number: store._read(lambda connection: together.wait()))
+    everybody(lambda _number: store.database.read(lambda connection: together.wait()))
 
 
 @pytest.fixture
 def kill_when(store):
-    """Let the server kill the connection that is in the middle of something, once.
+    """Return a function that makes the server kill a connection in use, once.
 
-    Gives a list of what the program then saw: True for a lost connection.
+    It returns the list of errors that the program then saw: True for a lost connection.
     """
     listeners = []
 
@@ -71,21 +72,21 @@ def kill_when(store):
                 victims.append(connection)
                 raw = connection.connection.dbapi_connection
                 if moment == "commit":
-                    raw.commit()  # it is kept, only the answer gets lost
-                    raw.begin()  # so that it is asked for again
+                    raw.commit()  # committed, only the answer is lost
+                    raw.begin()  # so that the program must ask again
                 server.root(f"KILL {raw.thread_id()}")
 
         listeners.extend([(moment, kill), ("handle_error", see)])
         for listener in listeners:
-            event.listen(store._engine, *listener)
+            event.listen(store.database.engine, *listener)
         return errors
 
     yield arrange
     for listener in listeners:
-        event.remove(store._engine, *listener)
+        event.remove(store.database.engine, *listener)
 
 
-def test_a_restart_between_two_requests_is_not_noticed(server, store, everybody):
+def test_restart_goes_unnoticed(server, store, everybody):
     row = inserted(store, experiment_id="a")
     fill_pool(store, everybody)
 
@@ -96,7 +97,7 @@ def test_a_restart_between_two_requests_is_not_noticed(server, store, everybody)
     assert len(store.page(limit=99)) == 1 + POOL_SIZE
 
 
-def test_connections_that_were_killed_are_replaced(server, store, everybody):
+def test_killed_connections(server, store, everybody):
     store.prepare()
     fill_pool(store, everybody)
     killed = connections_of(server)
@@ -110,7 +111,7 @@ def test_connections_that_were_killed_are_replaced(server, store, everybody):
     assert len(store.page(limit=99)) == POOL_SIZE
 
 
-def test_connections_that_were_idle_too_long_are_replaced(server, open_store, everybody):
+def test_idle_connections(server, open_store, everybody):
     server.root("SET GLOBAL wait_timeout = 2")
     try:
         store = open_store(server.database)
@@ -128,7 +129,7 @@ def test_connections_that_were_idle_too_long_are_replaced(server, open_store, ev
 
 
 @pytest.mark.parametrize("table", ["experiment", "transition"])
-def test_a_connection_that_is_lost_in_a_transaction_loses_nothing(server, store, kill_when, table):
+def test_connection_lost_in_transaction(server, store, kill_when, table):
     store.prepare()
     errors = kill_when(
         server,
@@ -142,7 +143,8 @@ def test_a_connection_that_is_lost_in_a_transaction_loses_nothing(server, store,
     assert len(store.page(limit=9)) == len(store.history("a")) == 1
 
 
-def test_a_commit_whose_answer_is_lost_happens_once(server, store, kill_when):
+def test_lost_answer_to_a_commit(server, store, kill_when):
+    """The change happens exactly once."""
     row = inserted(store, experiment_id="a")
     errors = kill_when(server, "commit", lambda: True)
 
@@ -154,10 +156,10 @@ def test_a_commit_whose_answer_is_lost_happens_once(server, store, kill_when):
     assert len(store.history("b")) == 1
 
 
-def test_a_deadlock_is_tried_again(server, store):
+def test_deadlock_is_retried(server, store):
     store.prepare()
     first, second = (inserted(store, experiment_id=name).id for name in "ab")
-    engine = make_engine(store._url)
+    engine = make_engine(store.database.url)
     together, tries = threading.Barrier(2, timeout=DEADLINE_SECONDS), []
 
     def lock(mine, other):
@@ -184,7 +186,7 @@ def test_a_deadlock_is_tried_again(server, store):
     assert {store.get("a").epoch, store.get("b").epoch} == {second, first}
 
 
-def test_a_lock_that_is_held_too_long_is_waited_for_again(server, open_store):
+def test_lock_timeout_is_retried(server, open_store):
     server.root("SET GLOBAL innodb_lock_wait_timeout = 1")
     try:
         store = open_store(server.database)
@@ -192,7 +194,7 @@ def test_a_lock_that_is_held_too_long_is_waited_for_again(server, open_store):
     finally:
         server.root("SET GLOBAL innodb_lock_wait_timeout = DEFAULT")
     waited = threading.Event()
-    event.listen(store._engine, "handle_error", lambda _context: waited.set())
+    event.listen(store.database.engine, "handle_error", lambda _context: waited.set())
 
     with ThreadPoolExecutor(1) as pool, server.database.engine.connect() as other:
         other.execute(select(experiment.c.id).where(experiment.c.id == row.id).with_for_update())
@@ -204,9 +206,7 @@ def test_a_lock_that_is_held_too_long_is_waited_for_again(server, open_store):
     assert store.get("a").status == "queued"
 
 
-def test_a_database_that_is_away_is_reported_and_used_again_once_it_is_back(
-    server, store, everybody
-):
+def test_outage_and_recovery(server, store, everybody):
     row = inserted(store, experiment_id="a")
     fill_pool(store, everybody)
     server.down()
@@ -228,9 +228,8 @@ def test_a_database_that_is_away_is_reported_and_used_again_once_it_is_back(
     assert store.insert(a_run("b"))
 
 
-def test_while_the_database_is_away_nothing_is_started_or_left_behind(
-    server, make_app, kubernetes, settings
-):
+def test_submit_in_an_outage(server, make_app, kubernetes, settings):
+    """Nothing is started and nothing is left behind."""
     client = make_app(server.database).test_client()
     assert client.post("/test", data=FORM | {"experiment_id": "before"}).status_code == 201
     server.down()
@@ -253,7 +252,7 @@ def test_while_the_database_is_away_nothing_is_started_or_left_behind(
     assert len(kubernetes.jobs()) == 2
 
 
-def test_an_app_that_starts_before_its_database_works_once_that_is_there(server, make_app):
+def test_app_starts_before_its_database(server, make_app):
     server.down()
     try:
         client = make_app(server.database).test_client()
@@ -266,7 +265,7 @@ def test_an_app_that_starts_before_its_database_works_once_that_is_there(server,
     assert client.post("/test", data=FORM).status_code == 201
 
 
-def test_a_wrong_password_is_not_shown(server, make_app, caplog):
+def test_password_is_not_shown(server, make_app, caplog):
     wrong = server.database.engine.url.set(password="hunter2").render_as_string(hide_password=False)
     answer = make_app(Database(wrong)).test_client().post("/test", data=FORM)
 
@@ -276,7 +275,7 @@ def test_a_wrong_password_is_not_shown(server, make_app, caplog):
 
 @pytest.fixture
 def connects(monkeypatch):
-    """Count the attempts to connect; what else is in the list is called at each."""
+    """The connections tried so far; functions in the list are called at each try."""
     attempts, real = [], ServerConnection.connect
 
     def connect(self, sock=None):
@@ -289,22 +288,21 @@ def connects(monkeypatch):
     return attempts
 
 
-def test_a_server_that_hangs_is_given_up_at_its_ping(server, store, connects):
+def test_hanging_ping(server, store, connects):
     inserted(store, experiment_id="a")
     connects.clear()
 
     with server.hanging(), pytest.raises(StoreUnavailable) as outage:
         store.get("a")
 
-    # Had the ping waited for ANSWER_SECONDS, no time would have been left to connect anew.
+    # A ping that waits for ANSWER_SECONDS would leave no time to connect again.
     assert outage.value.away
     assert len(connects) == 1
     assert store.get("a")
 
 
-def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server, open_store):
-    store = open_store(server.database)
-    store._reader = make_engine(store._url, answer_seconds=1)
+def test_hanging_statement_is_not_retried(server, open_store):
+    store = open_store(server.database, answer_seconds=1)
     store.prepare()
     asked = []
 
@@ -314,14 +312,13 @@ def test_a_server_that_hangs_in_a_statement_is_not_asked_again_and_again(server,
             connection.execute(select(experiment))
 
     with pytest.raises(StoreUnavailable):
-        store._read(ask)
+        store.database.read(ask)
 
     assert len(asked) == 1
     assert store.page(limit=9) == []
-    store._reader.dispose()
 
 
-def test_a_host_that_drops_packets_is_given_up(open_store):
+def test_host_drops_packets(open_store):
     with unresponsive_port() as port:
         store = open_store(Database(f"mysql+pymysql://user:secret@127.0.0.1:{port}/runs"))
         with pytest.raises(StoreUnavailable, match="timed out") as outage:
@@ -330,13 +327,11 @@ def test_a_host_that_drops_packets_is_given_up(open_store):
     assert outage.value.away
 
 
-def test_while_one_call_tries_whether_a_database_is_back_the_others_do_not_wait(
-    server, store, everybody, connects
-):
+def test_one_call_probes_others_fail_fast(server, store, everybody, connects):
     row = inserted(store, experiment_id="a")
     trying, told = threading.Event(), threading.Semaphore(0)
 
-    def hold():  # the trial is not over before all others have been told
+    def hold():  # the probe ends after all others have failed
         trying.set()
         for _ in range(POOL_SIZE - 1):
             assert told.acquire(timeout=DEADLINE_SECONDS)
@@ -359,12 +354,12 @@ def test_while_one_call_tries_whether_a_database_is_back_the_others_do_not_wait(
     assert everybody(lambda _number: store.get("a")) == [row] * POOL_SIZE
 
 
-def test_a_server_whose_database_hangs_answers_a_hundred_clients(server, backend):
+def test_hundred_clients_in_an_outage(server, backend):
     web = backend("web", DB_URL=server.database.url).ready()
     forms = [FORM | {"experiment_id": f"while away {number}"} for number in range(50)]
 
     def ask(number):
-        """Ask for what needs no database, and for what does."""
+        """Send requests that need no database, and two that do."""
         answers = [web.ask("/"), web.ask("/healthz"), web.ask("/model")]
         return [one.status for one in [*answers, web.ask("/test", forms[number % 50])]]
 
@@ -375,7 +370,7 @@ def test_a_server_whose_database_hangs_answers_a_hundred_clients(server, backend
         assert web.ready().ask("/model").json == []
 
 
-def test_a_server_process_starts_before_its_database(server, backend):
+def test_server_starts_before_database(server, backend):
     server.down()
     try:
         process = backend("web", DB_URL=server.database.url)
@@ -387,7 +382,7 @@ def test_a_server_process_starts_before_its_database(server, backend):
     assert process.ready().ask("/model").json == []
 
 
-def test_migrating_a_database_that_is_away_fails(server, backend):
+def test_migrate_in_an_outage(server, backend):
     server.down()
     try:
         process = backend("migrate", DB_URL=server.database.url)
@@ -400,7 +395,7 @@ def test_migrating_a_database_that_is_away_fails(server, backend):
 
 
 @pytest.mark.parametrize("role", ["serve", "web", "reconcile", "migrate"])
-def test_a_database_that_refuses_the_user_stops_the_start(server, backend, role):
+def test_access_denied_stops_the_start(server, backend, role):
     wrong = server.database.engine.url.set(password="hunter2").render_as_string(hide_password=False)
 
     process = backend(role, DB_URL=wrong)

@@ -1,10 +1,9 @@
-"""What a call says to a database server: every word takes a way there and back."""
+"""What a call sends to a database server: each statement costs a round trip."""
 
+import pymysql
 import pytest
 from sqlalchemy import text
 
-from backend.store.mysql import ServerConnection
-from backend.store.pages import Columns
 from tests.component.support import FORM
 from tests.integration.test_store import a_run, inserted, move
 
@@ -16,28 +15,41 @@ def store(server_database, open_store):
 
 @pytest.fixture
 def said(monkeypatch):
-    """Note the first word of each statement, and `ping`."""
-    words, real = [], ServerConnection._execute_command
+    """Note the first word of each statement that PyMySQL sends, and `ping`."""
+    words = []
 
-    def execute(self, command, sql):
-        sql = sql.decode() if isinstance(sql, bytes) else sql
-        words.append(sql.split()[0] if sql else "ping")
-        real(self, command, sql)
+    def note(method, word=None):
+        real = getattr(pymysql.Connection, method)
 
-    monkeypatch.setattr(ServerConnection, "_execute_command", execute)
+        def noted(self, *arguments, **options):
+            words.append(word or str(arguments[0]).split()[0])
+            return real(self, *arguments, **options)
+
+        monkeypatch.setattr(pymysql.Connection, method, noted)
+
+    note("query")
+    for method in ("begin", "commit", "rollback"):
+        note(method, method.upper())
+    for method in ("ping", "autocommit", "select_db", "set_character_set"):
+        note(method, method)
     return words
 
 
-def test_a_question_is_one_statement(store, said):
+def test_query_is_one_statement(store, said):
     inserted(store, experiment_id="a")
     said.clear()
 
-    store.page(limit=9, columns=Columns.LISTED)
+    store.listing(limit=9)
+
+    assert said == ["ping", "SELECT"]
+    said.clear()
+
+    store.listing_version(limit=9)
 
     assert said == ["ping", "SELECT"]
 
 
-def test_a_change_is_one_transaction(store, said):
+def test_change_is_one_transaction(store, said):
     row = inserted(store, experiment_id="a")
     said.clear()
 
@@ -46,8 +58,8 @@ def test_a_change_is_one_transaction(store, said):
     assert said == ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
-def test_a_submission_asks_three_times(server_database, make_app, said):
-    """The last question finds what was written into run.json, so nothing is written again."""
+def test_submit_uses_three_round_trips(server_database, make_app, said):
+    """The last query finds what run.json already says, so that it is not written again."""
     client = make_app(server_database).test_client()
     assert client.get("/readyz").status_code == 200
     said.clear()
@@ -59,7 +71,7 @@ def test_a_submission_asks_three_times(server_database, make_app, said):
     assert said == [*intent, *queued, "ping", "SELECT"]
 
 
-def test_a_change_that_fails_is_taken_back(store, said):
+def test_failed_insert_is_rolled_back(store, said):
     inserted(store, experiment_id="a")
     said.clear()
 
@@ -68,30 +80,30 @@ def test_a_change_that_fails_is_taken_back(store, said):
     assert said == ["ping", "BEGIN", "INSERT", "ROLLBACK"]
 
 
-def test_a_change_that_fails_late_leaves_nothing(server_database, store):
+def test_failed_change_is_rolled_back(server_database, store):
     def work(connection):
         connection.execute(text("DELETE FROM experiment"))
         raise LookupError
 
     row = inserted(store, experiment_id="a")
     with pytest.raises(LookupError):
-        store._write(work)
+        store.database.write(work)
 
     assert store.get("a") == row
     assert server_database.execute("SELECT experiment_id FROM experiment") == [("a",)]
 
 
-def test_waiting_for_transitions_leaves_a_connection_as_it_was(store, said):
+def test_connection_settings_are_restored(store, said):
     inserted(store, experiment_id="a")
     said.clear()
-    store.last_transition()
+    store.transitions.last_id()
 
     assert said == ["ping", "SELECT", "ping", "SET", "BEGIN", "SELECT", "COMMIT"]
-    levels, automatic = zip(*(store._read(_habits) for _ in range(3)), strict=True)
+    levels, automatic = zip(*(store.database.read(defaults_of) for _ in range(3)), strict=True)
     assert set(levels) == {"REPEATABLE READ"}
     assert set(automatic) == {True}
 
 
-def _habits(connection):
-    """Tell how a connection runs what it is not told how to run."""
+def defaults_of(connection):
+    """Return the isolation level and the autocommit mode of a connection."""
     return connection.get_isolation_level(), connection.connection.dbapi_connection.get_autocommit()

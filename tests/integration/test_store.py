@@ -1,4 +1,4 @@
-"""What is written is read back the same, and nobody overwrites another's change."""
+"""Values are read back as written, and no change overwrites another."""
 
 import itertools
 import random
@@ -10,16 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.domain.experiment import Experiment
-from backend.store import pages
-from backend.store.engine import StoreUnavailable
-from backend.store.pages import ALL, SORTS, Columns, Selection
+from backend.domain.exceptions import StoreUnavailable
+from backend.domain.selection import ALL, SORTS, Selection
 from backend.web.schemas.experiments import experiment_out, listed_out
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
 SEOUL = timezone(timedelta(hours=9))
 
-# Each group: texts that a collation could take for one another.
+# Texts of a group are equal in some collation.
 LOOK_ALIKE = {
     "case": ["Run1", "run1", "RUN1"],
     "normal form": [unicodedata.normalize(form, "é 실험") for form in ("NFC", "NFD")],
@@ -31,7 +29,7 @@ LOOK_ALIKE = {
     "wide": ["１", "1", "①"],
 }
 
-# Databases outlive an example; each one uses an experiment_id of its own.
+# The database is shared by all examples; each uses an experiment_id of its own.
 on_the_same_database = settings(
     max_examples=60,
     deadline=None,
@@ -40,7 +38,7 @@ on_the_same_database = settings(
 
 
 def a_run(experiment_id=None, **values):
-    """Give the columns of a new experiment."""
+    """Return the columns of a new experiment."""
     return {
         "experiment_id": experiment_id or uuid.uuid4().hex,
         "uid": uuid.uuid4().hex,
@@ -57,7 +55,7 @@ def a_run(experiment_id=None, **values):
 
 
 def inserted(store, **values):
-    """Insert an experiment and give its row."""
+    """Insert an experiment and return it."""
     values = a_run(**values)
     assert store.insert(values)
     return store.get(values["experiment_id"])
@@ -75,7 +73,7 @@ def move(store, row, path, **values):
 
 
 @pytest.mark.parametrize("alike", LOOK_ALIKE.values(), ids=LOOK_ALIKE)
-def test_ids_are_told_apart_byte_by_byte(store, alike):
+def test_ids_are_compared_as_bytes(store, alike):
     rows = {one: inserted(store, experiment_id=one) for one in alike}
 
     assert len({row.id for row in rows.values()}) == len(alike)
@@ -84,7 +82,7 @@ def test_ids_are_told_apart_byte_by_byte(store, alike):
         assert [row.experiment_id for row in store.page(limit=9) if row == rows[experiment_id]]
 
 
-def test_an_id_is_taken_once(store):
+def test_id_is_unique(store):
     row = inserted(store, experiment_id="실험 1")
 
     assert not store.insert(a_run("실험 1", epoch=99))
@@ -93,13 +91,13 @@ def test_an_id_is_taken_once(store):
 
 
 @pytest.mark.parametrize("experiment_id", ["가" * 85, "🚀" * 60, "x" * 200])
-def test_the_longest_ids_are_kept_whole(store, experiment_id):
+def test_longest_ids(store, experiment_id):
     assert inserted(store, experiment_id=experiment_id).experiment_id == experiment_id
 
 
 @on_the_same_database
 @given(st.floats(min_value=0, max_value=10, exclude_min=True))
-def test_a_learning_rate_comes_back_exactly(store, learning_rate):
+def test_learning_rate_is_exact(store, learning_rate):
     assert inserted(store, learning_rate=learning_rate).learning_rate == learning_rate
 
 
@@ -109,18 +107,18 @@ def test_a_learning_rate_comes_back_exactly(store, learning_rate):
         min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.timezones()
     )
 )
-def test_a_time_comes_back_exactly_in_utc(store, time):
+def test_times_are_exact_in_utc(store, time):
     row = inserted(store, created_at=time, started_at=time)
 
     assert row.created_at == row.started_at == time.astimezone(UTC)
     assert row.created_at.utcoffset() == timedelta(0)
 
 
-def test_times_do_not_depend_on_the_servers_time_zone(server, open_store):
+def test_time_zone_of_the_server(server, open_store):
     before = inserted(open_store(server.database), experiment_id="before")
     server.root("SET GLOBAL time_zone = '-11:30'")
     try:
-        store = open_store(server.database)  # its connections have the new one
+        store = open_store(server.database)  # its connections have the new time zone
         after = inserted(store, experiment_id="after", created_at=NOW.astimezone(SEOUL))
         assert store.get("before") == before
     finally:
@@ -129,7 +127,7 @@ def test_times_do_not_depend_on_the_servers_time_zone(server, open_store):
     assert open_store(server.database).get("after").created_at == after.created_at == NOW
 
 
-def test_texts_of_other_people_come_back_whole(store):
+def test_messages_are_kept_whole(store):
     message = "이미지를 가져올 수 없음 🚫 `\\'\"%s%(x)s:x\n" * 200
     row = inserted(store)
 
@@ -137,24 +135,24 @@ def test_texts_of_other_people_come_back_whole(store):
     assert store.get(row.experiment_id).message == message
 
 
-def test_pages_follow_each_other_without_gap_or_repetition(store):
+def test_pages_have_no_gap(store):
     ids = [inserted(store, experiment_id=f"run {number}").experiment_id for number in range(57)]
     pages, after = [], None
     while page := store.page(limit=10, after=after):
         pages.append([row.experiment_id for row in page])
         after = ALL.cursor(page[-1])
-        inserted(store)  # what is new comes before all that follows
+        inserted(store)  # newer ones belong to earlier pages
 
     assert [len(page) for page in pages] == [10, 10, 10, 10, 10, 7]
     assert list(itertools.chain(*pages)) == ids[::-1]
 
 
 @pytest.mark.parametrize("statuses", [(), ("submitting",), ("submitting", "failed")])
-def test_a_page_has_another_version_whenever_it_changes(store, statuses):
+def test_page_version_changes(store, statuses):
     def version():
-        wanted = {"limit": 3, "after": None, "selection": Selection(statuses=statuses)}
-        found = pages.version(store.page(**wanted, columns=Columns.VERSION))
-        assert found == pages.version(store.page(**wanted, columns=Columns.LISTED))
+        page = {"limit": 2, "after": None, "selection": Selection(statuses=statuses)}
+        found = store.listing_version(**page)
+        assert found == store.listing(**page).version
         return found
 
     versions = [version()]
@@ -172,19 +170,18 @@ def test_a_page_has_another_version_whenever_it_changes(store, statuses):
     assert version() == versions[-2]
 
 
-def test_the_largest_page_has_its_version(store):
-    """No text is too long for the database: MySQL cuts one after 1 kB unless told."""
+def test_version_of_the_largest_page(store):
+    """MySQL cuts a concatenated text after 1 kB unless it is configured."""
     for _ in range(1001):
         inserted(store)
-    wanted = {"limit": 1001, "after": None, "selection": ALL}
-    whole = store.page(**wanted, columns=Columns.LISTED)
+    listing = store.listing(limit=1000)
 
-    assert len(whole) == 1001
-    (version,) = store.page(**wanted, columns=Columns.VERSION)
-    assert version.version.split(pages.SEPARATOR) == [row.version for row in whole]
+    assert len(listing.experiments) == 1000
+    assert listing.following == ALL.cursor(store.page(limit=1000)[-1])
+    assert listing.version == store.listing_version(limit=1000)
 
 
-def test_a_page_can_be_narrowed(store):
+def test_page_filters(store):
     row = inserted(store, experiment_id="50%_A\\b", model="other")
     inserted(store, experiment_id="500_a-b", status="queued")
 
@@ -203,7 +200,7 @@ def test_a_page_can_be_narrowed(store):
 
 @pytest.mark.parametrize("statuses", [(), ("submitting",), ("submitting", "queued", "failed")])
 @pytest.mark.parametrize("sort", SORTS)
-def test_every_order_has_every_experiment_once(store, sort, statuses):
+def test_every_order_is_complete(store, sort, statuses):
     chance = random.Random(sort)
     rows = [
         inserted(
@@ -222,10 +219,13 @@ def test_every_order_has_every_experiment_once(store, sort, statuses):
     )
     selection, listed, after = Selection(statuses=statuses, sort=sort), [], None
     while page := store.page(limit=7, after=after, selection=selection):
-        texts = store.page(limit=7, after=after, selection=selection, columns=Columns.LISTED)
-        assert [row.experiment_id for row in texts] == [row.experiment_id for row in page]
+        listing = store.listing(limit=7, after=after, selection=selection)
+        assert [row.experiment_id for row in listing.experiments] == [
+            row.experiment_id for row in page
+        ]
         listed += page
         after = selection.cursor(page[-1])
+        assert listing.following == (after if len(listed) < len(wanted) else None)
 
     assert listed == wanted
 
@@ -236,16 +236,15 @@ def test_every_order_has_every_experiment_once(store, sort, statuses):
     st.none() | st.datetimes(min_value=datetime(1970, 1, 2), timezones=st.just(UTC)),
     st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=60),
 )
-def test_a_list_says_of_an_experiment_what_it_says_of_itself(store, learning_rate, time, text):
+def test_listed_like_the_experiment_itself(store, learning_rate, time, text):
     values = {"reason": text, "message": text, "remedy": text}
     times = dict.fromkeys(("started_at", "finished_at", "cancel_requested_at"), time)
     row = inserted(store, learning_rate=learning_rate, **values, **times)
-    one = Experiment.from_row(row)
 
-    assert listed_out(store.page(limit=1, columns=Columns.LISTED)[0]) == experiment_out(one)
+    assert listed_out(store.listing(limit=1).experiments[0]) == experiment_out(row)
 
 
-def test_a_move_writes_each_step_into_the_history(store):
+def test_advance_records_each_step(store):
     row = inserted(store, experiment_id="a")
 
     assert move(store, row, ["submitting", "queued", "failed"], reason="evicted", finished_at=NOW)
@@ -262,7 +261,7 @@ def test_a_move_writes_each_step_into_the_history(store):
 
 
 @pytest.mark.parametrize("stale", [{"status": "running"}, {"attempt": 2}])
-def test_what_was_decided_on_an_old_status_or_attempt_changes_nothing(store, stale):
+def test_stale_change_is_ignored(store, stale):
     row = inserted(store, experiment_id="a")
     wrong = {"status": "submitting", "attempt": 1} | stale
 
@@ -281,7 +280,7 @@ def test_what_was_decided_on_an_old_status_or_attempt_changes_nothing(store, sta
     assert len(store.history("a")) == 1
 
 
-def test_of_two_changes_at_the_same_time_the_second_loses(database, open_store):
+def test_second_of_two_changes_loses(database, open_store):
     here, there = open_store(database), open_store(database)
     row = inserted(here, experiment_id="a")
 
@@ -292,7 +291,7 @@ def test_of_two_changes_at_the_same_time_the_second_loses(database, open_store):
     assert [one.to_status for one in there.history("a")] == ["submitting", "queued"]
 
 
-def test_a_forgotten_experiment_takes_its_history_along(database, store):
+def test_delete_removes_the_history(database, store):
     row = inserted(store, experiment_id="a")
     inserted(store, experiment_id="b")
 
@@ -305,7 +304,7 @@ def test_a_forgotten_experiment_takes_its_history_along(database, store):
     assert database.execute("SELECT COUNT(*) FROM transition") == [(1,)]
 
 
-def test_tables_that_were_lost_are_made_again(database, store):
+def test_lost_tables_are_made_again(database, store):
     inserted(store)
     database.drop_tables()
 

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,13 @@ MODULES = {
 SOURCES = [*BACKEND.rglob("*.py"), *(ROOT / "models").rglob("*.py")]
 
 
-def imports_of(module: str) -> Iterator[str]:
-    """Yield every module that `module` imports, inside functions and for type checks too."""
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Return every module that `module` imports, inside functions and for type checks too."""
+    return frozenset(_imports_of(module))
+
+
+def _imports_of(module: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -101,9 +107,24 @@ def test_no_circle() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if ".web.routes" in name])
-def test_routes_know_no_store(module: str) -> None:
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "web"])
+def test_the_web_knows_no_store(module: str) -> None:
     assert [name for name in ours(module) if room_of(name) == "store"] == []
+
+
+def test_only_experiments_and_the_roles_use_the_store() -> None:
+    users = {name for name in MODULES if any(room_of(used) == "store" for used in ours(name))}
+    assert {room_of(name) for name in users} <= {"store", "experiments", "roles", "gunicorn_config"}
+
+
+@pytest.mark.parametrize(("room", "other"), [("kubernetes", "local"), ("local", "kubernetes")])
+def test_launchers_share_only_their_protocol(room: str, other: str) -> None:
+    shared = {"backend.launchers.base", "backend.launchers.exit_codes"}
+    for module in [name for name in MODULES if name.startswith(f"backend.launchers.{room}")]:
+        of_launchers = {name for name in ours(module) if room_of(name) == "launchers"}
+        own = {name for name in of_launchers if name.startswith(f"backend.launchers.{room}")}
+        assert of_launchers - own <= shared, f"{module} imports {of_launchers - own - shared}"
+        assert not any(name.startswith(f"backend.launchers.{other}") for name in of_launchers)
 
 
 @pytest.mark.parametrize(("library", "homes"), LIBRARIES.items())

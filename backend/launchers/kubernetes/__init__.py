@@ -1,1 +1,1 @@
-"""Run attempts as Kubernetes Jobs."""
+"""Attempts as Kubernetes Jobs."""

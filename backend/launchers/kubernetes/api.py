@@ -1,8 +1,7 @@
-"""The few calls of the Kubernetes API that we need, through the official client.
+"""Sends requests to the Kubernetes API through the official client.
 
-The client knows the way there: addresses, certificates, tokens and their renewal. Its classes for
-the API's groups are left out: they hold every call that there is, and cost each process 25 MB and a
-second of processor time.
+Of the client only the generic part is used: addresses, certificates, tokens and their renewal. Its
+classes for the API groups cost each process 25 MB and a second of CPU time.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 
 from backend.settings import SERVICE_ACCOUNT, SettingsError
 
-# Paths of the Kubernetes API reference.
+# Paths, as in the Kubernetes API reference.
 JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"
 JOB = f"{JOBS}/{{name}}"
 PODS = "/api/v1/namespaces/{namespace}/pods"
@@ -23,19 +22,19 @@ POD_LOG = f"{POD}/log"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
 NODE = "/api/v1/nodes/{name}"
 
-# Kept open by a process, more than it has threads: one that is not kept costs the next call a
-# handshake. The client would keep five for each core.
+# Connections that a process keeps open: more than it has threads, because a call without one has to
+# make a TLS handshake. The default of the client is five per core.
 CONNECTIONS = 64
 
 
 class KubernetesApi:
-    """The API server, for the objects of one namespace. Every thread may use it."""
+    """The API server, for the objects of one namespace. Safe to use from several threads."""
 
     def __init__(self, namespace: str) -> None:
-        """Use the cluster of the pod that this is, or else the one that KUBECONFIG names.
+        """Connect to the cluster of this pod, or outside of a pod to the one of KUBECONFIG.
 
         Raises:
-            SettingsError: it names none.
+            SettingsError: KUBECONFIG names no usable cluster.
         """
         self._namespace = namespace
         self._client = client.ApiClient(_configuration())
@@ -53,16 +52,16 @@ class KubernetesApi:
         """Send a request to one of the paths above, for the object `name`.
 
         Returns:
-            The answer, whose body is still to be read.
+            The response; its body has not been read yet.
 
         Raises:
-            ApiException: the server answers with an error.
-            urllib3.exceptions.HTTPError: it does not answer, within `timeout` (seconds to connect,
-                seconds of silence).
+            ApiException: the server answered with an error.
+            urllib3.exceptions.HTTPError: the server did not answer within `timeout` (seconds to
+                connect, seconds between two pieces of the answer).
         """
         headers = {"Accept": "*/*" if path == POD_LOG else "application/json"}
         headers |= {"Content-Type": "application/json"} if body else {}
-        # The body stays out of it: it is plain JSON, of which a copy would be made value by value.
+        # Without the body, which is plain JSON already and would be copied value by value.
         method, url, headers, *_ = self._client.param_serialize(
             method=method,
             resource_path=path,
@@ -74,7 +73,7 @@ class KubernetesApi:
         answer = self._client.call_api(method, url, headers, body, _request_timeout=timeout)
         if not 200 <= answer.status <= 299:
             answer.read()
-            ApiException.from_response(http_resp=answer, body=None, data=None)  # raises it
+            ApiException.from_response(http_resp=answer, body=None, data=None)  # raises
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 
@@ -92,7 +91,7 @@ def _configuration() -> client.Configuration:
             config.load_kube_config(client_configuration=configuration)
         except config.ConfigException as error:
             raise SettingsError([f"KUBECONFIG names no usable cluster: {error}"]) from error
-    # A create that timed out is resolved by looking, not by sending it again unseen.
+    # Not retried by the client: after a create that timed out, the Job is looked up first.
     configuration.retries = False
     configuration.connection_pool_maxsize = CONNECTIONS
     return configuration

@@ -1,39 +1,30 @@
-"""Why a Job waits or has failed, in words that say what to do. Pure: dicts in, Diagnosis out.
-
-The words of the container runtime and the scheduler are those of Kubernetes' documentation
-(Images, Pod Lifecycle, Jobs) and of its source (pkg/kubelet/images/types.go,
-pkg/scheduler/framework).
-"""
+"""Why a Job waits or has failed. Pure: takes Kubernetes objects as dicts, returns a Diagnosis."""
 
 import re
 from typing import Any
 
 from backend.domain.attempt import Diagnosis
-from backend.launchers.exit_codes import exit_code, quote
+from backend.launchers.exit_codes import diagnose_exit_code, quote
 from backend.launchers.kubernetes.manifest import CONTAINER
 
-_IMAGE = {
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "ImageInspectError",
-    "RegistryUnavailable",
-}
-_CONTAINER = {
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-    "CrashLoopBackOff",
-}
-_EVICTION = {"Evicted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
-_UNSCHEDULABLE = (
+# The words of Kubernetes, in the order in which a pod meets them. Sources: its documentation
+# (Images, Pod Lifecycle, Jobs), pkg/scheduler/framework and pkg/kubelet/images/types.go.
+
+# No pod: the reasons of a Job's events.
+CREATE_EVENTS = ("FailedCreate",)
+
+# No node: what the scheduler's message contains, our reason, and the remedy. The first one counts.
+UNSCHEDULABLE = (
     (r"nvidia\.com/gpu", "unschedulable_gpu", "Lower JOB_GPU, or wait for a node with a free GPU."),
-    (r"Insufficient cpu", "unschedulable_cpu", "Wait for other runs to end, or lower JOB_CPU."),
+    (
+        r"Insufficient cpu",
+        "unschedulable_cpu",
+        "Wait for other experiments to end, or lower JOB_CPU.",
+    ),
     (
         r"Insufficient memory",
         "unschedulable_memory",
-        "Wait for other runs to end, or lower JOB_MEMORY.",
+        "Wait for other experiments to end, or lower JOB_MEMORY.",
     ),
     (
         r"persistentvolumeclaim \S+ not found",
@@ -60,25 +51,55 @@ _UNSCHEDULABLE = (
     ),
 )
 
+# No volume: the reasons of a pod's events.
+MOUNT_EVENTS = ("FailedMount", "FailedAttachVolume")
+
+# No container: the reasons of its state `waiting`.
+IMAGE_REASONS = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "RegistryUnavailable",
+}
+CONTAINER_REASONS = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+}
+
+# Ended early: the reasons of a pod's status, or (1.26 and newer) a condition of it.
+EVICTION_REASONS = {
+    "Evicted",
+    "Preempting",
+    "NodeLost",
+    "NodeShutdown",
+    "Shutdown",
+    "Terminated",
+}
+EVICTION_CONDITION = "DisruptionTarget"
+
 
 def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
-    """Say why a pod that should run does not, or None while nothing is wrong."""
+    """Return why a pending pod does not run, or None if nothing is wrong."""
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return _unschedulable(condition.get("message"))
     waiting = (_trainer(status).get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason"), quote(waiting.get("message"))
-    if reason in _IMAGE:
+    if reason in IMAGE_REASONS:
         image = _trainer(status).get("image") or "of the model"
         return Diagnosis(
             "image_not_pulled",
             f"The image {image} cannot be pulled: {message or reason}",
             "Check AE_MODEL_IMAGE_URL and that the image was pushed: "
             "`curl http://REGISTRY/v2/autoencoder/tags/list` from the node. "
-            "The run starts by itself once the image is there.",
+            "The experiment starts by itself once the image is available.",
         )
-    if reason in _CONTAINER:
+    if reason in CONTAINER_REASONS:
         return Diagnosis(
             "container_not_started",
             f"The container cannot be started: {message or reason}",
@@ -88,54 +109,55 @@ def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
 
 
 def diagnose_unmounted(pod: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
-    """Say why a pod that waits for its volumes does not get them, from events of its namespace."""
-    message = _newest(warnings, pod["metadata"], ("FailedMount", "FailedAttachVolume"))
+    """Return why the volumes of a pod are not mounted, according to its events; else None."""
+    message = _newest(warnings, pod["metadata"], MOUNT_EVENTS)
     if message is None:
         return None
     return Diagnosis(
         "volume_not_mounted",
-        f"A volume of the run cannot be mounted: {quote(message)}",
-        "Check that the folders in yaml/setup/0_pv_*.yaml are there on their host. The run starts "
-        "by itself once they can be mounted.",
+        f"A volume of the experiment cannot be mounted: {quote(message)}",
+        "Check that the folders in yaml/setup/0_pv_*.yaml exist on their host. The experiment "
+        "starts by itself once they can be mounted.",
     )
 
 
 def diagnose_without_pod(job: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
-    """Say why a Job gets no pod, from the Job and events of its namespace."""
+    """Return why a Job has no pod, according to the Job and its events; else None."""
     if (job.get("spec") or {}).get("suspend"):
         return Diagnosis(
             "suspended",
             "The Job is suspended: its queue has not admitted it yet.",
             "Wait for its turn; `kubectl get workloads` shows the queue.",
         )
-    message = _newest(warnings, job["metadata"], ("FailedCreate",))
+    message = _newest(warnings, job["metadata"], CREATE_EVENTS)
     if message is None:
         return None
     if "exceeded quota" in message:
-        return quota_exceeded(message)
+        return diagnose_quota(message)
     return Diagnosis(
         "pod_refused",
-        f"Kubernetes refuses the run's pod: {quote(message)}",
-        "Check the namespace's LimitRange and Pod Security, and the JOB_* variables. The run then "
+        f"Kubernetes refuses the experiment's pod: {quote(message)}",
+        "Check the namespace's LimitRange and Pod Security, and the JOB_* variables. The "
+        "experiment then starts by itself.",
+    )
+
+
+def diagnose_quota(message: str) -> Diagnosis:
+    """Return the diagnosis of a ResourceQuota that leaves no room for the Job or its pod."""
+    return Diagnosis(
+        "quota_exceeded",
+        f"The namespace's quota is used up: {quote(message)}",
+        "Wait for other experiments to end, or raise the ResourceQuota. The experiment then "
         "starts by itself.",
     )
 
 
-def quota_exceeded(message: str) -> Diagnosis:
-    """Say that a ResourceQuota leaves no room for the Job or its pod."""
-    return Diagnosis(
-        "quota_exceeded",
-        f"The namespace's quota is used up: {quote(message)}",
-        "Wait for other runs to end, or raise the ResourceQuota. The run then starts by itself.",
-    )
-
-
 def diagnose_failed(condition: dict[str, Any], pods: list[dict[str, Any]]) -> Diagnosis:
-    """Say why a Job has failed, from its condition `Failed` and its pods, the newest last."""
+    """Return why a Job has failed, from its condition `Failed` and its pods, oldest first."""
     if condition.get("reason") == "DeadlineExceeded":
         return Diagnosis(
             "deadline_exceeded",
-            "The run took longer than JOB_DEADLINE_SECONDS and was ended.",
+            "The experiment took longer than JOB_DEADLINE_SECONDS and was stopped.",
             "Raise JOB_DEADLINE_SECONDS, or train fewer epochs.",
         )
     for pod in reversed(pods):
@@ -145,54 +167,53 @@ def diagnose_failed(condition: dict[str, Any], pods: list[dict[str, Any]]) -> Di
     return Diagnosis(
         "job_failed",
         f"Kubernetes ended the Job: {quote(condition.get('message')) or 'it gives no reason'}",
-        "Look at it with `kubectl describe job`.",
+        "Examine it with `kubectl describe job`.",
     )
 
 
 def diagnose_restart(pods: list[dict[str, Any]]) -> Diagnosis | None:
-    """Say why the newest pod ended while its Job goes on to a next one."""
+    """Return why the newest pod ended although its Job continues; `pods` are oldest first."""
     return _diagnose_ended(pods[-1]) if pods else None
 
 
-def node_not_ready(node: str) -> Diagnosis:
-    """Say that the node of a running pod does not answer."""
+def diagnose_node(node: str) -> Diagnosis:
+    """Return the diagnosis of a running pod whose node does not answer."""
     return Diagnosis(
         "node_not_ready",
-        f"The node {quote(node)} does not answer; the run may have died with it.",
-        "Check `kubectl get nodes`. The run goes on from its checkpoint on another node, or on "
-        "this one when it is back.",
+        f"The node {quote(node)} does not answer; the experiment may have died with it.",
+        "Check `kubectl get nodes`. The experiment continues from its checkpoint on another node, "
+        "or on this one when it is back.",
     )
 
 
 def _unschedulable(message: str | None) -> Diagnosis:
-    for pattern, reason, remedy in _UNSCHEDULABLE:
+    for pattern, reason, remedy in UNSCHEDULABLE:
         if re.search(pattern, message or ""):
-            return Diagnosis(reason, f"No node can take the run: {quote(message)}", remedy)
+            return Diagnosis(reason, f"No node can take the experiment: {quote(message)}", remedy)
     return Diagnosis(
         "unschedulable",
-        f"No node can take the run: {quote(message) or 'the scheduler gives no reason'}",
-        "Look at the pod with `kubectl describe pod`.",
+        f"No node can take the experiment: {quote(message) or 'the scheduler gives no reason'}",
+        "Examine the pod with `kubectl describe pod`.",
     )
 
 
 def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
     status = pod.get("status") or {}
-    evicted = _eviction(status)
-    if evicted:
+    eviction = _eviction(status)
+    if eviction:
         return Diagnosis(
             "evicted",
-            f"The node put the run out: {quote(evicted)}",
-            "Raise JOB_MEMORY if memory ran short, or free disk space on the node; then retry: it "
-            "goes on from its checkpoint.",
+            f"The node evicted the experiment: {quote(eviction)}",
+            "Raise JOB_MEMORY if memory ran short, or free disk space on the node; then retry: "
+            "training continues from the checkpoint.",
         )
     container = _trainer(status)
-    ended = (container.get("state") or {}).get("terminated") or (
-        container.get("lastState") or {}
-    ).get("terminated")
-    if not ended:
+    state, last_state = container.get("state") or {}, container.get("lastState") or {}
+    terminated = state.get("terminated") or last_state.get("terminated")
+    if not terminated:
         return None
-    code, message = ended.get("exitCode"), quote(ended.get("message"))
-    if ended.get("reason") == "OOMKilled":
+    code, message = terminated.get("exitCode"), quote(terminated.get("message"))
+    if terminated.get("reason") == "OOMKilled":
         return Diagnosis(
             "out_of_memory",
             "The trainer needed more memory than JOB_MEMORY allows and was killed.",
@@ -201,14 +222,15 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
     if code == 0:
         return None
     name = pod["metadata"].get("name", "")
-    return exit_code(code, message, f"`kubectl logs {name}`")
+    return diagnose_exit_code(code, message, f"`kubectl logs {name}`")
 
 
 def _eviction(status: dict[str, Any]) -> str | None:
-    if status.get("reason") in _EVICTION:
+    """Return the message of an eviction, or None if the pod was not evicted."""
+    if status.get("reason") in EVICTION_REASONS:
         return status.get("message") or str(status["reason"])
-    for condition in status.get("conditions") or []:  # Kubernetes 1.26 and newer
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == EVICTION_CONDITION and condition.get("status") == "True":
             return condition.get("message") or str(condition.get("reason"))
     return None
 
@@ -216,24 +238,24 @@ def _eviction(status: dict[str, Any]) -> str | None:
 def _newest(
     warnings: list[dict[str, Any]], metadata: dict[str, Any], reasons: tuple[str, ...]
 ) -> str | None:
-    """Give the message of the newest event of an object that has one of the reasons."""
-    found = [
+    """Return the message of an object's newest event with one of these reasons, or None."""
+    events = [
         event
         for event in warnings
         if (event.get("involvedObject") or {}).get("uid") == metadata.get("uid")
         and event.get("reason") in reasons
     ]
-    newest = max(found, key=_time_of, default=None)
+    newest = max(events, key=_last_seen, default=None)
     return None if newest is None else str(newest.get("message"))
 
 
-def _time_of(event: dict[str, Any]) -> str:
-    """When it was last seen; RFC 3339 in UTC sorts as text."""
+def _last_seen(event: dict[str, Any]) -> str:
+    """Return when an event was last seen, in RFC 3339 and UTC, which sorts as text."""
     series = (event.get("series") or {}).get("lastObservedTime")
     return str(series or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _trainer(status: dict[str, Any]) -> dict[str, Any]:
-    """Find the trainer's container among a pod's statuses; sidecars may stand beside it."""
+    """Return the status of the trainer's container; a pod may have sidecars too."""
     containers: list[dict[str, Any]] = status.get("containerStatuses") or []
-    return next((one for one in containers if one.get("name") == CONTAINER), {})
+    return next((each for each in containers if each.get("name") == CONTAINER), {})

@@ -1,9 +1,9 @@
-"""What the pods of a Job print, from the API server.
+"""Reads and follows the logs of pods through the API server.
 
-Logs are asked for with timestamps. That tells the trainer's lines from a kubelet's complaint in
-their place, and lets a log that is followed be gone on with after a lost connection: `sinceTime`
-counts in whole seconds, so what then comes a second time is dropped (Kubernetes API reference, Pod,
-"read log"; the kubelet writes times in its node's own zone).
+Logs are requested with timestamps. They distinguish the lines of a trainer from an error message of
+the kubelet in their place, and allow a log to be continued after a lost connection: `sinceTime`
+counts in whole seconds, so lines that arrive a second time are dropped (Kubernetes API reference,
+Pod, "read log"; the kubelet writes times in the time zone of its node).
 """
 
 import re
@@ -17,61 +17,71 @@ import urllib3
 
 from backend.files.log_lines import LineSplitter, split
 from backend.launchers.base import LauncherUnavailable
-from backend.launchers.kubernetes.status import part_of
+from backend.launchers.kubernetes.status import ENDED_POD_PHASES, part_of
 
-SILENCE_SECONDS = 10.0  # of a log that is followed; then the connection is made anew
-PAUSE_SECONDS = 1.0
-LONGEST_PAUSE = 10.0
+SILENCE_SECONDS = 10.0  # without a line; a followed log is then requested again
+PAUSE_SECONDS = 1.0  # between two connections, and between two None
+LONGEST_PAUSE = 10.0  # seconds between two connections while the API server is unavailable
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+(?:Z|[+-]\d\d:\d\d) ")
 
 Pod = dict[str, Any]
 
 
 class PodLogs:
-    """The logs of our Jobs' pods. A part of a run's log is what one pod printed."""
+    """The logs of Jobs, as a LogSource: each pod of a Job prints one part."""
 
     def __init__(
         self,
         *,
-        pods: Callable[[str], Sequence[Pod]],
-        pod: Callable[[str], Pod | None],
-        log: Callable[[str], bytes],
-        open_log: Callable[..., urllib3.BaseHTTPResponse | None],
+        list_pods: Callable[[str], Sequence[Pod]],
+        get_pod: Callable[[str], Pod | None],
+        read_log: Callable[[str], bytes],
+        open_log: Callable[[str, str | None], urllib3.BaseHTTPResponse | None],
     ) -> None:
-        """Read through these calls, which raise LauncherUnavailable.
+        """Read logs through these calls, which raise LauncherUnavailable.
 
-        `pods` lists those of a Job; `pod` gives one by name, None if it is gone; `log` gives its
-        log with timestamps, and `open_log` follows it from a time on, None if it has none.
+        Args:
+            list_pods: returns the pods of a Job.
+            get_pod: returns a pod by its name, or None if it is gone.
+            read_log: returns the log of a pod, with timestamps.
+            open_log: follows the log of a pod, with timestamps, from a time (RFC 3339) or from the
+                beginning; returns None if the pod has no log.
         """
-        self._pods, self._pod, self._log, self._open_log = pods, pod, log, open_log
+        self._list_pods, self._get_pod = list_pods, get_pod
+        self._read_log, self._open_log = read_log, open_log
 
     def parts(self, handle: str) -> Sequence[str]:
-        """Name the parts of the Job's log that can be read, oldest first."""
-        return sorted(part_of(pod) for pod in self._pods(handle))
+        """Return the names of the parts of a Job's log that can be read, oldest first."""
+        return sorted(part_of(pod) for pod in self._list_pods(handle))
 
     def read(self, part: str) -> Sequence[bytes]:
-        """Give the lines of a part so far; none if its pod has not started, or is gone."""
-        raw_lines = split([self._log(_pod_of(part))])
-        return [raw[stamp.end() :] for raw in raw_lines if (stamp := TIMESTAMP.match(raw))]
+        """Return the lines of a part so far; none if its pod is gone or has not started."""
+        lines = []
+        for raw in split([self._read_log(_pod_of(part))]):
+            stamp = TIMESTAMP.match(raw)
+            if stamp:
+                lines.append(raw[stamp.end() :])
+        return lines
 
     def follow(
         self, part: str, connected: Callable[[], object] = lambda: None
     ) -> Iterator[bytes | None]:
-        """Give the lines of a part from the first to the last, and None while no new one comes.
+        """Yield the lines of a part from the first to the last, and None while waiting for more.
 
-        An API server that is away is waited for. `connected` is called when the log is being read.
+        Waits while the API server cannot be reached. `connected` is called once the log is being
+        read.
         """
-        given, seconds = _Given(), PAUSE_SECONDS
+        recent, seconds = _RecentLines(), PAUSE_SECONDS
         while True:
             try:
-                pod = self._pod(_pod_of(part))
+                pod = self._get_pod(_pod_of(part))
                 if pod is None:
                     return
                 ended = _has_ended(pod)
                 if ended or _has_started(pod):
-                    at_its_end = yield from self._follow_once(part, given, connected, ended)
-                    # What was read to its end after the pod had ended is all there will be.
-                    if at_its_end and ended:
+                    complete = yield from self._follow_once(part, recent, connected, ended)
+                    # A log that was read to its end after the pod had ended is complete.
+                    if complete and ended:
                         return
                 seconds = PAUSE_SECONDS
             except LauncherUnavailable:
@@ -79,37 +89,40 @@ class PodLogs:
             yield from _pause(seconds)
 
     def _follow_once(
-        self, part: str, given: "_Given", connected: Callable[[], object], ended: bool
+        self, part: str, recent: "_RecentLines", connected: Callable[[], object], ended: bool
     ) -> Generator[bytes | None, None, bool]:
-        """Give the new lines that come by one connection; return whether all of them came."""
-        again = given.lines()
-        answer = self._open_log(_pod_of(part), given.since())
-        if answer is None:
+        """Yield the new lines of one connection, and return whether it was read to its end."""
+        repeated = recent.count()
+        response = self._open_log(_pod_of(part), recent.since())
+        if response is None:
             return True
-        text = LineSplitter()
+        splitter = LineSplitter()
         try:
             connected()
-            for piece in answer.stream(decode_content=False):
-                for raw in text.add(piece):
-                    if again[raw]:
-                        again[raw] -= 1
-                    elif stamp := TIMESTAMP.match(raw):
-                        given.add(raw, stamp)
+            for piece in response.stream(decode_content=False):
+                for raw in splitter.add(piece):
+                    if repeated[raw]:
+                        repeated[raw] -= 1
+                        continue
+                    stamp = TIMESTAMP.match(raw)
+                    if stamp:
+                        recent.add(raw, stamp)
                         yield raw[stamp.end() :]
-        except urllib3.exceptions.HTTPError:  # cut, or silent for too long
+        except urllib3.exceptions.HTTPError:  # the connection was lost, or silent for too long
             return False
         finally:
-            answer.close()
-        rest = text.rest
-        if ended and not again[rest] and (stamp := TIMESTAMP.match(rest)):
-            yield rest[stamp.end() :]  # a last line without an end
+            response.close()
+        rest = splitter.rest  # a last line without a line end
+        stamp = TIMESTAMP.match(rest)
+        if ended and stamp and not repeated[rest]:
+            yield rest[stamp.end() :]
         return True
 
 
-class _Given:
-    """The lines of the last two seconds that were given, as the server sent them.
+class _RecentLines:
+    """The raw lines of the last two seconds.
 
-    Two, because the standard output and the standard error may be a moment out of order.
+    Two, because lines of the standard output and the standard error may be slightly out of order.
     """
 
     def __init__(self) -> None:
@@ -121,12 +134,12 @@ class _Given:
         if len(self._lines) > 2:
             del self._lines[min(self._lines)]
 
-    def lines(self) -> Counter[bytes]:
-        """Count the lines that will come again, by their text."""
+    def count(self) -> Counter[bytes]:
+        """Return how many times each line will be repeated by a log from `since` on."""
         return Counter(raw for lines in self._lines.values() for raw in lines)
 
     def since(self) -> str | None:
-        """Say from when on to ask (RFC 3339), or None: from the beginning."""
+        """Return the time to continue from (RFC 3339), or None for the beginning."""
         if not self._lines:
             return None
         first = self._lines[min(self._lines)][0].partition(b" ")[0].decode()
@@ -134,6 +147,7 @@ class _Given:
 
 
 def _pod_of(part: str) -> str:
+    """Return the name of the pod that prints a part; see `part_of`."""
     return part.partition("-")[2]
 
 
@@ -150,11 +164,11 @@ def _has_ended(pod: Pod) -> bool:
     states = _states(pod)
     if states and all("terminated" in state for state in states):
         return True
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return (pod.get("status") or {}).get("phase") in ENDED_POD_PHASES
 
 
 def _pause(seconds: float) -> Iterator[None]:
-    """Wait, and let others have a look every now and then."""
+    """Wait, and yield None every PAUSE_SECONDS."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         yield None

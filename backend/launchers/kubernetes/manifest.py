@@ -1,6 +1,6 @@
-"""A run as a Kubernetes Job. Pure: a Run in, a plain dict out.
+"""Renders an attempt as a Kubernetes Job. Pure.
 
-Rules from Kubernetes' documentation: Jobs, Pod Security Standards (restricted), Volumes (subPath),
+Follows the Kubernetes documentation: Jobs, Pod Security Standards (restricted), Volumes (subPath),
 Define Dependent Environment Variables ($$).
 """
 
@@ -16,18 +16,17 @@ MANAGED_BY = "hello-flask"
 SELECTOR = f"app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/component=training"
 EXPERIMENT_ID = "hello-flask/experiment-id"
 UID = "hello-flask/uid"
-RUN = "hello-flask/run"  # the whole Run as JSON: a Job alone can make its experiment known again
+RUN = "hello-flask/run"  # the attempt as JSON: from its Job alone an experiment can be restored
 CONTAINER = "train"
 USER = 10001  # owns the shared folders; the backend's image runs as the same user
 STOP_SECONDS = 30  # for the trainer's last checkpoint after SIGTERM
 
 
 def render(attempt: Attempt, settings: Settings) -> Job:
-    """Make the whole Job of a run.
+    """Return the complete Job of an attempt.
 
-    The trainer sees the input folder read-only and, of the output folder, only its own. Nothing
-    that a user sent is part of anything but environment values, annotations and that folder's
-    name.
+    The trainer sees the input folder read-only and, of the output folder, only its own. What a
+    user sent appears in environment values, annotations and the name of that folder only.
     """
     labels = {
         "app.kubernetes.io/name": attempt.model,
@@ -39,8 +38,8 @@ def render(attempt: Attempt, settings: Settings) -> Job:
         "completions": 1,
         "parallelism": 1,
         "backoffLimit": settings.job_backoff_limit,
-        # No ttlSecondsAfterFinished: it could take the Job before its log is kept.
-        # Kubernetes before 1.26 does not know it and counts every failure against backoffLimit.
+        # No ttlSecondsAfterFinished: it could delete the Job before its log is saved.
+        # Kubernetes before 1.26 ignores it and counts every failure against backoffLimit.
         "podFailurePolicy": {
             "rules": [
                 {
@@ -64,7 +63,7 @@ def render(attempt: Attempt, settings: Settings) -> Job:
     }
     if settings.job_deadline_seconds:
         spec["activeDeadlineSeconds"] = settings.job_deadline_seconds
-    # Kueue admits the Job by itself: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
+    # Kueue unsuspends the Job: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
     queue = {"kueue.x-k8s.io/queue-name": settings.job_queue} if settings.job_queue else {}
     return {
         "apiVersion": "batch/v1",
@@ -80,7 +79,7 @@ def render(attempt: Attempt, settings: Settings) -> Job:
 
 
 def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
-    # A mountPath must not hold ':', which stands between source and target for some runtimes.
+    # A mountPath must not contain ':', which some runtimes use to separate source and target.
     folder = "run" if ":" in attempt.experiment_id else attempt.experiment_id
     output_dir = f"/output/{folder}"
     environment = attempt.environment(input_dir="/input", output_dir=output_dir)
@@ -114,7 +113,7 @@ def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
                 "volumeMounts": [
                     {"name": "input", "mountPath": "/input", "readOnly": True},
                     {"name": "output", "mountPath": output_dir, "subPath": attempt.experiment_id},
-                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (a volume of its own)
+                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (its own volume)
                 ],
             }
         ],
@@ -124,19 +123,19 @@ def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
                 "persistentVolumeClaim": {"claimName": settings.input_pvc, "readOnly": True},
             },
             {"name": "output", "persistentVolumeClaim": {"claimName": settings.output_pvc}},
-            # No sizeLimit: how much a model needs there, only its author knows.
+            # No sizeLimit: only the author of a model knows how much it needs.
             {"name": "tmp", "emptyDir": {}},
         ],
     }
 
 
 def _literal(value: str) -> str:
-    """Keep the kubelet from expanding `$(NAME)` in an environment value."""
+    """Return an environment value in which the kubelet expands no `$(NAME)`."""
     return value.replace("$", "$$")
 
 
 def _resources(settings: Settings) -> dict[str, dict[str, str]]:
-    # No cpu limit: a trainer alone on a node may use all of it.
+    # No cpu limit: a trainer may use what is idle on its node.
     requests = {"cpu": settings.job_cpu, "memory": settings.job_memory}
     limits = {"memory": settings.job_memory}
     gpu = {"nvidia.com/gpu": str(settings.job_gpu)} if settings.job_gpu else {}

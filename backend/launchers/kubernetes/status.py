@@ -1,8 +1,4 @@
-"""What a Job and its pods amount to. Pure: dicts as the API server gives them in, Observation out.
-
-A Job is finished only on its condition Complete or Failed; `completionTime` stands only on
-success (Kubernetes documentation, Jobs). Its pods say whether it runs or waits.
-"""
+"""The observation of a Job and its pods. Pure: takes Kubernetes objects as dicts."""
 
 import json
 import re
@@ -16,18 +12,34 @@ from backend.launchers.base import Observation, Phase
 from backend.launchers.kubernetes import diagnosis
 from backend.launchers.kubernetes.manifest import RUN, UID
 
-START_TIME = timedelta(seconds=3)
+# A Job has ended only if one of these conditions is true. `completionTime` is set on success only
+# (Kubernetes documentation, Jobs).
+JOB_CONDITIONS = {
+    "Complete": Phase.SUCCEEDED,
+    "Failed": Phase.FAILED,
+}
+# Otherwise its newest pod that has not ended decides. Any other phase of a pod, such as "Unknown"
+# of a lost node, is Phase.UNKNOWN.
+POD_PHASES = {
+    "Pending": Phase.QUEUED,  # not scheduled yet, or its image or volumes are not there yet
+    "Running": Phase.RUNNING,
+}
+# Without such a pod the attempt is queued: the Job controller has yet to make the next pod, or to
+# set a condition.
+ENDED_POD_PHASES = ("Succeeded", "Failed")
+
+START_TIME = timedelta(seconds=3)  # within which a Job gets its pod, and a pod its volumes
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else can be asked, and is asked only if Job and pods leave something unexplained.
+    """What is looked up only if a Job and its pods do not explain everything.
 
     Attributes:
-        node_is_ready: asked for the node of a running pod that is not ready.
-        warnings: give the events of type Warning of the namespace; asked if a Job has no pod, or
-            its pod waits, for longer than it should take.
-        now: the time.
+        node_is_ready: called with the node of a running pod that is not ready.
+        warnings: returns the events of type Warning of the namespace; called if a Job has no pod,
+            or its pod is pending, for longer than START_TIME.
+        now: the current time.
     """
 
     node_is_ready: Callable[[str], bool]
@@ -36,100 +48,110 @@ class Surroundings:
 
 
 def observation(
-    job: dict[str, Any], pods: list[dict[str, Any]], around: Surroundings
+    job: dict[str, Any], pods: list[dict[str, Any]], surroundings: Surroundings
 ) -> Observation:
-    """Turn a Job and its pods into what we say of the run."""
+    """Return the observation of an attempt from its Job and pods."""
     leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
-    seen = _observation(job, pods, around)
+    seen = _observation(job, pods, surroundings)
     return replace(seen, attempt=attempt_of(job), leaving=leaving)
 
 
-def of_pods_left(pods: list[dict[str, Any]], around: Surroundings) -> Observation | None:
-    """Say of a run whose Job was deleted that it is not over yet, or None once it is.
+def observation_of_orphans(
+    pods: list[dict[str, Any]], surroundings: Surroundings
+) -> Observation | None:
+    """Return the observation of an attempt whose Job was deleted, or None once it has ended.
 
     The garbage collector ends the pods after the Job is gone, and a trainer may take its time to
-    write its last checkpoint. What was never started, or died with its node, is not waited for:
-    the kubelet there cannot say its end any more.
+    write its last checkpoint. Pods that were never started, or died with their node, are not
+    waited for: the kubelet of a dead node cannot report their end.
     """
     for pod in pods:
         node = (pod.get("spec") or {}).get("nodeName")
-        ended = _phase(pod) in ("Succeeded", "Failed")
-        if node and not ended and around.node_is_ready(node):
+        ended = _phase(pod) in ENDED_POD_PHASES
+        if node and not ended and surroundings.node_is_ready(node):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
             return Observation(uid, Phase.UNKNOWN, leaving=tuple(map(part_of, pods)))
     return None
 
 
 def attempt_of(job: dict[str, Any]) -> Attempt | None:
-    """Read the run that a Job was made for from its annotations, or None if they do not say.
+    """Return the attempt that a Job was made for, or None if its annotations do not name it.
 
-    None too if the Job is being deleted: nobody is to take it for a run of theirs any more.
+    None too if the Job is being deleted, so that it is not adopted any more.
     """
-    if job["metadata"].get("deletionTimestamp"):
+    metadata = job["metadata"]
+    if metadata.get("deletionTimestamp"):
         return None
-    annotations = job["metadata"].get("annotations") or {}
+    annotations = metadata.get("annotations") or {}
     try:
         attempt = Attempt.from_fields(json.loads(annotations.get(RUN, "")))
     except ValueError:
         return None
-    named = attempt and (attempt.handle, attempt.uid) == (
-        job["metadata"]["name"],
-        annotations.get(UID),
-    )
-    return attempt if named else None
-
-
-def _observation(
-    job: dict[str, Any], pods: list[dict[str, Any]], around: Surroundings
-) -> Observation:
-    status = job.get("status") or {}
-    pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
-    uid = (job["metadata"].get("annotations") or {}).get(UID, "")
-    started_at = _started_at(pods) or parse_time(status.get("startTime"))
-    for condition in status.get("conditions") or []:
-        if condition.get("status") != "True":
-            continue
-        ended = status.get("completionTime") or condition.get("lastTransitionTime")
-        if condition.get("type") == "Complete":
-            return Observation(uid, Phase.SUCCEEDED, started_at, parse_time(ended))
-        if condition.get("type") == "Failed":
-            why = diagnosis.diagnose_failed(condition, pods)
-            return Observation(uid, Phase.FAILED, started_at, parse_time(ended), why)
-    if job["metadata"].get("deletionTimestamp"):
-        return Observation(uid, Phase.UNKNOWN)
-    live = [pod for pod in pods if _phase(pod) not in ("Succeeded", "Failed")]
-    if not live:
-        warnings = around.warnings() if _is_old(job, around.now) else []
-        podless = diagnosis.diagnose_without_pod(job, warnings)
-        return Observation(uid, Phase.QUEUED, diagnosis=podless or diagnosis.diagnose_restart(pods))
-    pod = live[-1]
-    match _phase(pod):
-        case "Running":
-            lost = _dead_node(pod, around.node_is_ready)
-            return Observation(uid, Phase.RUNNING, started_at, None, lost)
-        case "Pending":
-            why_waiting = diagnosis.diagnose_pending(pod)
-            if why_waiting is None and _is_old(pod, around.now):
-                why_waiting = diagnosis.diagnose_unmounted(pod, around.warnings())
-            return Observation(uid, Phase.QUEUED, diagnosis=why_waiting)
-        case _:
-            return Observation(uid, Phase.UNKNOWN, diagnosis=_dead_node(pod, around.node_is_ready))
+    if attempt is None or attempt.handle != metadata["name"] or attempt.uid != annotations.get(UID):
+        return None
+    return attempt
 
 
 def part_of(pod: dict[str, Any]) -> str:
-    """Name the part of a log that a pod prints; in alphabetical order they are in order of age."""
+    """Return the name of the log part that a pod prints; sorted by name, parts are by age."""
     metadata = pod["metadata"]
     created = re.sub("[-:]", "", str(metadata["creationTimestamp"]))
     return f"{created}-{metadata['name']}"
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read a time as Kubernetes writes it (RFC 3339, UTC), or None."""
+    """Return a time of Kubernetes (RFC 3339, UTC) as a datetime; None for None."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
+def _observation(
+    job: dict[str, Any], pods: list[dict[str, Any]], surroundings: Surroundings
+) -> Observation:
+    pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    uid = (job["metadata"].get("annotations") or {}).get(UID, "")
+    ended = _observe_ended(uid, job, pods)
+    if ended:
+        return ended
+    if job["metadata"].get("deletionTimestamp"):
+        return Observation(uid, Phase.UNKNOWN)
+    live = [pod for pod in pods if _phase(pod) not in ENDED_POD_PHASES]
+    if live:
+        return _observe_pod(uid, live[-1], _started_at(job, pods), surroundings)
+    warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
+    why = diagnosis.diagnose_without_pod(job, warnings) or diagnosis.diagnose_restart(pods)
+    return Observation(uid, Phase.QUEUED, diagnosis=why)
+
+
+def _observe_ended(uid: str, job: dict[str, Any], pods: list[dict[str, Any]]) -> Observation | None:
+    """Return the observation of a Job that has ended, or None if it has not."""
+    status = job.get("status") or {}
+    for condition in status.get("conditions") or []:
+        phase = JOB_CONDITIONS.get(str(condition.get("type")))
+        if phase is None or condition.get("status") != "True":
+            continue
+        ended = parse_time(status.get("completionTime") or condition.get("lastTransitionTime"))
+        why = diagnosis.diagnose_failed(condition, pods) if phase is Phase.FAILED else None
+        return Observation(uid, phase, _started_at(job, pods), ended, why)
+    return None
+
+
+def _observe_pod(
+    uid: str, pod: dict[str, Any], started_at: datetime | None, surroundings: Surroundings
+) -> Observation:
+    """Return the observation of a Job whose newest pod has not ended."""
+    phase = POD_PHASES.get(_phase(pod), Phase.UNKNOWN)
+    if phase is Phase.QUEUED:
+        why = diagnosis.diagnose_pending(pod)
+        if why is None and _is_old(pod, surroundings.now):
+            why = diagnosis.diagnose_unmounted(pod, surroundings.warnings())
+        return Observation(uid, phase, diagnosis=why)
+    why = _diagnose_dead_node(pod, surroundings.node_is_ready)
+    started_at = started_at if phase is Phase.RUNNING else None
+    return Observation(uid, phase, started_at, diagnosis=why)
+
+
 def _is_old(thing: dict[str, Any], now: datetime) -> bool:
-    """Tell whether a Job or pod is there for longer than it takes to start one."""
+    """Return whether a Job or pod is older than START_TIME."""
     since = parse_time(thing["metadata"].get("creationTimestamp"))
     return since is not None and now - since > START_TIME
 
@@ -138,22 +160,25 @@ def _phase(pod: dict[str, Any]) -> str:
     return str((pod.get("status") or {}).get("phase"))
 
 
-def _dead_node(pod: dict[str, Any], node_is_ready: Callable[[str], bool]) -> Diagnosis | None:
-    """Look for a dead node behind a pod that is said to run: the kubelet cannot say it any more."""
+def _diagnose_dead_node(
+    pod: dict[str, Any], node_is_ready: Callable[[str], bool]
+) -> Diagnosis | None:
+    """Return the diagnosis of a dead node, whose kubelet cannot report that its pods died."""
     conditions = (pod.get("status") or {}).get("conditions") or []
-    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
     node = (pod.get("spec") or {}).get("nodeName")
     if ready or not node or node_is_ready(node):
         return None
-    return diagnosis.node_not_ready(node)
+    return diagnosis.diagnose_node(node)
 
 
-def _started_at(pods: list[dict[str, Any]]) -> datetime | None:
-    """Find when the first of the pods began to train."""
+def _started_at(job: dict[str, Any], pods: list[dict[str, Any]]) -> datetime | None:
+    """Return when the first of the pods began to train, or else when the Job was started."""
     times = []
     for pod in pods:
         for container in (pod.get("status") or {}).get("containerStatuses") or []:
             state = container.get("state") or {}
             since = (state.get("running") or state.get("terminated") or {}).get("startedAt")
             times += [parse_time(since)] if since else []
-    return min((time for time in times if time), default=None)
+    first = min((time for time in times if time), default=None)
+    return first or parse_time((job.get("status") or {}).get("startTime"))

@@ -1,1 +1,1 @@
-"""Run attempts as processes of this machine."""
+"""Attempts as processes of this machine."""

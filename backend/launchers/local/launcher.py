@@ -1,18 +1,18 @@
-"""Runs as processes of this machine.
+"""The launcher that runs each attempt as a process of this machine.
 
-Each run has a runner (`runner.py`), a process of a session of its own, so that a restart of
-the server neither ends nor loses it. What is known of a run lies in `OUTPUT_DIR/.local/<handle>/`:
+Each attempt has a runner (`runner.py`), a process in its own session, so that a restart of the
+server neither ends nor loses it. The state of an attempt is in `OUTPUT_DIR/.local/<handle>/`, where
+any process can read it:
 
-    job.json     what to start
-    lock         locked for as long as the runner lives
-    training     locked for as long as the trainer lives, even if its runner was killed
-    runner.json  the runner's process id
-    cancel       there when the run was asked to end
-    started.json when the trainer was started, and its process id
-    exit.json    how it ended
+    job.json     the rendered Job
+    lock         locked while the runner lives
+    training     locked while the trainer lives, even if its runner was killed
+    runner.json  the process id of the runner
+    cancel       exists once the attempt was asked to stop
+    started.json the start time and the process id of the trainer
+    exit.json    the outcome
 
-so that any process can see how every run is. An experiment id cannot begin with a dot: no run's
-folder has that name.
+An experiment id cannot begin with a dot, so no experiment has a folder named `.local`.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
-from backend.launchers.exit_codes import exit_code, quote
+from backend.launchers.exit_codes import diagnose_exit_code, quote
 from backend.launchers.local import runner
 from backend.settings import Settings
 
@@ -42,32 +42,32 @@ _BACKEND = Path(__file__).parents[2]
 _MODELS = (_BACKEND if (_BACKEND / "models").is_dir() else _BACKEND.parent) / "models"
 TRAINER = _MODELS / "autoencoder" / "train.py"
 POLL_SECONDS = 0.1
-TAIL_BYTES = 2000
+TAIL_BYTES = 2000  # of a log, in which its last line is looked for
 
-# What a trainer may need of this process's environment. Not the rest: it holds secrets.
+# The variables of this process that a trainer gets. The others may be secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES = ("OMP_", "MKL_", "CUDA_", "NVIDIA_")
 
-
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
 
 
 class LocalLauncher:
-    """Starts each run as a process, at most `settings.local_slots` at once."""
+    """Runs each attempt as a process; at most `settings.local_slots` train at the same time."""
 
-    log_source = None
+    log_source = None  # the runner writes the log into the output folder
 
     def __init__(self, settings: Settings, trainer: Path = TRAINER) -> None:
         self._settings = settings
         self._trainer = trainer
         self._state = settings.output_dir / ".local"
-        self._ended: dict[str, tuple[Stamp, Observation]] = {}  # by handle, as of exit.json's stamp
-        self._seen_change: Stamp | None = None
-        self._made = False
+        # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
+        self._ended: dict[str, tuple[Stamp, Observation]] = {}
+        self._last_change: Stamp | None = None
+        self._state_exists = False
         self._closed = threading.Event()
 
     def render(self, attempt: Attempt) -> Job:
-        """Make the command, environment and paths of a run, without starting it."""
+        """Return the command, environment and paths of an attempt, without starting it."""
         folder = self._settings.output_dir / attempt.experiment_id
         return {
             "handle": attempt.handle,
@@ -82,7 +82,7 @@ class LocalLauncher:
         }
 
     def submit(self, job: Job) -> str:
-        """Start the runner, unless it lives or has ended already."""
+        """Start a runner, unless the attempt has one or has ended, and return the handle."""
         handle = str(job["handle"])
         if not self._trainer.is_file():
             raise LauncherRefused(
@@ -97,17 +97,20 @@ class LocalLauncher:
         return handle
 
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
-        """Look at every run's files, or at those of some runs."""
+        """Return the observations of these attempts, or of all, from their state files."""
         with self._gate(fcntl.LOCK_SH):
-            there = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
-            handles = there if handles is None else [name for name in there if name in handles]
+            known = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
+            handles = known if handles is None else [name for name in known if name in handles]
             live = {handle for handle in handles if _is_alive(self._state / handle)}
         observations, ended = {}, {}
         for handle in handles:
             state = self._state / handle
             stamp = None if handle in live else _stamp(state / "exit.json")
-            before, known = self._ended.get(handle, (None, None))
-            seen = known if stamp and stamp == before else _observe(state, alive=handle in live)
+            cached_stamp, cached = self._ended.get(handle, (None, None))
+            if stamp and stamp == cached_stamp:
+                seen = cached
+            else:
+                seen = _observe(state, alive=handle in live)
             if seen is None:
                 continue
             if stamp and seen.finished_at:
@@ -119,35 +122,39 @@ class LocalLauncher:
     def changes(self, timeout: float) -> frozenset[str] | None:
         """Wait until a runner has written to the file `changed` since the last call.
 
-        Any run may have changed then, and without it: a runner that was killed writes nothing.
+        Returns:
+            Always None: the file does not say which attempt has changed, and a runner that was
+            killed writes nothing.
         """
         marker = self._state / runner.CHANGED
         deadline = time.monotonic() + timeout
-        while (stamp := _stamp(marker)) == self._seen_change and time.monotonic() < deadline:
+        while (stamp := _stamp(marker)) == self._last_change and time.monotonic() < deadline:
             if self._closed.wait(POLL_SECONDS):
                 break
-        self._seen_change = stamp
+        self._last_change = stamp
         return None
 
     def cancel(self, handle: str) -> None:
-        """Ask the runner to end the run: SIGTERM, and SIGKILL if that does not help.
+        """Send SIGTERM to the runner, which stops its trainer with SIGTERM, later SIGKILL.
 
-        A trainer whose runner was killed had its SIGTERM then: it is killed.
+        If the runner was killed, its trainer got SIGTERM then, and gets SIGKILL now.
         """
         state = self._state / handle
         if not state.is_dir():
             return
         with self._gate(fcntl.LOCK_SH):
-            (state / "cancel").touch()  # for a runner that cannot take the signal yet
-            runner = _read(state / "runner.json")
-            if runner and _is_locked(state / "lock"):
-                os.kill(runner["pid"], signal.SIGTERM)
-            elif (trainer := _read(state / "started.json")) and _is_alive(state):
+            (state / "cancel").touch()  # for a runner that does not handle the signal yet
+            runner_file = _read(state / "runner.json")
+            if runner_file and _is_locked(state / "lock"):
+                os.kill(runner_file["pid"], signal.SIGTERM)
+                return
+            started = _read(state / "started.json")
+            if started and _is_alive(state):
                 with suppress(ProcessLookupError):
-                    os.killpg(trainer["pid"], signal.SIGKILL)
+                    os.killpg(started["pid"], signal.SIGKILL)
 
     def delete_job(self, attempt: Attempt) -> None:
-        """Remove what is known of a run that has ended; its results stay."""
+        """Remove the state of an attempt that has ended; its output folder stays."""
         state = self._state / attempt.handle
         with self._gate(fcntl.LOCK_EX):
             if (_read(state / "job.json") or {}).get("uid") != attempt.uid:
@@ -158,20 +165,24 @@ class LocalLauncher:
         self.cancel(attempt.handle)
 
     def close(self) -> None:
-        """End a wait for changes. Runs go on."""
+        """End a wait for changes. Attempts keep running."""
         self._closed.set()
 
     @contextmanager
     def _gate(self, operation: int) -> Iterator[None]:
-        """Keep those who only look at locks apart from those who take them.
+        """Separate callers that test locks (LOCK_SH) from those that take them (LOCK_EX).
+
+        Testing a lock takes it for a moment, in which a runner could not be started.
 
         Raises:
-            LauncherUnavailable: the folder cannot be used now: it is full, or gone with its disk.
+            LauncherUnavailable: the folder cannot be used: its disk is full or gone.
         """
         try:
-            if not self._made:  # once: if it is gone later, its disk is gone, and no run has ended
+            # Only once: if the folder is missing later, so is its disk, and a new, empty folder
+            # would mean that all attempts are gone.
+            if not self._state_exists:
                 self._state.mkdir(exist_ok=True)
-                self._made = True
+                self._state_exists = True
             with (self._state / "gate").open("a") as gate:
                 fcntl.flock(gate, operation)
                 yield
@@ -179,8 +190,9 @@ class LocalLauncher:
             raise LauncherUnavailable(
                 Diagnosis(
                     "cannot_start",
-                    f"This machine cannot start the run: {error}",
-                    "Check the free space and the rights of OUTPUT_DIR. The run then starts.",
+                    f"This machine cannot start the experiment: {error}",
+                    "Check the free space and the permissions of OUTPUT_DIR. The experiment then "
+                    "starts by itself.",
                 )
             ) from error
 
@@ -189,30 +201,26 @@ class LocalLauncher:
         if (state / "exit.json").exists():
             if (_read(state / "job.json") or {}).get("uid") == job["uid"]:
                 return
-            shutil.rmtree(state)  # of a run that was forgotten since
+            shutil.rmtree(state)  # of an experiment that was deleted
             state.mkdir()
         with (state / "lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # a runner lives
+            except BlockingIOError:  # it has a runner
                 if (_read(state / "job.json") or {}).get("uid") != job["uid"]:
                     raise _name_taken(str(job["handle"])) from None
                 return
-            if _is_locked(state / runner.TRAINING):  # of a runner that was killed
+            if _is_locked(state / runner.TRAINING):  # it outlived its runner, which was killed
                 return
-            for name in ("runner.json", "started.json", "cancel"):  # of a runner that was killed
+            for name in ("runner.json", "started.json", "cancel"):  # left by a killed runner
                 (state / name).unlink(missing_ok=True)
             Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
             runner.write(str(state / "job.json"), json.dumps(job))
             with (state / "runner.log").open("a") as log:
-                # The runner inherits the lock: there is no moment at which nobody holds it. It
-                # goes on in a child of the process that we wait for, so it is no child of ours.
-                subprocess.run(  # noqa: S603  (our own program, arguments of our own making)
-                    [
-                        *(sys.executable, "-I", "-S", runner.__file__),
-                        *(str(state), str(lock.fileno()), str(job["slots"])),
-                        *(job["folder"], job["log"], *job["command"]),
-                    ],
+                # The runner inherits the lock, so that it is never free in between. The process
+                # waited for here forks and exits: the runner is not a child of the server.
+                subprocess.run(  # noqa: S603  (our own program and arguments)
+                    _runner_command(state, lock.fileno(), job),
                     env=job["environment"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -221,6 +229,12 @@ class LocalLauncher:
                     start_new_session=True,
                     check=True,
                 )
+
+
+def _runner_command(state: Path, lock: int, job: Job) -> list[str]:
+    command = [sys.executable, "-I", "-S", runner.__file__]
+    command += [str(state), str(lock), str(job["slots"]), job["folder"], job["log"]]
+    return command + list(job["command"])
 
 
 def _inherited() -> dict[str, str]:
@@ -232,8 +246,8 @@ def _inherited() -> dict[str, str]:
 
 
 def _observe(state: Path, *, alive: bool) -> Observation | None:
-    job, runner = _read(state / "job.json"), _read(state / "runner.json")
-    if job is None or not (alive or runner):
+    job, runner_file = _read(state / "job.json"), _read(state / "runner.json")
+    if job is None or not (alive or runner_file):
         return None
     seen = _observe_job(state, job, alive=alive)
     return replace(seen, attempt=Attempt.from_fields(job.get("run")))
@@ -241,15 +255,16 @@ def _observe(state: Path, *, alive: bool) -> Observation | None:
 
 def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
     uid = job["uid"]
-    if not alive and (ended := _read(state / "exit.json")):
-        return _end(uid, job, ended)
+    ended = None if alive else _read(state / "exit.json")
+    if ended:
+        return _observe_ended(uid, job, ended)
     started = _read(state / "started.json")
     started_at = datetime.fromisoformat(started["at"]) if started else None
     if not alive:
         lost = Diagnosis(
             "process_lost",
-            "The run's process is gone: the machine was restarted, or somebody killed it.",
-            "Retry: it goes on from its checkpoint.",
+            "The experiment's process is gone: the machine was restarted, or the process killed.",
+            "Retry: training continues from the checkpoint.",
         )
         return Observation(uid, Phase.LOST, started_at, datetime.now(UTC), lost)
     return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
@@ -259,13 +274,13 @@ def _name_taken(handle: str) -> LauncherUnavailable:
     return LauncherUnavailable(
         Diagnosis(
             "job_name_taken",
-            f"An older run {handle} is still going on, of an experiment that was forgotten since.",
-            "End its process. This run then starts by itself.",
+            f"An older process {handle} is still running, of an experiment that was deleted.",
+            "End that process. This experiment then starts by itself.",
         )
     )
 
 
-def _end(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
+def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
     started_at = datetime.fromisoformat(ended["started_at"]) if ended["started_at"] else None
     finished_at = datetime.fromisoformat(ended["finished_at"])
     if ended["cancelled"]:
@@ -273,7 +288,7 @@ def _end(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
     if ended["code"] == 0:
         return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
     log = Path(job["log"])
-    why = exit_code(ended["code"], quote(_last_line(log)), str(log))
+    why = diagnose_exit_code(ended["code"], quote(_last_line(log)), str(log))
     return Observation(uid, Phase.FAILED, started_at, finished_at, why)
 
 
@@ -288,7 +303,7 @@ def _last_line(log: Path) -> str:
 
 
 def _is_alive(state: Path) -> bool:
-    """Tell whether the runner lives, or the trainer of one that was killed."""
+    """Return whether the runner lives, or the trainer of a runner that was killed."""
     if _is_locked(state / "lock"):
         return True
     return not (state / "exit.json").exists() and _is_locked(state / runner.TRAINING)
@@ -306,7 +321,7 @@ def _is_locked(lock: Path) -> bool:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """Tell two versions of a file apart; its time alone is too coarse for that."""
+    """Return what tells two versions of a file apart, for which its time alone is too coarse."""
     try:
         status = path.stat()
     except FileNotFoundError:

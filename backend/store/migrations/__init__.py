@@ -1,1 +1,1 @@
-"""Alembic's migrations: one change each, safe to run again after a kill. Released, never edited."""
+"""Alembic migrations, one change each, safe to repeat after a kill. Never edit a released one."""

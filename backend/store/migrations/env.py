@@ -1,4 +1,4 @@
-"""What Alembic runs: on the connection that `schema.migrate` hands over, and holds the lock on."""
+"""Alembic's entry point: runs the migrations on the locked connection of `schema.migrate`."""
 
 from alembic import context
 

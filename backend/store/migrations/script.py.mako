@@ -7,4 +7,4 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    """One change, safe to run again: MySQL's DDL is not transactional."""
+    """One change, safe to repeat: MySQL's DDL is not transactional."""

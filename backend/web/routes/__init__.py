@@ -1,7 +1,8 @@
-"""The addresses that are answered, one small blueprint a file."""
+"""The routes, one small blueprint per module."""
 
 from apiflask import APIFlask
 
+from backend.web import forms
 from backend.web.routes import (
     dashboard,
     docs,
@@ -17,7 +18,8 @@ from backend.web.routes import (
 
 
 def register_routes(app: APIFlask) -> None:
-    """Let the app answer at every address."""
+    """Make the app answer at every address."""
+    forms.register_parser()
     for module in (hello, experiments, logs, results, inputs, events, health, docs, sign_in):
         app.register_blueprint(module.blueprint)
     dashboard.register_dashboard(app)

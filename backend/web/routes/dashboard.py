@@ -1,6 +1,6 @@
-"""The dashboard: pages for people at `/ui`, made on the server.
+"""The dashboard: pages for people at `/ui`, rendered on the server.
 
-They only show. Whatever is changed, their script changes through the API.
+The pages only show. To change anything, their script calls the API.
 """
 
 import hashlib
@@ -13,30 +13,32 @@ from flask import Response, abort, get_template_attribute, render_template, requ
 from markupsafe import Markup
 from marshmallow import ValidationError
 
+from backend import __version__
 from backend.domain.exceptions import UnknownExperiment
 from backend.domain.experiment import Experiment
+from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
 from backend.files.curves import Curves
-from backend.store.pages import Selection
 from backend.web import presentation
 from backend.web.current import services
-from backend.web.presentation import Row
+from backend.web.presentation import Summary
 from backend.web.schemas.fields import MAX_EPOCH, MAX_LEARNING_RATE, After, cursor_text
 
 PAGE_ROWS = 50
 SPARK_POINTS = 40
-MAX_COMPARED = 8  # curves that can still be told apart
-MAX_SUGGESTIONS = 100
-MAX_FILES = 200  # listed on the page of a run
-FIRST_PARAMETERS = {"learning_rate": 0.001, "epoch": 20, "dataset": None}
+CACHED_ROWS = 2000
+MAX_CURVES = 8  # in one chart, whose colours can still be told apart
+MAX_SUGGESTIONS = 100  # ids that are tried for the form
+MAX_FILES_SHOWN = 200  # on an experiment's page
+DEFAULT_PARAMETERS = {"learning_rate": 0.001, "epoch": 20, "dataset": None}
 PARAMETERS = ("learning_rate", "epoch", "dataset")
-OURS = ("/ui", "/static/")
+PAGE_PATHS = ("/ui", "/static/")
 STATIC_FOLDER = Path(__file__).parents[1] / "static"
-HEADERS = {
+PAGE_HEADERS = {
     # uPlot sets styles through the CSSOM, which style-src does not forbid.
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -45,31 +47,35 @@ blueprint = APIBlueprint("dashboard", __name__, url_prefix="/ui", enable_openapi
 
 
 def register_dashboard(app: APIFlask) -> None:
-    """Let the app serve the pages and their static files."""
+    """Make the app serve the pages and their static files."""
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.add_template_global(static_url)
     app.add_template_global(Status)
-    for show in (presentation.number, presentation.size, presentation.run_time):
-        app.add_template_filter(show)
+    app.jinja_env.globals.update(version=__version__, max_id_characters=MAX_ID_CHARACTERS)
+    for template_filter in (presentation.number, presentation.size, presentation.training_time):
+        app.add_template_filter(template_filter)
     app.after_request(_add_headers)
     app.register_blueprint(blueprint)
 
 
 @cache
 def static_hash(name: str) -> str:
-    """Name the content of a static file, so that its address changes when it does."""
+    """Return a hash of a static file, which is part of its address."""
     return hashlib.sha256((STATIC_FOLDER / name).read_bytes()).hexdigest()[:12]
 
 
 def static_url(name: str) -> str:
-    """Give the address of a static file; what it answers may be kept for ever."""
+    """Return the address of a static file, which browsers may cache for ever."""
     return url_for("static", filename=name, v=static_hash(name))
 
 
 @blueprint.get("")
-def list_runs() -> str:
-    """Show the runs, newest first, a page at a time."""
-    status, text = request.args.get("status") or None, request.args.get("q", "").strip()[:200]
+def list_experiments() -> str:
+    """Show the experiments, newest first, PAGE_ROWS on a page."""
+    status, text = (
+        request.args.get("status") or None,
+        request.args.get("q", "").strip()[:MAX_ID_CHARACTERS],
+    )
     if status is not None and status not in list(Status):
         _refuse(f"status must be one of {', '.join(Status)}.")
     after = request.args.get("after")
@@ -80,50 +86,50 @@ def list_runs() -> str:
     selection = Selection(statuses=(status,) if status else (), text=text or None)
     page = services.experiments.page(limit=PAGE_ROWS + 1, after=cursor, selection=selection)
     shown = page[:PAGE_ROWS]
-    following = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
+    next_after = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
     return render_template(
         "list.html",
-        lines=[_line(one) for one in shown],
+        rows=[_row(experiment) for experiment in shown],
         last=shown[-1] if shown else None,
         status=status,
         text=text,
         after=after,
-        next_url=_list_url(status, text, following) if following else None,
+        next_url=_list_url(status, text, next_after) if next_after else None,
         list_url=_list_url,
     )
 
 
 @blueprint.get("/new")
-def new_run() -> str:
-    """Show the form for a new run, filled in from the run `from`, or else from the last one."""
+def new_experiment() -> str:
+    """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
     experiments, template = services.experiments, request.args.get("from")
     last = [experiments.get(template)] if template else experiments.page(limit=1)
-    values = {name: getattr(last[0], name) for name in PARAMETERS} if last else FIRST_PARAMETERS
+    values = {name: getattr(last[0], name) for name in PARAMETERS} if last else DEFAULT_PARAMETERS
     return render_template(
         "new.html",
         values=values,
         experiment_id=_free_id(last[0].experiment_id) if last else "run-1",
         template=template,
-        datasets=services.inputs.names(),
+        datasets=services.inputs.list_names(),
         max_epoch=MAX_EPOCH,
         max_learning_rate=MAX_LEARNING_RATE,
     )
 
 
 @blueprint.get("/experiments/<experiment_id>")
-def show_run(experiment_id: str) -> str:
-    """Show one run: curves, parameters, history, diagnosis, log, files, and what can be done."""
+def show_experiment(experiment_id: str) -> str:
+    """Show one experiment: curve, parameters, history, diagnosis, log, files and actions."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
     submit_url = url_for("experiments.submit_experiment", _external=True)
     return render_template(
-        "run.html",
-        run=_row(experiment),
+        "experiment.html",
+        summary=_summary(experiment),
         experiment=experiment,
-        metrics=services.outputs.last_metrics(experiment_id) or {},
+        metrics=services.outputs.read_last_metrics(experiment_id) or {},
         history=experiments.history(experiment),
-        files=services.outputs.files(experiment_id)[0][:MAX_FILES],
-        max_files=MAX_FILES,
+        files=services.outputs.list_files(experiment_id)[0][:MAX_FILES_SHOWN],
+        max_files=MAX_FILES_SHOWN,
         curl=presentation.curl(experiment, submit_url),
         live=experiment.status in LIVE,
         retriable=experiment.status in (Status.FAILED, Status.CANCELLED),
@@ -131,33 +137,33 @@ def show_run(experiment_id: str) -> str:
 
 
 @blueprint.get("/compare")
-def compare_runs() -> str:
-    """Show several runs side by side: what differs in what was chosen and what came of it."""
+def compare_experiments() -> str:
+    """Show several experiments side by side, and where their parameters and results differ."""
     ids = list(dict.fromkeys(request.args.getlist("id")))
-    if not 2 <= len(ids) <= MAX_COMPARED:
-        _refuse(f"Tick 2 to {MAX_COMPARED} runs in the list to compare them.")
+    if not 2 <= len(ids) <= MAX_CURVES:
+        _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them.")
     experiments = services.experiments
-    chosen = [experiments.get(one) for one in ids]
-    metrics = [services.outputs.last_metrics(one.experiment_id) or {} for one in chosen]
-    names = dict.fromkeys(name for one in metrics for name in one)
+    chosen = [experiments.get(experiment_id) for experiment_id in ids]
+    metrics = [services.outputs.read_last_metrics(experiment_id) or {} for experiment_id in ids]
+    names = dict.fromkeys(name for last in metrics for name in last)
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
         "data set": [one.dataset or "every file" for one in chosen],
     }
-    results = {name: [one.get(name) for one in metrics] for name in names}
+    results = {name: [last.get(name) for last in metrics] for name in names}
     return render_template(
         "compare.html",
         experiments=chosen,
         parameters=parameters,
         results=results,
-        differing=presentation.differing,
-        best={name: presentation.best(results[name]) for name in names if "loss" in name},
+        differ=presentation.differ,
+        best={name: presentation.best_loss(results[name]) for name in names if "loss" in name},
     )
 
 
 def _add_headers(response: Response) -> Response:
-    if not request.path.startswith(OURS):  # asked of every answer
+    if not request.path.startswith(PAGE_PATHS):
         return response
     if request.blueprint == blueprint.name or request.path.startswith(f"{blueprint.url_prefix}/"):
         response.headers["Cache-Control"] = "no-store"
@@ -166,7 +172,7 @@ def _add_headers(response: Response) -> Response:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     else:
         return response
-    for name, value in HEADERS.items():
+    for name, value in PAGE_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
@@ -176,30 +182,34 @@ def _refuse(detail: str) -> NoReturn:
 
 
 def _list_url(status: str | None, text: str, after: str | None = None) -> str:
-    return url_for("dashboard.list_runs", status=status, q=text or None, after=after)
+    return url_for("dashboard.list_experiments", status=status, q=text or None, after=after)
 
 
-def _row(experiment: Experiment) -> Row:
-    curve = services.curves.curve(experiment.experiment_id, max_points=SPARK_POINTS)
-    return presentation.row(experiment, curve)
+def _summary(experiment: Experiment) -> Summary:
+    curve = services.curves.read(experiment.experiment_id, max_points=SPARK_POINTS)
+    return presentation.summary(experiment, curve)
 
 
-def _line(experiment: Experiment) -> Markup:
+def _row(experiment: Experiment) -> Markup:
     version = services.curves.version(experiment.experiment_id)
-    return _line_as_of(services.curves, experiment, version)
+    return _cached_row(services.curves, experiment, version)
 
 
-@lru_cache(maxsize=2000)
-def _line_as_of(_curves: Curves, experiment: Experiment, _version: str) -> Markup:
-    """Write a line of the list anew only when the experiment or its curve is another one."""
-    line: Markup = get_template_attribute("macros.html", "row")(_row(experiment))
-    return line
+@lru_cache(maxsize=CACHED_ROWS)
+def _cached_row(_curves: Curves, experiment: Experiment, _curve_version: str) -> Markup:
+    """Return the row of an experiment in the list.
+
+    A row is rendered again only if the experiment or its curve has changed: a page of 50 takes 4 ms
+    instead of 23 ms (docs/performance.md, "The dashboard").
+    """
+    row: Markup = get_template_attribute("macros.html", "row")(_summary(experiment))
+    return row
 
 
 def _free_id(experiment_id: str) -> str:
-    """Suggest an id that no run has yet, the next in the series of `experiment_id`."""
+    """Return an id that no experiment has, the next in the series of `experiment_id`."""
     for _ in range(MAX_SUGGESTIONS):
-        experiment_id = presentation.following_id(experiment_id)
+        experiment_id = presentation.next_id(experiment_id)
         try:
             services.experiments.get(experiment_id)
         except UnknownExperiment:

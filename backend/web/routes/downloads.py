@@ -13,39 +13,41 @@ from flask import Response, request
 
 from backend.files.untrusted import Entry, entry_of
 
-PIECE_BYTES = 64 * 1024
-# What begins so is shown by a browser; anything else is saved. RFC 2083, 3.1; ITU T.81, B.1.1.3.
+PIECE_BYTES = 64 * 1024  # read or sent at once, of uploads, downloads and logs
+# The first bytes of files that browsers show; they save others. RFC 2083, 3.1; ITU T.81, B.1.1.3.
 PICTURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-FIRST_ZIP_TIME = datetime(1980, 1, 1, tzinfo=UTC)
+FIRST_ZIP_TIME = datetime(1980, 1, 1, tzinfo=UTC)  # the range that the zip format can store
 LAST_ZIP_TIME = datetime(2107, 12, 31, tzinfo=UTC)
 
 
 class CutShort(Exception):
-    """A file became shorter while it was sent. The connection ends, so that the client sees it."""
+    """A file became shorter while it was sent. The connection is closed, so that clients notice."""
 
 
 def send(file: BinaryIO, name: str) -> Response:
-    """Answer with a regular file as it is now, or with the part that `Range` asks for (RFC 9110).
+    """Return a response with a regular file, or with the part that `Range` asks for (RFC 9110).
 
-    `name` is what a browser saves it as. The response closes the file.
+    Args:
+        file: opened for reading; the response closes it. Its size is taken now: what is appended
+            later is not sent.
+        name: what a browser saves it as.
     """
-    there = entry_of(name, os.fstat(file.fileno()))
+    entry = entry_of(name, os.fstat(file.fileno()))
     start = file.read(8)
     picture = next((kind for magic, kind in PICTURES.items() if start.startswith(magic)), None)
     file.seek(0)
     response = Response(
-        _Content(file, there.size), content_type=picture or "application/octet-stream"
+        _Content(file, entry.size), content_type=picture or "application/octet-stream"
     )
-    response.content_length = there.size
-    response.last_modified = there.modified
-    response.set_etag(there.version)
+    response.content_length = entry.size
+    response.last_modified = entry.modified
+    response.set_etag(entry.version)
     response.headers["Content-Disposition"] = disposition(name, inline=picture is not None)
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Accept-Ranges"] = "bytes"
     try:
-        response.make_conditional(request, True, _range_of(there.size))
+        response.make_conditional(request, True, _range_of(entry.size))
     except BaseException:
         file.close()
         raise
@@ -53,15 +55,22 @@ def send(file: BinaryIO, name: str) -> Response:
 
 
 def send_zip(files: Iterable[tuple[Entry, BinaryIO]], name: str) -> Response:
-    """Answer with an archive of files, made while it is sent."""
+    """Return a response with a zip archive of the files, which is made while it is sent.
+
+    Args:
+        files: each file, opened for reading, and its description; the response closes them.
+        name: what a browser saves the archive as.
+    """
     response = Response(zip_pieces(files), content_type="application/zip")
     response.headers["Content-Disposition"] = disposition(name, inline=False)
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
 def disposition(name: str, *, inline: bool) -> str:
-    """Say what a browser does with a file, and its name in any script (RFC 6266, RFC 8187)."""
+    """Return the Content-Disposition of a file with a name in any script (RFC 6266, RFC 8187).
+
+    A browser shows the file if it is `inline`, and saves it otherwise.
+    """
     kind = "inline" if inline else "attachment"
     plain = re.sub(r'[^ -~]|["\\%]', "_", name)
     if plain == name:
@@ -70,9 +79,9 @@ def disposition(name: str, *, inline: bool) -> str:
 
 
 def zip_pieces(files: Iterable[tuple[Entry, BinaryIO]]) -> Iterator[bytes]:
-    """Give an archive piece by piece; each file is closed when it is done.
+    """Yield a zip archive piece by piece, and close each file.
 
-    A file that grows meanwhile is cut at the size that it was listed with.
+    A file that grows meanwhile is cut off at the size in its entry.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -90,7 +99,7 @@ def zip_pieces(files: Iterable[tuple[Entry, BinaryIO]]) -> Iterator[bytes]:
 
 
 class _Content:
-    """The bytes of a file up to a size: never more, and never silently fewer."""
+    """Iterates over the first `size` bytes of a file; raises CutShort if there are fewer."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
@@ -108,7 +117,7 @@ class _Content:
         self._at += len(piece)
         return piece
 
-    def seekable(self) -> bool:  # for werkzeug, which serves a range of what can be sought in
+    def seekable(self) -> bool:  # Werkzeug serves ranges only of seekable iterators
         return True
 
     def seek(self, position: int) -> None:
@@ -122,7 +131,7 @@ class _Content:
 
 
 class _Sink(io.RawIOBase):
-    """What an archive is written to, and taken from."""
+    """A file object that keeps what is written to it until `take` returns it."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -141,13 +150,14 @@ class _Sink(io.RawIOBase):
 
 
 def _range_of(size: int) -> int | None:
-    """Give the size if one range of bytes is to be sent; other wishes may be answered whole.
+    """Return `size` if one range of bytes is to be sent, or None to send the whole file.
 
-    Conditions go before ranges (RFC 9110, 13.2.2), so a request with both is answered whole.
+    A server may ignore a Range header. This one does if there are several ranges, or conditions,
+    which take precedence (RFC 9110, 13.2.2).
     """
-    asked, conditions = request.range, request.if_match or request.if_none_match
-    if request.method != "GET" or conditions or asked is None:
+    wanted, conditions = request.range, request.if_match or request.if_none_match
+    if request.method != "GET" or conditions or wanted is None:
         return None
-    if asked.units != "bytes" or len(asked.ranges) != 1 or asked.ranges[0][0] < -size:
+    if wanted.units != "bytes" or len(wanted.ranges) != 1 or wanted.ranges[0][0] < -size:
         return None
     return size

@@ -1,58 +1,52 @@
-"""What happens to experiments, as it happens."""
+"""The stream of transitions: every change of an experiment's status, as it happens."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, request
-from marshmallow import RAISE
+from flask import Response
 
-from backend.domain.experiment import Transition
 from backend.experiments.events import TransitionFeed
 from backend.web.current import services, streams
+from backend.web.schemas.events import EventsIn
 from backend.web.schemas.experiments import transition_out
-from backend.web.schemas.logs import EventsIn
 from backend.web.streams import EVENT_STREAM, json_event, last_event_id
 
-WAIT_SECONDS = 1.0
+WAIT_SECONDS = 1.0  # between looks at whether the stream has to end
 
 blueprint = APIBlueprint("events", __name__, tag="Experiments")
 
 
 @blueprint.get("/events")
-@blueprint.input(EventsIn, location="query", unknown=RAISE)
+@blueprint.input(EventsIn, location="query")
 @blueprint.doc(
-    summary="Follow what happens",
+    summary="Follow transitions",
     responses={
-        200: "Changes of status from now on, as server-sent events",
-        400: "The Last-Event-ID is no transition's id",
-        429: "Too many streams are open; Retry-After says when to ask again",
-        503: "The database is away",
+        200: "Transitions from now on, as server-sent events",
+        400: "Last-Event-ID is not the id of a transition",
+        429: "Too many streams are open; Retry-After says when to try again",
+        503: "The database is unavailable",
     },
 )
 def follow_transitions(query_data: dict[str, Any]) -> Response:
-    """Follow every change of status; `Last-Event-ID` goes on after that one."""
-    seen = last_event_id(request)
+    """Follow every change of status. `Last-Event-ID` continues after the transition it names."""
+    seen = last_event_id()
     if seen is None:
-        seen = services.events.now()
+        seen = services.events.last_id()
     events = _events(services.events, seen, query_data.get("experiment_id"))
     return streams.answer(events, EVENT_STREAM)
 
 
-def _events(
-    transitions: TransitionFeed, seen: int, experiment_id: str | None
-) -> Iterator[bytes | None]:
+def _events(feed: TransitionFeed, seen: int, experiment_id: str | None) -> Iterator[bytes | None]:
     while True:
-        rows = transitions.after(seen)
-        for row in rows:
-            seen = row.id
-            if experiment_id in (None, row.experiment_id):
-                content = {"experiment_id": row.experiment_id}
+        events = feed.after(seen)
+        for event in events:
+            seen = event.id
+            if experiment_id in (None, event.experiment_id):
+                content = {"experiment_id": event.experiment_id}
                 yield json_event(
-                    content | transition_out(Transition.from_row(row)),
-                    name="transition",
-                    number=seen,
+                    content | transition_out(event.transition), name="transition", number=seen
                 )
-        if not rows:
+        if not events:
             yield None
-            transitions.wait(WAIT_SECONDS)
+            feed.wait(WAIT_SECONDS)

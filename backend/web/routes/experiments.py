@@ -1,21 +1,20 @@
-"""Experiments: list, submit, look at one. `/model` and `/test` are the documents' first names."""
+"""Experiments: list, submit, show, cancel, retry, delete.
 
-from collections.abc import Sequence
+`/model` and `/test` are the original names of the list and of the submission.
+"""
+
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
-from marshmallow import RAISE
 
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
+from backend.domain.selection import Selection
 from backend.domain.status import Status
-from backend.domain.timestamps import from_text
 from backend.experiments.service import MODEL, Outcome
-from backend.store.pages import Columns, Cursor, Selection, version
-from backend.web import forms  # noqa: F401  (forms teaches the parser form-data)
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.schemas.experiments import (
@@ -42,15 +41,14 @@ _MESSAGES = {
 
 @blueprint.get("/model")
 @blueprint.get("/experiments")
-@blueprint.input(PageIn, location="query", unknown=RAISE)
-@blueprint.output(ExperimentOut(many=True), description="A page")
+@blueprint.input(PageIn, location="query")
+@blueprint.output(ExperimentOut(many=True), description="A page of experiments")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
-    """List experiments, newest first unless told; a `Link` header leads to the next page, if any.
+    """List experiments, newest first by default. A `Link` header leads to the next page, if any.
 
-    What changes while pages are read by `updated_at` may come twice or not at all.
+    An experiment that changes while a client pages by `updated_at` may appear twice or not at all.
     """
-    limit = query_data["limit"]
     selection = Selection(
         statuses=tuple(query_data["status"]),
         model=query_data.get("model"),
@@ -58,48 +56,47 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         created_after=query_data.get("created_after"),
         sort=query_data["sort"],
     )
-    wanted = {"limit": limit + 1, "after": query_data.get("after"), "selection": selection}
-    experiments = services.experiments
+    page = {"limit": query_data["limit"], "after": query_data.get("after"), "selection": selection}
     if request.if_none_match:
-        tag = _tag(experiments.rows(**wanted, columns=Columns.VERSION))
+        tag = _tag(services.experiments.listing_version(**page))
         if request.if_none_match.contains_weak(tag):
             unchanged = Response(status=304)
             unchanged.set_etag(tag)
             return unchanged
-    page = experiments.rows(**wanted, columns=Columns.LISTED)
+    listing = services.experiments.listing(**page)
     content = orjson.dumps(
-        [listed_out(row) for row in page[:limit]], option=orjson.OPT_APPEND_NEWLINE
+        [listed_out(experiment) for experiment in listing.experiments],
+        option=orjson.OPT_APPEND_NEWLINE,
     )
     response = Response(content, content_type="application/json")
-    if len(page) > limit:
-        last = page[limit - 1]
-        after = cursor_text(Cursor(from_text(getattr(last, selection.column)), last.id))
+    if listing.following:
+        after = cursor_text(listing.following)
         query = request.args.to_dict(flat=False) | {"after": [after]}
         response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
-    response.set_etag(_tag(page))
+    response.set_etag(_tag(listing.version))
     return response
 
 
 @blueprint.post("/test")
 @blueprint.post("/experiments")
 @blueprint.input(ExperimentIn, location="json_or_form", arg_name="fields")
-@blueprint.output(SubmissionOut, status_code=201, description="Its Job was created")
+@blueprint.output(SubmissionOut, status_code=201, description="The Job was created")
 @blueprint.doc(
-    summary="Start a training run",
+    summary="Submit an experiment",
     responses={
-        200: "The same experiment was submitted before; nothing was started",
-        202: "It is written down, and is started as soon as Kubernetes answers",
+        200: "The same experiment exists; nothing was started",
+        202: "The experiment is recorded, and starts as soon as Kubernetes answers",
         400: "The body is not JSON",
-        409: "The experiment_id is taken",
+        409: "The experiment_id belongs to another experiment or folder",
         413: "The body is too large",
-        415: "The content type is not known",
-        502: "Kubernetes refuses the Job for good; the experiment has failed",
-        503: "The database is away; send the same again, nothing is started twice",
+        415: "The content type is not supported",
+        502: "Kubernetes refused the Job for good; the experiment has failed",
+        503: "The database is unavailable; send the same again, nothing is started twice",
         507: "The output folder is full; nothing was started",
     },
 )
 def submit_experiment(fields: dict[str, Any]) -> Response:
-    """Start a run, once: the same fields again give the same experiment and start nothing."""
+    """Submit an experiment. Sending the same fields again returns it and starts nothing."""
     parameters = Parameters(
         MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
     )
@@ -115,12 +112,12 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
 
 @blueprint.get("/experiments/<experiment_id>")
 @blueprint.output(ExperimentDetailOut)
-@blueprint.doc(summary="Look at an experiment", responses=[404, 503])
+@blueprint.doc(summary="Show an experiment", responses=[404, 503])
 def show_experiment(experiment_id: str) -> Response:
     """Show an experiment with its progress, last metrics, diagnosis and history."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
-    metrics = services.outputs.last_metrics(experiment_id)
+    metrics = services.outputs.read_last_metrics(experiment_id)
     history = [transition_out(one) for one in experiments.history(experiment)]
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
@@ -129,18 +126,18 @@ def show_experiment(experiment_id: str) -> Response:
 
 
 @blueprint.post("/experiments/<experiment_id>/cancel")
-@blueprint.output(ExperimentOut, status_code=202, description="It is being cancelled")
+@blueprint.output(ExperimentOut, status_code=202, description="The experiment is being cancelled")
 @blueprint.doc(
-    summary="Cancel a run",
+    summary="Cancel an experiment",
     responses={
-        200: "It was cancelled before",
+        200: "The experiment was cancelled before",
         404: "There is no such experiment",
-        409: "It has ended",
-        503: "The database is away",
+        409: "The experiment has succeeded or failed",
+        503: "The database is unavailable",
     },
 )
 def cancel_experiment(experiment_id: str) -> Response:
-    """Ask a run to end. `status` becomes `cancelled`, or `succeeded` if it was quicker."""
+    """Cancel an experiment. Its status becomes `cancelled`, or `succeeded` if it finished first."""
     experiment = services.experiments.cancel(experiment_id, by=actor())
     response = jsonify(experiment_out(experiment))
     response.status_code = 200 if experiment.status is Status.CANCELLED else 202
@@ -148,30 +145,31 @@ def cancel_experiment(experiment_id: str) -> Response:
 
 
 @blueprint.post("/experiments/<experiment_id>/retry")
-@blueprint.output(ExperimentOut, status_code=202, description="Its next attempt begins")
-@blueprint.doc(summary="Try a run again", responses=[404, 409, 502, 503, 507])
+@blueprint.output(ExperimentOut, status_code=202, description="The next attempt starts")
+@blueprint.doc(summary="Retry an experiment", responses=[404, 409, 502, 503, 507])
 def retry_experiment(experiment_id: str) -> Response:
-    """Start a failed or cancelled run once more; it goes on from its checkpoint."""
+    """Start the next attempt of a failed or cancelled experiment, from its last checkpoint."""
     response = jsonify(experiment_out(services.experiments.retry(experiment_id, by=actor())))
     response.status_code = 202
     return response
 
 
 @blueprint.delete("/experiments/<experiment_id>")
-@blueprint.input(DeleteIn, location="query", unknown=RAISE)
-@blueprint.output({}, status_code=204, description="It is forgotten")
-@blueprint.doc(summary="Forget a run that has ended", responses=[404, 409, 503])
+@blueprint.input(DeleteIn, location="query")
+@blueprint.output({}, status_code=204, description="The experiment was deleted")
+@blueprint.doc(summary="Delete an experiment that has ended", responses=[404, 409, 503])
 def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[str, int]:
-    """Forget a run; its output folder stays unless `outputs=true`."""
+    """Delete an experiment. Its output folder stays unless `outputs=true`."""
     services.experiments.delete(experiment_id, outputs=query_data["outputs"], by=actor())
     return "", 204
 
 
-def _tag(page: Sequence[Any]) -> str:
-    """Give the ETag of a page: another version of the program may write it otherwise."""
-    return f"{__version__}-{version(page)}"
+def _tag(version: str) -> str:
+    """Return the ETag of a page: another version of the program may write it differently."""
+    return f"{__version__}-{version}"
 
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:
+    """Return the number of completed epochs; 0 if the trainer has not written a valid one."""
     epoch = (metrics or {}).get("epoch")
     return min(epoch, experiment.epoch) if type(epoch) is int and epoch > 0 else 0

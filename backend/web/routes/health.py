@@ -1,34 +1,41 @@
-"""Whether the server is well, for Kubernetes' probes and for Prometheus."""
+"""Health checks for Kubernetes' probes, and metrics for Prometheus."""
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from backend import __version__
 from backend.web.current import services, telemetry
-from backend.web.schemas.problems import StateOut
+from backend.web.schemas.health import HealthOut, StateOut
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
 
 @blueprint.get("/healthz")
-@blueprint.output(StateOut)
-@blueprint.doc(summary="Liveness")
+@blueprint.output(HealthOut)
+@blueprint.doc(summary="Check liveness")
 def healthz() -> Response:
-    """Answer: the process is alive. Says nothing of the database, a restart would not mend it."""
-    return jsonify({"status": "ok"})
+    """Answer while the process is alive, with its version.
+
+    The database is not asked: restarting this process would not repair it.
+    """
+    return jsonify({"status": "ok", "version": __version__})
 
 
 @blueprint.get("/readyz")
 @blueprint.output(StateOut)
-@blueprint.doc(summary="Readiness", responses=[503])
+@blueprint.doc(summary="Check readiness", responses=[503])
 def readyz() -> Response:
-    """Answer once the database answers and has the schema that this version needs."""
+    """Answer if the database is available and has the schema that this version needs."""
     services.experiments.check_ready()
     return jsonify({"status": "ready"})
 
 
 @blueprint.get("/metrics")
-@blueprint.doc(summary="Numbers for Prometheus", responses={200: "In its text format"})
+@blueprint.doc(summary="Read metrics for Prometheus", responses={200: "In its text format"})
 def metrics() -> Response:
-    """Count requests, submissions and open streams of all web workers, and runs by status."""
+    """Return requests, submissions and open streams of all web workers, and experiments by status.
+
+    The numbers of experiments may be ten seconds old.
+    """
     return Response(telemetry.text(), content_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Inputs: the data sets that all runs share."""
+"""The data sets in the input folder, which all experiments share."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,15 +7,12 @@ from urllib.parse import quote
 import orjson
 from apiflask import APIBlueprint
 from flask import Response, current_app, request
-from marshmallow import RAISE
 from werkzeug.exceptions import ClientDisconnected
 
 from backend.domain.exceptions import InputTooLarge, UnknownFile
 from backend.web.current import services
-from backend.web.routes.downloads import send
+from backend.web.routes.downloads import PIECE_BYTES, send
 from backend.web.schemas.inputs import InputIn, InputOut, input_out
-
-PIECE_BYTES = 256 * 1024
 
 blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 
@@ -24,8 +21,8 @@ blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 @blueprint.output(InputOut(many=True), description="The data sets")
 @blueprint.doc(summary="List the data sets")
 def list_inputs() -> Response:
-    """List the data sets in the input folder, sorted by name, at most 10,000."""
-    content = [input_out(entry) for entry in services.inputs.entries()]
+    """List the data sets in the input folder, sorted by name, 10,000 at most."""
+    content = [input_out(entry) for entry in services.inputs.list_entries()]
     return Response(orjson.dumps(content), content_type="application/json")
 
 
@@ -34,14 +31,14 @@ def list_inputs() -> Response:
     summary="Download a data set",
     responses={
         200: "The file",
-        206: "A part of it (Range)",
-        304: "It is as it was (If-None-Match, If-Modified-Since)",
+        206: "The requested part of the file (Range)",
+        304: "The file is unchanged (If-None-Match, If-Modified-Since)",
         404: "There is no such data set",
-        416: "It is shorter than that (Range)",
+        416: "The file is shorter than the requested part (Range)",
     },
 )
 def download_input(name: str) -> Response:
-    """Download a data set."""
+    """Download a data set, or the part of it that `Range` asks for."""
     file = services.inputs.open(name)
     if file is None:
         raise UnknownFile(name)
@@ -49,25 +46,25 @@ def download_input(name: str) -> Response:
 
 
 @blueprint.put("/inputs/<name>")
-@blueprint.input(InputIn, location="query", unknown=RAISE)
-@blueprint.output(InputOut, status_code=201, description="It is there")
+@blueprint.input(InputIn, location="query")
+@blueprint.output(InputOut, status_code=201, description="The data set was created")
 @blueprint.doc(
     summary="Upload a data set",
     responses={
-        200: "It has replaced the one that was there",
-        409: "There is one of that name; send If-Match or ?overwrite=true",
-        412: "There is another one than If-Match says",
-        413: "It is larger than INPUT_MAX_BYTES",
+        200: "The existing data set was replaced",
+        409: "The data set exists; send If-Match or ?overwrite=true to replace it",
+        412: "The data set is not the version that If-Match names",
+        413: "The data set is larger than INPUT_MAX_BYTES",
         503: "The input folder cannot be written",
         507: "The input folder is full",
     },
 )
 def upload_input(name: str, query_data: dict[str, Any]) -> Response:
-    """Put the body into the input folder, in one step: a run reads the old file or the new one."""
+    """Write the body to the input folder. Readers see the old file or the new one, never a mix."""
     limit = current_app.config["INPUT_MAX_BYTES"]
     if (request.content_length or 0) > limit:
         raise InputTooLarge(limit)
-    request.max_content_length = limit + PIECE_BYTES  # the file's own limit comes first
+    request.max_content_length = limit + PIECE_BYTES  # above ours, whose message says more
     entry, new = services.inputs.write(
         name,
         _body(),
@@ -83,10 +80,10 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
 
 
 def _body() -> Iterator[bytes]:
-    """Give the body in pieces.
+    """Yield the body in pieces of at most PIECE_BYTES.
 
     Raises:
-        ClientDisconnected: it is shorter than it was said to be, which gunicorn lets pass.
+        ClientDisconnected: the body is shorter than its Content-Length, which gunicorn accepts.
     """
     size = 0
     while piece := request.stream.read(PIECE_BYTES):

@@ -1,15 +1,14 @@
-"""Results: the curve of a run, curves side by side, and the files in a run's folder."""
+"""The results of experiments: curves, comparisons, and the files of the output folder."""
 
 from typing import Any
 
 import orjson
 from apiflask import APIBlueprint
 from flask import Response, request
-from marshmallow import RAISE
 
 from backend.domain.exceptions import TooManyFiles, UnknownFile
 from backend.files.comparison import compare
-from backend.files.outputs import Outputs
+from backend.files.outputs import MAX_FILES, Outputs
 from backend.web.current import services
 from backend.web.routes.downloads import send, send_zip
 from backend.web.schemas.experiments import experiment_out
@@ -28,21 +27,21 @@ blueprint = APIBlueprint("results", __name__, tag="Results")
 
 
 @blueprint.get("/experiments/<experiment_id>/metrics")
-@blueprint.input(CurveIn, location="query", unknown=RAISE)
+@blueprint.input(CurveIn, location="query")
 @blueprint.output(CurveOut, description="The curve so far")
 @blueprint.doc(
-    summary="Read a run's curve",
+    summary="Read a curve",
     responses={
-        304: "It is as it was (If-None-Match)",
+        304: "The curve is unchanged (If-None-Match)",
         404: "There is no such experiment",
-        503: "The database is away",
+        503: "The database is unavailable",
     },
 )
 def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
-    """Read what a run's trainer has written to `metrics.jsonl`, line by line, as columns.
+    """Read the metrics that the trainer has written to `metrics.jsonl`, as columns.
 
-    A line that is not finished comes with the next call. With an `ETag`, a poll that finds nothing
-    new costs next to nothing.
+    An incomplete last line is left for the next call. Polling with `If-None-Match` is cheap while
+    nothing has changed.
     """
     experiment = services.experiments.get(experiment_id)
     response = Response(content_type="application/json")
@@ -50,7 +49,7 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     response.set_etag(f"{version}-{experiment.attempt}-{experiment.status}")
     if response.make_conditional(request).status_code == 304:
         return response
-    curve = services.curves.curve(experiment_id, **query_data)
+    curve = services.curves.read(experiment_id, **query_data)
     response.data = orjson.dumps(
         {
             "experiment_id": experiment_id,
@@ -65,20 +64,23 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
 
 
 @blueprint.get("/experiments/<experiment_id>/files")
-@blueprint.input(FilesIn, location="query", unknown=RAISE)
+@blueprint.input(FilesIn, location="query")
 @blueprint.output(FilesOut, description="The files so far")
-@blueprint.doc(summary="List a run's files", responses=[404, 503])
+@blueprint.doc(summary="List files", responses=[404, 503])
 def list_files(experiment_id: str, query_data: dict[str, Any]) -> Response:
-    """List every file in a run's folder, and in the folders in it.
+    """List the files in the experiment's output folder and its subfolders.
 
-    Temporaries and locks (a leading `.`) and links are left out.
+    Files with a leading `.` (temporary files and locks) and links are left out.
     """
     outputs = _outputs_of(experiment_id)
-    entries, complete = outputs.files(experiment_id)
-    files, left = [file_out(entry) for entry in entries], MAX_DIGEST_BYTES
-    for entry, file in zip(entries, files, strict=True) if query_data["sha256"] else ():
-        left -= entry.size
-        file["sha256"] = outputs.sha256(experiment_id, entry) if left >= 0 else None
+    entries, complete = outputs.list_files(experiment_id)
+    files = [file_out(entry) for entry in entries]
+    if query_data["sha256"]:
+        bytes_left = MAX_DIGEST_BYTES
+        for entry, file in zip(entries, files, strict=True):
+            bytes_left -= entry.size
+            readable = bytes_left >= 0
+            file["sha256"] = outputs.sha256(experiment_id, entry) if readable else None
     content = {"experiment_id": experiment_id, "files": files, "complete": complete}
     return Response(orjson.dumps(content), content_type="application/json")
 
@@ -87,16 +89,16 @@ def list_files(experiment_id: str, query_data: dict[str, Any]) -> Response:
 @blueprint.doc(
     summary="Download a file",
     responses={
-        200: "The file; PNG and JPEG are shown by a browser, anything else is saved",
-        206: "A part of it (Range)",
-        304: "It is as it was (If-None-Match, If-Modified-Since)",
-        404: "There is no such experiment, or no such file",
-        416: "It is shorter than that (Range)",
-        503: "The database is away",
+        200: "The file. Browsers show PNG and JPEG, and save anything else",
+        206: "The requested part of the file (Range)",
+        304: "The file is unchanged (If-None-Match, If-Modified-Since)",
+        404: "There is no such experiment or file",
+        416: "The file is shorter than the requested part (Range)",
+        503: "The database is unavailable",
     },
 )
 def download_file(experiment_id: str, path: str) -> Response:
-    """Download one file of a run's folder, as far as it is written."""
+    """Download a file of the experiment's output folder, as far as it has been written."""
     file = _outputs_of(experiment_id).open_listed(experiment_id, path)
     if file is None:
         raise UnknownFile(path)
@@ -105,31 +107,31 @@ def download_file(experiment_id: str, path: str) -> Response:
 
 @blueprint.get("/experiments/<experiment_id>/files.zip")
 @blueprint.doc(
-    summary="Download a run's folder",
+    summary="Download all files",
     responses={
-        200: "Every file that the list has",
+        200: "A zip archive of every listed file",
         404: "There is no such experiment",
-        409: "There are more files than the list can have",
-        503: "The database is away",
+        409: "The folder holds more files than can be listed",
+        503: "The database is unavailable",
     },
 )
 def download_files(experiment_id: str) -> Response:
-    """Download all files of a run's folder in one archive, which is made while it is sent."""
+    """Download all files of the experiment's output folder as one zip archive."""
     outputs = _outputs_of(experiment_id)
-    entries, complete = outputs.files(experiment_id)
+    entries, complete = outputs.list_files(experiment_id)
     if not complete:
-        raise TooManyFiles
+        raise TooManyFiles(MAX_FILES)
     opened = ((entry, outputs.open_listed(experiment_id, entry.path)) for entry in entries)
-    there = ((entry, file) for entry, file in opened if file is not None)
-    return send_zip(there, f"{experiment_id}.zip")
+    readable = ((entry, file) for entry, file in opened if file is not None)
+    return send_zip(readable, f"{experiment_id}.zip")
 
 
 @blueprint.get("/compare")
-@blueprint.input(CompareIn, location="query", unknown=RAISE)
+@blueprint.input(CompareIn, location="query")
 @blueprint.output(ComparisonOut, description="The experiments side by side")
 @blueprint.doc(summary="Compare experiments", responses=[404, 422, 503])
 def compare_experiments(query_data: dict[str, Any]) -> Response:
-    """Show up to 20 experiments with their parameters, what they came to, and their curves."""
+    """Compare up to 20 experiments: their parameters, results and curves."""
     ids = list(dict.fromkeys([*filter(None, query_data["ids"]), *query_data["id"]]))
     experiments = services.experiments.get_all(ids)
     epochs, outcomes = compare(services.curves, ids, query_data["max_points"])
@@ -151,6 +153,10 @@ def compare_experiments(query_data: dict[str, Any]) -> Response:
 
 
 def _outputs_of(experiment_id: str) -> Outputs:
-    """Give the folders, once it is sure that there is such an experiment."""
+    """Return the output folders.
+
+    Raises:
+        UnknownExperiment: there is no such experiment.
+    """
     services.experiments.get(experiment_id)
     return services.outputs

@@ -1,4 +1,4 @@
-"""Signing in to the dashboard: a token becomes a cookie out of every script's reach."""
+"""Signing in to the dashboard: a token is exchanged for a cookie that scripts cannot read."""
 
 from apiflask import APIBlueprint
 from flask import Response, g, make_response, redirect, request
@@ -19,13 +19,13 @@ blueprint = APIBlueprint("sign_in", __name__, enable_openapi=False)
 
 @blueprint.get(SIGN_IN_PATH)
 def form() -> Response:
-    """Go on: who is not signed in is asked for a token before any page."""
+    """Redirect to the dashboard, which asks for a token if there is no session."""
     return _to(HOME)
 
 
 @blueprint.post(SIGN_IN_PATH)
 def sign_in() -> Response:
-    """Sign in with `token`, and go on to the page that was asked for first."""
+    """Sign in with the form field `token`, and redirect to the page `next`."""
     if not access().has_tokens:
         return _to(HOME)
     session = access().sign_in(request.form.get("token", "").strip())
@@ -46,7 +46,7 @@ def sign_in() -> Response:
 
 @blueprint.post(SIGN_OUT_PATH)
 def sign_out() -> Response:
-    """Forget the cookie."""
+    """Delete the cookie, and redirect to the sign-in page."""
     g.token = None
     response = _to(SIGN_IN_PATH)
     response.delete_cookie(COOKIE, secure=request.is_secure, httponly=True, samesite="Strict")

@@ -1,1 +1,1 @@
-"""What requests and responses hold, one module for each routes module."""
+"""Schemas of requests and responses, one module for each routes module that needs any."""

@@ -1,4 +1,4 @@
-"""What a request may hold and what an answer holds. The OpenAPI document is made from these."""
+"""Requests and responses about experiments."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,14 +16,13 @@ from apiflask.fields import (
     String,
 )
 from apiflask.validators import Length, OneOf, Range
-from marshmallow import RAISE
 
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.selection import SORTS, ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
 from backend.experiments.service import MODEL
-from backend.store.pages import SORTS
 from backend.web.schemas.fields import (
     MAX_EPOCH,
     MAX_LEARNING_RATE,
@@ -34,21 +33,13 @@ from backend.web.schemas.fields import (
     LearningRate,
     Statuses,
 )
+from backend.web.schemas.strict import StrictSchema
+
+MAX_PAGE = 1000  # experiments
 
 
-class ExperimentIn(Schema):
-    """What is submitted, by form-data, urlencoded form or JSON alike."""
-
-    class Meta:
-        """A field that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {  # noqa: RUF012  (as above)
-        "unknown": "is not known: send learning_rate, epoch, experiment_id and, if you like, "
-        "dataset.",
-        "type": "The body must be an object with the fields learning_rate, epoch, experiment_id.",
-    }
+class ExperimentIn(StrictSchema):
+    """A submission."""
 
     learning_rate = LearningRate(
         required=True,
@@ -60,40 +51,33 @@ class ExperimentIn(Schema):
         required=True,
         validate=Range(min=1, max=MAX_EPOCH),
         error_messages={"required": "is missing: send a whole number such as 20."},
-        metadata={"description": "How many times to go through the data.", "example": 20},
+        metadata={"description": "Number of passes over the data.", "example": 20},
     )
     experiment_id = ExperimentId(
         required=True,
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
-        error_messages={"required": "is missing: send a name for the run, such as run-1."},
-        metadata={"description": "Names the run and its output folder.", "example": "run-1"},
+        error_messages={"required": "is missing: send a name for the experiment, such as run-1."},
+        metadata={"description": "Names the experiment and its output folder.", "example": "run-1"},
     )
     dataset = String(
         load_default=None,
         allow_none=True,
         error_messages={"invalid": "must be the name of a file in the input folder."},
         metadata={
-            "description": "A file of the input folder; every file if it is left out.",
+            "description": "A file of the input folder; all of them by default.",
             "example": "digits.npz",
         },
     )
 
 
-class DeleteIn(Schema):
-    """What to forget."""
+class DeleteIn(StrictSchema):
+    """What to delete."""
 
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {"unknown": "is not known: there is outputs."}  # noqa: RUF012  (as above)
-
-    outputs = Boolean(load_default=False, metadata={"description": "Remove the output folder too."})
+    outputs = Boolean(load_default=False, metadata={"description": "Delete the output folder too."})
 
 
 class DiagnosisOut(Schema):
-    """Why a run fails or waits."""
+    """Why an experiment failed or waits."""
 
     reason = String(metadata={"description": "A code for programs.", "example": "out_of_memory"})
     message = String(metadata={"description": "What happened."})
@@ -124,11 +108,8 @@ class ExperimentOut(Schema):
     cancel_requested_at = DateTime(allow_none=True)
 
 
-_SHOWN = tuple(ExperimentOut().fields)
-
-
 class SubmissionOut(ExperimentOut):
-    """What a submission is answered with."""
+    """The response to a submission: the experiment, and what became of the submission."""
 
     message = String(metadata={"example": "Job Created"})
 
@@ -143,39 +124,36 @@ class TransitionOut(Schema):
     at = DateTime()
     by = String(
         allow_none=True,
-        metadata={"description": "The name of the token of who made it.", "example": "alice"},
+        metadata={
+            "description": "The name of the token that was used, if any.",
+            "example": "alice",
+        },
     )
 
 
 class ProgressOut(Schema):
-    """How far a run is."""
+    """How far the current attempt has got."""
 
-    epoch = Integer(metadata={"description": "Epochs done.", "example": 5})
-    epochs = Integer(metadata={"description": "Epochs wanted.", "example": 20})
+    epoch = Integer(metadata={"description": "The number of completed epochs.", "example": 5})
+    epochs = Integer(metadata={"description": "The number of epochs to train.", "example": 20})
 
 
 class ExperimentDetailOut(ExperimentOut):
-    """An experiment with what it has done so far."""
+    """An experiment with its progress, last metrics and history."""
 
     progress = Nested(ProgressOut)
     metrics = Dict(
         allow_none=True,
         metadata={
-            "description": "The metrics of the last epoch; null for what is no number and no text."
+            "description": "The metrics of the last epoch; a value that is neither a number nor "
+            "text is null."
         },
     )
     history = List(Nested(TransitionOut))
 
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
-    """Give an experiment as JSON has it."""
-    diagnosis = None
-    if experiment.reason:
-        diagnosis = {
-            "reason": experiment.reason,
-            "message": experiment.message,
-            "remedy": experiment.remedy,
-        }
+    """Return an experiment with the members of ExperimentOut."""
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
@@ -185,7 +163,7 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
-        "diagnosis": diagnosis,
+        "diagnosis": _diagnosis(experiment),
         "created_at": to_text(experiment.created_at),
         "updated_at": to_text(experiment.updated_at),
         "started_at": _time(experiment.started_at),
@@ -194,16 +172,28 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def listed_out(row: Any) -> dict[str, Any]:
-    """Give a row of the columns pages.LISTED as JSON has it, as experiment_out would."""
-    shown: dict[str, Any] = dict(zip(_SHOWN, row, strict=False))
-    if row.reason:  # stands in the place of the diagnosis
-        shown["diagnosis"] = {"reason": row.reason, "message": row.message, "remedy": row.remedy}
-    return shown
+def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
+    """Return an experiment of a listing as JSON, the same as experiment_out returns of it."""
+    return {
+        "experiment_id": experiment.experiment_id,
+        "model": experiment.model,
+        "learning_rate": experiment.learning_rate,
+        "epoch": experiment.epoch,
+        "dataset": experiment.dataset,
+        "status": experiment.status,
+        "attempt": experiment.attempt,
+        "job": experiment.job,
+        "diagnosis": _diagnosis(experiment),
+        "created_at": experiment.created_at,
+        "updated_at": experiment.updated_at,
+        "started_at": experiment.started_at,
+        "finished_at": experiment.finished_at,
+        "cancel_requested_at": experiment.cancel_requested_at,
+    }
 
 
 def transition_out(transition: Transition) -> dict[str, Any]:
-    """Give a transition as JSON has it."""
+    """Return a transition with the members of TransitionOut."""
     return {
         "attempt": transition.attempt,
         "from_status": transition.from_status,
@@ -214,51 +204,54 @@ def transition_out(transition: Transition) -> dict[str, Any]:
     }
 
 
+def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | None:
+    if not experiment.reason:
+        return None
+    return {
+        "reason": experiment.reason,
+        "message": experiment.message,
+        "remedy": experiment.remedy,
+    }
+
+
 def _time(time: datetime | None) -> str | None:
     return to_text(time) if time else None
 
 
-MAX_PAGE = 1000
-
-
-class PageIn(Schema):
-    """Which experiments to list."""
-
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {  # noqa: RUF012  (as above)
-        "unknown": "is not known: there are status, model, q, created_after, sort, limit and after."
-    }
+class PageIn(StrictSchema):
+    """Which experiments to list, and in which order."""
 
     status = Statuses(
         load_default=[],
-        metadata={"description": "Only these; several with commas, or each by itself."},
+        metadata={
+            "description": "Only experiments with one of these; separated by commas, or repeated."
+        },
     )
     model = String(metadata={"description": "Only experiments of this model."})
     q = String(
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
-        metadata={"description": "Only ids that hold this text."},
+        metadata={"description": "Only experiments whose id contains this text, ignoring case."},
     )
     created_after = AwareDateTime(
         format="iso",
         default_timezone=UTC,
         validate=Range(*TIMES),
         error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
-        metadata={"description": "Only those created later; UTC unless it says otherwise."},
+        metadata={"description": "Only experiments created after this time (UTC by default)."},
     )
     sort = String(
         load_default=SORTS[0],
         validate=OneOf(SORTS),
-        metadata={"description": "The order; with a `-` the latest first."},
+        metadata={"description": "The order; a leading `-` means latest first."},
     )
     limit = Integer(
         load_default=100,
         validate=Range(min=1, max=MAX_PAGE),
-        metadata={"description": "How many at the most."},
+        metadata={"description": "The largest number of experiments to return."},
     )
     after = After(
-        metadata={"type": "string", "description": "From the Link header of the page before."}
+        metadata={
+            "type": "string",
+            "description": "The end of the previous page, from its Link header.",
+        }
     )

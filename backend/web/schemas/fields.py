@@ -1,42 +1,39 @@
-"""Fields that several schemas share, and what is wrong with a value in words."""
+"""Fields that several schemas share. Their messages say what is wrong and what to send."""
 
 import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 
-from apiflask.fields import (
-    Field,
-    Float,
-    Integer,
-    List,
-    String,
-)
+from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
 from backend.domain.identifiers import experiment_id_problem
+from backend.domain.selection import Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.store.pages import Cursor
 
 MAX_LEARNING_RATE = 10
-
-
 MAX_EPOCH = 100_000
-
+MAX_SHOWN = 100  # characters of a value that a message repeats
+TIMES = (
+    datetime(1970, 1, 2, tzinfo=UTC),
+    datetime(9999, 12, 30, tzinfo=UTC),
+)  # stored by all databases
 
 _WHOLE_NUMBER = re.compile(r"\s*\+?[0-9]{1,20}\s*", re.ASCII)
+_CURSOR = re.compile(r"([0-9TZ:.-]{27})~([1-9][0-9]{0,18})", re.ASCII)
 
 
 class LearningRate(Float):
-    """A finite number above 0 and at most 10."""
+    """A finite number above 0 and at most MAX_LEARNING_RATE, as a number or as text."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not 0 < number <= MAX_LEARNING_RATE:  # NaN compares false
+        if math.isnan(number) or not 0 < number <= MAX_LEARNING_RATE:
             raise ValidationError(
                 f"must be a number above 0 and at most {MAX_LEARNING_RATE}, such as 0.001; "
                 f"you sent {shown_value(value)}."
@@ -45,26 +42,29 @@ class LearningRate(Float):
 
 
 class Epoch(Integer):
-    """A whole number from 1 to 100,000."""
+    """A whole number from 1 to MAX_EPOCH, as a number or as text."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> int:
-        whole = isinstance(value, int) and not isinstance(value, bool)
         if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
-            value, whole = int(value), True
-        if not (whole and 1 <= value <= MAX_EPOCH):
+            number = int(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        else:
+            number = 0
+        if not 1 <= number <= MAX_EPOCH:
             raise ValidationError(
                 f"must be a whole number from 1 to {MAX_EPOCH}, such as 20; "
                 f"you sent {shown_value(value)}."
             )
-        return int(value)
+        return number
 
 
 class ExperimentId(String):
-    """A text that a folder can be named."""
+    """Text that can be the name of a folder."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
         if not isinstance(value, str):
-            raise ValidationError(f"must be a text, such as run-1; you sent {shown_value(value)}.")
+            raise ValidationError(f"must be text, such as run-1; you sent {shown_value(value)}.")
         problem = experiment_id_problem(value)
         if problem:
             raise ValidationError(f"{problem}; you sent {shown_value(value)}.")
@@ -72,19 +72,13 @@ class ExperimentId(String):
 
 
 def shown_value(value: Any) -> str:
-    """Show a value in a message: as it was sent, but on one line and not endless."""
+    """Return a value as a message repeats it: in ASCII, on one line, MAX_SHOWN characters."""
     text = ascii(value)
-    return text if len(text) <= 100 else f"{text[:100]}…"
-
-
-TIMES = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
-
-
-_CURSOR = re.compile(r"([0-9TZ:.-]{27})~([1-9][0-9]{0,18})", re.ASCII)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 class Texts(List[str]):
-    """Texts, each sent as a parameter of its own, or several in one with commas between them."""
+    """Texts, sent as repeated parameters, separated by commas, or both. Duplicates are dropped."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(String(), **options)
@@ -94,29 +88,30 @@ class Texts(List[str]):
 
 
 class Statuses(Texts):
-    """Statuses."""
+    """Statuses of experiments, sent as Texts are."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> list[str | None]:
         texts = super()._deserialize(value)
-        if unknown := [text for text in texts if text not in list(Status)]:
-            raise ValidationError(f"Must be one of {', '.join(Status)}, not {unknown[0]!a}.")
+        for text in texts:
+            if text not in list(Status):
+                raise ValidationError(f"must be one of {', '.join(Status)}, not {text!a}.")
         return texts
 
 
 class After(Field[Cursor]):
-    """Where a page ended."""
+    """The cursor at the end of the previous page, as `cursor_text` writes it."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Cursor:
-        found = _CURSOR.fullmatch(value)
+        match = _CURSOR.fullmatch(value)
         try:
-            time = datetime.fromisoformat(found[1]) if found else None
+            time = datetime.fromisoformat(match[1]) if match else None
         except ValueError:
             time = None
-        if found is None or time is None or not TIMES[0] <= time <= TIMES[1]:
-            raise ValidationError("must come from the Link header of the page before.")
-        return Cursor(time, int(found[2]))
+        if match is None or time is None or not TIMES[0] <= time <= TIMES[1]:
+            raise ValidationError("must come from the Link header of the previous page.")
+        return Cursor(time, int(match[2]))
 
 
 def cursor_text(cursor: Cursor) -> str:
-    """Write a cursor as After reads it."""
+    """Return a cursor as the text that `After` reads."""
     return f"{to_text(cursor.time)}~{cursor.id}"

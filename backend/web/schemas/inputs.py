@@ -1,33 +1,21 @@
-"""Requests and responses of the data sets."""
+"""Requests and responses about data sets."""
 
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import (
-    Boolean,
-    DateTime,
-    Integer,
-    String,
-)
-from marshmallow import RAISE
+from apiflask.fields import Boolean, DateTime, Integer, String
 
 from backend.domain.timestamps import to_text
 from backend.files.untrusted import Entry
+from backend.web.schemas.strict import StrictSchema
 
 
-class InputIn(Schema):
-    """How to put a data set in place."""
-
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {"unknown": "is not known: there is overwrite."}  # noqa: RUF012  (as above)
+class InputIn(StrictSchema):
+    """How to upload a data set."""
 
     overwrite = Boolean(
         load_default=False,
-        metadata={"description": "Replace a data set of that name, whatever it holds."},
+        metadata={"description": "Replace an existing data set of this name."},
     )
 
 
@@ -41,7 +29,7 @@ class InputOut(Schema):
 
 
 def input_out(entry: Entry) -> dict[str, Any]:
-    """Give a data set as JSON has it."""
+    """Return a data set with the members of InputOut."""
     return {
         "name": entry.path,
         "size": entry.size,

@@ -1,4 +1,4 @@
-"""Responses of errors (RFC 9457) and of the health routes."""
+"""Responses of errors (RFC 9457)."""
 
 from apiflask import Schema
 from apiflask.fields import Integer, List, Nested, String
@@ -22,9 +22,3 @@ class ProblemOut(Schema):
     reason = String(
         metadata={"description": "A code for programs, if there is one.", "example": "job_refused"}
     )
-
-
-class StateOut(Schema):
-    """Whether the server is well."""
-
-    status = String(metadata={"example": "ok"})

@@ -1,90 +1,72 @@
-"""What a request for results and inputs may hold and what the answer holds; see schemas.py."""
+"""Requests and responses about curves, comparisons and files."""
 
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import (
-    Boolean,
-    DateTime,
-    Dict,
-    Float,
-    Integer,
-    List,
-    Nested,
-    String,
-)
+from apiflask.fields import Boolean, DateTime, Dict, Float, Integer, List, Nested, String
 from apiflask.validators import OneOf, Range
-from marshmallow import RAISE, ValidationError, validates_schema
+from marshmallow import ValidationError, validates_schema
 
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.files.curves import MAX_EPOCH
+from backend.files.metrics import MAX_SAFE_INTEGER
+from backend.files.outputs import MAX_FILES
 from backend.files.untrusted import Entry
 from backend.web.schemas.experiments import ExperimentOut
 from backend.web.schemas.fields import Texts
+from backend.web.schemas.strict import StrictSchema
 
-MAX_DIGEST_BYTES = 2**30  # of one listing are read for it
-MAX_POINTS = 100_000  # of one answer
+MAX_COMPARED = 20  # experiments in one comparison
+MAX_DIGEST_BYTES = 2**30  # read for the digests of one list of files
+MAX_POINTS = 100_000  # epochs in one response
 
 
-class CurveIn(Schema):
-    """Which part of a curve, and how fine."""
-
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {"unknown": "is not known: there are since_epoch and max_points."}  # noqa: RUF012
+class CurveIn(StrictSchema):
+    """Which part of a curve, and in which resolution."""
 
     since_epoch = Integer(
         load_default=-1,
-        validate=Range(min=-1, max=MAX_EPOCH),
-        metadata={"description": "Only later epochs; all of them unless given."},
+        validate=Range(min=-1, max=MAX_SAFE_INTEGER),
+        metadata={"description": "Only epochs after this one; all of them by default."},
     )
     max_points = Integer(
         load_default=MAX_POINTS,
         validate=Range(min=2, max=MAX_POINTS),
         metadata={
-            "description": "At most so many epochs: first and last, and those in which a metric "
-            "is lowest or highest in its part of the curve. Never fewer than two for each metric "
-            "and two."
+            "description": "The largest number of epochs to return: the first and the last one, "
+            "and for each part of the curve those where a metric is lowest or highest. At least "
+            "two epochs for each metric, and two more, are returned."
         },
     )
 
 
 class CurveOut(Schema):
-    """A run's metrics by epoch, column by column."""
+    """The metrics of an experiment by epoch, column by column."""
 
     experiment_id = String(metadata={"example": "run-1"})
     attempt = Integer(metadata={"example": 1})
     status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
-    points = Integer(metadata={"description": "Epochs of the whole curve.", "example": 2})
+    points = Integer(
+        metadata={"description": "The number of epochs of the whole curve.", "example": 2}
+    )
     epoch = List(Integer(), metadata={"description": "Ascending.", "example": [1, 2]})
     metrics = Dict(
         keys=String(),
         values=List(Float(allow_none=True)),
         metadata={
-            "description": "By name, a value for each epoch; null where none was written, and "
-            "for NaN and infinity.",
+            "description": "By metric, a value for each epoch; null if none was written, and for "
+            "NaN and infinity.",
             "example": {"loss": [0.5, 0.25], "val_loss": [0.5, None]},
         },
     )
 
 
-class FilesIn(Schema):
-    """What to say of each file."""
-
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {"unknown": "is not known: there is sha256."}  # noqa: RUF012  (as above)
+class FilesIn(StrictSchema):
+    """What to return of each file."""
 
     sha256 = Boolean(
         load_default=False,
-        metadata={"description": "Read the files for their digests, the first GiB of them."},
+        metadata={"description": "Compute the digests of the files, up to 1 GiB in total."},
     )
 
 
@@ -96,80 +78,84 @@ class FileOut(Schema):
     modified = DateTime()
     sha256 = String(
         allow_none=True,
-        metadata={"description": "If it was asked for; null beyond the first GiB."},
+        metadata={"description": "Present if requested; null beyond the first GiB."},
     )
 
 
 class FilesOut(Schema):
-    """The files in a run's folder."""
+    """The files in the output folder of an experiment."""
 
     experiment_id = String(metadata={"example": "run-1"})
     files = List(Nested(FileOut), metadata={"description": "Sorted by path."})
     complete = Boolean(
-        metadata={"description": "False if there are more than the 10,000 that are looked at."}
+        metadata={
+            "description": f"False if the folder holds more than {MAX_FILES:,} files, the most "
+            "that are listed."
+        }
     )
 
 
 def file_out(entry: Entry) -> dict[str, Any]:
-    """Give a file as JSON has it."""
+    """Return a file with the members of FileOut, but no digest."""
     return {"path": entry.path, "size": entry.size, "modified": to_text(entry.modified)}
 
 
-MAX_COMPARED = 20
-
-
-class CompareIn(Schema):
+class CompareIn(StrictSchema):
     """Which experiments to compare."""
 
-    class Meta:
-        """A parameter that is not known is named in the answer, not passed over."""
-
-        unknown = RAISE
-
-    error_messages = {"unknown": "is not known: there are ids, id and max_points."}  # noqa: RUF012
-
-    @validates_schema
-    def check_number(self, data: dict[str, Any], **_options: Any) -> None:
-        """Take 1 to 20 different ones."""
-        number = len({*filter(None, data["ids"]), *data["id"]})
-        if not 1 <= number <= MAX_COMPARED:
-            raise ValidationError(
-                f"must name 1 to {MAX_COMPARED} experiments, these are {number}.", "ids"
-            )
-
     ids = Texts(
-        load_default=[], metadata={"description": "With commas between them.", "example": ["a,b"]}
+        load_default=[], metadata={"description": "Separated by commas.", "example": ["a,b"]}
     )
     id = List(
         String(),
         load_default=[],
-        metadata={"description": "One, whatever it holds; may be repeated."},
+        metadata={"description": "One id, which may contain commas; may be repeated."},
     )
     max_points = Integer(
         load_default=500,
         validate=Range(min=2, max=MAX_POINTS),
-        metadata={"description": "About so many epochs; see a run's metrics."},
+        metadata={
+            "description": "The approximate number of epochs to return; see the metrics of an "
+            "experiment."
+        },
     )
+
+    @validates_schema
+    def check_number(self, data: dict[str, Any], **_options: Any) -> None:
+        """Raise a ValidationError unless 1 to MAX_COMPARED different experiments are named."""
+        number = len({*filter(None, data["ids"]), *data["id"]})
+        if not 1 <= number <= MAX_COMPARED:
+            raise ValidationError(
+                f"must name 1 to {MAX_COMPARED} experiments; you sent {number}.", "ids"
+            )
 
 
 class ExtremeOut(Schema):
-    """A metric where it is lowest or highest."""
+    """A value of a metric, and its epoch."""
 
     epoch = Integer(metadata={"example": 18})
     value = Float(metadata={"example": 0.031})
 
 
 class ComparedOut(ExperimentOut):
-    """An experiment, and what came of it."""
+    """An experiment with its results."""
 
-    points = Integer(metadata={"description": "Epochs of the whole curve."})
+    points = Integer(metadata={"description": "The number of epochs of the whole curve."})
     final = Dict(
         keys=String(),
         values=Nested(ExtremeOut),
         metadata={"description": "By metric, its last value."},
     )
-    lowest = Dict(keys=String(), values=Nested(ExtremeOut), metadata={"description": "By metric."})
-    highest = Dict(keys=String(), values=Nested(ExtremeOut), metadata={"description": "By metric."})
+    lowest = Dict(
+        keys=String(),
+        values=Nested(ExtremeOut),
+        metadata={"description": "By metric, its lowest value."},
+    )
+    highest = Dict(
+        keys=String(),
+        values=Nested(ExtremeOut),
+        metadata={"description": "By metric, its highest value."},
+    )
     metrics = Dict(
         keys=String(),
         values=List(Float(allow_none=True)),
@@ -181,4 +167,6 @@ class ComparisonOut(Schema):
     """Experiments side by side."""
 
     epoch = List(Integer(), metadata={"description": "Common to all curves, ascending."})
-    experiments = List(Nested(ComparedOut), metadata={"description": "As they were asked for."})
+    experiments = List(
+        Nested(ComparedOut), metadata={"description": "In the order of the request."}
+    )

@@ -1,23 +1,23 @@
-// Keeps the pages fresh. The server makes them: what changed is fetched as a page and put in place,
-// so that everything works the same, only by hand, without this script.
+// Keeps the pages up to date. The server renders them: this script fetches the page again and replaces
+// what has changed. Without it, everything still works after a reload.
 
-const POLL_MS = 2000; // while something shown is going on, or no events come
-const POLLS_AT_REST = 15;
-const EVENTS_AGAIN_MS = 15_000; // after the server has refused the stream of events
+const POLL_MS = 2000; // while something on the page is live, or the stream of events is not open
+const IDLE_POLLS = 15; // otherwise, refresh at every 15th poll, should an event have been missed
+const EVENTS_RETRY_MS = 15_000; // after the server refused the stream of events
 
 const find = (selector, root = document) => root.querySelector(selector);
 const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
 const on = (selector, event, handler) => find(selector)?.addEventListener(event, handler);
 
-/** Make an element with attributes and children; a text becomes a text, never markup. */
+/** Return an element with attributes and children; text stays text and never becomes markup. */
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }
 
-/** An answer that is not what was asked for: a problem of RFC 9457, or no answer at all. */
+/** An error response (RFC 9457), or no response at all (status 0). */
 class Problem extends Error {
   constructor(detail, errors = [], status = 0) {
     super(detail);
@@ -25,7 +25,7 @@ class Problem extends Error {
   }
 }
 
-/** Ask the server. Throws Problem; says on the page when the server cannot be reached. */
+/** Send a request. Throws Problem; shows on the page if the server cannot be reached. */
 async function request(url, options = {}) {
   const headers = new Headers(options.headers);
   const token = find('meta[name="csrf-token"]')?.content;
@@ -41,7 +41,7 @@ async function request(url, options = {}) {
     connection.back();
     return response;
   }
-  if (response.status === 401) location.reload(); // the sign-in is over: the server says where to go
+  if (response.status === 401) location.reload(); // the session has expired: sign in again
   const problem = await response.json().catch(() => ({}));
   if (response.status === 503 && !options.method) connection.lost();
   const detail = problem.detail ?? `The server answered ${response.status}.`;
@@ -61,7 +61,7 @@ const connection = {
     if (this.down) return;
     this.down = true;
     find("#connection").textContent =
-      "No connection to the server. This page shows what was known last; it catches up by itself.";
+      "No connection to the server. This page shows the last known state, and updates by itself.";
   },
   back() {
     if (!this.down) return;
@@ -71,33 +71,34 @@ const connection = {
   },
 };
 
-/* What is shown is brought up to date: after an event, and every POLL_MS where that is needed. */
+/* Refreshing: after an event, and every POLL_MS where that is needed */
 
-const RESTING = { refresh: async () => {}, live: () => false };
-let page = RESTING;
+const STATIC_PAGE = { refresh: async () => {}, live: () => false };
+let page = STATIC_PAGE;
 let events = null;
-let asked = null; // "again" while a refresh is due after the one that runs
+let pending = null; // null, or "none", "refresh" or "whole": what is due after the current refresh
 
+/** Refresh the page; if `whole`, also what cannot have changed unless events were missed. */
 async function refresh(whole = false) {
-  if (asked) {
-    asked = whole || asked === "whole" ? "whole" : "again";
+  if (pending) {
+    pending = whole || pending === "whole" ? "whole" : "refresh";
     return;
   }
-  asked = "running";
+  pending = "none";
   try {
     await page.refresh(whole);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     if (error.status === 404) {
-      page = RESTING;
-      find("#connection").textContent = "This run was deleted. The page shows what was known last.";
+      page = STATIC_PAGE;
+      find("#connection").textContent = "This experiment was deleted. The page shows its last known state.";
     }
   }
   showTimes();
-  await new Promise((done) => setTimeout(done, 300)); // many events at once make one refresh
-  const again = asked;
-  asked = null;
-  if (again !== "running") refresh(again === "whole");
+  await new Promise((done) => setTimeout(done, 300)); // one refresh for many events at once
+  const due = pending;
+  pending = null;
+  if (due !== "none") refresh(due === "whole");
 }
 
 function listen() {
@@ -115,20 +116,20 @@ function listen() {
       return;
     }
     events = null;
-    setTimeout(listen, EVENTS_AGAIN_MS);
+    setTimeout(listen, EVENTS_RETRY_MS);
   });
 }
 
 let polls = 0;
 function poll() {
   const streaming = events?.readyState === EventSource.OPEN;
-  const due = ++polls % POLLS_AT_REST === 0; // should an event ever be missed
+  const due = ++polls % IDLE_POLLS === 0;
   if (!document.hidden && (connection.down || !streaming || page.live() || due)) refresh();
 }
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
-    events?.close(); // a browser has six connections to a server, for all its tabs
+    events?.close(); // a browser opens at most six connections to a server, for all its tabs together
     events = null;
   } else {
     listen();
@@ -136,7 +137,7 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
-/** Put the parts marked data-fresh in place of the old ones, where the server says other things. */
+/** Replace the parts marked data-fresh that differ from what the server sent before. */
 const freshHtml = new Map(findAll("[data-fresh]").map((part) => [part.id, part.outerHTML]));
 function replaceParts(fresh) {
   for (const part of findAll("[data-fresh]", fresh)) {
@@ -145,11 +146,11 @@ function replaceParts(fresh) {
     const old = document.getElementById(part.id);
     const focused = old.contains(document.activeElement) ? document.activeElement.textContent : null;
     old.replaceWith(document.adoptNode(part));
-    if (focused) findAll("a, button", part).find((one) => one.textContent === focused)?.focus();
+    if (focused) findAll("a, button", part).find((control) => control.textContent === focused)?.focus();
   }
 }
 
-// Not by Intl, which takes a tenth of a second to begin, before anything is painted.
+// Not with Intl, whose first use takes a tenth of a second, before anything is painted.
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60]];
 function showTimes() {
   for (const time of findAll("time")) {
@@ -169,11 +170,11 @@ document.addEventListener("pointerover", ({ target }) => {
 
 function startList() {
   const rows = find("#rows");
-  const pages = [{ url: location.href, begin: "~" }]; // "~" comes after every key
-  const key = (row) => row.dataset.key; // a text: what the list is sorted by, the newest last
+  const pages = [{ url: location.href, begin: "~" }]; // "~" sorts after every key
+  const key = (row) => row.dataset.key; // text that sorts as the list does, the newest last
   const html = new WeakMap(findAll("tr", rows).map((row) => [row, row.outerHTML]));
 
-  /** Bring the rows in line with a fresh page, which shows all whose keys are below `begin`. */
+  /** Update the rows from a fresh page, which holds the first experiments with keys below `begin`. */
   function merge(fresh, begin) {
     const found = new Map(findAll("#rows > tr", fresh).map((row) => [key(row), row]));
     const end = find("#next", fresh)?.dataset.begin ?? "";
@@ -181,7 +182,7 @@ function startList() {
     for (const old of [...rows.children]) {
       const row = found.get(key(old));
       found.delete(key(old));
-      if (!row && key(old) < begin && key(old) >= end) old.remove(); // deleted, or another status
+      if (!row && key(old) < begin && key(old) >= end) old.remove(); // deleted, or filtered out
       if (!row || html.get(row) === html.get(old)) continue;
       find("input", row).checked = find("input", old).checked;
       const focused = old.contains(document.activeElement) && document.activeElement.tagName;
@@ -198,7 +199,7 @@ function startList() {
 
   function count() {
     const ticked = findAll("input:checked", rows).length;
-    find(".selection span").textContent = `${ticked} ${ticked === 1 ? "run" : "runs"} ticked`;
+    find(".selection span").textContent = `${ticked} ${ticked === 1 ? "experiment" : "experiments"} ticked`;
     find(".selection button").disabled = ticked < 2;
   }
 
@@ -215,7 +216,7 @@ function startList() {
       more.disconnect();
       more.observe(find(".more"));
     } catch (error) {
-      delete next.dataset.busy; // the link is still there
+      delete next.dataset.busy; // the link still works by hand
       if (!(error instanceof Problem)) throw error;
     }
   }, { rootMargin: "600px" });
@@ -229,14 +230,14 @@ function startList() {
     async refresh(whole) {
       const oldest = whole ? "" : (findAll("[data-live]", rows).map(key).sort()[0] ?? "~");
       for (const [index, { url, begin }] of pages.entries()) {
-        if (index && begin <= oldest) break; // no older page shows a run that goes on
+        if (index && begin <= oldest) break; // older pages hold no live experiment
         merge(await fetchPage(url), begin);
       }
     },
   };
 }
 
-/* A new run */
+/* The form for a new experiment */
 
 function showWrong(id, text) {
   const place = document.getElementById(id);
@@ -262,7 +263,7 @@ function startNew() {
       location.href = `/ui/experiments/${encodeURIComponent(id)}`;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      const wrong = error.errors.filter((one) => fields.some(({ id }) => id === one.field));
+      const wrong = error.errors.filter(({ field }) => fields.some(({ id }) => id === field));
       for (const { field, detail } of wrong) {
         showWrong(`${field}-error`, `This ${detail}`);
         document.getElementById(field).setAttribute("aria-invalid", "true");
@@ -287,7 +288,7 @@ function startNew() {
         select.append(element("option", {}, file.name));
       }
       select.value = file.name;
-      find("#uploaded").textContent = `${file.name} is there, and chosen above.`;
+      find("#uploaded").textContent = `${file.name} is uploaded, and chosen above.`;
     } catch (error) {
       find("#uploaded").textContent = "";
       showWrong("file-error", error.message);
@@ -295,7 +296,7 @@ function startNew() {
   });
 }
 
-/* Dialogs, and the buttons that open them; the run page puts fresh ones in their place */
+/* Dialogs and their buttons. Clicks are handled on the document, because refreshing replaces buttons. */
 
 document.addEventListener("click", async ({ target }) => {
   const { dialog, copy } = target.dataset;
@@ -306,7 +307,7 @@ document.addEventListener("click", async ({ target }) => {
       await navigator.clipboard.writeText(source.textContent);
       target.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(source); // no right to the clipboard without HTTPS
+      getSelection().selectAllChildren(source); // without HTTPS a page may not use the clipboard
     }
   }
 });
@@ -321,7 +322,7 @@ for (const form of findAll("dialog form")) {
     wrong.hidden = true;
     event.submitter.disabled = true;
     try {
-      if (method === "DELETE") page = RESTING; // or it would ask for what is gone
+      if (method === "DELETE") page = STATIC_PAGE; // refreshing would ask for the deleted experiment
       const query = new URLSearchParams(new FormData(form)).toString();
       await request(query ? `${url}?${query}` : url, { method });
       form.closest("dialog").close();
@@ -337,7 +338,7 @@ for (const form of findAll("dialog form")) {
   });
 }
 
-/* Begin */
+/* Start */
 
 const { page: name, module } = document.body.dataset;
 if (name === "list") startList();

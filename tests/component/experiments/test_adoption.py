@@ -225,7 +225,7 @@ def test_live_known_job_not_queried(adoption, launcher, make_experiment, queried
 
 
 def test_jobs_queried_in_batches(adoption, experiments, queried_ids, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "LOOKUP_SIZE", 2)
     attempts = [replace(ATTEMPT, experiment_id=f"run-{n}", uid=f"{n:032x}") for n in range(5)]
     observed = {}
     for attempt in attempts:

@@ -45,13 +45,13 @@ def test_run_json_follows_database(services, experiments, launcher, read_run_jso
 
 def test_submission_writes_run_json_twice(services, experiments, read_run_json, monkeypatch):
     """run.json is not written again after the compare-and-set: it already holds the same."""
-    writes, write = [], services.outputs.write_run
+    writes, write = [], services.outputs.write_run_file
 
     def note(experiment_id, attempt, **options):
         writes.append(attempt["status"])
         write(experiment_id, attempt, **options)
 
-    monkeypatch.setattr(services.outputs, "write_run", note)
+    monkeypatch.setattr(services.outputs, "write_run_file", note)
     submit(experiments)
 
     assert writes == ["submitting", "queued"]
@@ -61,7 +61,7 @@ def test_submission_writes_run_json_twice(services, experiments, read_run_json, 
 def test_slow_writer_writes_newest_state(services, experiments, store, read_run_json, monkeypatch):
     """A worker reads `queued` and writes late; meanwhile the experiment has ended."""
     _, experiment = submit(experiments)
-    write = services.outputs.write_run
+    write = services.outputs.write_run_file
     later = [Phase.RUNNING, Phase.SUCCEEDED]
 
     def write_late(*arguments, **options):
@@ -70,7 +70,7 @@ def test_slow_writer_writes_newest_state(services, experiments, store, read_run_
             services.recorder.apply(now, Observation(now.uid, later.pop(0)))
         write(*arguments, **options)
 
-    monkeypatch.setattr(services.outputs, "write_run", write_late)
+    monkeypatch.setattr(services.outputs, "write_run_file", write_late)
     services.archive.update_run_file(experiment)
 
     assert read_run_json() == ("succeeded", ["submitting", "queued", "running", "succeeded"])

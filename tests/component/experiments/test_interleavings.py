@@ -4,12 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from backend.domain.exceptions import StillLive
+from backend.domain.exceptions import StillLive, StoreUnavailable
 from backend.domain.experiment import Parameters
 from backend.experiments import reconciler as module
 from backend.experiments.reconciler import Reconciler
 from backend.experiments.services import assemble
-from backend.store.engine import StoreUnavailable
 from tests.fakes.stepping import Operation, Stepping, Verdict
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)

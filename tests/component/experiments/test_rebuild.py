@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
 from backend.experiments.rebuild import differences, rebuild
 from backend.launchers.base import LauncherUnavailable, Observation, Phase
-from backend.store.engine import StoreUnavailable
 from tests.component.support import PARAMETERS
 
 
@@ -36,7 +36,7 @@ def test_restores_every_status(
     before = all_shown(client)
     delete_rows()
 
-    assert str(rebuild(archive, launcher)).startswith("6 run(s) restored, 0 adopted")
+    assert str(rebuild(archive, launcher)).startswith("6 experiment(s) restored, 0 adopted")
     after = all_shown(client)
 
     # The diagnosis of a waiting experiment is not in run.json: the next pass finds it again.
@@ -53,7 +53,7 @@ def test_rebuild_is_idempotent(archive, launcher, client, make_experiment, delet
     before = all_shown(client)
     summary = rebuild(archive, launcher)
 
-    assert (summary.restored, summary.there) == (0, 2)
+    assert (summary.restored, summary.known) == (0, 2)
     assert all_shown(client) == before
 
 
@@ -144,7 +144,7 @@ def test_deleted_stays_deleted(
         reconciler.reconcile()
     assert client.get("/experiments").json == []
     assert list(differences(archive, launcher)) == [
-        f"the Job {experiment.job}: nobody knows its run"
+        f"the Job {experiment.job}: the database has no experiment for it"
     ]
 
 
@@ -180,7 +180,7 @@ def test_retry_after_failed_delete(
         with pytest.raises(StoreUnavailable):
             experiments.delete("first", outputs=False)
     assert list(differences(archive, launcher)) == [
-        "'first': it was forgotten, and is in the database"
+        "'first': it was deleted, but is in the database"
     ]
     experiments.retry("first")
     delete_rows()
@@ -212,7 +212,7 @@ def test_submission_during_restore_wins(
 def test_restored_list_keeps_order(
     archive, launcher, client, make_experiment, delete_rows, settings, monkeypatch
 ):
-    monkeypatch.setattr("backend.experiments.rebuild.BATCH", 2)
+    monkeypatch.setattr("backend.experiments.rebuild.TRANSACTION_SIZE", 2)
     for name in ("m", "z", "a", "q", "b"):
         make_experiment(name, Phase.FAILED)
     delete_rows()
@@ -250,9 +250,9 @@ def test_unusable_folders_are_skipped(
     delete_rows()
     summary = rebuild(archive, launcher)
 
-    assert (summary.restored, summary.passed_over) == (1, 9)
+    assert (summary.restored, summary.skipped) == (1, 9)
     for name in ("elsewhere", "foreign", "link", "broken", "deep", "long", "list", "linked"):
-        assert f"The folder {name!r} is passed over" in caplog.text
+        assert f"The folder {name!r} is skipped" in caplog.text
     assert list(differences(archive, launcher)) == []
 
 
@@ -304,12 +304,12 @@ def test_check_reports_and_changes_nothing(
 
     assert sorted(differences(archive, launcher)) == [
         "'bare': it has no folder",
-        "'damaged': it holds no run.json that can be read",
+        "'damaged': it has no readable run.json",
         "'lost': it is missing in the database; its run.json says running",
         "'other': status is failed in the database, succeeded in run.json; "
         "epoch is 20 in the database, 21 in run.json",
-        "'taken': its folder is another run's than the database says",
-        f"the Job {job}: nobody knows its run",
+        "'taken': its folder belongs to another experiment than the one in the database",
+        f"the Job {job}: the database has no experiment for it",
     ]
     assert all_shown(client) == before
 

@@ -223,7 +223,7 @@ class ScriptedChanges:
 
 def test_observes_what_changed(reconciler, launcher, monkeypatch):
     """A few changed Jobs are observed by name; unknown or many changes cause a whole pass."""
-    many = frozenset(str(number) for number in range(module.FEW + 1))
+    many = frozenset(str(number) for number in range(module.MAX_PARTIAL + 1))
     changes = [frozenset("a"), frozenset(), frozenset("bc"), None, many]
     script = ScriptedChanges(reconciler, launcher, monkeypatch, changes)
 
@@ -291,7 +291,7 @@ def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monke
 def test_unsettled_queried_once(reconciler, experiments, launcher, monkeypatch):
     """The query for unsettled experiments is not repeated at every change."""
     queries = []
-    monkeypatch.setattr(experiments, "unsettled", lambda before: queries.append(before) or [])
+    monkeypatch.setattr(experiments, "unfinished_jobs", lambda before: queries.append(before) or [])
     ScriptedChanges(
         reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")]
     )

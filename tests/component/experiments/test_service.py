@@ -7,16 +7,16 @@ from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
     OutputUnwritable,
+    StoreUnavailable,
     SubmissionRefused,
     UnknownDataset,
     UnknownExperiment,
 )
 from backend.domain.experiment import Parameters
+from backend.domain.selection import ALL, Selection
 from backend.domain.status import Status
 from backend.experiments.service import Outcome
 from backend.launchers.base import Observation, Phase
-from backend.store.engine import StoreUnavailable
-from backend.store.pages import ALL, Selection
 from tests.component.support import submit
 
 

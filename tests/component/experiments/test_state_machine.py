@@ -1,13 +1,13 @@
 """Experiments and reconcilers in every interleaving that hypothesis finds.
 
-Each request and each pass of a reconciler is an operation that stops before every call of the
-database, the launcher and the output folder. In between anything happens: other operations go on,
-runs start, end and vanish, a call fails before or after it was done, a process dies. Whatever
-happened, once all is mended there is one experiment, at most one Job, one folder, and a history
-that is legal and agrees with what the trainers did.
+Each request and each pass of a reconciler is an operation that pauses before every call of the
+database, the launcher and the output folder. In between, other operations proceed, Jobs start, end
+and vanish, calls fail with or without effect, and processes die. Afterwards, without faults, there
+is one experiment with at most one Job, one folder, and a legal history that agrees with what the
+trainers did.
 
-MODEL_EXAMPLES says how many examples are tried, other ones each time, and what fails is made as
-short as it can be. Unless it is given, the same 40 are tried.
+MODEL_EXAMPLES sets the number of examples, which then differ each time, and failures are shrunk.
+By default, the same 40 examples run each time.
 """
 
 import errno
@@ -35,6 +35,7 @@ from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
     OutputUnwritable,
+    StoreUnavailable,
     SubmissionRefused,
     UnknownExperiment,
     WrongStatus,
@@ -47,18 +48,25 @@ from backend.experiments.services import assemble
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import LauncherUnavailable
-from backend.store.engine import StoreUnavailable
 from backend.store.queries import Store
 from tests.fakes.simulated_cluster import GOING_ON, SimulatedCluster
 from tests.fakes.stepping import Operation, Stepping, Verdict
 
-LONG = "MODEL_EXAMPLES" in os.environ
+IS_LONG = "MODEL_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 IDS = ("a", "a", "a", "b")  # most failures need only one experiment
 PARAMETERS = (Parameters("autoencoder", 0.001, 20, None), Parameters("autoencoder", 0.1, 20, None))
-AT_ONCE = 4  # operations
-LOOKING = ("is_free", "is_finished", "folder", "read_run", "has_tombstone", "has_begun", "has_log")
-AWAY = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+MAX_OPERATIONS = 4  # at once
+READS = (
+    "is_free",
+    "has_summary",
+    "folder",
+    "read_run_file",
+    "has_tombstone",
+    "has_traces",
+    "has_log",
+)
+UNREACHABLE = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
 OUTAGES = (StoreUnavailable, LauncherUnavailable)
 ANSWERS = (
     *OUTAGES,
@@ -86,7 +94,7 @@ class Model(RuleBasedStateMachine):
         self.database = sqlite3.connect(self.folder / "experiments.sqlite3", isolation_level=None)
         self.database.row_factory = sqlite3.Row
         self.outputs = Outputs(self.folder / "output")
-        self.world = SimulatedCluster(self.outputs.folder, keeps_cancelled=False)
+        self.cluster = SimulatedCluster(self.outputs.folder, keeps_cancelled=False)
         self.operations = []
         self.histories = {}
         self.cancels, self.deletes = set(), set()  # ids with such a request
@@ -97,9 +105,9 @@ class Model(RuleBasedStateMachine):
     def _process(self):
         """Return the services of one process: a view of its own on the shared state."""
         store = Stepping(self.store, lambda _name: StoreUnavailable("gone", away=True))
-        launcher = Stepping(self.world, lambda _name: AWAY, ("render",))
+        launcher = Stepping(self.cluster, lambda _name: UNREACHABLE, ("render",))
         outputs = Stepping(
-            self.outputs, lambda _name: OSError(errno.ENOSPC, "No space left on device"), LOOKING
+            self.outputs, lambda _name: OSError(errno.ENOSPC, "No space left on device"), READS
         )
         inputs = Inputs(self.folder / "input")
         return assemble(store, launcher, inputs, outputs, log_max_bytes=1000)
@@ -121,23 +129,23 @@ class Model(RuleBasedStateMachine):
 
     # Requests
 
-    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @precondition(lambda self: len(self.operations) < MAX_OPERATIONS)
     @rule(experiment_id=st.sampled_from(IDS), parameters=st.sampled_from(PARAMETERS))
     def submit(self, experiment_id, parameters):
         self._begin(lambda: self.experiments.submit(experiment_id, parameters), experiment_id)
 
-    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @precondition(lambda self: len(self.operations) < MAX_OPERATIONS)
     @rule(experiment_id=st.sampled_from(IDS))
     def cancel(self, experiment_id):
         self.cancels.add(experiment_id)
         self._begin(lambda: self.experiments.cancel(experiment_id) and None, experiment_id)
 
-    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @precondition(lambda self: len(self.operations) < MAX_OPERATIONS)
     @rule(experiment_id=st.sampled_from(IDS))
     def retry(self, experiment_id):
         self._begin(lambda: self.experiments.retry(experiment_id) and None, experiment_id)
 
-    @precondition(lambda self: len(self.operations) < AT_ONCE)
+    @precondition(lambda self: len(self.operations) < MAX_OPERATIONS)
     @rule(experiment_id=st.sampled_from(IDS), outputs=st.booleans())
     def delete(self, experiment_id, outputs):
         self.deletes.add(experiment_id)
@@ -159,7 +167,7 @@ class Model(RuleBasedStateMachine):
 
     @precondition(lambda self: self.operations)
     @rule(data=st.data(), steps=st.integers(1, 4))
-    def go_on(self, data, steps):
+    def resume(self, data, steps):
         operation = data.draw(st.sampled_from(self.operations), label="operation")
         for _ in range(steps):
             if operation.at is not None:
@@ -168,7 +176,7 @@ class Model(RuleBasedStateMachine):
 
     @precondition(lambda self: self.operations)
     @rule(data=st.data(), verdict=st.sampled_from(list(Verdict)[1:]))
-    def go_wrong(self, data, verdict):
+    def inject_fault(self, data, verdict):
         operation = data.draw(st.sampled_from(self.operations), label="operation")
         operation.step(verdict)
         if operation.crashed and getattr(operation, "reconciler", None) is not None:
@@ -183,24 +191,24 @@ class Model(RuleBasedStateMachine):
 
     # Jobs
 
-    @precondition(lambda self: self.world.live())
+    @precondition(lambda self: self.cluster.live())
     @rule(
         data=st.data(),
         event=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
     )
-    def happens(self, data, event):
-        attempt = data.draw(st.sampled_from(self.world.live()), label="attempt")
-        getattr(self.world, event)(attempt.handle)
+    def change_job(self, data, event):
+        attempt = data.draw(st.sampled_from(self.cluster.live()), label="attempt")
+        getattr(self.cluster, event)(attempt.handle)
 
-    @precondition(lambda self: len(self.world.jobs) > len(self.world.live()))
+    @precondition(lambda self: len(self.cluster.jobs) > len(self.cluster.live()))
     @rule(data=st.data())
-    def time_to_live_is_over(self, data):
-        ended = [k for k, observed in self.world.jobs.items() if observed.phase not in GOING_ON]
-        self.world.remove(data.draw(st.sampled_from(ended), label="job"))
+    def expire_job(self, data):
+        ended = [k for k, observed in self.cluster.jobs.items() if observed.phase not in GOING_ON]
+        self.cluster.remove(data.draw(st.sampled_from(ended), label="job"))
 
     @rule(refusing=st.booleans())
-    def kubernetes_changes_its_mind(self, refusing):
-        self.world.refusing = refusing
+    def set_refusing(self, refusing):
+        self.cluster.refusing = refusing
 
     def teardown(self):
         """Finish everything, and check that nothing is stuck, lost or duplicated."""
@@ -215,10 +223,10 @@ class Model(RuleBasedStateMachine):
     # Invariants
 
     @invariant()
-    def the_database_tells_the_truth(self):
+    def database_is_consistent(self):
         rows = self._rows()
-        self._histories_are_legal_and_only_grow(rows)
-        self._ends_agree_with_what_the_trainers_did(rows)
+        self._check_histories(rows)
+        self._check_ends(rows)
         uids = {row["uid"] for row in rows}
         for uid, experiment_id in self.acknowledged.items():
             assert uid in uids or experiment_id in self.deletes
@@ -226,7 +234,7 @@ class Model(RuleBasedStateMachine):
     def _rows(self):
         return self.database.execute("SELECT * FROM experiment").fetchall()
 
-    def _histories_are_legal_and_only_grow(self, rows):
+    def _check_histories(self, rows):
         query = "SELECT attempt, from_status, to_status FROM transition WHERE experiment = ?"
         for row in rows:
             steps = [tuple(step) for step in self.database.execute(query, (row["id"],))]
@@ -243,9 +251,9 @@ class Model(RuleBasedStateMachine):
                     assert (following, new) == (attempt + 1, "submitting")
                     assert old in ("failed", "cancelled")
 
-    def _ends_agree_with_what_the_trainers_did(self, rows):
+    def _check_ends(self, rows):
         for row in rows:
-            ends = self.world.ends.get((row["uid"], row["attempt"]))
+            ends = self.cluster.ends.get((row["uid"], row["attempt"]))
             match row["status"], row["reason"]:
                 case "succeeded", _:
                     assert ends.succeeded
@@ -262,19 +270,19 @@ class Model(RuleBasedStateMachine):
                     assert row["cancel_requested_at"]
 
     def _settle(self):
-        self.world.refusing = False
+        self.cluster.refusing = False
         self.reconcilers = [None, None]
         reconciler = Reconciler(self._process(), ttl_seconds=60)
         for _ in range(4):
             reconciler.reconcile()
-            self._no_run_goes_on_that_nobody_wants()
-            for attempt in self.world.live():
-                self.world.succeed(attempt.handle)
+            self._check_no_stray_jobs()
+            for attempt in self.cluster.live():
+                self.cluster.succeed(attempt.handle)
 
-    def _no_run_goes_on_that_nobody_wants(self):
+    def _check_no_stray_jobs(self):
         rows = {row["uid"]: row for row in self._rows()}
         live = defaultdict(list)
-        for attempt in self.world.live():
+        for attempt in self.cluster.live():
             live[attempt.experiment_id].append(attempt)
         for experiment_id, attempts in live.items():
             assert len(attempts) == 1, f"{experiment_id} has {attempts}"
@@ -283,30 +291,27 @@ class Model(RuleBasedStateMachine):
             assert row is None or row["status"] in (*LIVE, "succeeded")
 
     def _check_settled(self):
-        assert not self.world.live()
-        self.the_database_tells_the_truth()
+        assert not self.cluster.live()
+        self.database_is_consistent()
         for row in self._rows():
             assert row["status"] not in LIVE, dict(row)
-            was_started = any(uid == row["uid"] for uid, _ in self.world.ends)
+            was_started = any(uid == row["uid"] for uid, _ in self.cluster.ends)
             if was_started and row["experiment_id"] not in self.deletes:
                 run_file = self.outputs.folder(row["experiment_id"]) / "run.json"
                 assert json.loads(run_file.read_text())["uid"] == row["uid"]
 
 
-def test_any_interleaving(tmp_path, monkeypatch):
+def test_any_interleaving(tmp_path, migrated_sqlite, monkeypatch):
     monkeypatch.setattr(reconciler_module, "SUBMIT_GRACE", timedelta(-1))
-    store = Store(make_url(f"sqlite:///{tmp_path}/template.sqlite3"))
-    store.prepare()
-    store.close()
-    Model.template, Model.folder = tmp_path / "template.sqlite3", tmp_path / "house"
+    Model.template, Model.folder = migrated_sqlite, tmp_path / "model"
     run_state_machine_as_test(
         Model,
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=50,
             deadline=None,
-            derandomize=not LONG,
-            phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
+            derandomize=not IS_LONG,
+            phases=[Phase.generate, Phase.shrink] if IS_LONG else [Phase.generate],
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -298,7 +298,7 @@ def test_history_names_the_actor(services, anonymous, protected_app, caplog):
     assert history()[-1] == ("cancelled", None)  # not requested by anyone
     with caplog.at_level("INFO"):
         anonymous.delete("/experiments/first", headers=alice)
-    assert "'first' is forgotten, outputs=False, by alice" in caplog.text
+    assert "'first' is deleted, outputs=False, by alice" in caplog.text
 
 
 def test_tokens_never_logged(anonymous, signed_in, caplog):

@@ -264,8 +264,8 @@ def test_nothing_is_unpickled(client, settings, tmp_path, name):
     for path in ("", "/metrics", "/files", f"/files/{name}", "/files.zip"):
         assert client.get(f"/experiments/first{path}", buffered=True).status_code < 500, path
     outputs = Outputs(settings.output_dir)
-    outputs.read_run("first")
-    outputs.is_finished("first")
+    outputs.read_run_file("first")
+    outputs.has_summary("first")
     outputs.has_tombstone("first", "")
     assert not (tmp_path / "exploded").exists()
 

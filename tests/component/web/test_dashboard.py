@@ -76,7 +76,7 @@ def names(page):
 def test_empty_list(get_page):
     page = get_page("/ui")
 
-    assert "No runs yet." in page.texts
+    assert "No experiments yet." in page.texts
     assert names(page) == []
 
 
@@ -102,7 +102,7 @@ def test_filters(get_page, submit, end_experiment):
     assert names(get_page("/ui?status=running")) == ["b"]
     assert names(get_page("/ui?q=resNET")) == ["Resnet a"]
     assert names(get_page("/ui?q=")) == ["b", "Resnet a"]
-    assert any(text.startswith("No run matches") for text in get_page("/ui?q=none").texts)
+    assert any(text.startswith("No experiment matches") for text in get_page("/ui?q=none").texts)
 
 
 def test_next_page_link(get_page, store, experiments, submit):
@@ -237,7 +237,7 @@ def test_compare(get_page, submit, settings):
     write_metrics(settings, "two", {"epoch": 20, "loss": 0.25})
     page = get_page("/ui/compare?id=one&id=two&id=one")
 
-    assert "Compare 2 runs" in page.texts
+    assert "Compare 2 experiments" in page.texts
     assert page.all("td").count({"class": "best"}) == 1
     assert page.texts.count("best") == 1
     differing = [row for row in page.all("tr") if row.get("class") == "differs"]

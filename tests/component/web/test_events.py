@@ -8,7 +8,7 @@ from tests.component.support import FORM
 
 @pytest.fixture(autouse=True)
 def no_delay(monkeypatch):
-    monkeypatch.setattr("backend.experiments.events.LOOK_SECONDS", 0)
+    monkeypatch.setattr("backend.experiments.events.POLL_SECONDS", 0)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_filter_by_experiment(client, while_waiting):
 
 def test_many_in_order_each_once(client, experiments, while_waiting, monkeypatch):
     monkeypatch.setattr("backend.experiments.events.PAGE", 3)
-    monkeypatch.setattr("backend.experiments.events.SHARED", 4)
+    monkeypatch.setattr("backend.experiments.events.SHARED_EVENTS", 4)
     while_waiting += [lambda number=number: submit(client, f"run-{number}") for number in range(5)]
 
     ids = [number for number, _ in listen(client)]

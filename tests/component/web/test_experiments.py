@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from backend import __version__
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
 
@@ -213,7 +214,7 @@ def test_method_not_allowed(client):
 
 
 def test_health(client):
-    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/healthz").json == {"status": "ok", "version": __version__}
     assert client.get("/readyz").json == {"status": "ready"}
 
 
@@ -237,7 +238,7 @@ def test_internal_error_hides_details(client, experiments, monkeypatch):
     def broken(**_options):
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(experiments, "rows", broken)
+    monkeypatch.setattr(experiments, "listing", broken)
     response = client.get("/model")
 
     assert response.status_code == 500

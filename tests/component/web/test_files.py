@@ -304,7 +304,7 @@ def test_links_not_followed(client, folder, target):
 
 def test_folder_replaced_by_link(client, folder, outputs):
     """A folder that turns into a link between listing and opening is not followed."""
-    entries, _ = outputs.files("실험 1")
+    entries, _ = outputs.list_files("실험 1")
     (folder / "logs").rename(folder / "old")
     (folder / "other").mkdir()
     (folder.parent / "other" / "1.log").write_text("a secret")
@@ -351,7 +351,7 @@ def test_archive(client, folder):
 
 
 def test_archive_of_changing_files(client, folder, outputs):
-    entries, _ = outputs.files("실험 1")
+    entries, _ = outputs.list_files("실험 1")
     (folder / "digits.bin").write_bytes(b"0123456789 and more")
     (folder / "run.json").write_bytes(b"")
     opened = [(entry, outputs.open_listed("실험 1", entry.path)) for entry in entries]
@@ -364,7 +364,7 @@ def test_archive_of_changing_files(client, folder, outputs):
 
 
 def test_abandoned_archive_closes_files(client, folder, outputs):
-    entries, _ = outputs.files("실험 1")
+    entries, _ = outputs.list_files("실험 1")
     opened = [(entry, outputs.open_listed("실험 1", entry.path)) for entry in entries[:1]]
     pieces = downloads.zip_pieces(opened)
     next(pieces)

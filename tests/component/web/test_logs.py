@@ -162,7 +162,7 @@ def while_waiting(launcher, monkeypatch):
 
     launcher.log_source.on_wait = step
     monkeypatch.setattr(TransitionFeed, "wait", step)
-    monkeypatch.setattr("backend.experiments.events.LOOK_SECONDS", 0)
+    monkeypatch.setattr("backend.experiments.events.POLL_SECONDS", 0)
     return steps
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.store.engine import StoreUnavailable
+from backend.domain.exceptions import StoreUnavailable
 from backend.web.telemetry import COUNT_SECONDS
 from tests.component.support import FORM
 

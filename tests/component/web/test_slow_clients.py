@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from backend.web import slow_clients as slow_clients
-from backend.web.slow_clients import PatientSocket
+from backend.web.slow_clients import TimeLimitedSocket
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def connection(monkeypatch):
     monkeypatch.setattr(slow_clients, "LOWEST_RATE", 1e12)
     server, clients = socket.socketpair()
     with server, clients:
-        yield PatientSocket(server), clients
+        yield TimeLimitedSocket(server), clients
 
 
 def test_prompt_traffic_passes(connection):
@@ -46,7 +46,7 @@ def test_client_sends_nothing(connection):
 def test_client_reads_nothing(connection):
     server, _ = connection
 
-    with pytest.raises(ConnectionResetError, match="takes nothing"):
+    with pytest.raises(ConnectionResetError, match="reads too slowly"):
         server.sendall(bytes(2**24))
 
 
@@ -73,9 +73,9 @@ def trickle(monkeypatch):
 
 def test_trickle_gets_no_extra_time(trickle):
     """One byte a second does not extend the deadline of a request."""
-    patient = PatientSocket(trickle)
+    limited = TimeLimitedSocket(trickle)
     for _ in range(20):
-        patient.recv(100)
+        limited.recv(100)
 
     assert trickle.waits[0] == slow_clients.GRACE_SECONDS
     assert trickle.waits[5] == pytest.approx(slow_clients.GRACE_SECONDS - 5, abs=0.01)
@@ -83,9 +83,9 @@ def test_trickle_gets_no_extra_time(trickle):
 
 
 def test_next_request_has_own_deadline(trickle):
-    patient = PatientSocket(trickle)
+    limited = TimeLimitedSocket(trickle)
     for _ in range(20):
-        patient.begin()
-        patient.recv(100)
+        limited.begin_request()
+        limited.recv(100)
 
     assert set(trickle.waits) == {slow_clients.GRACE_SECONDS}

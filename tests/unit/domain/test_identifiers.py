@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domain.identifiers import experiment_id_problem, job_name
@@ -41,11 +41,13 @@ def test_invalid_ids(experiment_id, why):
     assert why in experiment_id_problem(experiment_id)
 
 
+@settings(deadline=None)
 @given(IDS, st.integers(1, 10**6))
 def test_job_name_is_a_dns_label(experiment_id, attempt):
     assert DNS_LABEL.fullmatch(job_name("autoencoder", experiment_id, attempt))
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, unique=True, max_size=20))
 def test_job_names_are_unique(ids):
     assert len({job_name("autoencoder", experiment_id, 1) for experiment_id in ids}) == len(ids)

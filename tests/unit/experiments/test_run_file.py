@@ -8,7 +8,7 @@ from backend.domain.attempt import Attempt
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments import run_file
-from backend.experiments.run_file import Unusable, parse, render
+from backend.experiments.run_file import UnusableRunFile, parse, render
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
@@ -71,11 +71,11 @@ def test_record_without_history(changes, steps):
 
 def test_begun_attempt_is_queued():
     submitting = parse(content(status="submitting", finished_at=None), "실험 1")
-    begun = submitting.begun(LATER)
+    begun = submitting.started(LATER)
 
     assert begun.values["status"] is Status.QUEUED
     assert begun.history[-1].reason == "rebuilt"
-    assert parse(content(), "실험 1").begun(LATER).values["status"] is Status.FAILED
+    assert parse(content(), "실험 1").started(LATER).values["status"] is Status.FAILED
 
 
 STEP = {"attempt": 1, "from_status": None, "to_status": "submitting", "reason": None}
@@ -126,12 +126,12 @@ AT = {"at": "2024-02-29T12:00:00Z"}
     ],
 )
 def test_tampered_record_refused(changes):
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRunFile):
         parse(content(**changes), "실험 1")
 
 
 def test_record_in_other_folder_refused():
-    with pytest.raises(Unusable, match="실험 1"):
+    with pytest.raises(UnusableRunFile, match="실험 1"):
         parse(content(), "elsewhere")
 
 

@@ -5,8 +5,12 @@ import random
 
 import pytest
 
+from backend.files import curve_table
 from backend.files import curves as module
-from backend.files.curves import Curves, extremes
+from backend.files.curve_table import Curve
+from backend.files.curves import Curves
+from backend.files.downsampling import choose_rows
+from backend.files.metrics import MAX_METRICS
 from backend.files.outputs import Outputs
 
 
@@ -38,7 +42,7 @@ def rows(begin, end, loss=1.0):
 
 def test_curve_by_columns(curves, file):
     write(file, {"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_loss": 1})
-    curve = curves.curve("first")
+    curve = curves.read("first")
 
     assert curve.epochs == [1, 2]
     assert curve.series == {"loss": [0.5, 0.25], "val_loss": [None, 1.0]}
@@ -46,7 +50,7 @@ def test_curve_by_columns(curves, file):
 
 
 def test_no_curve_yet(curves, file):
-    assert curves.curve("first") == curves.curve("nobody") == module.Curve([], {}, 0)
+    assert curves.read("first") == curves.read("nobody") == Curve([], {}, 0)
 
 
 def test_non_finite_values_are_none(curves, file):
@@ -54,7 +58,7 @@ def test_non_finite_values_are_none(curves, file):
     write(file, {"epoch": 3, "loss": "0.5"}, {"epoch": 4, "loss": 10**400})
     write(file, {"epoch": 5, "loss": 0.5}, {"epoch": 6})
 
-    assert curves.curve("first").series == {"loss": [None, None, None, None, 0.5, None]}
+    assert curves.read("first").series == {"loss": [None, None, None, None, 0.5, None]}
 
 
 NO_OBJECTS = ("", "nonsense", "[1, 2]", "17", "null", '"text"', "\0", "\x80", '{"epoch"')
@@ -70,8 +74,8 @@ def test_non_object_line_is_skipped(curves, file, line):
         out.write(line + "\n")
     write(file, {"epoch": 2, "loss": 2})
 
-    assert curves.curve("first").epochs == [1, 2]
-    assert curves.curve("first").series == {"loss": [1, 2]}
+    assert curves.read("first").epochs == [1, 2]
+    assert curves.read("first").series == {"loss": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -83,61 +87,61 @@ def test_joined_lines_are_not_json(curves, file, lines):
     good = [json.dumps(row) for row in rows(1, 3)]
     file.write_text("\n".join([good[0], *lines, good[1]]) + "\n")
 
-    assert curves.curve("first").epochs == [1, 2]
+    assert curves.read("first").epochs == [1, 2]
 
 
 def test_partial_line_waits(curves, file):
     file.write_text('{"epoch": 1, "loss": 1}\n{"epoch": 2, "lo')
-    assert curves.curve("first").epochs == [1]
+    assert curves.read("first").epochs == [1]
 
     with file.open("a") as out:
         out.write('ss": 2}\n')
-    assert curves.curve("first").series == {"loss": [1, 2]}
+    assert curves.read("first").series == {"loss": [1, 2]}
 
 
 def test_only_new_lines_are_parsed(curves, file):
     write(file, *rows(1, 1000))
-    curves.curve("first")
+    curves.read("first")
     damage(file)
     write(file, {"epoch": 1000, "loss": 0})
 
-    assert curves.curve("first").epochs == list(range(1, 1001))
+    assert curves.read("first").epochs == list(range(1, 1001))
 
 
 def test_file_truncated_and_extended(curves, file):
     """A retry truncates the file to its checkpoint, then writes more than there was."""
     write(file, *rows(1, 101))
-    curves.curve("first")
+    curves.read("first")
     kept = "".join(file.read_text().splitlines(keepends=True)[:50])
     with file.open("r+") as out:  # same inode, longer in the end
         out.truncate(len(kept))
     write(file, *rows(51, 201, loss=2.0))
 
-    assert curves.curve("first").series["loss"] == [1 / n for n in range(1, 51)] + [
+    assert curves.read("first").series["loss"] == [1 / n for n in range(1, 51)] + [
         2 / n for n in range(51, 201)
     ]
 
 
 def test_replaced_file_is_reread(curves, file):
     write(file, *rows(1, 101))
-    curves.curve("first")
+    curves.read("first")
     os.truncate(file, 0)
-    assert curves.curve("first").epochs == []
+    assert curves.read("first").epochs == []
 
     write(file, *rows(1, 11))
-    assert curves.curve("first").epochs == list(range(1, 11))
+    assert curves.read("first").epochs == list(range(1, 11))
 
     file.rename(file.parent / "old")
     write(file, *rows(5, 8))
-    assert curves.curve("first").epochs == [5, 6, 7]
+    assert curves.read("first").epochs == [5, 6, 7]
 
     file.unlink()
-    assert curves.curve("first").epochs == []
+    assert curves.read("first").epochs == []
 
 
 def test_repeated_epoch_replaces_rest(curves, file):
     write(file, *rows(1, 6), *rows(3, 5, loss=2.0), {"epoch": 9, "loss": 0})
-    curve = curves.curve("first")
+    curve = curves.read("first")
 
     assert curve.epochs == [1, 2, 3, 4, 9]
     assert curve.series["loss"] == [1, 1 / 2, 2 / 3, 2 / 4, 0]
@@ -148,22 +152,22 @@ def test_repeated_epoch_replaces_rest(curves, file):
 def test_missing_epoch_counts_on(curves, file, epoch):
     write(file, {"epoch": 4, "loss": 1}, {"epoch": epoch, "loss": 2})
 
-    assert curves.curve("first").epochs == [4, 5]
+    assert curves.read("first").epochs == [4, 5]
 
 
 def test_epochs_may_begin_with_0(curves, file):
     write(file, {"epoch": 0, "loss": 1}, {"epoch": 1, "loss": 2})
 
-    assert curves.curve("first").epochs == [0, 1]
-    assert curves.curve("first", since_epoch=0).epochs == [1]
+    assert curves.read("first").epochs == [0, 1]
+    assert curves.read("first", since_epoch=0).epochs == [1]
 
 
 def test_since_epoch(curves, file):
     write(file, *rows(1, 11))
 
-    assert curves.curve("first", since_epoch=8).epochs == [9, 10]
-    assert curves.curve("first", since_epoch=8).points == 10
-    assert curves.curve("first", since_epoch=10).epochs == []
+    assert curves.read("first", since_epoch=8).epochs == [9, 10]
+    assert curves.read("first", since_epoch=8).points == 10
+    assert curves.read("first", since_epoch=10).epochs == []
 
 
 @pytest.mark.parametrize("length", [60, 1000, 20_000])
@@ -176,7 +180,7 @@ def test_thinning_keeps_ends_and_spikes(curves, file, length, max_points):
     spike, dip = length // 3, length // 2
     written[spike]["loss"], written[dip]["val_loss"] = 9, -9
     write(file, *written)
-    curve = curves.curve("first", max_points=max_points)
+    curve = curves.read("first", max_points=max_points)
 
     assert len(curve.epochs) <= max(max_points, 2 * 2 + 2)
     assert len(curve.epochs) > max_points // 3 or length == 60
@@ -190,9 +194,9 @@ def test_thinning_keeps_ends_and_spikes(curves, file, length, max_points):
 
 def test_thinning_since_epoch_after_cut(curves, file):
     write(file, *rows(1, 5000))
-    curves.curve("first", max_points=10)
+    curves.read("first", max_points=10)
     write(file, *rows(4000, 9000), {"epoch": 9000, "loss": 77}, *rows(9001, 9100))
-    curve = curves.curve("first", since_epoch=3000, max_points=10)
+    curve = curves.read("first", since_epoch=3000, max_points=10)
 
     assert curve.epochs[0] == 3001
     assert curve.epochs[-1] == 9099
@@ -202,16 +206,16 @@ def test_thinning_since_epoch_after_cut(curves, file):
 def test_gaps_are_no_extremes():
     values = [math.nan, 3.0, math.nan, 1.0, 2.0, math.nan]
 
-    assert extremes(range(6), [values], 4) == [0, 1, 3, 5]
-    assert extremes(range(6), [[math.nan] * 6], 4) == [0, 5]
-    assert extremes(range(6), [], 4) == [0, 5]
+    assert choose_rows(range(6), [values], 4) == [0, 1, 3, 5]
+    assert choose_rows(range(6), [[math.nan] * 6], 4) == [0, 5]
+    assert choose_rows(range(6), [], 4) == [0, 5]
 
 
 def test_long_curve_is_bounded(curves, file, monkeypatch):
-    monkeypatch.setattr(module, "MAX_CURVE", 1000)
-    monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(curve_table, "MAX_NUMBERS", 1000)
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 1000)
     write(file, *rows(1, 5000), {"epoch": 5000, "loss": 5}, *rows(5001, 10_001))
-    curve = curves.curve("first")
+    curve = curves.read("first")
 
     assert len(curve.epochs) <= 1000 // 2
     assert curve.points == 10_000
@@ -224,63 +228,63 @@ def test_long_curve_is_bounded(curves, file, monkeypatch):
 def test_metric_count_is_bounded(curves, file):
     write(file, {"epoch": 1} | {f"metric {n}": n for n in range(1000)} | {"x" * 1000: 1})
 
-    assert len(curves.curve("first").series) == module.MAX_METRICS
+    assert len(curves.read("first").series) == MAX_METRICS
 
 
 def test_unusable_metric_names(curves, file):
     write(file, {"epoch": 1, "\ud800": 1, "\0": 2, "손실 1": math.nan}, {"epoch": 2, "손실 1": 3})
 
-    assert curves.curve("first").series == {"손실 1": [None, 3]}
+    assert curves.read("first").series == {"손실 1": [None, 3]}
 
 
 def test_endless_line_is_bounded(curves, file, monkeypatch):
-    monkeypatch.setattr(module, "MAX_LINE", 100)
-    monkeypatch.setattr(module, "PIECE_BYTES", 64)
+    monkeypatch.setattr(module, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 64)
     write(file, {"epoch": 1, "loss": 1})
     with file.open("a") as out:
         out.write("x" * 1000)
-    assert curves.curve("first").epochs == [1]
+    assert curves.read("first").epochs == [1]
 
     with file.open("a") as out:
         out.write("x" * 1000 + "\n")
     write(file, {"epoch": 2, "loss": 2})
-    assert curves.curve("first").epochs == [1, 2]
+    assert curves.read("first").epochs == [1, 2]
 
 
 def test_huge_file_takes_several_calls(curves, file, monkeypatch):
-    monkeypatch.setattr(module, "READ_BYTES", 1000)
-    monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(module, "MAX_READ_BYTES", 1000)
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 1000)
     write(file, *rows(1, 101))
 
-    assert 1 < len(curves.curve("first").epochs) < 100
+    assert 1 < len(curves.read("first").epochs) < 100
     for _ in range(10):
-        curve = curves.curve("first")
+        curve = curves.read("first")
     assert curve.epochs == list(range(1, 101))
 
 
 def test_least_recently_used_evicted(curves, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MAX_CACHE", 500)
+    monkeypatch.setattr(module, "MAX_CACHED_NUMBERS", 500)
     for number in range(10):
         (tmp_path / str(number)).mkdir()
         write(tmp_path / str(number) / "metrics.jsonl", *rows(1, 101))
-        assert len(curves.curve(str(number)).epochs) == 100
-        curves.curve("0")
+        assert len(curves.read(str(number)).epochs) == 100
+        curves.read("0")
 
     numbers = ["9", "0", *map(str, range(1, 9))]
     for number in numbers:
         damage(tmp_path / number / "metrics.jsonl")
-    cached = [number for number in numbers if len(curves.curve(number).epochs) == 100]
+    cached = [number for number in numbers if len(curves.read(number).epochs) == 100]
     assert cached == ["9", "0"]
 
 
 def test_link_and_pipe_are_no_curve(curves, file, tmp_path):
     write(tmp_path / "secret", *rows(1, 5))
     file.symlink_to(tmp_path / "secret")
-    assert curves.curve("first").epochs == []
+    assert curves.read("first").epochs == []
 
     file.unlink()
     os.mkfifo(file)
-    assert curves.curve("first").epochs == []
+    assert curves.read("first").epochs == []
 
 
 def test_version_changes_with_file(curves, file):

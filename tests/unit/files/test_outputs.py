@@ -19,18 +19,18 @@ def write_metrics(outputs, text):
 
 
 def test_run_json_written_atomically(outputs, tmp_path):
-    outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1"})
-    outputs.write_run("실험 1", {"uid": "u", "experiment_id": "실험 1", "status": "queued"})
+    outputs.write_run_file("실험 1", {"uid": "u", "experiment_id": "실험 1"})
+    outputs.write_run_file("실험 1", {"uid": "u", "experiment_id": "실험 1", "status": "queued"})
 
     assert [path.name for path in (tmp_path / "실험 1").iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "실험 1" / "run.json").read_text())["status"] == "queued"
 
 
 def test_run_json_of_other_uid_kept(outputs, tmp_path):
-    outputs.write_run("first", {"uid": "one"})
+    outputs.write_run_file("first", {"uid": "one"})
 
     with pytest.raises(FolderTaken):
-        outputs.write_run("first", {"uid": "two"})
+        outputs.write_run_file("first", {"uid": "two"})
     assert not outputs.is_free("first")
 
 
@@ -43,16 +43,16 @@ def test_empty_folder_is_free(outputs, tmp_path):
 
 
 def test_last_metrics(outputs):
-    assert outputs.last_metrics("first") is None
+    assert outputs.read_last_metrics("first") is None
     write_metrics(outputs, '{"epoch": 1}\n{"epoch": 2}\n')
-    assert outputs.last_metrics("first") == {"epoch": 2}
+    assert outputs.read_last_metrics("first") == {"epoch": 2}
 
 
 @pytest.mark.parametrize("end", ['{"epoch": 3', '{"epoch": 3}', "nonsense\n", "[3]\n", "\n"])
 def test_incomplete_line_is_ignored(outputs, end):
     write_metrics(outputs, '{"epoch": 2}\n' + end)
 
-    assert outputs.last_metrics("first") == {"epoch": 2}
+    assert outputs.read_last_metrics("first") == {"epoch": 2}
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_incomplete_line_is_ignored(outputs, end):
 def test_unusable_values_are_none(outputs, written, shown):
     write_metrics(outputs, f'{{"epoch": 1, "loss": {written}}}\n')
 
-    assert outputs.last_metrics("first") == {"epoch": 1, "loss": shown}
+    assert outputs.read_last_metrics("first") == {"epoch": 1, "loss": shown}
 
 
 def test_unusable_metric_names_left_out(outputs):
     names = ["\\ud800", "\\u0000", "x" * 101, *(f"metric {n}" for n in range(100))]
     write_metrics(outputs, "{" + ", ".join(f'"{name}": 1' for name in names) + "}\n")
 
-    assert list(outputs.last_metrics("first")) == [f"metric {n}" for n in range(32)]
+    assert list(outputs.read_last_metrics("first")) == [f"metric {n}" for n in range(32)]
 
 
 def test_linked_folder_is_not_emptied(outputs, tmp_path):
@@ -99,14 +99,14 @@ def test_planted_link_not_followed(outputs, tmp_path):
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "metrics.jsonl").symlink_to(tmp_path / "secret")
 
-    assert outputs.last_metrics("first") is None
+    assert outputs.read_last_metrics("first") is None
 
 
 def test_planted_pipe_does_not_block(outputs, tmp_path):
     (tmp_path / "first").mkdir()
     os.mkfifo(tmp_path / "first" / "metrics.jsonl")
 
-    assert outputs.last_metrics("first") is None
+    assert outputs.read_last_metrics("first") is None
 
 
 def test_planted_link_not_written_through(outputs, tmp_path):
@@ -114,7 +114,7 @@ def test_planted_link_not_written_through(outputs, tmp_path):
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "run.json").symlink_to(tmp_path / "elsewhere" / "file")
 
-    outputs.write_run("first", {"uid": "u"})
+    outputs.write_run_file("first", {"uid": "u"})
 
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert json.loads((tmp_path / "first" / "run.json").read_text()) == {"uid": "u"}

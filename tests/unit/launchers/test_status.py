@@ -6,7 +6,7 @@ import pytest
 from backend.domain.attempt import Attempt
 from backend.launchers.base import Phase
 from backend.launchers.kubernetes.manifest import render
-from backend.launchers.kubernetes.status import Surroundings, observation, of_pods_left
+from backend.launchers.kubernetes.status import Surroundings, observation, observation_of_orphans
 from backend.settings import Settings
 
 STARTED = "2026-01-01T00:00:05Z"
@@ -68,7 +68,7 @@ def test_pods_outlive_their_job(phase):
     remaining = pod(phase)
     remaining["metadata"]["annotations"] = {"hello-flask/uid": "u"}
 
-    observed = of_pods_left([pod("Failed"), remaining], around())
+    observed = observation_of_orphans([pod("Failed"), remaining], around())
 
     assert (observed.phase, observed.uid) == (Phase.UNKNOWN, "u")
     assert len(observed.leaving) == 2
@@ -78,12 +78,12 @@ def test_no_job_and_no_live_pod():
     unscheduled = pod("Pending")
     del unscheduled["spec"]["nodeName"]
 
-    assert of_pods_left([], around()) is None
-    assert of_pods_left([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
+    assert observation_of_orphans([], around()) is None
+    assert observation_of_orphans([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
 
 
 def test_no_job_and_dead_node():
-    assert of_pods_left([pod("Running")], around(node_is_ready=False)) is None
+    assert observation_of_orphans([pod("Running")], around(node_is_ready=False)) is None
 
 
 def test_new_job_is_queued():

@@ -18,25 +18,25 @@ def restore_torch_settings() -> Iterator[None]:
 
 
 @pytest.fixture
-def trainer(tmp_path: Path) -> Trainer:
+def empty_trainer(tmp_path: Path) -> Trainer:
     """A trainer without any data."""
     return Trainer(tmp_path)
 
 
 @pytest.fixture
-def ready(trainer: Trainer) -> Trainer:
+def trainer(empty_trainer: Trainer) -> Trainer:
     """A trainer with 200 samples of 16 numbers: 180 for training, so 3 batches per epoch."""
     random = np.random.default_rng(1)
-    trainer.save("a.npy", random.normal(size=(200, 3)) @ random.normal(size=(3, 16)))
-    return trainer
+    empty_trainer.save("a.npy", random.normal(size=(200, 3)) @ random.normal(size=(3, 16)))
+    return empty_trainer
 
 
 @pytest.fixture
-def refusal(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refusal(empty_trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run the trainer, which must refuse its input, and return the one line that says why."""
 
     def run(**changes: str) -> str:
-        assert trainer.run(**changes) == 2
+        assert empty_trainer.run(**changes) == 2
         error = capfd.readouterr().err
         assert error.startswith("error: ")
         assert error.endswith("\n")

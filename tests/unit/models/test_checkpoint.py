@@ -26,109 +26,113 @@ version computed its gradients without autograd.
 
 
 @pytest.fixture
-def version_0_1(trainer: Trainer) -> Trainer:
+def version_0_1(empty_trainer: Trainer) -> Trainer:
     """A trainer with the input and the settings that VERSION_0_1 was trained with."""
-    shutil.copytree(VERSION_0_1 / "input", trainer.input, dirs_exist_ok=True)
-    trainer.environment |= {"LEARNING_RATE": "0.01", "EPOCH": "5"}
-    return trainer
+    shutil.copytree(VERSION_0_1 / "input", empty_trainer.input, dirs_exist_ok=True)
+    empty_trainer.environment |= {"LEARNING_RATE": "0.01", "EPOCH": "5"}
+    return empty_trainer
 
 
 @pytest.mark.parametrize("checkpoint_seconds", ["0", "1000"])
-def test_resumed_after_every_batch(ready: Trainer, tmp_path: Path, checkpoint_seconds: str) -> None:
-    assert ready.run() == 0
-    uninterrupted = ready.curve()
-    ready.output = tmp_path / "stopped"
-    changes = {"OUTPUT_DIR": str(ready.output), "CHECKPOINT_SECONDS": checkpoint_seconds}
+def test_resumed_after_every_batch(
+    trainer: Trainer, tmp_path: Path, checkpoint_seconds: str
+) -> None:
+    assert trainer.run() == 0
+    uninterrupted = trainer.curve()
+    trainer.output = tmp_path / "stopped"
+    changes = {"OUTPUT_DIR": str(trainer.output), "CHECKPOINT_SECONDS": checkpoint_seconds}
     for _ in range(9):  # 3 epochs of 3 batches; the last stop precedes the last validation
-        assert not ready.training(**changes).run(lambda: True)
-    assert ready.run(**changes) == 0
-    assert ready.curve() == uninterrupted
+        assert not trainer.training(**changes).run(lambda: True)
+    assert trainer.run(**changes) == 0
+    assert trainer.curve() == uninterrupted
 
 
-def test_metrics_after_checkpoint_are_cut(ready: Trainer, tmp_path: Path) -> None:
+def test_metrics_after_checkpoint_are_cut(trainer: Trainer, tmp_path: Path) -> None:
     """A crash may leave whole and partial lines that are newer than the checkpoint."""
-    assert ready.run() == 0
-    uninterrupted = ready.curve()
-    ready.output = tmp_path / "stopped"
+    assert trainer.run() == 0
+    uninterrupted = trainer.curve()
+    trainer.output = tmp_path / "stopped"
     stops = iter([False] * 4 + [True] * 2)  # in the middle of the second epoch
-    assert not ready.training(OUTPUT_DIR=str(ready.output)).run(lambda: next(stops))
-    with (ready.output / METRICS).open("a") as metrics:
+    assert not trainer.training(OUTPUT_DIR=str(trainer.output)).run(lambda: next(stops))
+    with (trainer.output / METRICS).open("a") as metrics:
         metrics.write('{"epoch": 2, "loss": 1, "val_loss": 1, "seconds": 1}\n{"epoch": 3, "lo')
-    assert ready.run(OUTPUT_DIR=str(ready.output)) == 0
-    assert ready.curve() == uninterrupted
+    assert trainer.run(OUTPUT_DIR=str(trainer.output)) == 0
+    assert trainer.curve() == uninterrupted
 
 
-def test_metrics_without_checkpoint(ready: Trainer) -> None:
-    ready.output.mkdir()
-    (ready.output / METRICS).write_text('{"epoch": 1, "loss": 1, "val_l')
-    assert ready.run() == 0
-    assert [epoch for epoch, _, _ in ready.curve()] == [1, 2, 3]
+def test_metrics_without_checkpoint(trainer: Trainer) -> None:
+    trainer.output.mkdir()
+    (trainer.output / METRICS).write_text('{"epoch": 1, "loss": 1, "val_l')
+    assert trainer.run() == 0
+    assert [epoch for epoch, _, _ in trainer.curve()] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("damaged", [CHECKPOINT, METRICS])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
 def test_truncated_files_start_over(
-    ready: Trainer, tmp_path: Path, capfd: Output, damaged: str, share: float
+    trainer: Trainer, tmp_path: Path, capfd: Output, damaged: str, share: float
 ) -> None:
-    assert ready.run() == 0
-    uninterrupted = ready.curve()
-    ready.output = tmp_path / "damaged"
+    assert trainer.run() == 0
+    uninterrupted = trainer.curve()
+    trainer.output = tmp_path / "damaged"
     stops = iter([False] * 7 + [True] * 2)
-    assert not ready.training(OUTPUT_DIR=str(ready.output)).run(lambda: next(stops))
-    size = (ready.output / damaged).stat().st_size
-    os.truncate(ready.output / damaged, int(share * size))
+    assert not trainer.training(OUTPUT_DIR=str(trainer.output)).run(lambda: next(stops))
+    size = (trainer.output / damaged).stat().st_size
+    os.truncate(trainer.output / damaged, int(share * size))
     capfd.readouterr()
-    assert ready.run(OUTPUT_DIR=str(ready.output)) == 0
+    assert trainer.run(OUTPUT_DIR=str(trainer.output)) == 0
     assert f"{damaged} is damaged, starting from the first epoch\n" in capfd.readouterr().out
-    assert ready.curve() == uninterrupted
+    assert trainer.curve() == uninterrupted
 
 
-def test_flipped_bit_starts_over(ready: Trainer, capfd: Output) -> None:
-    assert not ready.training().run(lambda: True)
-    content = bytearray((ready.output / CHECKPOINT).read_bytes())
+def test_flipped_bit_starts_over(trainer: Trainer, capfd: Output) -> None:
+    assert not trainer.training().run(lambda: True)
+    content = bytearray((trainer.output / CHECKPOINT).read_bytes())
     content[len(content) // 2] ^= 1
-    (ready.output / CHECKPOINT).write_bytes(content)
-    assert ready.run() == 0
+    (trainer.output / CHECKPOINT).write_bytes(content)
+    assert trainer.run() == 0
     assert f"{CHECKPOINT} is damaged, starting from the first epoch\n" in capfd.readouterr().out
 
 
-def test_foreign_checkpoint_is_refused(ready: Trainer, refusal: Refusal) -> None:
+def test_foreign_checkpoint_is_refused(trainer: Trainer, refusal: Refusal) -> None:
     """A checkpoint of other parameters or other input is refused and left unchanged."""
-    assert not ready.training().run(lambda: True)
-    before = ready.files()
+    assert not trainer.training().run(lambda: True)
+    before = trainer.files()
     assert "holds a checkpoint with learning_rate 0.001 instead of 0.1" in refusal(
         LEARNING_RATE="0.1"
     )
     assert "holds a checkpoint with epochs 3 instead of 4" in refusal(EPOCH="4")
     assert "holds a checkpoint with seed 0 instead of 5" in refusal(SEED="5")
-    ready.save("b.npy", np.ones((20, 16)))
+    trainer.save("b.npy", np.ones((20, 16)))
     assert "sha256 of b.npy None instead of '" in refusal()
-    ready.save("a.npy", np.ones((20, 16)))
+    trainer.save("a.npy", np.ones((20, 16)))
     assert "sha256 of a.npy '" in refusal(DATASET="a.npy")
-    assert ready.files() == before
+    assert trainer.files() == before
 
 
-def test_finished_experiment_is_unchanged(ready: Trainer, refusal: Refusal, capfd: Output) -> None:
-    assert ready.run() == 0
-    before = ready.files()
+def test_finished_experiment_is_unchanged(
+    trainer: Trainer, refusal: Refusal, capfd: Output
+) -> None:
+    assert trainer.run() == 0
+    before = trainer.files()
     capfd.readouterr()
-    (ready.input / "a.npy").unlink()
-    assert ready.run(ATTEMPT="2") == 0
+    (trainer.input / "a.npy").unlink()
+    assert trainer.run(ATTEMPT="2") == 0
     assert capfd.readouterr().out == "this experiment has already finished\n"
     assert "holds a finished experiment with epochs 3 instead of 4" in refusal(EPOCH="4")
-    assert ready.files() == before
+    assert trainer.files() == before
 
 
-def test_killed_while_writing_results(ready: Trainer) -> None:
-    assert ready.training().run(lambda: False)
-    (ready.output / "summary.json").write_text('{"parame')
-    curve = ready.curve()
-    assert ready.run() == 0
-    assert ready.curve() == curve
-    assert ready.summary()["final"]["epoch"] == 3
+def test_killed_while_writing_results(trainer: Trainer) -> None:
+    assert trainer.training().run(lambda: False)
+    (trainer.output / "summary.json").write_text('{"parame')
+    curve = trainer.curve()
+    assert trainer.run() == 0
+    assert trainer.curve() == curve
+    assert trainer.summary()["final"]["epoch"] == 3
 
 
-def test_checkpoints_follow_the_clock(ready: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_follow_the_clock(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """50 short epochs lead to a single checkpoint, at the end."""
     written: list[str] = []
     write = OutputFolder.write
@@ -138,7 +142,7 @@ def test_checkpoints_follow_the_clock(ready: Trainer, monkeypatch: pytest.Monkey
         write(folder, name, content)
 
     monkeypatch.setattr(OutputFolder, "write", record)
-    assert ready.run(EPOCH="50") == 0
+    assert trainer.run(EPOCH="50") == 0
     assert written.count(CHECKPOINT) == 1
     assert written[-1] == "summary.json"
 

@@ -39,6 +39,7 @@ def test_digits_file() -> None:
 
 
 def test_digits_class_counts() -> None:
+    """The authors publish the counts; constant times keep the archive reproducible."""
     with np.load(DIGITS) as arrays:
         assert np.bincount(arrays["y"]).tolist() == [
             178, 182, 177, 183, 181, 182, 181, 179, 174, 180
@@ -47,15 +48,15 @@ def test_digits_class_counts() -> None:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_files_are_read_in_name_order(trainer: Trainer) -> None:
-    trainer.save("b.npy", table())
-    np.savez(trainer.input / "a.NPZ", x=table() + 100)
-    (trainer.input / "a.NPZ.npz").rename(trainer.input / "a.NPZ")
-    (trainer.input / "c.csv").write_text(as_csv(table() + 200))
-    (trainer.input / "notes.txt").write_text("not data")
-    (trainer.input / ".upload.csv").write_text("half a fi")
-    (trainer.input / "folder.csv").mkdir()
-    dataset = read(trainer)
+def test_files_are_read_in_name_order(empty_trainer: Trainer) -> None:
+    empty_trainer.save("b.npy", table())
+    np.savez(empty_trainer.input / "a.NPZ", x=table() + 100)
+    (empty_trainer.input / "a.NPZ.npz").rename(empty_trainer.input / "a.NPZ")
+    (empty_trainer.input / "c.csv").write_text(as_csv(table() + 200))
+    (empty_trainer.input / "notes.txt").write_text("not data")
+    (empty_trainer.input / ".upload.csv").write_text("half a fi")
+    (empty_trainer.input / "folder.csv").mkdir()
+    dataset = read(empty_trainer)
     assert dataset.files == {"a.NPZ": 20, "b.npy": 20, "c.csv": 20}
     assert dataset.rows[[0, 20, 40], 0].tolist() == [100, 0, 200]
     assert dataset.origin(0) == ("a.NPZ", 0)
@@ -65,25 +66,27 @@ def test_files_are_read_in_name_order(trainer: Trainer) -> None:
         dataset.origin(60)
 
 
-def test_single_file_by_name(trainer: Trainer) -> None:
-    trainer.save("a.npy", table())
-    trainer.save("b.npy", table(10))
-    assert read(trainer, "b.npy").files == {"b.npy": 10}
+def test_single_file_by_name(empty_trainer: Trainer) -> None:
+    empty_trainer.save("a.npy", table())
+    empty_trainer.save("b.npy", table(10))
+    assert read(empty_trainer, "b.npy").files == {"b.npy": 10}
 
 
-def test_npz_labels_are_ignored(trainer: Trainer) -> None:
+def test_npz_labels_are_ignored(empty_trainer: Trainer) -> None:
     labels = np.zeros(20)
-    np.savez(trainer.input / "a.npz", x_train=table(), y_train=labels, x_test=table(10), Y=labels)
-    assert read(trainer).rows.shape == (30, 4)
+    np.savez(
+        empty_trainer.input / "a.npz", x_train=table(), y_train=labels, x_test=table(10), Y=labels
+    )
+    assert read(empty_trainer).rows.shape == (30, 4)
 
 
-def test_npz_with_a_single_array(trainer: Trainer) -> None:
-    np.savez(trainer.input / "a.npz", signals=table())
-    assert read(trainer).rows.shape == (20, 4)
+def test_npz_with_a_single_array(empty_trainer: Trainer) -> None:
+    np.savez(empty_trainer.input / "a.npz", signals=table())
+    assert read(empty_trainer).rows.shape == (20, 4)
 
 
-def test_npz_without_an_array_x(trainer: Trainer, refusal: Refusal) -> None:
-    np.savez(trainer.input / "a.npz", data=table(), labels=np.zeros(20))
+def test_npz_without_an_array_x(empty_trainer: Trainer, refusal: Refusal) -> None:
+    np.savez(empty_trainer.input / "a.npz", data=table(), labels=np.zeros(20))
     assert refusal() == (
         "error: a.npz: no array's name is x or begins with x_; the arrays are: data, labels\n"
     )
@@ -101,76 +104,78 @@ def test_npz_without_an_array_x(trainer: Trainer, refusal: Refusal) -> None:
     ],
     ids=["plain", "header", "byte order mark", "quotes and CRLF", "labels"],
 )
-def test_csv(trainer: Trainer, content: str) -> None:
-    (trainer.input / "a.csv").write_text(content, encoding="utf-8", newline="")
-    dataset = read(trainer)
+def test_csv(empty_trainer: Trainer, content: str) -> None:
+    (empty_trainer.input / "a.csv").write_text(content, encoding="utf-8", newline="")
+    dataset = read(empty_trainer)
     assert dataset.rows.tolist() == table().tolist()
     assert dataset.sample_shape == (4,)
 
 
-def test_csv_with_one_column(trainer: Trainer) -> None:
-    (trainer.input / "a.csv").write_text(as_csv(table(12, 1)))
-    assert read(trainer).rows.shape == (12, 1)
+def test_csv_with_one_column(empty_trainer: Trainer) -> None:
+    (empty_trainer.input / "a.csv").write_text(as_csv(table(12, 1)))
+    assert read(empty_trainer).rows.shape == (12, 1)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int64", "bool", "float16", "float64", ">f4"])
-def test_real_numbers_become_float32(trainer: Trainer, kind: str) -> None:
-    trainer.save("a.npy", np.ones((10, 2, 3), dtype=kind))
-    dataset = read(trainer)
+def test_real_numbers_become_float32(empty_trainer: Trainer, kind: str) -> None:
+    empty_trainer.save("a.npy", np.ones((10, 2, 3), dtype=kind))
+    dataset = read(empty_trainer)
     assert dataset.rows.dtype == np.float32
     assert (dataset.rows == 1).all()
     assert dataset.sample_shape == (2, 3)
 
 
-def test_no_data(trainer: Trainer, refusal: Refusal) -> None:
+def test_no_data(empty_trainer: Trainer, refusal: Refusal) -> None:
     assert "no data: no .csv, .npy, .npz file in" in refusal()
-    assert "does not exist" in refusal(INPUT_DIR=str(trainer.input / "none"))
+    assert "does not exist" in refusal(INPUT_DIR=str(empty_trainer.input / "none"))
 
 
 @pytest.mark.parametrize("name", ["b.npy", "../b.npy", "/etc/passwd", ".", "..", "sub/a.npy", "*"])
-def test_unknown_dataset_is_refused(ready: Trainer, refusal: Refusal, name: str) -> None:
-    ready.save("../b.npy", table())
+def test_unknown_dataset_is_refused(trainer: Trainer, refusal: Refusal, name: str) -> None:
+    trainer.save("../b.npy", table())
     assert refusal(DATASET=name) == (
         f"error: no data: the input folder has no data file {name!r}, choose from: a.npy\n"
     )
 
 
-def test_links_out_of_the_folder(trainer: Trainer, refusal: Refusal, tmp_path: Path) -> None:
+def test_links_out_of_the_folder(empty_trainer: Trainer, refusal: Refusal, tmp_path: Path) -> None:
     np.save(tmp_path / "secret.npy", table())
-    (trainer.input / "a.npy").symlink_to(tmp_path / "secret.npy")
+    (empty_trainer.input / "a.npy").symlink_to(tmp_path / "secret.npy")
     for dataset in ("", "a.npy"):
         assert "a.npy is a link to a file outside" in refusal(DATASET=dataset)
 
 
-def test_links_within_the_folder(trainer: Trainer) -> None:
+def test_links_within_the_folder(empty_trainer: Trainer) -> None:
     """Kubernetes mounts the files of a ConfigMap as links to a hidden folder beside them."""
-    hidden = trainer.input / "..2026"
+    hidden = empty_trainer.input / "..2026"
     hidden.mkdir()
     np.save(hidden / "a.npy", table())
-    (trainer.input / "a.npy").symlink_to(hidden / "a.npy")
-    assert read(trainer).files == {"a.npy": 20}
+    (empty_trainer.input / "a.npy").symlink_to(hidden / "a.npy")
+    assert read(empty_trainer).files == {"a.npy": 20}
 
 
-def test_mixed_shapes_of_files(trainer: Trainer, refusal: Refusal) -> None:
-    trainer.save("a.npy", np.zeros((20, 8, 8)))
-    trainer.save("b.npy", np.zeros((30, 64)))
-    trainer.save("c.npy", np.zeros((10, 5)))
+def test_mixed_shapes_of_files(empty_trainer: Trainer, refusal: Refusal) -> None:
+    empty_trainer.save("a.npy", np.zeros((20, 8, 8)))
+    empty_trainer.save("b.npy", np.zeros((30, 64)))
+    empty_trainer.save("c.npy", np.zeros((10, 5)))
     assert refusal() == "error: mixed shapes: a.npy is 20 x 8 x 8, c.npy is 10 x 5\n"
 
 
-def test_mixed_shapes_within_a_file(trainer: Trainer, refusal: Refusal) -> None:
-    np.savez(trainer.input / "a.npz", x_a=table(), x_b=table(20, 5))
+def test_mixed_shapes_within_a_file(empty_trainer: Trainer, refusal: Refusal) -> None:
+    np.savez(empty_trainer.input / "a.npz", x_a=table(), x_b=table(20, 5))
     assert refusal() == "error: mixed shapes: a.npz holds 20 x 4 and 20 x 5\n"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
-def test_nan_and_infinity_are_refused(trainer: Trainer, refusal: Refusal, value: float) -> None:
+def test_nan_and_infinity_are_refused(
+    empty_trainer: Trainer, refusal: Refusal, value: float
+) -> None:
     rows = table()
     rows[7, 2] = value
-    trainer.save("a.npy", rows)
+    empty_trainer.save("a.npy", rows)
     assert "a.npy: sample 7 (counted from 0) holds NaN or an infinite number" in refusal()
-    (trainer.input / "a.npy").unlink()
-    (trainer.input / "a.csv").write_text(as_csv(rows))
+    (empty_trainer.input / "a.npy").unlink()
+    (empty_trainer.input / "a.csv").write_text(as_csv(rows))
     assert "a.csv: sample 7 (counted from 0) holds NaN or an infinite number" in refusal()
 
 
@@ -225,9 +230,9 @@ def zip_content(name: str, content: bytes) -> bytes:
     ],
 )
 def test_unusable_files_are_refused(
-    trainer: Trainer, refusal: Refusal, name: str, content: bytes, reason: str
+    empty_trainer: Trainer, refusal: Refusal, name: str, content: bytes, reason: str
 ) -> None:
-    (trainer.input / name).write_bytes(content)
+    (empty_trainer.input / name).write_bytes(content)
     assert reason in refusal()
 
 
@@ -251,10 +256,10 @@ def test_split_rows_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_rows_are_contiguous(trainer: Trainer, order: Literal["C", "F"]) -> None:
+def test_rows_are_contiguous(empty_trainer: Trainer, order: Literal["C", "F"]) -> None:
     rows = np.asarray(table(), dtype=np.float32, order=order)
-    trainer.save("a.npy", rows)
-    dataset = read(trainer)
+    empty_trainer.save("a.npy", rows)
+    dataset = read(empty_trainer)
     assert dataset.rows.flags.c_contiguous
     assert (dataset.rows == rows).all()
 

@@ -24,32 +24,32 @@ def test_metrics_are_visible_at_once(tmp_path: Path) -> None:
             metrics.append({"loss": float("nan")})
 
 
-def test_full_disk_can_be_retried(ready: Trainer, capfd: Output) -> None:
+def test_full_disk_can_be_retried(trainer: Trainer, capfd: Output) -> None:
     """A full disk is reported in one line, and the next attempt succeeds."""
-    ready.output.mkdir()
-    (ready.output / f".{CHECKPOINT}.tmp").symlink_to("/dev/full")
-    assert ready.run() == 1
+    trainer.output.mkdir()
+    (trainer.output / f".{CHECKPOINT}.tmp").symlink_to("/dev/full")
+    assert trainer.run() == 1
     error = capfd.readouterr().err
-    assert error == f"error: cannot use {ready.output}: {os.strerror(errno.ENOSPC)}\n"
-    assert not (ready.output / CHECKPOINT).exists()
-    assert ready.run() == 0
+    assert error == f"error: cannot use {trainer.output}: {os.strerror(errno.ENOSPC)}\n"
+    assert not (trainer.output / CHECKPOINT).exists()
+    assert trainer.run() == 0
 
 
-def test_file_size_limit(ready: Trainer, capfd: Output) -> None:
+def test_file_size_limit(trainer: Trainer, capfd: Output) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        code = ready.run()
+        code = trainer.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 1
     assert capfd.readouterr().err.count("\n") == 1
-    assert sorted(path.name for path in ready.output.iterdir()) == [".lock", METRICS]
-    assert ready.run() == 0
+    assert sorted(path.name for path in trainer.output.iterdir()) == [".lock", METRICS]
+    assert trainer.run() == 0
 
 
 @pytest.mark.parametrize("subfolder", ["", "run"])
-def test_unwritable_output_folder(ready: Trainer, refusal: Refusal, subfolder: str) -> None:
+def test_unwritable_output_folder(trainer: Trainer, refusal: Refusal, subfolder: str) -> None:
     # Not in tmp_path, which other users cannot search.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o555)
@@ -64,7 +64,7 @@ def test_unwritable_output_folder(ready: Trainer, refusal: Refusal, subfolder: s
     assert error.endswith(": Permission denied\n")
 
 
-def test_output_folder_that_is_a_file(ready: Trainer, refusal: Refusal) -> None:
-    assert "cannot use " in refusal(OUTPUT_DIR=str(ready.input / "a.npy"))
-    assert "cannot use " in refusal(OUTPUT_DIR=str(ready.input / "a.npy" / "run"))
+def test_output_folder_that_is_a_file(trainer: Trainer, refusal: Refusal) -> None:
+    assert "cannot use " in refusal(OUTPUT_DIR=str(trainer.input / "a.npy"))
+    assert "cannot use " in refusal(OUTPUT_DIR=str(trainer.input / "a.npy" / "run"))
     assert "cannot use " in refusal(OUTPUT_DIR="/proc/run")

@@ -33,16 +33,16 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
     return lines[:, 1:]
 
 
-def test_results_of_an_experiment(ready: Trainer) -> None:
-    assert ready.run(ATTEMPT="2", SEED="5") == 0
-    assert set(ready.files()) == {
+def test_results_of_an_experiment(trainer: Trainer) -> None:
+    assert trainer.run(ATTEMPT="2", SEED="5") == 0
+    assert set(trainer.files()) == {
         "anomaly_scores.csv",
         "metrics.jsonl",
         "model.pt",
         "reconstructions.png",
         "summary.json",
     }
-    summary, metrics = ready.summary(), ready.metrics()
+    summary, metrics = trainer.summary(), trainer.metrics()
     assert summary["experiment_id"] == "first"
     assert summary["attempt"] == 2
     assert summary["parameters"] == {
@@ -57,34 +57,34 @@ def test_results_of_an_experiment(ready: Trainer) -> None:
     assert summary["seconds"] == pytest.approx(sum(row["seconds"] for row in metrics))
     assert summary["device"] in {"cpu", "cuda"}
     assert summary["versions"]["torch"] == torch.__version__
-    digest = hashlib.sha256((ready.input / "a.npy").read_bytes()).hexdigest()
+    digest = hashlib.sha256((trainer.input / "a.npy").read_bytes()).hexdigest()
     assert summary["input_sha256"] == {"a.npy": digest}
     assert summary["finished_at"].endswith("Z")
 
 
-def test_best_epoch_is_not_the_last(ready: Trainer) -> None:
-    assert ready.run(LEARNING_RATE="1", EPOCH="8") == 0
-    best = ready.summary()["best"]
-    assert best == min(ready.metrics(), key=lambda row: row["val_loss"])
+def test_best_epoch_is_not_the_last(trainer: Trainer) -> None:
+    assert trainer.run(LEARNING_RATE="1", EPOCH="8") == 0
+    best = trainer.summary()["best"]
+    assert best == min(trainer.metrics(), key=lambda row: row["val_loss"])
     assert best["epoch"] < 8
 
 
-def test_model_reproduces_the_scores(ready: Trainer) -> None:
-    ready.save("b.npy", np.load(ready.input / "a.npy") * 3 + 100)
-    assert ready.run() == 0
-    saved = torch.load(ready.output / "model.pt", weights_only=True)
+def test_model_reproduces_the_scores(trainer: Trainer) -> None:
+    trainer.save("b.npy", np.load(trainer.input / "a.npy") * 3 + 100)
+    assert trainer.run() == 0
+    saved = torch.load(trainer.output / "model.pt", weights_only=True)
     network = Autoencoder(**saved["architecture"])
     network.load_state_dict(saved["state_dict"])
     assert saved["sample_shape"] == (16,)
 
-    with (ready.output / "anomaly_scores.csv").open(newline="") as file:
+    with (trainer.output / "anomaly_scores.csv").open(newline="") as file:
         scores = list(csv.DictReader(file))
     assert len(scores) == 40
     assert {score["file"] for score in scores} == {"a.npy", "b.npy"}
     errors = [float(score["error"]) for score in scores]
     assert errors == sorted(errors, reverse=True)
-    assert np.mean(errors) == pytest.approx(ready.metrics()[-1]["val_loss"], rel=1e-5)
-    files = {name: np.load(ready.input / name) for name in ("a.npy", "b.npy")}
+    assert np.mean(errors) == pytest.approx(trainer.metrics()[-1]["val_loss"], rel=1e-5)
+    files = {name: np.load(trainer.input / name) for name in ("a.npy", "b.npy")}
     raw = np.stack([files[score["file"]][int(score["sample"])] for score in scores])
     rows = torch.from_numpy(raw.astype(np.float32))
     with torch.no_grad():
@@ -142,10 +142,12 @@ def test_constant_samples_are_drawn() -> None:
     assert (comparison(rows, rows, (2, 2))[4:68, 4:68] == 0).all()
 
 
-def test_file_names_are_quoted(trainer: Trainer) -> None:
+def test_file_names_are_quoted(empty_trainer: Trainer) -> None:
     name = 'Zahlen, "실험".npy'
-    trainer.save(name, np.random.default_rng(0).normal(size=(20, 4)))
-    assert trainer.run() == 0
-    with (trainer.output / "anomaly_scores.csv").open(newline="", encoding="utf-8") as file:
+    empty_trainer.save(name, np.random.default_rng(0).normal(size=(20, 4)))
+    assert empty_trainer.run() == 0
+    with (empty_trainer.output / "anomaly_scores.csv").open(newline="", encoding="utf-8") as file:
         assert {row["file"] for row in csv.DictReader(file)} == {name}
-    assert list(json.loads((trainer.output / "summary.json").read_text())["input_sha256"]) == [name]
+    assert list(
+        json.loads((empty_trainer.output / "summary.json").read_text())["input_sha256"]
+    ) == [name]

@@ -9,13 +9,13 @@ from tests.unit.models.support import Trainer
 Refusal = Callable[..., str]
 
 
-def test_settings_from_environment(trainer: Trainer) -> None:
+def test_settings_from_environment(empty_trainer: Trainer) -> None:
     settings = Settings.from_environment(
-        trainer.environment | {"ATTEMPT": "2", "SEED": "7", "DATASET": "a.csv"}
+        empty_trainer.environment | {"ATTEMPT": "2", "SEED": "7", "DATASET": "a.csv"}
     )
     assert settings == Settings(
-        input_dir=trainer.input,
-        output_dir=trainer.output,
+        input_dir=empty_trainer.input,
+        output_dir=empty_trainer.output,
         learning_rate=0.001,
         epochs=3,
         dataset="a.csv",
@@ -26,8 +26,8 @@ def test_settings_from_environment(trainer: Trainer) -> None:
     )
 
 
-def test_empty_dataset_is_every_file(trainer: Trainer) -> None:
-    assert Settings.from_environment(trainer.environment | {"DATASET": ""}).dataset is None
+def test_empty_dataset_is_every_file(empty_trainer: Trainer) -> None:
+    assert Settings.from_environment(empty_trainer.environment | {"DATASET": ""}).dataset is None
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_all_mistakes_in_one_message(refusal: Refusal) -> None:
 
 
 @pytest.mark.parametrize("mistake", [{"EPOCH": "0"}, {"DATASET": "missing.npz"}])
-def test_mistakes_do_not_import_torch(ready: Trainer, mistake: dict[str, str]) -> None:
+def test_mistakes_do_not_import_torch(trainer: Trainer, mistake: dict[str, str]) -> None:
     """A mistake is reported without the seconds that the import of PyTorch takes."""
-    ready.environment |= mistake
-    with ready.start("-X", "importtime") as process:
+    trainer.environment |= mistake
+    with trainer.start("-X", "importtime") as process:
         _, errors = process.communicate()
     assert process.returncode == 2
     assert "error: " in errors
     assert "torch" not in errors
 
 
-def test_output_folder_is_created(ready: Trainer, tmp_path: Path) -> None:
-    assert ready.run(OUTPUT_DIR=str(tmp_path / "new" / "folder")) == 0
+def test_output_folder_is_created(trainer: Trainer, tmp_path: Path) -> None:
+    assert trainer.run(OUTPUT_DIR=str(tmp_path / "new" / "folder")) == 0
     assert (tmp_path / "new" / "folder" / "summary.json").exists()

@@ -13,11 +13,11 @@ Curve = list[tuple[float, float, float]]
 
 
 @pytest.fixture
-def digits(trainer: Trainer) -> Trainer:
+def digits(empty_trainer: Trainer) -> Trainer:
     """A trainer that takes a second or two."""
-    (trainer.input / DIGITS.name).write_bytes(DIGITS.read_bytes())
-    trainer.environment["EPOCH"] = EPOCHS
-    return trainer
+    (empty_trainer.input / DIGITS.name).write_bytes(DIGITS.read_bytes())
+    empty_trainer.environment["EPOCH"] = EPOCHS
+    return empty_trainer
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +84,19 @@ def test_takeover_of_a_killed_trainer(digits: Trainer, uninterrupted: Curve) -> 
     assert digits.curve() == uninterrupted
 
 
-def test_signal_while_waiting_for_lock(ready: Trainer) -> None:
-    ready.output.mkdir()
-    with Path(ready.output, ".lock").open("ab") as lock:
+def test_signal_while_waiting_for_lock(trainer: Trainer) -> None:
+    trainer.output.mkdir()
+    with Path(trainer.output, ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with ready.start() as process:
+        with trainer.start() as process:
             wait_for_line(process, "another trainer is working in this folder")
             process.terminate()
             assert process.communicate() == ("", "")
     assert process.returncode == 143
 
 
-def test_signal_during_imports(ready: Trainer) -> None:
-    with ready.start(EPOCH="100000") as process:
+def test_signal_during_imports(trainer: Trainer) -> None:
+    with trainer.start(EPOCH="100000") as process:
         wait_for_line(process, "200 samples of 16 numbers from a.npy")  # PyTorch is imported next
         process.terminate()
         _, errors = process.communicate()
@@ -104,8 +104,8 @@ def test_signal_during_imports(ready: Trainer) -> None:
     assert errors == ""
 
 
-def test_log_on_a_full_disk(ready: Trainer) -> None:
-    with Path("/dev/full").open("w") as full, ready.start(stdout=full) as process:
+def test_log_on_a_full_disk(trainer: Trainer) -> None:
+    with Path("/dev/full").open("w") as full, trainer.start(stdout=full) as process:
         _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.startswith("error: ")

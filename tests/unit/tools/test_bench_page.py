@@ -40,7 +40,7 @@ def test_section_layout():
     growth = Growth("lists", "Lists", "rows", "ms", {"ours": [(1, 2)]})
 
     assert section(rows, [growth], "Taken today.") == (
-        "| what | ours | held against | ratio | goal | met |\n"
+        "| measurement | ours | compared with | ratio | goal | met |\n"
         "|---|---|---|---|---|---|\n"
         "| one \\| two | 3 ms | 4 ms bare | 0.75 | >= 0.5 | yes |\n"
         "| three | 5 ms |  |  | < 4 ms | **no** |\n"

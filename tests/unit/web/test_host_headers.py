@@ -1,6 +1,6 @@
 import pytest
 
-from backend.web.host_headers import host_name, is_allowed, is_foreign
+from backend.web.host_headers import host_name, is_allowed, is_cross_origin
 
 OWN = frozenset({"train.example.com", ".lab.example"})
 
@@ -98,7 +98,7 @@ def test_malformed_host(header):
     ],
 )
 def test_foreign_origins(origin, site, foreign):
-    assert is_foreign("node:31112", origin, site) is foreign
+    assert is_cross_origin("node:31112", origin, site) is foreign
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_foreign_origins(origin, site, foreign):
     ],
 )
 def test_default_port_may_be_omitted(host, origin):
-    assert not is_foreign(host, origin, None)
+    assert not is_cross_origin(host, origin, None)

@@ -7,7 +7,7 @@ import pytest
 from backend.domain.experiment import Experiment
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.status import Status
-from backend.files.curves import Curve
+from backend.files.curve_table import Curve
 from backend.web import presentation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,26 +34,32 @@ RUNNING = Experiment(
 )
 
 
-def test_row():
+def test_summary():
     curve = Curve([1, 5], {"loss": [0.4, 0.1], "val_loss": [0.5, None], "seconds": [2, 4]}, 5)
-    row = presentation.row(RUNNING, curve)
+    summary = presentation.summary(RUNNING, curve)
 
-    assert (row.epoch, row.percent, row.left) == (5, 25, "45 s")
-    assert (row.loss, row.val_loss) == (0.1, 0.5)
-    assert row.spark == "2.0,2.0 118.0,26.0"
-    assert row.live
+    assert (summary.epochs_done, summary.percent, summary.time_left) == (5, 25, "45 s")
+    assert (summary.loss, summary.val_loss) == (0.1, 0.5)
+    assert summary.spark == "2.0,2.0 118.0,26.0"
+    assert summary.is_live
 
 
-def test_row_without_curve():
-    row = presentation.row(RUNNING, Curve([], {}, 0))
+def test_summary_without_curve():
+    summary = presentation.summary(RUNNING, Curve([], {}, 0))
 
-    assert (row.epoch, row.percent, row.left, row.loss, row.spark) == (0, 0, None, None, "")
+    assert (
+        summary.epochs_done,
+        summary.percent,
+        summary.time_left,
+        summary.loss,
+        summary.spark,
+    ) == (0, 0, None, None, "")
 
 
 def test_epoch_beyond_the_last():
-    row = presentation.row(RUNNING, Curve([900], {"loss": ["low"]}, 1))
+    summary = presentation.summary(RUNNING, Curve([900], {"loss": ["low"]}, 1))
 
-    assert (row.epoch, row.percent, row.loss) == (20, 100, None)
+    assert (summary.epochs_done, summary.percent, summary.loss) == (20, 100, None)
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCEEDED])
@@ -94,8 +100,8 @@ def test_duration(seconds, text):
 def test_run_time_ends_with_attempt():
     ended = replace(RUNNING, finished_at=NOW + timedelta(seconds=90))
 
-    assert presentation.run_time(ended) == "1 min 30 s"
-    assert presentation.run_time(replace(ended, started_at=None)) is None
+    assert presentation.training_time(ended) == "1 min 30 s"
+    assert presentation.training_time(replace(ended, started_at=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -119,13 +125,13 @@ def test_size(size_bytes, text):
     [("run-1", "run-2"), ("run-09", "run-10"), ("run", "run-2"), ("실험 9", "실험 10"), ("7", "8")],
 )
 def test_following_id(experiment_id, following):
-    assert presentation.following_id(experiment_id) == following
+    assert presentation.next_id(experiment_id) == following
 
 
 def test_following_id_without_room():
     longest = "x" * 200
 
-    assert presentation.following_id(longest) == longest
+    assert presentation.next_id(longest) == longest
     assert experiment_id_problem(longest) is None
 
 
@@ -146,7 +152,7 @@ def test_curl_repeats_the_submission():
 
 
 def test_differing_and_best():
-    assert presentation.differing([1, 1, 2])
-    assert not presentation.differing([1, 1])
-    assert presentation.best([0.2, None, 0.1]) == 0.1
-    assert presentation.best([0.2, None]) is None
+    assert presentation.differ([1, 1, 2])
+    assert not presentation.differ([1, 1])
+    assert presentation.best_loss([0.2, None, 0.1]) == 0.1
+    assert presentation.best_loss([0.2, None]) is None

@@ -1,4 +1,4 @@
-"""The table of experiments."""
+"""Create the table of experiments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the table unless a killed migration has made it already."""
+    """Create the table unless an interrupted migration has done so."""
     op.create_table(
         "experiment",
         sa.Column("id", Identity, primary_key=True, autoincrement=True),

@@ -1,4 +1,4 @@
-"""The index by which the reconciler finds what is not finished."""
+"""Index the status, by which the reconciler finds live experiments."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the index unless a killed migration has made it already."""
+    """Create the index unless an interrupted migration has done so."""
     create_index_once(op.get_bind(), "ix_experiment_status", "experiment", ["status"])

@@ -1,4 +1,4 @@
-"""The index by which the history of one experiment is read."""
+"""Index the experiment of a transition, by which a history is read."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Make the index unless a killed migration has made it already."""
+    """Create the index unless an interrupted migration has done so."""
     create_index_once(op.get_bind(), "ix_transition_experiment", "transition", ["experiment"])

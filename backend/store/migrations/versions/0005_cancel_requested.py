@@ -1,4 +1,4 @@
-"""When somebody asked a run to end."""
+"""Add the time at which cancellation was requested."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,5 +11,5 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the column unless a killed migration has added it already."""
+    """Add the column unless an interrupted migration has done so."""
     add_column_once(op.get_bind(), "experiment", sa.Column("cancel_requested_at", UTCDateTime))

@@ -1,4 +1,4 @@
-"""The index by which the owner of a Job is found."""
+"""Index the Job, by which its experiment is found."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Make the index unless a killed migration has made it already."""
+    """Create the index unless an interrupted migration has done so."""
     create_index_once(op.get_bind(), "ix_experiment_job", "experiment", ["job"])

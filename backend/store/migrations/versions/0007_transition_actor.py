@@ -1,4 +1,4 @@
-"""Who made a change: the name of a token."""
+"""Add the actor of a transition: the name of a token."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,5 +10,5 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Add the column unless a killed migration has added it already."""
+    """Add the column unless an interrupted migration has done so."""
     add_column_once(op.get_bind(), "transition", sa.Column("actor", sa.String(64)))

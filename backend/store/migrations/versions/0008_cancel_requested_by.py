@@ -1,4 +1,4 @@
-"""Who asked a run to end: the name of a token."""
+"""Add who requested a cancellation: the name of a token."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,5 +10,5 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Add the column unless a killed migration has added it already."""
+    """Add the column unless an interrupted migration has done so."""
     add_column_once(op.get_bind(), "experiment", sa.Column("cancel_requested_by", sa.String(64)))

@@ -1,4 +1,4 @@
-"""The index by which experiments are listed by created_at."""
+"""Index created_at, by which experiments are listed."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Make the index unless a killed migration has made it already."""
+    """Create the index unless an interrupted migration has done so."""
     create_index_once(op.get_bind(), "ix_experiment_created_at", "experiment", ["created_at"])

@@ -1,4 +1,4 @@
-"""The index by which experiments are listed by updated_at."""
+"""Index updated_at, by which experiments are listed."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Make the index unless a killed migration has made it already."""
+    """Create the index unless an interrupted migration has done so."""
     create_index_once(op.get_bind(), "ix_experiment_updated_at", "experiment", ["updated_at"])

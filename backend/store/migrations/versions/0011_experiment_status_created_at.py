@@ -1,4 +1,4 @@
-"""The index by which experiments are listed of one status by created_at."""
+"""Index status and created_at, by which the experiments of a status are listed."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Make the index unless a killed migration has made it already."""
+    """Create the index unless an interrupted migration has done so."""
     create_index_once(
         op.get_bind(), "ix_experiment_status_created_at", "experiment", ["status", "created_at"]
     )

@@ -1,7 +1,6 @@
-"""No transition gets the id of one that was removed: who has seen that one would miss it.
+"""Never reuse the id of a removed transition: a listener that has seen it would miss the new one.
 
-SQLite gives the highest ids a second time unless told otherwise (its documentation, AUTOINCREMENT);
-MySQL and MariaDB do not.
+SQLite reuses the highest ids without AUTOINCREMENT (its documentation); MySQL and MariaDB do not.
 """
 
 from alembic import op
@@ -11,7 +10,7 @@ down_revision = "0012"
 
 
 def upgrade() -> None:
-    """Make the table anew on SQLite, in the migration's one transaction."""
+    """Recreate the table on SQLite, within the transaction of the migration."""
     if op.get_bind().dialect.name == "sqlite":
         with op.batch_alter_table(
             "transition", recreate="always", table_kwargs={"sqlite_autoincrement": True}

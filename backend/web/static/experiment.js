@@ -1,6 +1,6 @@
-// The pages of one run and of several: curves with uPlot, the log, previews of files.
+// The page of one experiment and the comparison of several: curves (uPlot), log, file previews.
 
-const MAX_LOG_LINES = 5000; // kept in the page
+const MAX_LOG_LINES = 5000; // shown in the page
 const MAX_CURVE_POINTS = 2000;
 const MAX_PREVIEW_BYTES = 5_000_000;
 const MAX_PREVIEW_ROWS = 5;
@@ -8,15 +8,15 @@ const MAX_PREVIEW_COLUMNS = 50;
 const BINS = 40;
 const SVG = "http://www.w3.org/2000/svg";
 
-let kit; // what dashboard.js hands over: one script must not load the other twice
+let kit; // the functions of dashboard.js: importing that script here would run it a second time
 
-/** Begin. Returns what dashboard.js needs to keep the page fresh. */
+/** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(tools) {
   kit = tools;
-  return document.body.dataset.page === "run" ? startRun() : startCompare();
+  return document.body.dataset.page === "experiment" ? startExperiment() : startComparison();
 }
 
-function startRun() {
+function startExperiment() {
   const { find, on } = kit;
   const state = () => find("#diagnosis").dataset;
   const curve = new Curve(find("#chart").dataset.url);
@@ -33,7 +33,7 @@ function startRun() {
     log = followLog(target.value);
   });
   document.addEventListener("visibilitychange", () => {
-    log.close(); // a browser has six connections to a server, for all its tabs
+    log.close(); // a browser opens at most six connections to a server, for all its tabs together
     if (!document.hidden) log = followLog(find("#attempt")?.value ?? shownAttempt);
   });
   const shownFiles = new Map();
@@ -43,7 +43,7 @@ function startRun() {
     async refresh(whole) {
       kit.replaceParts(await kit.fetchPage(location.href));
       if (state().attempt !== shownAttempt) {
-        if (!find("#attempt")) location.reload(); // the choice of attempts begins with the second
+        if (!find("#attempt")) location.reload(); // the second attempt adds the choice of attempts
         shownAttempt = state().attempt;
         log.close();
         log = followLog(shownAttempt);
@@ -57,7 +57,7 @@ function startRun() {
   };
 }
 
-function startCompare() {
+function startComparison() {
   const { find, findAll } = kit;
   const curves = findAll("[data-curve]").map((link) => ({
     label: link.textContent, curve: new Curve(link.dataset.curve),
@@ -81,11 +81,11 @@ function startCompare() {
 /* Curves */
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const written = (value) => (value == null ? "–" : Number(value.toPrecision(4)).toString());
+const formatted = (value) => (value == null ? "–" : Number(value.toPrecision(4)).toString());
 const last = (values) => values.findLast((value) => value != null);
 const drawable = (value, log) => (typeof value === "number" && (!log || value > 0) ? value : null);
 
-/** Draw `lines` ([{label, x, y}]) in `box` whenever the returned function is called. */
+/** Return a function that draws lines ([{label, x, y}]) in `box`. */
 function makeChart(box) {
   let plot = null;
   let drawn = "";
@@ -103,7 +103,7 @@ function makeChart(box) {
     const series = lines.map(({ label, place }) => ({
       label, width: 1.8, stroke: color(`--series-${place}`), spanGaps: true,
       points: { show: lines.every(({ x }) => x.length < 2) },
-      value: (plot, value, line, row) => written(row == null ? last(plot.data[line]) : value),
+      value: (plot, value, line, row) => formatted(row == null ? last(plot.data[line]) : value),
     }));
     return {
       ...size(),
@@ -138,20 +138,20 @@ function makeChart(box) {
       `${label} ${last(y)} at epoch ${x.at(-1)}`).join(", "));
   }
 
-  const again = () => { drawn = ""; show(); };
-  log.addEventListener("change", again);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  const redraw = () => { drawn = ""; show(); };
+  log.addEventListener("change", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   on("#reset", "click", () => plot?.setData(plot.data, true));
   new ResizeObserver(() => plot && width() !== plot.width && plot.setSize(size())).observe(box.parentElement);
   return show;
 }
 
-/** Offer the metrics to choose from, losses first; with `twins`, loss and val_loss are one. */
-function offerMetrics(curves, changed, twins = true) {
+/** List the metrics to choose from, losses first; with `paired`, loss and val_loss are one entry. */
+function offerMetrics(curves, changed, paired = true) {
   const { find, findAll, element } = kit;
   const select = find("#metric");
   const names = curves.flatMap(({ metrics }) => Object.keys(metrics));
-  const bases = [...new Set(names.map((name) => (twins ? name.replace(/^val_/, "") : name)))];
+  const bases = [...new Set(names.map((name) => (paired ? name.replace(/^val_/, "") : name)))];
   bases.sort((a, b) => b.includes("loss") - a.includes("loss"));
   const known = findAll("option", select).map((option) => option.value);
   if (bases.join() !== known.join()) {
@@ -164,7 +164,7 @@ function offerMetrics(curves, changed, twins = true) {
   return select.value || bases[0];
 }
 
-/** Keep metrics by names that a trainer has chosen: "constructor" and "__proto__" are names too. */
+/** Return an object without a prototype: a trainer may name a metric "constructor". */
 const byName = (metrics) => Object.assign(Object.create(null), metrics);
 
 class Curve {
@@ -172,7 +172,7 @@ class Curve {
     Object.assign(this, { url, epoch: [], metrics: byName({}), points: 0 });
   }
 
-  /** Fetch what is new; everything when `whole`, or when there are more points than fit. */
+  /** Fetch new epochs; all of them if `whole`, or if the page holds too many points. */
   async update(whole) {
     const last = this.epoch.at(-1);
     if (whole || last === undefined || this.epoch.length > 2 * MAX_CURVE_POINTS) {
@@ -193,18 +193,18 @@ class Curve {
 
 /* The log */
 
-/** Show the log of an attempt as it grows; the end of it stays in sight unless one scrolls up. */
+/** Show the log of an attempt as it grows, scrolled to its end unless the user has scrolled up. */
 function followLog(attempt) {
   const { find } = kit;
   const box = find("#log");
   const url = `${box.dataset.url}?attempt=${attempt}&tail=${MAX_LOG_LINES}`;
   const button = find("#follow");
-  const said = find("#log-state");
+  const note = find("#log-state");
   let waiting = [];
   let stream = null;
   let cut = false;
   box.replaceChildren();
-  said.textContent = "";
+  note.textContent = "";
 
   const atEnd = () => box.scrollTop + box.clientHeight >= box.scrollHeight - 24;
   const toEnd = () => { box.scrollTop = box.scrollHeight; };
@@ -214,7 +214,7 @@ function followLog(attempt) {
   function add(line) {
     if (!waiting.length) requestAnimationFrame(write);
     waiting.push(line);
-    if (waiting.length > MAX_LOG_LINES) { // many at once, while the page is not drawn
+    if (waiting.length > MAX_LOG_LINES) { // a browser does not draw a page in the background
       waiting = waiting.slice(-MAX_LOG_LINES);
       cut = true;
     }
@@ -228,17 +228,16 @@ function followLog(attempt) {
       box.firstChild.remove();
       cut = true;
     }
-    if (cut) said.textContent = `the last ${MAX_LOG_LINES.toLocaleString("en")} lines`;
+    if (cut) note.textContent = `the last ${MAX_LOG_LINES.toLocaleString("en")} lines`;
     if (follow) toEnd();
     button.hidden = follow;
   }
 
-  /** Read it as it is now: of an attempt that has ended, or when no stream can be had. */
+  /** Read the log as it is now: the attempt has ended, or the server refused the stream. */
   async function read() {
     const text = await (await kit.request(url)).text();
     const lines = text.replace(/\n$/, "").split("\n").slice(-MAX_LOG_LINES);
-    const there = box.childNodes.length;
-    if (!text || there === lines.length) return;
+    if (!text || box.childNodes.length === lines.length) return;
     box.replaceChildren();
     lines.forEach(add);
   }
@@ -248,7 +247,7 @@ function followLog(attempt) {
     stream.addEventListener("message", ({ data }) => add(data));
     stream.addEventListener("end", () => stream.close());
     stream.addEventListener("error", () => {
-      if (stream?.readyState === EventSource.CLOSED) stream = null; // refused: read it now and then
+      if (stream?.readyState === EventSource.CLOSED) stream = null; // refused: `refresh` reads it instead
     });
   }
 
@@ -269,14 +268,14 @@ async function showPreviews(shown, live) {
   for (const link of links) {
     const name = link.textContent;
     const size = Number(link.dataset.size);
-    const known = `${size} ${live}`; // a file may be written anew in its old size
+    const known = `${size} ${live}`; // a live experiment may rewrite a file with the same size
     if (size > MAX_PREVIEW_BYTES || shown.get(name) === known) continue;
     const preview = isPicture(link) ? picture : /\.csv$/i.test(name) ? table : null;
     if (!preview) continue;
     shown.set(name, known);
     const figure = kit.element("figure", { "data-name": name });
     figure.append(kit.element("figcaption", {}, name), ...(await preview(link.href, name, size)));
-    const old = findAll("#previews figure").find((one) => one.dataset.name === name);
+    const old = findAll("#previews figure").find((figure) => figure.dataset.name === name);
     if (old) old.replaceWith(figure);
     else find("#previews").append(figure);
     find("#results").hidden = false;
@@ -287,7 +286,7 @@ function picture(url, name, size) {
   return [kit.element("img", { src: `${url}?size=${size}`, alt: name, loading: "lazy" })];
 }
 
-/** Show the first rows of a CSV file, and how the numbers of its last numeric column spread. */
+/** Show the first rows of a CSV file, and a histogram of its last numeric column. */
 async function table(url, name) {
   const lines = (await (await kit.request(url)).text()).trim().split("\n");
   const [head, ...rows] = lines.map((line) => line.split(",", MAX_PREVIEW_COLUMNS));
@@ -331,7 +330,7 @@ function histogram(values, name) {
 }
 
 function svg(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
 }

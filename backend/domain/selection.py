@@ -1,0 +1,99 @@
+"""Which experiments a list contains, in which order, and where a page of it ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from backend.domain.experiment import Experiment
+
+SORTS = ("-created_at", "created_at", "-updated_at", "updated_at")  # `-`: latest first
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The position in a sorted list after which the next page begins.
+
+    Attributes:
+        time: the time that the list is sorted by, of the last experiment of the page.
+        id: that experiment's key, which orders experiments of the same time.
+    """
+
+    time: datetime
+    id: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A filter and an order of experiments. A filter that is None or empty matches all.
+
+    Attributes:
+        statuses: match any of these.
+        model: match this model.
+        text: match if the experiment_id contains this, ignoring case.
+        created_after: match if created later than this.
+        sort: one of SORTS.
+    """
+
+    statuses: tuple[str, ...] = ()
+    model: str | None = None
+    text: str | None = None
+    created_after: datetime | None = None
+    sort: str = SORTS[0]
+
+    @property
+    def column(self) -> str:
+        """The time that the list is sorted by."""
+        return self.sort.removeprefix("-")
+
+    @property
+    def is_descending(self) -> bool:
+        """Whether the latest experiment comes first."""
+        return self.sort.startswith("-")
+
+    def cursor(self, last: Experiment) -> Cursor:
+        """Return the cursor of a page that ends with the experiment `last`."""
+        return Cursor(getattr(last, self.column), last.id)
+
+
+ALL = Selection()
+
+
+class ListedExperiment(NamedTuple):
+    """One row of a list, ready for JSON: times are text, as `timestamps.to_text` writes them.
+
+    A named tuple, because a database row becomes one without a step per column.
+    """
+
+    experiment_id: str
+    model: str
+    learning_rate: float
+    epoch: int
+    dataset: str | None
+    status: str
+    attempt: int
+    job: str
+    reason: str | None
+    message: str | None
+    remedy: str | None
+    created_at: str
+    updated_at: str
+    started_at: str | None
+    finished_at: str | None
+    cancel_requested_at: str | None
+    id: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of a list.
+
+    Attributes:
+        version: identifies the content of the page; it changes whenever the page does.
+        experiments: in the order of the selection.
+        following: where the next page begins; None on the last page.
+    """
+
+    version: str
+    experiments: Sequence[ListedExperiment]
+    following: Cursor | None

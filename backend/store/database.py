@@ -1,0 +1,82 @@
+"""The connection pool of one process: transactions, guarded and on a current schema."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, select
+
+from backend.domain.exceptions import StoreUnavailable
+from backend.store import schema
+from backend.store.engine import ANSWER_SECONDS, CircuitBreaker, make_engine, transact
+
+T = TypeVar("T")
+
+
+class Database:
+    """One database. Every method but `close` raises StoreUnavailable if it cannot be used.
+
+    A function given to `read` or `write` may be called again after a lost connection or a
+    deadlock, see `transact`.
+
+    Attributes:
+        url: where the database is.
+        engine: the engine of all transactions.
+        is_server: True for MySQL and MariaDB, False for SQLite.
+    """
+
+    def __init__(self, url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> None:
+        """Prepare to use the database at `url`; the first statement connects."""
+        self.url = url
+        self.engine = make_engine(url, answer_seconds=answer_seconds)
+        self.is_server = url.get_backend_name() != "sqlite"
+        self._reader = self.engine.execution_options(reading=True)
+        self._breaker = CircuitBreaker()
+        self._is_prepared = False
+
+    def prepare(self) -> None:
+        """Migrate the schema if it is not the one that this version needs.
+
+        Raises:
+            StoreUnavailable: the database cannot be used now.
+            SchemaError: it holds tables that must not be changed.
+        """
+        if not schema.is_current(self._reader):
+            schema.migrate(self.url)
+        self._is_prepared = True
+
+    def close(self) -> None:
+        """Close all connections; the next statement opens new ones."""
+        self.engine.dispose()
+
+    def ping(self) -> None:
+        """Check that the database answers."""
+        self.read(lambda connection: connection.execute(select(1)))
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns. Each of its statements stands alone, without a transaction.
+
+        Saves the round trips of BEGIN and COMMIT.
+        """
+        return self._guarded(self._reader, work)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction and return what it returns."""
+        return self._guarded(self.engine, work)
+
+    def read_committed(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction that sees what others commit meanwhile.
+
+        It bypasses the circuit breaker: `work` may wait for the locks of other transactions, which
+        does not mean that the database is away.
+        """
+        return transact(self.engine.execution_options(read_committed=True), work)
+
+    def _guarded(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        with self._breaker.call():
+            if not self._is_prepared:
+                self.prepare()
+            try:
+                return transact(engine, work)
+            except StoreUnavailable:
+                self._is_prepared = False  # the next one to answer may be a new, empty database
+                raise
