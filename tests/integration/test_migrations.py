@@ -25,7 +25,7 @@ READING = ("SELECT", "SHOW", "PRAGMA", "DESCRIBE", "BEGIN", "EXPLAIN")
 
 # Children of a clean process start quickly and share no connection with the test.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["backend.store.queries", "alembic.command"])
+processes.set_forkserver_preload([__name__, "alembic.command"])
 
 
 def changes_something(statement):

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event, select, update
 
 from backend.domain.exceptions import StoreUnavailable
+from backend.store import engine as store_engine
 from backend.store.engine import POOL_SIZE, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
@@ -54,12 +55,14 @@ def fill_pool(store, everybody):
 
 
 @pytest.fixture
-def kill_when(store):
+def kill_when(store, monkeypatch):
     """Return a function that makes the server kill a connection in use, once.
 
     It returns the list of errors that the program then saw: True for a lost connection.
     """
     listeners = []
+    # To kill a connection takes a busy machine longer than the program would try.
+    monkeypatch.setattr(store_engine, "RETRY_SECONDS", DEADLINE_SECONDS)
 
     def arrange(server, moment, chosen):
         victims, errors = [], []
