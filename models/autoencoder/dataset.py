@@ -11,10 +11,11 @@ Which parts of a file are samples:
 
 import csv
 import hashlib
+import math
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exceptions import UnusableError
+from precision import Doubles, Floats, Rows
 
 SUFFIXES = (".csv", ".npy", ".npz")
 LABEL_COLUMNS = {"class", "label", "target", "y"}
@@ -29,7 +31,7 @@ MIN_SAMPLES = 10
 VALIDATION_SHARE = 0.1
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
-Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 
@@ -38,13 +40,22 @@ class Dataset:
     """All samples of the input, and the files they come from."""
 
     rows: Floats
-    """The samples, each flattened to a row: shape (samples, width)."""
+    """The samples minus `offset`, each flattened to a row: shape (samples, width)."""
     sample_shape: tuple[int, ...]
     """The shape of one sample before it was flattened, as it is in the first file."""
     files: dict[str, int]
     """The number of samples in each file, in the order of the rows."""
     sha256: dict[str, str]
     """The SHA-256 digest of each file, in hexadecimal."""
+    offset: Doubles = field(default_factory=lambda: np.zeros(()))
+    """What was subtracted from each column, or from all of them, before the cut to float32."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how the files were read."""
+
+    @property
+    def per_column(self) -> bool:
+        """Whether each column has a unit of its own: in a table, but not in an image."""
+        return len(self.sample_shape) == 1
 
     def split_indices(self, seed: int) -> tuple[Indices, Indices]:
         """Return the indices of the training rows and of the validation rows, both ascending."""
@@ -89,30 +100,36 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
     Raises:
         UnusableError: There are no data files, or they do not form one table of finite numbers.
     """
-    rows: list[Floats] = []
     shapes: list[tuple[int, ...]] = []
+    files: dict[str, int] = {}
     sha256: dict[str, str] = {}
     paths = _data_files(folder, name)
+    rows: Rows | None = None
     for path in paths:
         with path.open("rb") as file:
             sha256[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        samples = _read(path)
-        rows.append(samples.reshape(len(samples), -1))
-        shapes.append(samples.shape)
-        if rows[-1].shape[1] != rows[0].shape[1]:
+        arrays = _read(path)
+        files[path.name] = sum(map(len, arrays))
+        shapes.append((files[path.name], *arrays[0].shape[1:]))
+        if math.prod(shapes[-1][1:]) != math.prod(shapes[0][1:]):
             raise UnusableError(
                 f"mixed shapes: {paths[0].name} is {_shape_text(shapes[0])}, "
                 f"{path.name} is {_shape_text(shapes[-1])}"
             )
-    if (total := sum(map(len, rows))) < MIN_SAMPLES:
+        rows = rows or Rows(per_column=len(shapes[0]) == 2)
+        while arrays:
+            rows.append(path.name, arrays.pop(0))
+    if rows is None or (total := sum(files.values())) < MIN_SAMPLES:
         raise UnusableError(
             f"{total} samples are too few to split, at least {MIN_SAMPLES} are needed"
         )
     return Dataset(
-        rows=np.concatenate(rows) if len(rows) > 1 else rows[0],
+        rows=rows.joined(),
         sample_shape=shapes[0][1:],
-        files={path.name: len(part) for path, part in zip(paths, rows, strict=True)},
+        files=files,
         sha256=sha256,
+        offset=rows.offset,
+        notes=tuple(rows.notes),
     )
 
 
@@ -139,8 +156,8 @@ def _data_files(folder: Path, name: str | None) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> Floats:
-    """Return the samples of one file; the first axis counts them."""
+def _read(path: Path) -> list[Array]:
+    """Return the arrays of one file; the first axis of each counts its samples."""
     name = path.name
     try:
         arrays = [_read_csv(path)] if path.suffix.lower() == ".csv" else _read_numpy(path)
@@ -161,21 +178,10 @@ def _read(path: Path) -> Floats:
                 f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
                 f"and {_shape_text(array.shape)}"
             )
-    with np.errstate(over="ignore"):  # too large for float32: becomes infinite, refused below
-        if len(arrays) > 1:
-            samples = np.concatenate(arrays, dtype=np.float32, casting="unsafe")
-        else:  # does not copy an array that is float32 already
-            samples = np.ascontiguousarray(arrays[0], dtype=np.float32)
-    finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
-    if not finite.all():
-        number = np.argmin(finite)
-        raise UnusableError(
-            f"{name}: sample {number} (counted from 0) holds NaN or an infinite number"
-        )
-    return samples
+    return arrays
 
 
-def _read_numpy(path: Path) -> list[npt.NDArray[Any]]:
+def _read_numpy(path: Path) -> list[Array]:
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -193,7 +199,7 @@ def _read_numpy(path: Path) -> list[npt.NDArray[Any]]:
         return [np.asarray(loaded[name]) for name in chosen]
 
 
-def _read_csv(path: Path) -> Floats:
+def _read_csv(path: Path) -> Doubles:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = next(csv.reader([file.readline()]), [])
         header = bool(first) and not any(map(_is_number, first))
@@ -207,7 +213,7 @@ def _read_csv(path: Path) -> Floats:
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
             table = np.loadtxt(
                 file,
-                dtype=np.float32,
+                dtype=np.float64,
                 delimiter=",",
                 quotechar='"',
                 comments=None,

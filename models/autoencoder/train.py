@@ -87,6 +87,8 @@ def train(settings: Settings, signals: SignalHandler) -> int:
         dataset = read_dataset(settings.input_dir, settings.dataset)
         samples, width = dataset.rows.shape
         print(f"{samples} samples of {width} numbers from {', '.join(dataset.files)}", flush=True)
+        for note in dataset.notes:
+            print("note:", note, flush=True)
 
         from report import write_results
         from training import Training
