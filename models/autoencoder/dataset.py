@@ -5,14 +5,11 @@ Which parts of a file are samples:
 - .npy: the first axis counts the samples, the other axes are the shape of a sample.
 - .npz: the array `x` and all arrays whose name begins with `x_`, or else the file's only array.
   Other arrays, such as labels named `y`, are ignored.
-- .csv: comma-separated numbers, one sample per line. The first line is a header if none of its
-  cells is a number. Columns whose header is one of LABEL_COLUMNS are ignored.
+- .csv: see csv_files.py. Columns whose header is one of LABEL_COLUMNS are ignored.
 """
 
-import csv
 import hashlib
 import math
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -22,13 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from csv_files import Table, read_csv
 from exceptions import UnusableError
 from precision import Doubles, Floats, Rows
 
 SUFFIXES = (".csv", ".npy", ".npz")
-LABEL_COLUMNS = {"class", "label", "target", "y"}
 MIN_SAMPLES = 10
 VALIDATION_SHARE = 0.1
+SHOWN_COLUMNS = 10
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
 Array = npt.NDArray[Any]
@@ -105,10 +103,18 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
     sha256: dict[str, str] = {}
     paths = _data_files(folder, name)
     rows: Rows | None = None
+    header: tuple[str, list[str]] | None = None
+    notes: list[str] = []
     for path in paths:
         with path.open("rb") as file:
             sha256[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        arrays = _read(path)
+        arrays, table = _read(path)
+        if table:
+            notes += table.notes
+        if table and table.names is not None:
+            header = header or (path.name, table.names)
+            order = _in_order(table.names, header[1], f"{header[0]} and {path.name}")
+            arrays = [table.values[:, order]]
         files[path.name] = sum(map(len, arrays))
         shapes.append((files[path.name], *arrays[0].shape[1:]))
         if math.prod(shapes[-1][1:]) != math.prod(shapes[0][1:]):
@@ -129,7 +135,7 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
         files=files,
         sha256=sha256,
         offset=rows.offset,
-        notes=tuple(rows.notes),
+        notes=(*notes, *rows.notes),
     )
 
 
@@ -156,11 +162,12 @@ def _data_files(folder: Path, name: str | None) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> list[Array]:
-    """Return the arrays of one file; the first axis of each counts its samples."""
+def _read(path: Path) -> tuple[list[Array], Table | None]:
+    """Return the arrays of one file, whose first axes count samples, and its table if it is CSV."""
     name = path.name
     try:
-        arrays = [_read_csv(path)] if path.suffix.lower() == ".csv" else _read_numpy(path)
+        table = read_csv(path) if path.suffix.lower() == ".csv" else None
+        arrays = [table.values] if table else _read_numpy(path)
     except UnusableError as error:
         raise UnusableError(f"{name}: {error}") from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -178,7 +185,7 @@ def _read(path: Path) -> list[Array]:
                 f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
                 f"and {_shape_text(array.shape)}"
             )
-    return arrays
+    return arrays, table
 
 
 def _read_numpy(path: Path) -> list[Array]:
@@ -199,37 +206,20 @@ def _read_numpy(path: Path) -> list[Array]:
         return [np.asarray(loaded[name]) for name in chosen]
 
 
-def _read_csv(path: Path) -> Doubles:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next(csv.reader([file.readline()]), [])
-        header = bool(first) and not any(map(_is_number, first))
-        labels = [
-            column
-            for column, title in enumerate(first)
-            if header and title.strip().lower() in LABEL_COLUMNS
-        ]
-        file.seek(0)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            table = np.loadtxt(
-                file,
-                dtype=np.float64,
-                delimiter=",",
-                quotechar='"',
-                comments=None,
-                skiprows=int(header),
-                converters=dict.fromkeys(labels, lambda label: 0.0),  # labels may be text
-                ndmin=2,
-            )
-    return np.delete(table, labels, axis=1) if labels and len(table) else table
+def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
+    """Return where the columns `first` of an earlier file stand among the columns `names`.
 
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    Raises:
+        UnusableError: The columns are not the same.
+    """
+    if names == first:
+        return list(range(len(names)))
+    if sorted(names) != sorted(first) or len(set(names)) < len(names):
+        odd = sorted(set(names) ^ set(first)) or sorted(names)
+        raise UnusableError(
+            f"mixed columns: the headers of {files} differ in {', '.join(odd[:SHOWN_COLUMNS])}"
+        )
+    return [names.index(name) for name in first]
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:
