@@ -10,8 +10,6 @@ Which parts of a file are samples:
 
 import hashlib
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,13 @@ import numpy.typing as npt
 
 from csv_files import Table, read_csv
 from exceptions import UnusableError
+from numpy_files import read_arrays
 from precision import Doubles, Floats, Rows
 
 SUFFIXES = (".csv", ".npy", ".npz")
 MIN_SAMPLES = 10
 VALIDATION_SHARE = 0.1
+MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
 SHOWN_COLUMNS = 10
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
@@ -167,12 +167,17 @@ def _read(path: Path) -> tuple[list[Array], Table | None]:
     name = path.name
     try:
         table = read_csv(path) if path.suffix.lower() == ".csv" else None
-        arrays = [table.values] if table else _read_numpy(path)
+        arrays = [table.values] if table else read_arrays(path)
     except UnusableError as error:
-        raise UnusableError(f"{name}: {error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        separator = "" if str(error).startswith("holds ") else ":"
+        raise UnusableError(f"{name}{separator} {error}") from None
+    except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise UnusableError(f"{name} cannot be read: {reason}") from None
+    except MemoryError:
+        raise UnusableError(f"{name} needs more memory than there is") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     for array in arrays:
         if array.dtype.kind not in "fiub":
             raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
@@ -180,30 +185,17 @@ def _read(path: Path) -> tuple[list[Array], Table | None]:
             raise UnusableError(f"{name} is {_shape_text(array.shape)}, not a table of samples")
         if array.size == 0:
             raise UnusableError(f"{name} is {_shape_text(array.shape)}, it holds no samples")
+        if math.prod(array.shape[1:]) > MAX_WIDTH:
+            raise UnusableError(
+                f"{name} is {_shape_text(array.shape)}: a sample may have {MAX_WIDTH} numbers at "
+                "most"
+            )
         if array.shape[1:] != arrays[0].shape[1:]:
             raise UnusableError(
                 f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
                 f"and {_shape_text(array.shape)}"
             )
     return arrays, table
-
-
-def _read_numpy(path: Path) -> list[Array]:
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return [loaded]
-        names = loaded.files
-        chosen = [name for name in names if name.lower() == "x" or name.lower().startswith("x_")]
-        if len(names) == 1:
-            chosen = names
-        if not chosen:
-            available = ", ".join(names) or "none"
-            raise UnusableError(
-                f"no array's name is x or begins with x_; the arrays are: {available}"
-            )
-        # NumPy returns bytes for a member of the archive that is not an array.
-        return [np.asarray(loaded[name]) for name in chosen]
 
 
 def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
