@@ -1,7 +1,10 @@
-"""Addresses with a slash at the end, and requests of HTTP/1.0."""
+"""Addresses to listen at, paths with a slash at the end, and requests of HTTP/1.0."""
+
+import socket
 
 import pytest
 
+from backend.settings import socket_address
 from tests.component.support import FORM, check_problem
 
 
@@ -93,3 +96,16 @@ def test_http_1_0_change_of_another_origin(client):
         environ_overrides={"SERVER_PROTOCOL": "HTTP/1.0", "HTTP_HOST": ""},
     )
     check_problem(response, 403)
+
+
+@pytest.mark.parametrize(
+    ("address", "family", "target"),
+    [
+        ("127.0.0.1:80", socket.AF_INET, ("127.0.0.1", 80)),
+        ("0.0.0.0:80", socket.AF_INET, ("0.0.0.0", 80)),
+        ("[::1]:80", socket.AF_INET6, ("::1", 80)),
+        ("[::]:80", socket.AF_INET6, ("::", 80)),
+    ],
+)
+def test_socket_address(address, family, target):
+    assert socket_address(address) == (family, target)
