@@ -161,7 +161,7 @@ def access() -> Access:
 def sign_in_page(following: str, *, refused: bool = False) -> Response:
     """Return the page that asks for a token (401), and then leads to `following`."""
     nonce = secrets.token_urlsafe(16)
-    inside = following if is_page_path(following.partition("?")[0]) else HOME
+    inside = following if is_page(following) else HOME
     page = render_template("login.html", nonce=nonce, following=inside, refused=refused)
     response = make_response(page, 401)
     response.headers["WWW-Authenticate"] = CHALLENGE
@@ -171,6 +171,11 @@ def sign_in_page(following: str, *, refused: bool = False) -> Response:
     )
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def is_page(address: str) -> bool:
+    """Return whether `address` (a path with its query) is a page's, and can stand in a header."""
+    return is_page_path(address.partition("?")[0]) and address.isprintable()
 
 
 def is_page_path(path: str) -> bool:

@@ -144,8 +144,8 @@ class After(Field[Cursor]):
         try:
             time = datetime.fromisoformat(match[1]) if match else None
             is_valid = time is not None and TIMES[0] <= time <= TIMES[1]
-        except (ValueError, TypeError):  # TypeError: a time without its offset
-            is_valid = False
+        except (ValueError, TypeError):  # TypeError: a time without its offset cannot be compared
+            time, is_valid = None, False
         if match is None or time is None or not is_valid or int(match[2]) > MAX_ROW_ID:
             raise ValidationError("must come from the Link header of the previous page.")
         return Cursor(time, int(match[2]))
