@@ -76,6 +76,8 @@ def list_experiments() -> str:
         request.args.get("status") or None,
         request.args.get("q", "").strip()[:MAX_ID_CHARACTERS],
     )
+    if "\0" in text:
+        _refuse("q must not contain NUL (%00).")
     if status is not None and status not in list(Status):
         _refuse(f"status must be one of {', '.join(Status)}.")
     after = request.args.get("after")

@@ -13,7 +13,7 @@ from backend.files.metrics import MAX_SAFE_INTEGER
 from backend.files.outputs import MAX_FILES
 from backend.files.untrusted import Entry
 from backend.web.schemas.experiments import ExperimentOut
-from backend.web.schemas.fields import Texts
+from backend.web.schemas.fields import Text, Texts, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
 MAX_COMPARED = 20  # experiments in one comparison
@@ -24,12 +24,12 @@ MAX_POINTS = 100_000  # epochs in one response
 class CurveIn(StrictSchema):
     """Which part of a curve, and in which resolution."""
 
-    since_epoch = Integer(
+    since_epoch = WholeNumber(
         load_default=-1,
         validate=Range(min=-1, max=MAX_SAFE_INTEGER),
         metadata={"description": "Only epochs after this one; all of them by default."},
     )
-    max_points = Integer(
+    max_points = WholeNumber(
         load_default=MAX_POINTS,
         validate=Range(min=2, max=MAX_POINTS),
         metadata={
@@ -107,11 +107,11 @@ class CompareIn(StrictSchema):
         load_default=[], metadata={"description": "Separated by commas.", "example": ["a,b"]}
     )
     id = List(
-        String(),
+        Text(),
         load_default=[],
         metadata={"description": "One id, which may contain commas; may be repeated."},
     )
-    max_points = Integer(
+    max_points = WholeNumber(
         load_default=500,
         validate=Range(min=2, max=MAX_POINTS),
         metadata={
