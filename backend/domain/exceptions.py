@@ -1,6 +1,7 @@
 """The errors of the domain. `str(error)` says what is wrong and what to send instead.
 
-The web layer shows that message as it is, and only chooses the status of the response.
+The web layer shows that message as it is, and only chooses the status of the response. The message
+of StoreUnavailable is the exception: it may name a database user or a host, and is for the log.
 """
 
 import errno

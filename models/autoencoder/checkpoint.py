@@ -87,8 +87,9 @@ def restore(
     """Load the checkpoint into the network and the optimizer, and return its progress.
 
     Returns:
-        None, with nothing loaded, if there is no checkpoint, or if the disk has damaged it or the
-        metrics that belong to it. A training from the first epoch repeats the same losses.
+        None, with nothing loaded, if there is no checkpoint, if the disk has damaged it or the
+        metrics that belong to it, or if version 0.2 or older wrote it for data that it could not
+        normalise. A training from the first epoch repeats the same losses.
 
     Raises:
         UnusableError: The checkpoint has another identity.
@@ -108,6 +109,21 @@ def restore(
     if folder.size(METRICS) < progress.metrics_size:
         print(f"{METRICS} is damaged, starting from the first epoch", flush=True)
         return None
+    if not _same_normalisation(saved["network"], network):
+        print(f"{CHECKPOINT} has a less exact mean, starting from the first epoch", flush=True)
+        return None
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     return progress
+
+
+def _same_normalisation(saved: Mapping[str, Tensor], network: nn.Module) -> bool:
+    """Return whether a saved network was trained on rows that were normalised as they are now.
+
+    Version 0.2 and older took mean and deviation after the data had become float32.
+    """
+    current = network.state_dict()
+    deviation = current["deviation"]
+    same_mean = (saved["mean"] - current["mean"]).abs() <= 1e-3 * deviation
+    same_deviation = (saved["deviation"] - deviation).abs() <= 1e-3 * deviation
+    return bool((same_mean & same_deviation).all())

@@ -5,31 +5,31 @@ Which parts of a file are samples:
 - .npy: the first axis counts the samples, the other axes are the shape of a sample.
 - .npz: the array `x` and all arrays whose name begins with `x_`, or else the file's only array.
   Other arrays, such as labels named `y`, are ignored.
-- .csv: comma-separated numbers, one sample per line. The first line is a header if none of its
-  cells is a number. Columns whose header is one of LABEL_COLUMNS are ignored.
+- .csv: see csv_files.py. Columns whose header is one of LABEL_COLUMNS are ignored.
 """
 
-import csv
 import hashlib
-import warnings
-import zipfile
-import zlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from csv_files import Table, read_csv
 from exceptions import UnusableError
+from numpy_files import read_arrays
+from precision import Doubles, Floats, Rows
 
 SUFFIXES = (".csv", ".npy", ".npz")
-LABEL_COLUMNS = {"class", "label", "target", "y"}
 MIN_SAMPLES = 10
 VALIDATION_SHARE = 0.1
+MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
+SHOWN_COLUMNS = 10
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
-Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
 
@@ -38,13 +38,22 @@ class Dataset:
     """All samples of the input, and the files they come from."""
 
     rows: Floats
-    """The samples, each flattened to a row: shape (samples, width)."""
+    """The samples minus `offset`, each flattened to a row: shape (samples, width)."""
     sample_shape: tuple[int, ...]
     """The shape of one sample before it was flattened, as it is in the first file."""
     files: dict[str, int]
     """The number of samples in each file, in the order of the rows."""
     sha256: dict[str, str]
     """The SHA-256 digest of each file, in hexadecimal."""
+    offset: Doubles = field(default_factory=lambda: np.zeros(()))
+    """What was subtracted from each column, or from all of them, before the cut to float32."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how the files were read."""
+
+    @property
+    def per_column(self) -> bool:
+        """Whether each column has a unit of its own: in a table, but not in an image."""
+        return len(self.sample_shape) == 1
 
     def split_indices(self, seed: int) -> tuple[Indices, Indices]:
         """Return the indices of the training rows and of the validation rows, both ascending."""
@@ -89,30 +98,44 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
     Raises:
         UnusableError: There are no data files, or they do not form one table of finite numbers.
     """
-    rows: list[Floats] = []
     shapes: list[tuple[int, ...]] = []
+    files: dict[str, int] = {}
     sha256: dict[str, str] = {}
     paths = _data_files(folder, name)
+    rows: Rows | None = None
+    header: tuple[str, list[str]] | None = None
+    notes: list[str] = []
     for path in paths:
         with path.open("rb") as file:
             sha256[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        samples = _read(path)
-        rows.append(samples.reshape(len(samples), -1))
-        shapes.append(samples.shape)
-        if rows[-1].shape[1] != rows[0].shape[1]:
+        arrays, table = _read(path)
+        if table:
+            notes += table.notes
+        if table and table.names is not None:
+            header = header or (path.name, table.names)
+            order = _in_order(table.names, header[1], f"{header[0]} and {path.name}")
+            arrays = [table.values[:, order]]
+        files[path.name] = sum(map(len, arrays))
+        shapes.append((files[path.name], *arrays[0].shape[1:]))
+        if math.prod(shapes[-1][1:]) != math.prod(shapes[0][1:]):
             raise UnusableError(
                 f"mixed shapes: {paths[0].name} is {_shape_text(shapes[0])}, "
                 f"{path.name} is {_shape_text(shapes[-1])}"
             )
-    if (total := sum(map(len, rows))) < MIN_SAMPLES:
+        rows = rows or Rows(per_column=len(shapes[0]) == 2)
+        while arrays:
+            rows.append(path.name, arrays.pop(0))
+    if rows is None or (total := sum(files.values())) < MIN_SAMPLES:
         raise UnusableError(
             f"{total} samples are too few to split, at least {MIN_SAMPLES} are needed"
         )
     return Dataset(
-        rows=np.concatenate(rows) if len(rows) > 1 else rows[0],
+        rows=rows.joined(),
         sample_shape=shapes[0][1:],
-        files={path.name: len(part) for path, part in zip(paths, rows, strict=True)},
+        files=files,
         sha256=sha256,
+        offset=rows.offset,
+        notes=(*notes, *rows.notes),
     )
 
 
@@ -139,16 +162,22 @@ def _data_files(folder: Path, name: str | None) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> Floats:
-    """Return the samples of one file; the first axis counts them."""
+def _read(path: Path) -> tuple[list[Array], Table | None]:
+    """Return the arrays of one file, whose first axes count samples, and its table if it is CSV."""
     name = path.name
     try:
-        arrays = [_read_csv(path)] if path.suffix.lower() == ".csv" else _read_numpy(path)
+        table = read_csv(path) if path.suffix.lower() == ".csv" else None
+        arrays = [table.values] if table else read_arrays(path)
     except UnusableError as error:
-        raise UnusableError(f"{name}: {error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        separator = "" if str(error).startswith("holds ") else ":"
+        raise UnusableError(f"{name}{separator} {error}") from None
+    except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise UnusableError(f"{name} cannot be read: {reason}") from None
+    except MemoryError:
+        raise UnusableError(f"{name} needs more memory than there is") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     for array in arrays:
         if array.dtype.kind not in "fiub":
             raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
@@ -156,74 +185,33 @@ def _read(path: Path) -> Floats:
             raise UnusableError(f"{name} is {_shape_text(array.shape)}, not a table of samples")
         if array.size == 0:
             raise UnusableError(f"{name} is {_shape_text(array.shape)}, it holds no samples")
+        if math.prod(array.shape[1:]) > MAX_WIDTH:
+            raise UnusableError(
+                f"{name} is {_shape_text(array.shape)}: a sample may have {MAX_WIDTH} numbers at "
+                "most"
+            )
         if array.shape[1:] != arrays[0].shape[1:]:
             raise UnusableError(
                 f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
                 f"and {_shape_text(array.shape)}"
             )
-    with np.errstate(over="ignore"):  # too large for float32: becomes infinite, refused below
-        if len(arrays) > 1:
-            samples = np.concatenate(arrays, dtype=np.float32, casting="unsafe")
-        else:  # does not copy an array that is float32 already
-            samples = np.ascontiguousarray(arrays[0], dtype=np.float32)
-    finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
-    if not finite.all():
-        number = np.argmin(finite)
+    return arrays, table
+
+
+def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
+    """Return where the columns `first` of an earlier file stand among the columns `names`.
+
+    Raises:
+        UnusableError: The columns are not the same.
+    """
+    if names == first:
+        return list(range(len(names)))
+    if sorted(names) != sorted(first) or len(set(names)) < len(names):
+        odd = sorted(set(names) ^ set(first)) or sorted(names)
         raise UnusableError(
-            f"{name}: sample {number} (counted from 0) holds NaN or an infinite number"
+            f"mixed columns: the headers of {files} differ in {', '.join(odd[:SHOWN_COLUMNS])}"
         )
-    return samples
-
-
-def _read_numpy(path: Path) -> list[npt.NDArray[Any]]:
-    with path.open("rb") as file:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return [loaded]
-        names = loaded.files
-        chosen = [name for name in names if name.lower() == "x" or name.lower().startswith("x_")]
-        if len(names) == 1:
-            chosen = names
-        if not chosen:
-            available = ", ".join(names) or "none"
-            raise UnusableError(
-                f"no array's name is x or begins with x_; the arrays are: {available}"
-            )
-        # NumPy returns bytes for a member of the archive that is not an array.
-        return [np.asarray(loaded[name]) for name in chosen]
-
-
-def _read_csv(path: Path) -> Floats:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next(csv.reader([file.readline()]), [])
-        header = bool(first) and not any(map(_is_number, first))
-        labels = [
-            column
-            for column, title in enumerate(first)
-            if header and title.strip().lower() in LABEL_COLUMNS
-        ]
-        file.seek(0)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            table = np.loadtxt(
-                file,
-                dtype=np.float32,
-                delimiter=",",
-                quotechar='"',
-                comments=None,
-                skiprows=int(header),
-                converters=dict.fromkeys(labels, lambda label: 0.0),  # labels may be text
-                ndmin=2,
-            )
-    return np.delete(table, labels, axis=1) if labels and len(table) else table
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return [names.index(name) for name in first]
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -23,8 +23,9 @@ class Autoencoder(nn.Module):
 
     def __init__(self, width: int, hidden: int, code: int):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
+        # float64: float32 holds a mean of 2.4e9 only to the nearest 256.
+        self.register_buffer("mean", torch.zeros(width, dtype=torch.float64))
+        self.register_buffer("deviation", torch.ones(width, dtype=torch.float64))
         self.layers = nn.Sequential(
             nn.Linear(width, hidden),
             nn.ReLU(),
@@ -40,30 +41,39 @@ class Autoencoder(nn.Module):
         return reconstructed
 
     def normalise(self, rows: Tensor) -> Tensor:
-        """Return raw rows shifted to mean 0 and scaled to standard deviation 1."""
-        return self.normalise_(rows.clone())
+        """Return raw rows shifted to mean 0 and scaled to standard deviation 1, in float32."""
+        return ((rows.double() - self.mean) / self.deviation).float()
 
-    def normalise_(self, rows: Tensor) -> Tensor:
-        """Normalise rows in place and return them."""
-        return rows.sub_(self.mean).div_(self.deviation)
+    def normalise_(self, rows: Tensor, offset: Tensor) -> Tensor:
+        """Normalise float32 rows, from which `offset` was subtracted before, in place."""
+        return rows.sub_((self.mean - offset).float()).div_(self.deviation.float())
 
     def reconstruct(self, rows: Tensor) -> Tensor:
-        """Reconstruct raw rows, shape (samples, width), in their original units."""
+        """Reconstruct raw rows, shape (samples, width), in their original units and dtype."""
         reconstructed: Tensor = self(self.normalise(rows))
-        return reconstructed * self.deviation + self.mean
+        return (reconstructed.double() * self.deviation + self.mean).to(rows.dtype)
 
-    def fit_normalisation(self, rows: Tensor, *, per_column: bool) -> None:
-        """Set mean and standard deviation to those of the raw training rows.
+    def fit_normalisation(
+        self, rows: Tensor, offset: Tensor | None = None, *, per_column: bool
+    ) -> None:
+        """Set mean and standard deviation to those of the training rows before any shift.
 
         Each column of a table has its own unit and is normalised by itself (`per_column`). All
         pixels of an image share one unit: by themselves, pixels that are nearly always dark would
         be scaled up to noise.
+
+        Args:
+            rows: The training rows, float32.
+            offset: What was subtracted from each column before the rows became float32.
+            per_column: Whether each column is normalised by itself.
         """
         deviation, mean = torch.std_mean(rows, dim=0 if per_column else None, correction=0)
         # The standard deviation of a constant column is not 0 but a rounding error.
         constant = deviation <= 1e-6 * mean.abs()
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.masked_fill(constant, 1.0))
+        if offset is not None:
+            self.mean.add_(offset)
 
 
 def architecture(width: int) -> dict[str, int]:

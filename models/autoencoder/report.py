@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dataset import Floats
 from network import reconstruction_errors
 from output_folder import SUMMARY
+from precision import Floats
 from training import Training
 
 SHOWN_SAMPLES = 10

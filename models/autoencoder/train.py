@@ -28,6 +28,7 @@ from output_folder import CHECKPOINT, OutputFolder
 from settings import Settings
 
 EXIT_FAILED, EXIT_UNUSABLE, EXIT_SIGNAL = 1, 2, 128
+MAX_MESSAGE = 1000  # characters
 PERMANENT_ERRORS = {  # a retry meets them again
     errno.EACCES,
     errno.EPERM,
@@ -63,8 +64,14 @@ def main(environment: Mapping[str, str], signals: SignalHandler) -> int:
     except OSError as error:
         problem = f"cannot use {error.filename or environment['OUTPUT_DIR']}: {error.strerror}"
         code = EXIT_UNUSABLE if error.errno in PERMANENT_ERRORS else EXIT_FAILED
-    print("error:", " ".join(problem.split()), file=sys.stderr, flush=True)
+    print("error:", _printable(problem), file=sys.stderr, flush=True)
     return code
+
+
+def _printable(problem: str) -> str:
+    """Return a message on one line; names in damaged files may hold escape codes, or be long."""
+    line = " ".join(problem.split())[:MAX_MESSAGE]
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
 def train(settings: Settings, signals: SignalHandler) -> int:
@@ -87,6 +94,8 @@ def train(settings: Settings, signals: SignalHandler) -> int:
         dataset = read_dataset(settings.input_dir, settings.dataset)
         samples, width = dataset.rows.shape
         print(f"{samples} samples of {width} numbers from {', '.join(dataset.files)}", flush=True)
+        for note in dataset.notes:
+            print("note:", note, flush=True)
 
         from report import write_results
         from training import Training

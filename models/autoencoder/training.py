@@ -56,10 +56,12 @@ class Training:
         parts = dataset.split_rows(self.training_indices, self.validation_indices)
         training_rows, validation_rows = map(torch.from_numpy, parts)
         self.batch_size = LARGE_BATCH if len(training_rows) >= MANY_SAMPLES else SMALL_BATCH
-        self.network.fit_normalisation(training_rows, per_column=len(dataset.sample_shape) == 1)
+        offset = torch.from_numpy(dataset.offset)
+        self.network.fit_normalisation(training_rows, offset, per_column=dataset.per_column)
         self.network.to(self.device)
-        self.training_rows = self.network.normalise_(training_rows.to(self.device))
-        self.validation_rows = self.network.normalise_(validation_rows.to(self.device))
+        offset = offset.to(self.device)
+        self.training_rows = self.network.normalise_(training_rows.to(self.device), offset)
+        self.validation_rows = self.network.normalise_(validation_rows.to(self.device), offset)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=settings.learning_rate, fused=True
         )

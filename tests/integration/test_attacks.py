@@ -94,7 +94,7 @@ def connect(server):
     return socket.create_connection((host, int(port)), timeout=DEADLINE_SECONDS)
 
 
-def everything(connection):
+def receive_all(connection):
     """Receive until the server closes the connection."""
     received = b""
     with suppress(ConnectionResetError):  # the server closed without having read everything
@@ -110,7 +110,7 @@ def test_ambiguous_request_length(server, headers):
         connection.sendall(
             b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n" + SECOND
         )
-        answer = everything(connection)
+        answer = receive_all(connection)
 
     assert answer.count(b"HTTP/1.1 ") == 1, answer
     assert answer.startswith(b"HTTP/1.1 4") or answer.startswith(b"HTTP/1.1 501"), answer
@@ -124,7 +124,7 @@ def test_ambiguous_body_length(server, chunks):
         connection.sendall(
             b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED + b"\r\n" + chunks + SECOND
         )
-        answer = everything(connection)
+        answer = receive_all(connection)
 
     assert answer.startswith(b"HTTP/1.1 4")
     assert b"HTTP/1.1 404" not in answer  # the second request was not handled
@@ -135,7 +135,7 @@ def test_not_a_request(server, text):
     with connect(server) as connection:
         connection.sendall(text + SECOND)
         connection.shutdown(socket.SHUT_WR)
-        answer = everything(connection)
+        answer = receive_all(connection)
 
     assert answer.startswith(b"HTTP/1.1 4") or not answer, answer
     assert b"HTTP/1.1 2" not in answer
@@ -155,7 +155,7 @@ def test_header_flood(server, flood):
     with connect(server) as connection:
         with suppress(ConnectionResetError, BrokenPipeError):  # the server does not read it all
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + flood + b"\r\n")
-        answer = everything(connection)
+        answer = receive_all(connection)
 
     assert not answer.startswith(b"HTTP/1.1 2"), answer[:200]
     eventually(lambda: greets(server))
@@ -164,7 +164,7 @@ def test_header_flood(server, flood):
 def test_long_path(server):
     with connect(server) as connection:
         connection.sendall(b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert everything(connection).startswith(b"HTTP/1.1 4")
+        assert receive_all(connection).startswith(b"HTTP/1.1 4")
 
 
 STALLED = {
@@ -183,7 +183,7 @@ def test_stalled_clients_block_nobody(server, beginning):
 
         eventually(lambda: greets(server))
         for connection in stalled:  # each gets an error, or its connection is closed
-            assert not everything(connection).startswith(b"HTTP/1.1 2")
+            assert not receive_all(connection).startswith(b"HTTP/1.1 2")
 
 
 def test_large_body_is_not_read(server):

@@ -36,11 +36,11 @@ SERVERS = [
     pytest.param("mysql", "client", marks=pytest.mark.needs("mysql")),
 ]
 everywhere = pytest.mark.parametrize(
-    ("surroundings", "quicker"), ONE_MACHINE + SERVERS, indirect=["surroundings"]
+    ("surroundings", "first_to_act"), ONE_MACHINE + SERVERS, indirect=["surroundings"]
 )
 # One statement alone leaves the same on every database.
 on_one_machine = pytest.mark.parametrize(
-    ("surroundings", "quicker"), ONE_MACHINE, indirect=["surroundings"]
+    ("surroundings", "first_to_act"), ONE_MACHINE, indirect=["surroundings"]
 )
 
 
@@ -156,17 +156,17 @@ class Survivors:
     def settled(self, names):
         """Settle until no cancellation is pending, then check every experiment."""
 
-        def there():
+        def experiments():
             return [self.get(name) for name in names]
 
         def over():
             self.settle()
-            live = [one for one in there() if one and one.status in LIVE]
+            live = [one for one in experiments() if one and one.status in LIVE]
             return not any(one.cancel_requested_at for one in live)
 
         eventually(over)
         jobs = self._place.live_jobs()
-        for name, experiment in zip(names, there(), strict=True):
+        for name, experiment in zip(names, experiments(), strict=True):
             self._check(name, experiment, [job for of, job in jobs if of == name])
 
     def _check(self, name, experiment, jobs):
@@ -284,13 +284,13 @@ def survivors(surroundings, monkeypatch):
 
 
 @pytest.fixture
-def kill(surroundings, survivors, killer, quicker):
+def kill(surroundings, survivors, killer, first_to_act):
     """Kill workers at each step, then check what they leave and what a repetition gets."""
 
     def kill(asked, prepare=lambda names: None):
         environ, _, chosen = surroundings
         names = killer.kill_at_each_step(environ, asked, prepare, chosen)
-        if quicker == "reconciler":
+        if first_to_act == "reconciler":
             survivors.settled(names)
         for name in names:
             assert survivors.client.open(**asked.of(name)).status_code in asked.answers, name

@@ -25,7 +25,7 @@ READING = ("SELECT", "SHOW", "PRAGMA", "DESCRIBE", "BEGIN", "EXPLAIN")
 
 # Children of a clean process start quickly and share no connection with the test.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["backend.store.queries", "alembic.command"])
+processes.set_forkserver_preload([__name__, "alembic.command"])
 
 
 def changes_something(statement):
@@ -51,8 +51,8 @@ def migrate_until_killed(url, moment, number):
 
 def meet(barrier):
     """Prepare a process that migrates together with others."""
-    global everybody_is_there
-    everybody_is_there = barrier.wait
+    global wait_for_all
+    wait_for_all = barrier.wait
     schema.LOCK_SECONDS = DEADLINE_SECONDS  # a migration may take longer on a busy machine
 
 
@@ -60,7 +60,7 @@ def prepare_together(url):
     """Prepare the database together with others; return the number of changes made."""
     changes = []
     on_each_change("after", lambda: changes.append(1))
-    everybody_is_there()
+    wait_for_all()
     store = Store(make_url(url))
     store.prepare()
     store.close()

@@ -4,14 +4,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, func, select, text, update
 
 from backend.domain.exceptions import StoreUnavailable
+from backend.store import engine as store_engine
 from backend.store.engine import POOL_SIZE, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
 from tests.integration.databases import Database, unresponsive_port
-from tests.integration.test_store import a_run, inserted, move
+from tests.integration.test_store import inserted, move, new_experiment
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 FORM = {"experiment_id": "a", "learning_rate": "0.001", "epoch": "20"}
@@ -23,7 +24,7 @@ def store(server, open_store):
 
 
 @pytest.fixture
-def everybody():
+def in_all_threads():
     """Return a function that calls `work` from as many threads as a web worker has."""
     with ThreadPoolExecutor(POOL_SIZE) as pool:
 
@@ -47,19 +48,21 @@ def connections_of(server):
     return {row[0] for row in listed}
 
 
-def fill_pool(store, everybody):
+def fill_pool(store, in_all_threads):
     """Make every thread open a connection and return it to the pool."""
     together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
-    everybody(lambda _number: store.database.read(lambda connection: together.wait()))
+    in_all_threads(lambda _number: store.database.read(lambda connection: together.wait()))
 
 
 @pytest.fixture
-def kill_when(store):
+def kill_when(store, monkeypatch):
     """Return a function that makes the server kill a connection in use, once.
 
     It returns the list of errors that the program then saw: True for a lost connection.
     """
     listeners = []
+    # To kill a connection takes a busy machine longer than the program would try.
+    monkeypatch.setattr(store_engine, "RETRY_SECONDS", DEADLINE_SECONDS)
 
     def arrange(server, moment, chosen):
         victims, errors = [], []
@@ -86,45 +89,46 @@ def kill_when(store):
         event.remove(store.database.engine, *listener)
 
 
-def test_restart_goes_unnoticed(server, store, everybody):
+def test_restart_goes_unnoticed(server, store, in_all_threads):
     row = inserted(store, experiment_id="a")
-    fill_pool(store, everybody)
+    fill_pool(store, in_all_threads)
 
     server.restart()
 
-    everybody(lambda number: inserted(store, experiment_id=f"after {number}"))
+    in_all_threads(lambda number: inserted(store, experiment_id=f"after {number}"))
     assert move(store, row, ["submitting", "queued"])
     assert len(store.page(limit=99)) == 1 + POOL_SIZE
 
 
-def test_killed_connections(server, store, everybody):
+def test_killed_connections(server, store, in_all_threads):
     store.prepare()
-    fill_pool(store, everybody)
+    fill_pool(store, in_all_threads)
     killed = connections_of(server)
     for one in killed:
         server.root(f"KILL {one}")
     eventually(lambda: not killed & connections_of(server))
 
-    everybody(lambda number: inserted(store, experiment_id=f"after {number}"))
+    in_all_threads(lambda number: inserted(store, experiment_id=f"after {number}"))
 
     assert len(killed) >= POOL_SIZE
     assert len(store.page(limit=99)) == POOL_SIZE
 
 
-def test_idle_connections(server, open_store, everybody):
-    server.root("SET GLOBAL wait_timeout = 2")
-    try:
-        store = open_store(server.database)
-        store.prepare()
-        fill_pool(store, everybody)
-        idle = connections_of(server)
-    finally:
-        server.root("SET GLOBAL wait_timeout = DEFAULT")
+def test_idle_connections(server, store, in_all_threads):
+    together = threading.Barrier(POOL_SIZE, timeout=DEADLINE_SECONDS)
+
+    def become_idle(connection):
+        together.wait()
+        connection.execute(text("SET SESSION wait_timeout = 1"))
+        return connection.scalar(select(func.connection_id()))
+
+    store.prepare()
+    idle = set(in_all_threads(lambda _number: store.database.read(become_idle)))
     eventually(lambda: not idle & connections_of(server))
 
-    everybody(lambda number: inserted(store, experiment_id=f"after {number}"))
+    in_all_threads(lambda number: inserted(store, experiment_id=f"after {number}"))
 
-    assert idle
+    assert len(idle) == POOL_SIZE
     assert len(store.page(limit=99)) == POOL_SIZE
 
 
@@ -149,7 +153,7 @@ def test_lost_answer_to_a_commit(server, store, kill_when):
     errors = kill_when(server, "commit", lambda: True)
 
     store.update(row.id, attempt=1, status="submitting", values={"reason": "x"})
-    store.insert(a_run("b"))
+    store.insert(new_experiment("b"))
 
     assert errors == [True]
     assert [one.reason for one in store.page(limit=9)] == [None, "x"]
@@ -206,15 +210,15 @@ def test_lock_timeout_is_retried(server, open_store):
     assert store.get("a").status == "queued"
 
 
-def test_outage_and_recovery(server, store, everybody):
+def test_outage_and_recovery(server, store, in_all_threads):
     row = inserted(store, experiment_id="a")
-    fill_pool(store, everybody)
+    fill_pool(store, in_all_threads)
     server.down()
     try:
         for call in (
             store.ping,
             lambda: store.get("a"),
-            lambda: store.insert(a_run("b")),
+            lambda: store.insert(new_experiment("b")),
             lambda: move(store, row, ["submitting", "queued"]),
         ):
             with pytest.raises(StoreUnavailable) as outage:
@@ -225,7 +229,7 @@ def test_outage_and_recovery(server, store, everybody):
 
     assert store.get("a") == row
     assert move(store, row, ["submitting", "queued"])
-    assert store.insert(a_run("b"))
+    assert store.insert(new_experiment("b"))
 
 
 def test_submit_in_an_outage(server, make_app, kubernetes, settings):
@@ -274,7 +278,7 @@ def test_password_is_not_shown(server, make_app, caplog):
 
 
 @pytest.fixture
-def connects(monkeypatch):
+def connection_attempts(monkeypatch):
     """The connections tried so far; functions in the list are called at each try."""
     attempts, real = [], ServerConnection.connect
 
@@ -288,16 +292,16 @@ def connects(monkeypatch):
     return attempts
 
 
-def test_hanging_ping(server, store, connects):
+def test_hanging_ping(server, store, connection_attempts):
     inserted(store, experiment_id="a")
-    connects.clear()
+    connection_attempts.clear()
 
     with server.hanging(), pytest.raises(StoreUnavailable) as outage:
         store.get("a")
 
     # A ping that waits for ANSWER_SECONDS would leave no time to connect again.
     assert outage.value.away
-    assert len(connects) == 1
+    assert len(connection_attempts) == 1
     assert store.get("a")
 
 
@@ -327,7 +331,7 @@ def test_host_drops_packets(open_store):
     assert outage.value.away
 
 
-def test_one_call_probes_others_fail_fast(server, store, everybody, connects):
+def test_one_call_probes_others_fail_fast(server, store, in_all_threads, connection_attempts):
     row = inserted(store, experiment_id="a")
     trying, told = threading.Event(), threading.Semaphore(0)
 
@@ -345,13 +349,13 @@ def test_one_call_probes_others_fail_fast(server, store, everybody, connects):
     with server.away():
         with pytest.raises(StoreUnavailable):
             store.get("a")
-        connects[:] = [hold]
-        everybody(ask)
+        connection_attempts[:] = [hold]
+        in_all_threads(ask)
 
-    assert connects == [hold, 1]
-    connects.clear()
+    assert connection_attempts == [hold, 1]
+    connection_attempts.clear()
     assert store.get("a") == row
-    assert everybody(lambda _number: store.get("a")) == [row] * POOL_SIZE
+    assert in_all_threads(lambda _number: store.get("a")) == [row] * POOL_SIZE
 
 
 def test_hundred_clients_in_an_outage(server, backend):

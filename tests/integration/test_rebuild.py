@@ -31,7 +31,7 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def everything():
+def visible():
     """Return a function that returns all that a user can see of every experiment."""
 
     def look(app):
@@ -74,10 +74,10 @@ def submit_in_every_state(app, kubernetes):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_lost_database_in_every_state(database, make_app, kubernetes, everything):
+def test_lost_database_in_every_state(database, make_app, kubernetes, visible):
     before = make_app(database)
     pods = submit_in_every_state(before, kubernetes)
-    told = everything(before)
+    told = visible(before)
     assert set(told) == set(STATES)
     database.drop_tables()
 
@@ -89,13 +89,13 @@ def test_lost_database_in_every_state(database, make_app, kubernetes, everything
     assert list(differences(archive, launcher)) == []
     # The diagnosis of the waiting one is found again.
     why = {name: told["submitting"][name] for name in ("diagnosis", "updated_at")}
-    assert everything(after) | {"submitting": everything(after)["submitting"] | why} == told
-    assert list(everything(after)) == list(told)
+    assert visible(after) | {"submitting": visible(after)["submitting"] | why} == told
+    assert list(visible(after)) == list(told)
 
     passes(after, 3)
     kubernetes.finish(pods["running"], 0)
     passes(after)
-    ends = {name: one["status"] for name, one in everything(after).items()}
+    ends = {name: one["status"] for name, one in visible(after).items()}
     assert ends == {name: name for name in STATES} | {
         "submitting": "queued",
         "running": "succeeded",
@@ -107,7 +107,7 @@ def test_lost_database_in_every_state(database, make_app, kubernetes, everything
 
 
 @pytest.mark.usefixtures("impatient")
-def test_jobs_alone_are_enough(database, make_app, kubernetes, everything, settings):
+def test_jobs_alone_are_enough(database, make_app, kubernetes, visible, settings):
     before = make_app(database)
     experiments = before.extensions["services"].experiments
     _, one = experiments.submit("first", Parameters("autoencoder", 0.25, 7, None))
@@ -120,14 +120,14 @@ def test_jobs_alone_are_enough(database, make_app, kubernetes, everything, setti
     kubernetes.finish(pod, 0)
     passes(after)
 
-    seen = everything(after)["first"]
+    seen = visible(after)["first"]
     assert (seen["learning_rate"], seen["epoch"], seen["status"]) == (0.25, 7, "succeeded")
     assert seen["history"][0]["reason"] == "adopted"
     assert kubernetes.count("create", "jobs") == 1
 
 
 @pytest.mark.usefixtures("impatient")
-def test_deleted_while_observed(database, make_app, kubernetes, everything):
+def test_deleted_while_observed(database, make_app, kubernetes, visible):
     """The experiment does not come back: the list of Jobs is older than its deletion."""
     app = make_app(database)
     services = app.extensions["services"]
@@ -149,10 +149,10 @@ def test_deleted_while_observed(database, make_app, kubernetes, everything):
     watching.reconcile()
     watching.reconcile()
 
-    assert everything(app) == {}
+    assert visible(app) == {}
 
 
-def test_concurrent_rebuilds_and_submits(database, make_app, kubernetes, everything, settings):
+def test_concurrent_rebuilds_and_submits(database, make_app, kubernetes, visible, settings):
     """The id is a unique key, so that each experiment is there once."""
     write_folders(settings.output_dir, 30)
     apps = [make_app(database) for _ in range(3)]
@@ -172,7 +172,7 @@ def test_concurrent_rebuilds_and_submits(database, make_app, kubernetes, everyth
         restored = list(pool.map(restore, apps[:2]))
         assert {one.status_code for one in submitted.result(DEADLINE_SECONDS)} == {201}
 
-    assert len(everything(apps[0])) == 40
+    assert len(visible(apps[0])) == 40
     assert 30 <= sum(restored) <= 40  # new ones too, if their run.json is found before their row
     rows = database.execute("SELECT experiment, COUNT(*) FROM transition GROUP BY experiment")
     assert sorted(count for _, count in rows) == [2] * 40

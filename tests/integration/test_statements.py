@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.component.support import FORM
-from tests.integration.test_store import a_run, inserted, move
+from tests.integration.test_store import inserted, move, new_experiment
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def store(server_database, open_store):
 
 
 @pytest.fixture
-def said(monkeypatch):
+def statements(monkeypatch):
     """Note the first word of each statement that PyMySQL sends, and `ping`."""
     words = []
 
@@ -35,49 +35,49 @@ def said(monkeypatch):
     return words
 
 
-def test_query_is_one_statement(store, said):
+def test_query_is_one_statement(store, statements):
     inserted(store, experiment_id="a")
-    said.clear()
+    statements.clear()
 
     store.listing(limit=9)
 
-    assert said == ["ping", "SELECT"]
-    said.clear()
+    assert statements == ["ping", "SELECT"]
+    statements.clear()
 
     store.listing_version(limit=9)
 
-    assert said == ["ping", "SELECT"]
+    assert statements == ["ping", "SELECT"]
 
 
-def test_change_is_one_transaction(store, said):
+def test_change_is_one_transaction(store, statements):
     row = inserted(store, experiment_id="a")
-    said.clear()
+    statements.clear()
 
     assert move(store, row, ["submitting", "queued"])
 
-    assert said == ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
+    assert statements == ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
 
 
-def test_submit_uses_three_round_trips(server_database, make_app, said):
+def test_submit_uses_three_round_trips(server_database, make_app, statements):
     """The last query finds what run.json already says, so that it is not written again."""
     client = make_app(server_database).test_client()
     assert client.get("/readyz").status_code == 200
-    said.clear()
+    statements.clear()
 
     assert client.post("/test", data=FORM).status_code == 201
 
     intent = ["ping", "BEGIN", "INSERT", "INSERT", "COMMIT"]
     queued = ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
-    assert said == [*intent, *queued, "ping", "SELECT"]
+    assert statements == [*intent, *queued, "ping", "SELECT"]
 
 
-def test_failed_insert_is_rolled_back(store, said):
+def test_failed_insert_is_rolled_back(store, statements):
     inserted(store, experiment_id="a")
-    said.clear()
+    statements.clear()
 
-    assert not store.insert(a_run("a"))
+    assert not store.insert(new_experiment("a"))
 
-    assert said == ["ping", "BEGIN", "INSERT", "ROLLBACK"]
+    assert statements == ["ping", "BEGIN", "INSERT", "ROLLBACK"]
 
 
 def test_failed_change_is_rolled_back(server_database, store):
@@ -93,12 +93,12 @@ def test_failed_change_is_rolled_back(server_database, store):
     assert server_database.execute("SELECT experiment_id FROM experiment") == [("a",)]
 
 
-def test_connection_settings_are_restored(store, said):
+def test_connection_settings_are_restored(store, statements):
     inserted(store, experiment_id="a")
-    said.clear()
+    statements.clear()
     store.transitions.last_id()
 
-    assert said == ["ping", "SELECT", "ping", "SET", "BEGIN", "SELECT", "COMMIT"]
+    assert statements == ["ping", "SELECT", "ping", "SET", "BEGIN", "SELECT", "COMMIT"]
     levels, automatic = zip(*(store.database.read(defaults_of) for _ in range(3)), strict=True)
     assert set(levels) == {"REPEATABLE READ"}
     assert set(automatic) == {True}

@@ -37,7 +37,7 @@ on_the_same_database = settings(
 )
 
 
-def a_run(experiment_id=None, **values):
+def new_experiment(experiment_id=None, **values):
     """Return the columns of a new experiment."""
     return {
         "experiment_id": experiment_id or uuid.uuid4().hex,
@@ -56,7 +56,7 @@ def a_run(experiment_id=None, **values):
 
 def inserted(store, **values):
     """Insert an experiment and return it."""
-    values = a_run(**values)
+    values = new_experiment(**values)
     assert store.insert(values)
     return store.get(values["experiment_id"])
 
@@ -85,7 +85,7 @@ def test_ids_are_compared_as_bytes(store, alike):
 def test_id_is_unique(store):
     row = inserted(store, experiment_id="실험 1")
 
-    assert not store.insert(a_run("실험 1", epoch=99))
+    assert not store.insert(new_experiment("실험 1", epoch=99))
     assert store.get("실험 1") == row
     assert len(store.history("실험 1")) == 1
 

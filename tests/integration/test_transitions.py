@@ -7,7 +7,7 @@ from sqlalchemy import insert
 
 from backend.experiments.events import TransitionFeed
 from backend.store.tables import transition
-from tests.integration.test_store import NOW, a_run, inserted, move
+from tests.integration.test_store import NOW, inserted, move, new_experiment
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 
@@ -72,7 +72,7 @@ def test_late_commit_is_waited_for(server_database, open_store, background, end)
             background.submit(store.transitions.last_id),
         ]
         eventually(lambda: waiting(server_database) == 2)
-        assert store.insert(a_run())  # writers do not have to wait
+        assert store.insert(new_experiment())  # writers do not have to wait
         getattr(late, end)()
     rows, last = [one.result(DEADLINE_SECONDS) for one in reading]
 
