@@ -35,7 +35,8 @@ GUARDED: dict[str, object] = {
     "read_another_experiment_by_dots": "ENOENT",
     "read_another_experiment_by_a_link": "ENOENT",
     "read_another_experiment_by_a_descriptor": "ENOENT",
-    "read_another_experiment_by_a_process": "ENOENT",  # the root of the pause container
+    "read_another_experiment_by_a_process": [HOSTILE],
+    "read_the_root_of_the_pause_container": "ENOENT",  # it has no volumes
     "open_the_host_by_a_file_handle": "EPERM",
     "make_a_folder_beside_its_own": "EROFS",
     "write_into_the_input": "EROFS",
