@@ -15,6 +15,7 @@ from backend.domain.status import LIVE, Status
 from backend.domain.timestamps import from_text, to_text
 
 MAX_INTEGER = 2**31 - 1  # INT of MySQL
+MAX_ATTEMPTS = 10_000  # more than fit in a run.json that is still read
 MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
@@ -114,7 +115,7 @@ def _check(attempt: Attempt) -> None:
         raise ValueError("its model is not a valid name")
     if not (math.isfinite(attempt.learning_rate) and attempt.learning_rate > 0):
         raise ValueError("its learning_rate is not a finite number above 0")
-    if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_INTEGER):
+    if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_ATTEMPTS):
         raise ValueError("its epoch or attempt is out of range")
     dataset = attempt.dataset or ""
     if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:

@@ -218,7 +218,7 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
     terminated = state.get("terminated") or last_state.get("terminated")
     if not terminated:
         return None
-    code, message = terminated.get("exitCode"), quote(terminated.get("message"))
+    code, message = terminated.get("exitCode"), terminated.get("message")
     if terminated.get("reason") == "OOMKilled":
         return Diagnosis(
             "out_of_memory",

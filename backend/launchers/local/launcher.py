@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.files.terminal import shown
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
-from backend.launchers.exit_codes import diagnose_exit_code, quote
+from backend.launchers.exit_codes import diagnose_exit_code
 from backend.launchers.local import runner
 from backend.settings import Settings
 
@@ -42,7 +43,7 @@ _BACKEND = Path(__file__).parents[2]
 _MODELS = (_BACKEND if (_BACKEND / "models").is_dir() else _BACKEND.parent) / "models"
 TRAINER = _MODELS / "autoencoder" / "train.py"
 POLL_SECONDS = 0.1
-TAIL_BYTES = 2000  # of a log, in which its last line is looked for
+TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
 
 # The variables of this process that a trainer gets. The others may be secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -288,7 +289,7 @@ def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
     if ended["code"] == 0:
         return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
     log = Path(job["log"])
-    why = diagnose_exit_code(ended["code"], quote(_last_line(log)), str(log))
+    why = diagnose_exit_code(ended["code"], _last_line(log), str(log))
     return Observation(uid, Phase.FAILED, started_at, finished_at, why)
 
 
@@ -296,10 +297,11 @@ def _last_line(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
+            lines = file.read(TAIL_BYTES).split(b"\n")
     except OSError:
         return ""
-    return next((line for line in reversed(lines) if line.strip()), "")
+    seen = (shown(line).decode(errors="replace") for line in reversed(lines))
+    return next((line for line in seen if line.strip()), "")
 
 
 def _is_alive(state: Path) -> bool:
