@@ -259,11 +259,14 @@ class StoreUnavailable(Exception):
     Attributes:
         denied: it refuses our user; the settings have to be corrected.
         away: it does not answer at all, so an immediate second call would time out too.
+        cause: a sentence for clients if it can be read but not written; otherwise empty.
     """
 
-    def __init__(self, message: str, *, denied: bool = False, away: bool = False) -> None:
+    def __init__(
+        self, message: str, *, denied: bool = False, away: bool = False, cause: str = ""
+    ) -> None:
         super().__init__(message)
-        self.denied, self.away = denied, away
+        self.denied, self.away, self.cause = denied, away, cause
 
 
 class SchemaError(Exception):

@@ -75,9 +75,14 @@ class Experiments:
         self._logs, self._archive = logs, archive
         self._recorder, self._events = recorder, events
 
-    def check_ready(self) -> None:
-        """Check that the database answers and has the schema that this version needs."""
+    def check_ready(self) -> str:
+        """Check that the database answers and has the schema that this version needs.
+
+        Returns:
+            Why it can be read but not written; an empty text if it can be.
+        """
         self._store.ping()
+        return self._store.database.write_problem()
 
     def submit(
         self, experiment_id: str, parameters: Parameters, *, by: str | None = None

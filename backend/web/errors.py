@@ -122,6 +122,8 @@ def _known_error(error: Exception) -> Response:
     if isinstance(error, InputUnwritable | OutputUnwritable) and error.full:
         status = HTTPStatus.INSUFFICIENT_STORAGE
     detail = _DETAILS.get(kind, "{error}").format(error=error)
+    if isinstance(error, StoreUnavailable) and error.cause:
+        detail = error.cause
     return problem(status, detail, **_members(error))
 
 
