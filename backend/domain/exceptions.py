@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backend.domain.attempt import Diagnosis
+from backend.domain.identifiers import invisible_character
 
 if TYPE_CHECKING:
     from backend.domain.experiment import Parameters
@@ -82,6 +83,10 @@ class UnknownDataset(Exception):
     def __init__(self, name: str, names: Sequence[str]) -> None:
         known = ", ".join(names[:MAX_NAMES]) or "no data sets"
         self.problem = f"is not a file of the input folder, which holds {known}."
+        if invisible := invisible_character(name):
+            self.problem = (
+                f"contains {invisible}, which cannot be seen; the input folder holds {known}."
+            )
         super().__init__(f"dataset {self.problem}")
         self.name, self.names = name, names
 
@@ -198,9 +203,12 @@ class InvalidInputName(Exception):
     """
 
     def __init__(self, name: str, suffixes: Sequence[str], max_bytes: int) -> None:
+        invisible = invisible_character(name)
+        reason = f" It contains {invisible}, which cannot be seen." if invisible else ""
         super().__init__(
             f"{name!r} cannot be the name of a data set: send a plain file name of at most "
             f"{max_bytes} bytes that ends in {', '.join(suffixes)} and does not begin with '.'."
+            f"{reason}"
         )
         self.name = name
 

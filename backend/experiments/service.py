@@ -21,6 +21,7 @@ from backend.domain.exceptions import (
     UnknownExperiment,
 )
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
+from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
@@ -99,6 +100,10 @@ class Experiments:
             OutputUnwritable: the output folder cannot be written.
             SubmissionRefused: the launcher refused the Job for good.
         """
+        experiment_id = self.stored_id(experiment_id)
+        if parameters.dataset is not None:
+            dataset = self._inputs.stored_name(parameters.dataset)
+            parameters = replace(parameters, dataset=dataset)
         values = new_values(experiment_id, parameters)
         job = self._launcher.render(Attempt.from_columns(values))
         problem = self._problem(experiment_id, parameters)
@@ -110,9 +115,19 @@ class Experiments:
             raise problem or FolderTaken()
         if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
             return self._start(existing, job, by)
-        if existing.parameters != parameters:
+        if not existing.parameters.same_as(parameters):
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
+
+    def stored_id(self, experiment_id: str) -> str:
+        """Return the id of the experiment that is called so in one of the forms of Unicode.
+
+        An id that no experiment has is returned as new ids are stored.
+        """
+        if experiment_id.isascii():
+            return experiment_id
+        known = (form for form in forms(experiment_id) if self._store.get(form))
+        return next(known, canonical(experiment_id))
 
     def get(self, experiment_id: str) -> Experiment:
         """Return one experiment.

@@ -6,6 +6,7 @@ from apiflask import APIFlask
 from flask import Response, current_app, request
 
 from backend.web import forms
+from backend.web.current import services
 from backend.web.routes import (
     dashboard,
     docs,
@@ -27,6 +28,14 @@ def register_routes(app: APIFlask) -> None:
     for module in (hello, experiments, logs, results, inputs, events, health, docs, sign_in):
         app.register_blueprint(module.blueprint)
     dashboard.register_dashboard(app)
+    app.before_request(_find_experiment_id)  # after the check of the token
+
+
+def _find_experiment_id() -> None:
+    """Replace the id in the address by that of the experiment, whose form of Unicode may differ."""
+    values = request.view_args
+    if values and not values.get("experiment_id", "").isascii():
+        values["experiment_id"] = services.experiments.stored_id(values["experiment_id"])
 
 
 def _without_trailing_slash() -> Response | None:

@@ -79,7 +79,7 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
     response = Response(orjson.dumps(input_out(entry)), content_type="application/json")
     response.status_code = 201 if new else 200
     response.set_etag(entry.version)
-    response.headers["Location"] = f"/inputs/{quote(name, safe='')}"
+    response.headers["Location"] = f"/inputs/{quote(entry.path, safe='')}"
     return response
 
 

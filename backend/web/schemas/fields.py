@@ -8,7 +8,7 @@ from typing import Any
 from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
-from backend.domain.identifiers import experiment_id_problem
+from backend.domain.identifiers import canonical, new_id_problem
 from backend.domain.selection import Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
@@ -76,15 +76,16 @@ class Text(String):
 
 
 class ExperimentId(String):
-    """Text that can be the name of a folder."""
+    """Text that can be the name of a folder, in the form NFC."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError(f"must be text, such as run-1; you sent {shown_value(value)}.")
-        problem = experiment_id_problem(value)
+        experiment_id = canonical(value)
+        problem = new_id_problem(experiment_id)
         if problem:
             raise ValidationError(f"{problem}; you sent {shown_value(value)}.")
-        return value
+        return experiment_id
 
 
 def _check_text(text: str) -> None:
