@@ -14,7 +14,7 @@ from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import eventually
 from tests.ports import reserve_port
 
-WORKERS = 2  # gunicorn.conf.py
+WORKERS = 2  # backend/gunicorn_config.py
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
 
 
