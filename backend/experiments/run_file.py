@@ -15,6 +15,7 @@ from backend.domain.status import LIVE, Status
 from backend.domain.timestamps import from_text, to_text
 
 MAX_INTEGER = 2**31 - 1  # INT of MySQL
+MAX_ATTEMPTS = 10_000  # the history of as many is larger than a run.json may be
 MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
@@ -100,9 +101,7 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
             raise ValueError("it has no created_at or no updated_at")
         if values["status"] not in LIVE and not values["finished_at"]:
             values["finished_at"] = values["updated_at"]
-        history = content.get("history")
-        steps = _without_history(values) if history is None else map(_transition, list(history))
-        return RunFile(values, tuple(steps))
+        return RunFile(values, tuple(_history(content.get("history"), values)))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UnusableRunFile(f"its run.json cannot be used: {error}") from error
 
@@ -114,11 +113,19 @@ def _check(attempt: Attempt) -> None:
         raise ValueError("its model is not a valid name")
     if not (math.isfinite(attempt.learning_rate) and attempt.learning_rate > 0):
         raise ValueError("its learning_rate is not a finite number above 0")
-    if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_INTEGER):
+    if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_ATTEMPTS):
         raise ValueError("its epoch or attempt is out of range")
     dataset = attempt.dataset or ""
     if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:
         raise ValueError("its dataset is not a file name")
+
+
+def _history(steps: Any, values: dict[str, Any]) -> list[Transition]:
+    if steps is None:
+        return _without_history(values)
+    if not isinstance(steps, list) or not steps:
+        raise ValueError("its history is not a list of transitions, or is empty")
+    return [_transition(step) for step in steps]
 
 
 def _without_history(values: dict[str, Any]) -> list[Transition]:
@@ -136,7 +143,7 @@ def _without_history(values: dict[str, Any]) -> list[Transition]:
 
 def _transition(fields: Any) -> Transition:
     attempt, old, at = fields["attempt"], fields["from_status"], _time(fields["at"])
-    if type(attempt) is not int or not 1 <= attempt <= MAX_INTEGER or at is None:
+    if type(attempt) is not int or not 1 <= attempt <= MAX_ATTEMPTS or at is None:
         raise ValueError("a transition of its history has no valid attempt or no time")
     old, new = None if old is None else Status(old), Status(fields["to_status"])
     actor = _actor(fields.get("actor"))
