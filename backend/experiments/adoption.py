@@ -7,11 +7,11 @@ either. So a Job is adopted only if it is listed again after its row was found m
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from backend.domain.attempt import Attempt
-from backend.domain.exceptions import FolderTaken
+from backend.domain.exceptions import FolderTaken, StoreUnavailable
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive, ExperimentDeleted
@@ -33,8 +33,9 @@ class NotAdoptable(Exception):
 class Adoption:
     """Compares the Jobs with the database, pass by pass."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, archive: Archive, count_failure: Callable[[], None] = lambda: None) -> None:
+        """Adopt through `archive`; call `count_failure` for each unforeseen error in one Job."""
+        self._archive, self._count_failure = archive, count_failure
         self._missing: set[Key] = set()  # had no row in the last pass
         self._known: set[Key] = set()  # have ended, and had a row when last checked
         self._warned: set[Key] = set()
@@ -76,6 +77,13 @@ class Adoption:
                 if key not in self._warned:
                     log.warning("The Job %s is not adopted: %s", attempt.handle, error)
                 self._warned.add(key)
+            except StoreUnavailable:
+                raise
+            except Exception:  # one bad record must not hold up the others; tried at each full pass
+                if key not in self._warned:
+                    log.exception("The Job %s cannot be adopted", attempt.handle)
+                self._warned.add(key)
+                self._count_failure()
         self._known |= {key for key in settled if unchecked[key].phase in ENDED_PHASES}
         return adopted
 

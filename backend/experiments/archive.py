@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.attempt import Attempt
-from backend.domain.exceptions import FolderTaken
+from backend.domain.exceptions import FolderTaken, StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.selection import Cursor
 from backend.domain.timestamps import to_text
@@ -80,7 +80,12 @@ class Archive:
         The process that changed them may have been killed before it could.
         """
         for experiment in self._store.last_changed(number):
-            self.update_run_file(experiment)
+            try:
+                self.update_run_file(experiment)
+            except StoreUnavailable:
+                raise
+            except Exception:  # one bad record must not prevent the start
+                log.exception("run.json of %r cannot be updated", experiment.experiment_id)
 
     def write_tombstone(self, experiment: Experiment) -> None:
         """Mark the folder of an experiment as deleted, so that no rebuild restores it.
@@ -172,7 +177,8 @@ class Archive:
             raise ExperimentDeleted
         try:
             file = self.read(name)
-        except UnusableRunFile:
+        except UnusableRunFile as error:
+            log.warning("The folder %r gets a run.json made from its Job: %s", name, error)
             content = run_file.adopted(attempt, since)
             file = run_file.parse(content, name)
             self._outputs.write_run_file(name, content)

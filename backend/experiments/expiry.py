@@ -5,14 +5,16 @@ the log of the attempt have been saved.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from backend.domain.attempt import Attempt
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.archive import Archive
+from backend.experiments.isolation import Isolation, name_of
 from backend.experiments.logs import Logs
 from backend.launchers.base import Launcher, LauncherUnavailable, Observation
 
@@ -23,9 +25,16 @@ class Expiry:
     """Deletes Jobs `ttl_seconds` after their end; experiments and their folders stay."""
 
     def __init__(
-        self, archive: Archive, logs: Logs, launcher: Launcher, ttl_seconds: float
+        self,
+        archive: Archive,
+        logs: Logs,
+        launcher: Launcher,
+        ttl_seconds: float,
+        isolation: Isolation,
     ) -> None:
+        """Delete Jobs of `launcher`; `isolation` keeps an error in one from the others."""
         self._archive, self._logs, self._launcher = archive, logs, launcher
+        self._isolation = isolation
         self._ttl = timedelta(seconds=ttl_seconds)
 
     def expire(self, observed: Mapping[str, Observation]) -> None:
@@ -42,20 +51,21 @@ class Expiry:
             and observation.finished_at
             and observation.finished_at < deadline
         ]
-        for attempt in self._saved(expired):
-            try:
-                self._launcher.delete_job(attempt)
-            except LauncherUnavailable as error:
-                log.warning("The Job %s cannot be deleted yet: %s", attempt.handle, error)
-
-    def _saved(self, attempts: Sequence[Attempt]) -> Iterator[Attempt]:
-        if not attempts:
+        if not expired:
             return
-        known = self._archive.by_ids([attempt.experiment_id for attempt in attempts])
-        for attempt in attempts:
+        known = self._archive.by_ids([attempt.experiment_id for attempt in expired])
+        for attempt in expired:
             experiment = known.get(attempt.experiment_id)
-            if experiment and experiment.uid == attempt.uid and self._is_saved(attempt, experiment):
-                yield attempt
+            if experiment and experiment.uid == attempt.uid:
+                self._isolation.run(name_of(attempt), partial(self._expire, attempt, experiment))
+
+    def _expire(self, attempt: Attempt, experiment: Experiment) -> None:
+        if not self._is_saved(attempt, experiment):
+            return
+        try:
+            self._launcher.delete_job(attempt)
+        except LauncherUnavailable as error:
+            log.warning("The Job %s cannot be deleted yet: %s", attempt.handle, error)
 
     def _is_saved(self, attempt: Attempt, experiment: Experiment) -> bool:
         if attempt.number == experiment.attempt and experiment.status in LIVE:

@@ -36,6 +36,11 @@ class Passes:
         prefix, registry = "hello_flask_reconcile", self._registry
         self._passes = Counter(f"{prefix}_passes", "Passes, failed ones too.", registry=registry)
         self._failures = Counter(f"{prefix}_failures", "Passes that failed.", registry=registry)
+        self._experiment_failures = Counter(
+            f"{prefix}_experiment_failures",
+            "Unforeseen errors in one experiment, which did not hold up the others.",
+            registry=registry,
+        )
         self._duration = Gauge(
             f"{prefix}_last_pass_duration_seconds",
             "Duration of the last pass.",
@@ -58,14 +63,18 @@ class Passes:
         self._is_failing = self._is_reported = False
         self._last_success = self._clock()
 
-    def failed(self, seconds: float, reason: str) -> None:
-        """Record a pass that failed after `seconds`."""
+    def experiment_failed(self) -> None:
+        """Count an unforeseen error in one experiment."""
+        self._experiment_failures.inc()
+
+    def failed(self, seconds: float, reason: str, error: Exception | None = None) -> None:
+        """Record a pass that failed after `seconds`; log the traceback of an unforeseen `error`."""
         self._passes.inc()
         self._failures.inc()
         self._duration.set(seconds)
         self._reason = reason
         if not self._is_failing:
-            log.warning("Cannot reconcile; trying again: %s", reason)
+            log.warning("Cannot reconcile; trying again: %s", reason, exc_info=error)
         self._is_failing = True
         if self.trouble and not self._is_reported:
             self._is_reported = True

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 from backend.domain.attempt import Attempt
+from backend.domain.exceptions import StoreUnavailable
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.selection import ALL
@@ -74,11 +75,13 @@ def rebuild(archive: Archive, launcher: Launcher) -> Summary:
     created.sort()
     for batch in batches(created, TRANSACTION_SIZE):
         files = [file for _, name in batch if (file := _read(archive, name, Summary()))]
-        restored = archive.restore(files, attempts)
+        restored, refused = _restore(archive, files, attempts)
+        summary.skipped += len(refused)
         summary.restored += len(restored)
-        summary.known += len(files) - len(restored)
+        summary.known += len(files) - len(restored) - len(refused)
+        settled = {*restored, *refused}
         _update_run_files(
-            archive, [file for file in files if file.attempt.experiment_id not in restored]
+            archive, [file for file in files if file.attempt.experiment_id not in settled]
         )
     adoption = Adoption(archive)
     adoption.adopt([], launcher.observe())
@@ -138,6 +141,31 @@ def _read(archive: Archive, name: str, summary: Summary) -> RunFile | None:
         summary.skipped += 1
         log.warning("The folder %r is skipped: %s", name, error)
     return None
+
+
+def _restore(
+    archive: Archive, files: list[RunFile], attempts: set[Attempt]
+) -> tuple[list[str], list[str]]:
+    """Add the experiments of these files; log those that the database refuses.
+
+    Returns:
+        The experiment_ids that were added, and those that were refused.
+    """
+    try:
+        return archive.restore(files, attempts), []
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # a file passed every check, but the database refuses its row
+        if len(files) == 1:
+            name = files[0].attempt.experiment_id
+            log.warning("The folder %r is skipped: its record is refused: %r", name, error)
+            return [], [name]
+    restored, refused = [], []
+    for file in files:
+        added, rejected = _restore(archive, [file], attempts)
+        restored += added
+        refused += rejected
+    return restored, refused
 
 
 def _update_run_files(archive: Archive, files: list[RunFile]) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from backend.domain.exceptions import StoreUnavailable, SubmissionRefused, UnknownExperiment
 from backend.domain.experiment import Experiment
@@ -20,6 +21,7 @@ from backend.domain.status import LIVE, Status
 from backend.experiments.adoption import Adoption
 from backend.experiments.expiry import Expiry
 from backend.experiments.health import Passes
+from backend.experiments.isolation import Isolation, name_of
 from backend.experiments.services import Services
 from backend.launchers.base import ACTIVE_PHASES, LauncherUnavailable, Observation, Phase
 
@@ -35,6 +37,7 @@ SHORTEST_REST, LONGEST_REST = 0.05, 0.5
 RECENT_CHANGES = 100  # whose run.json a killed process may not have written
 # How long a web worker may take to submit the Job of an experiment that it has just recorded.
 SUBMIT_GRACE = timedelta(seconds=2)
+PENDING_LOGS = "logs that are not saved yet"  # named in the log if saving them fails
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +54,15 @@ class Reconciler:
         self._experiments, self._launcher = services.experiments, services.launcher
         self._archive, self._recorder = services.archive, services.recorder
         self._logs = services.logs
-        self._expiry = Expiry(services.archive, services.logs, services.launcher, ttl_seconds)
-        self._adoption = Adoption(services.archive)
+        self.passes = Passes()
+        self._isolation = Isolation(self.passes.experiment_failed)
+        self._expiry = Expiry(
+            services.archive, services.logs, services.launcher, ttl_seconds, self._isolation
+        )
+        self._adoption = Adoption(services.archive, self.passes.experiment_failed)
         self._stopped = threading.Event()
         self._next_whole_pass = self._next_poll = 0.0
         self._live = 0  # experiments in the last full pass
-        self.passes = Passes()
 
     def run(self) -> None:
         """Reconcile until `stop` is called."""
@@ -77,6 +83,11 @@ class Reconciler:
                 self.passes.failed(time.monotonic() - started, str(error))
                 pause, jobs = min(LONGEST_PAUSE, 2 * pause + 0.25), None
                 self.rest(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+            except Exception as error:  # a bug or damaged data: other Jobs still need a reconciler
+                reason = f"{type(error).__name__}: {error}"
+                self.passes.failed(time.monotonic() - started, reason, error)
+                pause, jobs = LONGEST_PAUSE, None
+                self.rest(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
 
     def stop(self) -> None:
         """Make `run` return after the current pass."""
@@ -96,15 +107,18 @@ class Reconciler:
         live = self._experiments.live() if jobs is None else self._live_of(jobs)
         observed = self._launcher.observe(jobs)
         for experiment in live:
-            self._reconcile_one(experiment, observed)
+            self._isolation.run(
+                experiment.experiment_id, partial(self._reconcile_one, experiment, observed)
+            )
         self._cancel_superseded(live, observed)
         if jobs is None:
             self._adoption.adopt({experiment.job for experiment in live}, observed)
-            self._logs.save_pending()
+            self._isolation.run(PENDING_LOGS, self._logs.save_pending)
             self._expiry.expire(observed)
             seconds = POLL_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
             self._next_whole_pass = time.monotonic() + seconds
             self._live = len(live)
+            self._isolation.retain(_names(live, observed))
 
     def _wait_for_work(self) -> Collection[str] | None:
         """Wait until Jobs may have changed, and return them; None for all."""
@@ -131,6 +145,8 @@ class Reconciler:
 
     def _reconcile_one(self, experiment: Experiment, observed: Mapping[str, Observation]) -> None:
         observation = observed.get(experiment.job)
+        if observation and observation.phase is Phase.UNKNOWN and not observation.uid:
+            return  # its Job is there, but whose it is cannot be read: it must not be started again
         is_new = datetime.now(UTC) - experiment.updated_at <= SUBMIT_GRACE
         # A web worker is still submitting it.
         is_being_submitted = experiment.status is Status.SUBMITTING and is_new
@@ -162,8 +178,9 @@ class Reconciler:
         for attempt in unexpected:
             experiment = known.get(attempt.experiment_id)
             if experiment and experiment.has_superseded(attempt):
-                self._experiments.cancel_job(
-                    replace(experiment, attempt=attempt.number, job=attempt.handle)
+                superseded = replace(experiment, attempt=attempt.number, job=attempt.handle)
+                self._isolation.run(
+                    name_of(attempt), partial(self._experiments.cancel_job, superseded)
                 )
 
     def _launch(self, experiment: Experiment) -> None:
@@ -171,3 +188,10 @@ class Reconciler:
             self._experiments.launch(experiment)
         except (SubmissionRefused, UnknownExperiment) as error:
             log.warning("%r cannot be submitted: %r", experiment.experiment_id, error)
+
+
+def _names(live: Sequence[Experiment], observed: Mapping[str, Observation]) -> set[str]:
+    """Return every name under which the next pass may work."""
+    attempts = (observation.attempt for observation in observed.values())
+    names = {name_of(attempt) for attempt in attempts if attempt}
+    return names | {experiment.experiment_id for experiment in live} | {PENDING_LOGS}

@@ -101,9 +101,7 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
             raise ValueError("it has no created_at or no updated_at")
         if values["status"] not in LIVE and not values["finished_at"]:
             values["finished_at"] = values["updated_at"]
-        history = content.get("history")
-        steps = _without_history(values) if history is None else map(_transition, list(history))
-        return RunFile(values, tuple(steps))
+        return RunFile(values, tuple(_history(content.get("history"), values)))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UnusableRunFile(f"its run.json cannot be used: {error}") from error
 
@@ -122,6 +120,14 @@ def _check(attempt: Attempt) -> None:
         raise ValueError("its dataset is not a file name")
 
 
+def _history(steps: Any, values: dict[str, Any]) -> list[Transition]:
+    if steps is None:
+        return _without_history(values)
+    if not isinstance(steps, list) or not steps:
+        raise ValueError("its history is not a list of transitions, or is empty")
+    return [_transition(step) for step in steps]
+
+
 def _without_history(values: dict[str, Any]) -> list[Transition]:
     """Return the history that a record of version 0.1.0 implies."""
     attempt, status = values["attempt"], values["status"]
@@ -137,7 +143,7 @@ def _without_history(values: dict[str, Any]) -> list[Transition]:
 
 def _transition(fields: Any) -> Transition:
     attempt, old, at = fields["attempt"], fields["from_status"], _time(fields["at"])
-    if type(attempt) is not int or not 1 <= attempt <= MAX_INTEGER or at is None:
+    if type(attempt) is not int or not 1 <= attempt <= MAX_ATTEMPTS or at is None:
         raise ValueError("a transition of its history has no valid attempt or no time")
     old, new = None if old is None else Status(old), Status(fields["to_status"])
     actor = _actor(fields.get("actor"))

@@ -173,7 +173,7 @@ class Outputs:
         """
         with os.scandir(self._root) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and (entry.is_dir() or entry.is_symlink()):
+                if not entry.name.startswith(".") and (entry.is_symlink() or entry.is_dir()):
                     yield entry.name
 
     def has_traces(self, experiment_id: str, attempt: int) -> bool:

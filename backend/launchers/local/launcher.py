@@ -17,6 +17,7 @@ An experiment id cannot begin with a dot, so no experiment has a folder named `.
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
@@ -26,16 +27,21 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
-from backend.files.terminal import shown
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
-from backend.launchers.exit_codes import diagnose_exit_code
 from backend.launchers.local import runner
+from backend.launchers.local.state_files import (
+    Stamp,
+    is_alive,
+    is_alive_if_readable,
+    is_locked,
+    observe,
+    pid_in,
+    read,
+    stamp_of,
+)
 from backend.settings import Settings
 
 _BACKEND = Path(__file__).parents[2]
@@ -43,13 +49,12 @@ _BACKEND = Path(__file__).parents[2]
 _MODELS = (_BACKEND if (_BACKEND / "models").is_dir() else _BACKEND.parent) / "models"
 TRAINER = _MODELS / "autoencoder" / "train.py"
 POLL_SECONDS = 0.1
-TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
 
 # The variables of this process that a trainer gets. The others may be secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES = ("OMP_", "MKL_", "CUDA_", "NVIDIA_")
 
-Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
+log = logging.getLogger(__name__)
 
 
 class LocalLauncher:
@@ -64,6 +69,7 @@ class LocalLauncher:
         # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
+        self._damaged: set[str] = set()  # handles of attempts whose state was logged as damaged
         self._state_exists = False
         self._closed = threading.Event()
 
@@ -100,18 +106,19 @@ class LocalLauncher:
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
         """Return the observations of these attempts, or of all, from their state files."""
         with self._gate(fcntl.LOCK_SH):
-            known = [entry.name for entry in os.scandir(self._state) if entry.is_dir()]
+            entries = os.scandir(self._state)
+            known = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
             handles = known if handles is None else [name for name in known if name in handles]
-            live = {handle for handle in handles if _is_alive(self._state / handle)}
+            alive = {handle: is_alive_if_readable(self._state / handle) for handle in handles}
         observations, ended = {}, {}
         for handle in handles:
             state = self._state / handle
-            stamp = None if handle in live else _stamp(state / "exit.json")
+            stamp = None if alive[handle] else stamp_of(state / "exit.json")
             cached_stamp, cached = self._ended.get(handle, (None, None))
             if stamp and stamp == cached_stamp:
                 seen = cached
             else:
-                seen = _observe(state, alive=handle in live)
+                seen = self._observe_one(state, alive=alive[handle])
             if seen is None:
                 continue
             if stamp and seen.finished_at:
@@ -119,6 +126,20 @@ class LocalLauncher:
             observations[handle] = seen
         self._ended = ended
         return observations
+
+    def _observe_one(self, state: Path, *, alive: bool | None) -> Observation | None:
+        """Return the observation of one attempt; log it if its state is damaged or unreadable."""
+        try:
+            seen = observe(state, alive=alive)
+        except (OSError, ValueError) as error:
+            if state.name not in self._damaged:
+                log.warning("The state of the Job %s cannot be used: %s", state.name, error)
+            self._damaged.add(state.name)
+            # If its process is gone, too, there is nothing to wait for.
+            is_lost = alive is False and isinstance(error, ValueError)
+            return None if is_lost else Observation("", Phase.UNKNOWN)
+        self._damaged.discard(state.name)
+        return seen
 
     def changes(self, timeout: float) -> frozenset[str] | None:
         """Wait until a runner has written to the file `changed` since the last call.
@@ -129,7 +150,7 @@ class LocalLauncher:
         """
         marker = self._state / runner.CHANGED
         deadline = time.monotonic() + timeout
-        while (stamp := _stamp(marker)) == self._last_change and time.monotonic() < deadline:
+        while (stamp := stamp_of(marker)) == self._last_change and time.monotonic() < deadline:
             if self._closed.wait(POLL_SECONDS):
                 break
         self._last_change = stamp
@@ -145,22 +166,23 @@ class LocalLauncher:
             return
         with self._gate(fcntl.LOCK_SH):
             (state / "cancel").touch()  # for a runner that does not handle the signal yet
-            runner_file = _read(state / "runner.json")
-            if runner_file and _is_locked(state / "lock"):
-                os.kill(runner_file["pid"], signal.SIGTERM)
+            runner_pid = pid_in(state / "runner.json")
+            has_runner = is_locked(state / "lock")
+            if runner_pid and has_runner:
+                os.kill(runner_pid, signal.SIGTERM)
                 return
-            started = _read(state / "started.json")
-            if started and _is_alive(state):
+            trainer_pid = pid_in(state / "started.json")
+            if trainer_pid and is_alive(state):
                 with suppress(ProcessLookupError):
-                    os.killpg(started["pid"], signal.SIGKILL)
+                    os.killpg(trainer_pid, signal.SIGTERM if has_runner else signal.SIGKILL)
 
     def delete_job(self, attempt: Attempt) -> None:
         """Remove the state of an attempt that has ended; its output folder stays."""
         state = self._state / attempt.handle
         with self._gate(fcntl.LOCK_EX):
-            if (_read(state / "job.json") or {}).get("uid") != attempt.uid:
+            if (read(state / "job.json") or {}).get("uid") != attempt.uid:
                 return
-            if not _is_alive(state):
+            if not is_alive(state):
                 shutil.rmtree(state, ignore_errors=True)
                 return
         self.cancel(attempt.handle)
@@ -200,7 +222,7 @@ class LocalLauncher:
     def _start(self, state: Path, job: Job) -> None:
         state.mkdir(exist_ok=True)
         if (state / "exit.json").exists():
-            if (_read(state / "job.json") or {}).get("uid") == job["uid"]:
+            if (read(state / "job.json") or {}).get("uid") == job["uid"]:
                 return
             shutil.rmtree(state)  # of an experiment that was deleted
             state.mkdir()
@@ -208,10 +230,10 @@ class LocalLauncher:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # it has a runner
-                if (_read(state / "job.json") or {}).get("uid") != job["uid"]:
+                if (read(state / "job.json") or {}).get("uid") != job["uid"]:
                     raise _name_taken(str(job["handle"])) from None
                 return
-            if _is_locked(state / runner.TRAINING):  # it outlived its runner, which was killed
+            if is_locked(state / runner.TRAINING):  # it outlived its runner, which was killed
                 return
             for name in ("runner.json", "started.json", "cancel"):  # left by a killed runner
                 (state / name).unlink(missing_ok=True)
@@ -246,31 +268,6 @@ def _inherited() -> dict[str, str]:
     }
 
 
-def _observe(state: Path, *, alive: bool) -> Observation | None:
-    job, runner_file = _read(state / "job.json"), _read(state / "runner.json")
-    if job is None or not (alive or runner_file):
-        return None
-    seen = _observe_job(state, job, alive=alive)
-    return replace(seen, attempt=Attempt.from_fields(job.get("run")))
-
-
-def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
-    uid = job["uid"]
-    ended = None if alive else _read(state / "exit.json")
-    if ended:
-        return _observe_ended(uid, job, ended)
-    started = _read(state / "started.json")
-    started_at = datetime.fromisoformat(started["at"]) if started else None
-    if not alive:
-        lost = Diagnosis(
-            "process_lost",
-            "The experiment's process is gone: the machine was restarted, or the process killed.",
-            "Retry: training continues from the checkpoint.",
-        )
-        return Observation(uid, Phase.LOST, started_at, datetime.now(UTC), lost)
-    return Observation(uid, Phase.RUNNING if started else Phase.QUEUED, started_at)
-
-
 def _name_taken(handle: str) -> LauncherUnavailable:
     return LauncherUnavailable(
         Diagnosis(
@@ -279,61 +276,3 @@ def _name_taken(handle: str) -> LauncherUnavailable:
             "End that process. This experiment then starts by itself.",
         )
     )
-
-
-def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
-    started_at = datetime.fromisoformat(ended["started_at"]) if ended["started_at"] else None
-    finished_at = datetime.fromisoformat(ended["finished_at"])
-    if ended["cancelled"]:
-        return Observation(uid, Phase.CANCELLED, started_at, finished_at)
-    if ended["code"] == 0:
-        return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
-    log = Path(job["log"])
-    why = diagnose_exit_code(ended["code"], _last_line(log), str(log))
-    return Observation(uid, Phase.FAILED, started_at, finished_at, why)
-
-
-def _last_line(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = file.read(TAIL_BYTES).split(b"\n")
-    except OSError:
-        return ""
-    seen = (shown(line).decode(errors="replace") for line in reversed(lines))
-    return next((line for line in seen if line.strip()), "")
-
-
-def _is_alive(state: Path) -> bool:
-    """Return whether the runner lives, or the trainer of a runner that was killed."""
-    if _is_locked(state / "lock"):
-        return True
-    return not (state / "exit.json").exists() and _is_locked(state / runner.TRAINING)
-
-
-def _is_locked(lock: Path) -> bool:
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _stamp(path: Path) -> Stamp | None:
-    """Return what tells two versions of a file apart, for which its time alone is too coarse."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return content

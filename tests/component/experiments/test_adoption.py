@@ -243,3 +243,42 @@ def test_parameters_come_from_job(adoption, experiments):
     assert experiments.get("first").parameters == replace(
         PARAMETERS, learning_rate=0.25, epoch=7, dataset="digits.npz"
     )
+
+
+def test_bad_history_is_replaced(
+    reconciler, experiments, launcher, settings, make_experiment, delete_rows, caplog
+):
+    """A run.json that cannot be used is written again from the Job, and the folder is named."""
+    for name in ("bad", "good"):
+        make_experiment(name, Phase.RUNNING)
+    path = settings.output_dir / "bad" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"history": []}))
+    delete_rows()
+    for _ in range(3):
+        reconciler.reconcile()
+
+    assert experiments.get("good").status is Status.RUNNING
+    assert experiments.get("bad").status is Status.RUNNING
+    assert any("'bad'" in record.getMessage() for record in caplog.records)
+
+
+def test_unforeseen_error_leaves_others(
+    services, launcher, reconciler, experiments, monkeypatch, caplog
+):
+    adopt = services.archive.adopt
+
+    def fail(attempt, since):
+        if attempt.experiment_id == "bad":
+            raise ZeroDivisionError
+        return adopt(attempt, since)
+
+    monkeypatch.setattr(services.archive, "adopt", fail)
+    bad = replace(ATTEMPT, experiment_id="bad", uid="f" * 32)
+    launcher.jobs = job(bad) | job()
+    for _ in range(4):
+        reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.RUNNING
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert bad.handle in record.getMessage()
+    assert b"experiment_failures_total 3.0" in reconciler.passes.metrics()

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from sqlalchemy.exc import DataError
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
@@ -55,6 +56,46 @@ def test_rebuild_is_idempotent(archive, launcher, client, make_experiment, delet
 
     assert (summary.restored, summary.known) == (0, 2)
     assert all_shown(client) == before
+
+
+@pytest.mark.parametrize("history", [[], "", {}, [{}], [None]])
+def test_bad_history_skips_one_folder(
+    archive, launcher, client, settings, make_experiment, delete_rows, caplog, history
+):
+    for name in ("bad", "first", "second"):
+        make_experiment(name, Phase.SUCCEEDED)
+    path = settings.output_dir / "bad" / "run.json"
+    path.write_text(json.dumps(run_json(settings, "bad") | {"history": history}))
+    launcher.jobs.clear()
+    delete_rows()
+    summary = rebuild(archive, launcher)
+
+    assert (summary.restored, summary.skipped) == (2, 1)
+    assert {shown["experiment_id"] for shown in all_shown(client)} == {"first", "second"}
+    assert any("'bad' is skipped" in record.getMessage() for record in caplog.records)
+
+
+def test_refused_row_skips_one_folder(
+    archive, services, launcher, client, make_experiment, delete_rows, caplog, monkeypatch
+):
+    """A record passes every check, but the database does not take it."""
+    restore = services.store.restore
+
+    def refuse(rows, is_wanted):
+        if any(values["experiment_id"] == "bad" for values, _ in rows):
+            raise DataError(None, None, Exception("Data too long"))
+        return restore(rows, is_wanted)
+
+    for name in ("bad", "first", "second"):
+        make_experiment(name, Phase.SUCCEEDED)
+    launcher.jobs.clear()
+    delete_rows()
+    monkeypatch.setattr(services.store, "restore", refuse)
+    summary = rebuild(archive, launcher)
+
+    assert (summary.restored, summary.skipped, summary.known) == (2, 1, 0)
+    assert {shown["experiment_id"] for shown in all_shown(client)} == {"first", "second"}
+    assert any("'bad' is skipped" in record.getMessage() for record in caplog.records)
 
 
 def test_vanished_job_not_restarted(

@@ -430,3 +430,63 @@ def test_log_saved_later_after_outage(services, reconciler, experiments, launche
 
 def _away(_part):
     raise LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
+
+
+def test_unforeseen_error_leaves_others(
+    reconciler, services, experiments, launcher, monkeypatch, caplog
+):
+    """An error in one experiment is logged once and counted; the others are reconciled."""
+    record, tried, is_bad = services.recorder.record, [], True
+
+    def fail(experiment, observation):
+        tried.append(experiment.experiment_id)
+        if is_bad and experiment.experiment_id == "bad":
+            raise ZeroDivisionError
+        record(experiment, observation)
+
+    for name in ("bad", "good"):
+        _, experiment = experiments.submit(name, PARAMETERS)
+        launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
+    monkeypatch.setattr(services.recorder, "record", fail)
+    monkeypatch.setattr("backend.experiments.isolation.FIRST_PAUSE", 0)
+    reconciler.reconcile()
+    reconciler.reconcile()
+
+    assert experiments.get("good").status is Status.RUNNING
+    assert tried.count("bad") == 2
+    [failure] = [record for record in caplog.records if record.exc_info]
+    assert "'bad'" in failure.getMessage()
+    assert b"experiment_failures_total 2.0" in reconciler.passes.metrics()
+
+    is_bad = False
+    reconciler.reconcile()
+    assert experiments.get("bad").status is Status.RUNNING
+    assert "again" in caplog.records[-1].getMessage()
+
+
+def test_unforeseen_error_of_a_pass(reconciler, launcher, monkeypatch, caplog):
+    """The reconciler survives it, and /readyz and the log say what is wrong."""
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0)
+    outcomes = iter([ZeroDivisionError("by zero"), ZeroDivisionError("by zero")])
+
+    def observe(_handles=None):
+        for error in outcomes:
+            raise error
+        reconciler.stop()
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    reconciler.run()
+
+    [failure] = [record for record in caplog.records if record.exc_info]
+    assert "ZeroDivisionError: by zero" in failure.getMessage()
+
+
+def test_unreadable_owner_is_not_replaced(reconciler, experiments, launcher):
+    """A Job whose owner cannot be read keeps its experiment: nothing else is started."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    launcher.jobs[experiment.job] = Observation("", Phase.UNKNOWN)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.QUEUED
+    assert launcher.submissions == 1

@@ -39,6 +39,7 @@ def test_good_pass_is_healthy(passes, clock):
     assert counted == {
         "passes_total": 1,
         "failures_total": 0,
+        "experiment_failures_total": 0,
         "last_pass_duration_seconds": 0.5,
         "last_good_pass_age_seconds": 3,
     }

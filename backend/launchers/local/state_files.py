@@ -1,0 +1,157 @@
+"""Reads the state files of local attempts; see `launcher.py` for what they are.
+
+Whatever a file holds, an error in it concerns one attempt only.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.timestamps import from_text
+from backend.files.terminal import shown
+from backend.launchers.base import Job, Observation, Phase
+from backend.launchers.exit_codes import diagnose_exit_code
+from backend.launchers.local import runner
+
+MAX_STATE_BYTES = 2**20  # of one state file: far more than any takes
+TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
+
+Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
+
+
+def observe(state: Path, *, alive: bool | None) -> Observation | None:
+    """Return the observation of an attempt, or None if it never had a runner.
+
+    Raises:
+        ValueError: job.json is damaged, so that nobody knows whose attempt it is.
+        OSError: the state cannot be read now.
+    """
+    path = state / "job.json"
+    if not path.exists() or not (alive or (state / "runner.json").exists()):
+        return None
+    job = read(path)
+    if job is None or not isinstance(job.get("uid"), str) or not job["uid"]:
+        raise ValueError("its job.json is damaged")
+    if alive is None:
+        return Observation(job["uid"], Phase.UNKNOWN)
+    seen = _observe_job(state, job, alive=alive)
+    return replace(seen, attempt=Attempt.from_fields(job.get("run")))
+
+
+def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
+    uid = job["uid"]
+    if not alive and (state / "exit.json").exists():
+        try:
+            return _observe_ended(uid, job, read(state / "exit.json") or {})
+        except (KeyError, TypeError, ValueError):
+            unknown = Diagnosis(
+                "process_lost",
+                "The experiment's process has ended, but the record of its end is damaged.",
+                "Retry: training continues from the checkpoint.",
+            )
+            return Observation(uid, Phase.LOST, None, datetime.now(UTC), unknown)
+    is_started = (state / "started.json").exists()
+    started_at = _started_at(read(state / "started.json"))
+    if not alive:
+        lost = Diagnosis(
+            "process_lost",
+            "The experiment's process is gone: the machine was restarted, or the process killed.",
+            "Retry: training continues from the checkpoint.",
+        )
+        return Observation(uid, Phase.LOST, started_at, datetime.now(UTC), lost)
+    return Observation(uid, Phase.RUNNING if is_started else Phase.QUEUED, started_at)
+
+
+def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
+    started_at = from_text(ended["started_at"]) if ended["started_at"] else None
+    finished_at = from_text(ended["finished_at"])
+    if not isinstance(ended["code"], int) and not ended["cancelled"]:
+        raise ValueError("it has no exit code")
+    if ended["cancelled"]:
+        return Observation(uid, Phase.CANCELLED, started_at, finished_at)
+    if ended["code"] == 0:
+        return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
+    log = Path(job["log"])
+    why = diagnose_exit_code(ended["code"], _last_line(log), str(log))
+    return Observation(uid, Phase.FAILED, started_at, finished_at, why)
+
+
+def _started_at(started: dict[str, Any] | None) -> datetime | None:
+    """Return the start time in started.json, or None if that is missing or damaged."""
+    try:
+        return from_text(started["at"]) if started else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read(TAIL_BYTES).split(b"\n")
+    except OSError:
+        return ""
+    seen = (shown(line).decode(errors="replace") for line in reversed(lines))
+    return next((line for line in seen if line.strip()), "")
+
+
+def is_alive(state: Path) -> bool:
+    """Return whether the runner lives, or the trainer of a runner that was killed."""
+    if is_locked(state / "lock"):
+        return True
+    return not (state / "exit.json").exists() and is_locked(state / runner.TRAINING)
+
+
+def is_alive_if_readable(state: Path) -> bool | None:
+    """Return whether the attempt lives, or None if its locks cannot be tested."""
+    try:
+        return is_alive(state)
+    except OSError:
+        return None
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether another process holds this lock; a missing file is not locked."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return what tells two versions of a file apart, for which its time alone is too coarse."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def pid_in(path: Path) -> int | None:
+    """Return the process id in a state file, or None if that is missing or damaged."""
+    pid = (read(path) or {}).get("pid")
+    return pid if type(pid) is int and 1 < pid < 2**31 else None  # kill(-1) ends all processes
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return the content of a state file, or None if it is missing or damaged.
+
+    Raises:
+        OSError: it cannot be read now.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may be a FIFO
+        with os.fdopen(descriptor, "rb") as file:
+            content = json.loads(file.read(MAX_STATE_BYTES))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
