@@ -1,0 +1,132 @@
+"""Whatever a trainer writes into its folder, routes that read it answer, at a bounded cost."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backend.experiments.run_file import UnusableRunFile
+from backend.launchers.base import Observation, Phase
+from tests.component.support import FORM
+
+ROUTES = (
+    "/model",
+    "/ui",
+    "/ui/experiments/first",
+    "/ui/compare?id=first&id=second",
+    "/experiments",
+    "/experiments/first",
+    "/experiments/first/metrics",
+    "/experiments/first/metrics?max_points=10&since_epoch=0.5",
+    "/experiments/first/logs",
+    "/experiments/first/logs?tail=3",
+    "/experiments/first/logs?follow=true&tail=2",
+    "/experiments/first/files",
+    "/compare?id=first&id=second",
+)
+IO = Path("/proc/self/io")
+MAX_BYTES_READ = 64 * 2**20  # of all files, by one request
+MAX_BYTES_KEPT = 4 * 2**20  # in one answer
+
+numbers = st.one_of(
+    st.floats(),
+    st.integers(),
+    st.sampled_from([0, -1, 0.5, 1e18, 1e308, -1e308, 2**31 - 1, 2**53, 2**63, 10**30, 10**400]),
+)
+names = st.one_of(
+    st.sampled_from(["epoch", "loss", "val_loss", "seconds", "__proto__"]), st.text(max_size=8)
+)
+values = st.recursive(
+    st.one_of(numbers, st.none(), st.booleans(), st.text(max_size=10)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=5,
+)
+rows = st.dictionaries(names, values, max_size=6).map(lambda row: json.dumps(row).encode())
+lines = st.one_of(rows, rows, st.binary(max_size=40), st.just(b'{"epoch": 1, "loss": '))
+ends = st.sampled_from([b"\n", b"\n", b"\n\n", b"\r\n", b""])
+contents = st.lists(st.tuples(lines, ends), max_size=12).map(
+    lambda parts: b"".join(map(b"".join, parts))
+)
+hostile = settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture
+def folder(services, client, experiments, launcher):
+    """Return the folder of a failed experiment whose log is read from the folder."""
+    for name in ("first", "second"):
+        client.post("/test", data=FORM | {"experiment_id": name})
+        experiment = experiments.get(name)
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+    return services.outputs.folder("first")
+
+
+def check_routes(client):
+    for route in ROUTES:
+        before = bytes_read()
+        response = client.get(route)
+        assert response.status_code == 200, route
+        assert len(response.data) <= MAX_BYTES_KEPT, route
+        assert bytes_read() - before <= MAX_BYTES_READ, route
+
+
+def bytes_read():
+    """Return how many bytes this process has read so far; 0 where the system does not count."""
+    if not IO.exists():
+        return 0
+    return int(IO.read_text().split()[1])  # rchar (proc_pid_io(5))
+
+
+@hostile
+@given(metrics=contents, log=contents, summary=contents)
+def test_hostile_content_is_answered(client, folder, metrics, log, summary):
+    (folder / "metrics.jsonl").write_bytes(metrics)
+    (folder / "summary.json").write_bytes(summary)
+    (folder / "logs" / "1.log").write_bytes(log)
+
+    check_routes(client)
+
+
+@hostile
+@given(changes=st.dictionaries(st.text(max_size=5), values, max_size=3), data=st.data())
+def test_hostile_run_file_is_refused_or_valid(client, services, archive, folder, changes, data):
+    """A run.json that a trainer has changed is refused, or describes a sensible experiment."""
+    path = folder / "run.json"
+    original = path.read_bytes()
+    try:
+        content = json.loads(original)
+        for name in data.draw(st.lists(st.sampled_from(sorted(content)), max_size=3)):
+            changes[name] = data.draw(values)
+        path.write_text(json.dumps(content | changes))
+        try:
+            record = archive.read("first")
+        except UnusableRunFile:
+            pass
+        else:
+            assert 1 <= record.attempt.number <= 10_000
+            assert 1 <= record.attempt.epoch < 2**31
+        for route in ("/ui", "/experiments/first"):
+            assert client.get(route).status_code == 200
+    finally:
+        path.write_bytes(original)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "logs/1.log", "run.json"])
+@pytest.mark.parametrize("content", [b"", b"\n" * 4_000_000])
+def test_huge_file_costs_little(client, services, folder, name, content):
+    """A file of 8 TB takes no disk, and is not read to its end."""
+    if name == "logs/1.log" and content:
+        pytest.skip("the whole log is the answer")
+    with (folder / name).open("wb") as out:
+        out.write(content)
+        out.truncate(2**43)
+        out.seek(0, os.SEEK_END)
+        out.write(b'\n{"epoch": 1}\n')
+
+    check_routes(client)
