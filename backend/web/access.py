@@ -10,11 +10,13 @@ from collections.abc import Callable
 from apiflask import APIFlask
 from flask import Response, current_app, g, make_response, render_template, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from werkzeug.datastructures import Headers
 
 from backend.settings import Settings
 from backend.tokens import Token, TokenFile, find, parse
 from backend.web.errors import problem
 from backend.web.host_headers import host_name, is_allowed, is_cross_origin
+from backend.web.schemas.fields import shown_value
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})  # answered without a token
@@ -101,11 +103,18 @@ class Access:
             return None
         headers = request.headers
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
-        if not is_cross_origin(headers.get("Host", ""), origin, site):
+        host, forwarded = headers.get("Host", ""), _forwarded_host(headers, self._hosts)
+        if not is_cross_origin(host, origin, site):
+            return None
+        # Only what is not a browser, or a page of the same origin, can set this header.
+        if forwarded and site is None and not is_cross_origin(forwarded, origin, site):
             return None
         return problem(
             403,
-            "A page of another site sent this: send it from a page of this server, or with curl.",
+            f"A page of another site sent this: its origin is {shown_value(origin)}, and this "
+            f"server's address is {shown_value(host)}. Send it from a page of this server, or with "
+            "curl. If both are this server behind a proxy, make the proxy pass on the Host header "
+            "with its port (nginx: proxy_set_header Host $http_host).",
         )
 
     def _check_token(self) -> Response | None:
@@ -187,6 +196,13 @@ def actor() -> str | None:
     """Return the name of the current request's token; None if no tokens are set."""
     token: Token | None = g.get("token")
     return token.name if token else None
+
+
+def _forwarded_host(headers: Headers, allowed: frozenset[str]) -> str | None:
+    """Return the Host header that a proxy received, if it sends it on and the name is ours."""
+    forwarded = headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
+    name = host_name(forwarded)
+    return forwarded if name and is_allowed(name, allowed) else None
 
 
 def _tokens_of(settings: Settings) -> Callable[[], tuple[Token, ...]] | None:

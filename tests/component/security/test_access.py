@@ -77,6 +77,47 @@ def test_same_site_change_allowed(client, headers):
     assert client.post("/test", data=FORM, headers=headers).status_code == 201
 
 
+PROXIED = {"Host": "127.0.0.1:31112", "Origin": "http://gpu1:8080"}  # nginx: proxy_pass alone
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:31112", "gpu1", "gpu1:31112"])
+def test_proxy_that_changes_the_host(client, host):
+    """Without Sec-Fetch-Site, which browsers send over https only, the remedy is named."""
+    response = client.post("/test", data=FORM, headers=PROXIED | {"Host": host})
+
+    check_problem(response, 403, "'http://gpu1:8080'", f"'{host}'", "Host $http_host")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin"},
+        {"X-Forwarded-Host": "gpu1:8080"},
+        {"X-Forwarded-Host": "gpu1:8080, inner"},
+        {"Host": "gpu1:8080"},
+    ],
+)
+def test_page_behind_a_proxy(client, headers):
+    assert client.post("/test", data=FORM, headers=PROXIED | headers).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example", "X-Forwarded-Host": "evil.example"},  # DNS rebinding
+        {"Origin": "http://evil.example", "X-Forwarded-Host": "gpu1:8080"},
+        {"X-Forwarded-Host": "gpu1"},
+        {"X-Forwarded-Host": "gpu1:9999"},
+        {"X-Forwarded-Host": "gpu1:8080", "Sec-Fetch-Site": "cross-site"},
+        {"X-Forwarded-Host": "gpu1:8080", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "null", "X-Forwarded-Host": "gpu1:8080"},
+    ],
+)
+def test_other_site_behind_a_proxy(client, launcher, headers):
+    check_problem(client.post("/test", data=FORM, headers=PROXIED | headers), 403)
+    assert not launcher.jobs
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost"])
 def test_no_cors_headers(client, anonymous, origin):
     headers = {"Origin": origin, "Access-Control-Request-Method": "DELETE"}
