@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --require-hashes --no-deps
 PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run check test e2e chaos lint image lock sbom openapi bench bench-peers clean
+.PHONY: help demo run check check-static check-unit test e2e chaos lint image lock sbom openapi bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,12 @@ run: $(VENV)/.run ## serve on 127.0.0.1:31112 until Ctrl-C
 	@$(BIN)/python -m backend serve
 
 check: $(VENV)/.dev ## ruff, mypy and the unit tests, in under a minute
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-static check-unit
+
+check-static:
 	@tools/lint.sh $(BIN) python
+
+check-unit:
 	@$(BIN)/python -m pytest -q -n 2 tests/unit
 
 test: $(VENV)/.dev ## set up, then unit, component, integration and browser tests

@@ -1,20 +1,22 @@
 """gunicorn's configuration for the web role; gunicorn looks the names up in this module."""
 
 import gc
+import socket
 from pathlib import Path
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from backend.settings import Settings
+from backend.settings import Settings, socket_address
 from backend.store.engine import POOL_SIZE
 from backend.web.telemetry_folder import make_folder, remove_folder
 
 make_folder()  # prometheus_client reads its path when the app is imported
 _settings = Settings.from_environment()
 wsgi_app = "backend.app:create_app()"
-bind = _settings.bind
+_family, (_host, _port) = socket_address(_settings.bind)  # gunicorn resolves names to IPv4 only
+bind = f"[{_host}]:{_port}" if _family == socket.AF_INET6 else f"{_host}:{_port}"
 worker_class = (
     "backend.web.slow_clients.TimeLimitedWorker"  # gthread, with a time limit for slow clients
 )

@@ -13,7 +13,7 @@ import sys
 from types import FrameType
 
 from backend.domain.exceptions import StoreUnavailable
-from backend.settings import Settings
+from backend.settings import Settings, socket_address
 from backend.store.queries import Store
 
 CONFIG = "python:backend.gunicorn_config"
@@ -66,10 +66,19 @@ def check_addresses(settings: Settings, *variables: str) -> None:
     """
     for variable in variables:
         address: str = getattr(settings, variable.lower())
-        host, _, port = address.rpartition(":")
+        if not address:
+            continue
         try:
-            if address:
-                socket.create_server((host.strip("[]"), int(port))).close()
+            family, target = socket_address(address)
+            with socket.socket(family) as probe:  # as gunicorn and the health server bind theirs
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(target)
+                probe.listen()
+        except (socket.gaierror, UnicodeError) as error:
+            raise CannotStart(
+                f"{variable}: {address} cannot be used: its host name does not resolve to an "
+                "address of this machine. Set an IP address such as 0.0.0.0:5000 or [::]:5000."
+            ) from error
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotStart(f"{variable}: {address} cannot be used: {reason}.") from error

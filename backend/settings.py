@@ -1,7 +1,9 @@
 """The settings, read from environment variables; all invalid ones are reported together."""
 
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 HOST_NAME = re.compile(
     r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"
 )  # with a leading dot: every name below it
+
+DIGITS = re.compile(r"[0-9]{1,20}")
 
 LauncherName = Literal["kubernetes", "local"]
 
@@ -163,7 +167,7 @@ class _Environment:
 
     def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
         text = self.text(name, str(default))
-        if text.isdecimal() and lowest <= int(text) <= highest:
+        if DIGITS.fullmatch(text) and lowest <= int(text) <= highest:
             return int(text)
         self.problems.append(
             f"{name} must be a whole number from {lowest} to {highest}, not {text!r}."
@@ -200,9 +204,56 @@ class _Environment:
     def address(self, name: str, default: str) -> str:
         def fits(text: str) -> bool:
             host, _, port = text.rpartition(":")
-            return bool(host) and port.isdecimal() and int(port) <= 65535
+            return bool(_is_host(host) and DIGITS.fullmatch(port)) and int(port) <= 65535
 
-        return self.matching(name, default, fits, "HOST:PORT such as 0.0.0.0:5000")
+        return self.matching(name, default, fits, "HOST:PORT such as 0.0.0.0:5000 or [::]:5000")
+
+    def database_host(self, name: str) -> str:
+        """Return a host name or IP address; brackets around an IPv6 address are removed."""
+        text = self.text(name)
+        if not text or _is_host(text) or _is_ipv6(text):
+            return text.strip("[]")
+        host, _, port = text.rpartition(":")
+        if _is_host(host) and DIGITS.fullmatch(port):
+            remedy = f"set {name}={host.strip('[]')} and DB_PORT={port}"
+            self.problems.append(f"{name} must be a host without a port, not {text!r}: {remedy}.")
+        else:  # it may be a URL with a password, so it is not quoted
+            self.problems.append(
+                f"{name} must be a host name or IP address such as 10.0.0.5: a URL belongs in "
+                "DB_URL, and a port in DB_PORT."
+            )
+        return text
+
+
+def socket_address(address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Return the family of a socket that can listen at HOST:PORT, and what to bind it to.
+
+    The host of an IPv6 address stands in brackets.
+
+    Raises:
+        OSError: the name of the host does not resolve.
+    """
+    host, _, port = address.rpartition(":")
+    found = socket.getaddrinfo(
+        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    # A name may have addresses of both families: IPv4 is what it has always meant here.
+    family, *_, target = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, (str(target[0]), int(target[1]))
+
+
+def _is_host(text: str) -> bool:
+    """Return whether `text` is a host name, an IPv4 address or an IPv6 address in brackets."""
+    if text.startswith("[") and text.endswith("]"):
+        return _is_ipv6(text[1:-1])
+    return bool(text) and not any(one in ":/@[]" or one.isspace() for one in text)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _launcher(env: _Environment, in_pod: bool) -> LauncherName:
@@ -240,7 +291,8 @@ def _database_url(env: _Environment, data_dir: Path) -> URL:
     sqlite = URL.create("sqlite", database=str(data_dir / "experiments.sqlite3"))
     url = env.secret("DB_URL")
     port = env.integer("DB_PORT", 3306, lowest=1, highest=65535)
-    parts = {name: env.text(name) for name in ("DB_IP", "DB_USER", "DB_NAME")}
+    parts = {"DB_IP": env.database_host("DB_IP")}
+    parts |= {name: env.text(name) for name in ("DB_USER", "DB_NAME")}
     parts["DB_PASSWORD"] = env.secret("DB_PASSWORD")
     given = [name for name, value in parts.items() if value]
     if url and given:

@@ -50,9 +50,9 @@ class GrowingCurve:
                 out.write(json.dumps({"epoch": epoch} | row) + "\n")
         self._epochs += epochs
 
-    def poll(self, **options: int) -> bytes:
+    def poll(self, *, since_epoch: int = -1, max_points: int | None = None) -> bytes:
         """Read and serialise the curve as the route does."""
-        curve = self.curves.read(NAME, **options)
+        curve = self.curves.read(NAME, since_epoch=since_epoch, max_points=max_points)
         return orjson.dumps([curve.epochs, curve.series])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backend.domain.attempt import Diagnosis
+from backend.domain.identifiers import invisible_character
 
 if TYPE_CHECKING:
     from backend.domain.experiment import Parameters
@@ -82,6 +83,10 @@ class UnknownDataset(Exception):
     def __init__(self, name: str, names: Sequence[str]) -> None:
         known = ", ".join(names[:MAX_NAMES]) or "no data sets"
         self.problem = f"is not a file of the input folder, which holds {known}."
+        if invisible := invisible_character(name):
+            self.problem = (
+                f"contains {invisible}, which cannot be seen; the input folder holds {known}."
+            )
         super().__init__(f"dataset {self.problem}")
         self.name, self.names = name, names
 
@@ -212,9 +217,12 @@ class InvalidInputName(Exception):
     """
 
     def __init__(self, name: str, suffixes: Sequence[str], max_bytes: int) -> None:
+        invisible = invisible_character(name)
+        reason = f" It contains {invisible}, which cannot be seen." if invisible else ""
         super().__init__(
             f"{name!r} cannot be the name of a data set: send a plain file name of at most "
             f"{max_bytes} bytes that ends in {', '.join(suffixes)} and does not begin with '.'."
+            f"{reason}"
         )
         self.name = name
 
@@ -273,11 +281,14 @@ class StoreUnavailable(Exception):
     Attributes:
         denied: it refuses our user; the settings have to be corrected.
         away: it does not answer at all, so an immediate second call would time out too.
+        cause: a sentence for clients if it can be read but not written; otherwise empty.
     """
 
-    def __init__(self, message: str, *, denied: bool = False, away: bool = False) -> None:
+    def __init__(
+        self, message: str, *, denied: bool = False, away: bool = False, cause: str = ""
+    ) -> None:
         super().__init__(message)
-        self.denied, self.away = denied, away
+        self.denied, self.away, self.cause = denied, away, cause
 
 
 class SchemaError(Exception):

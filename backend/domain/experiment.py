@@ -2,22 +2,33 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.attempt import Attempt
+from backend.domain.identifiers import canonical
 from backend.domain.status import Status
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values a person chose. Two submissions of one id are the same if these are equal."""
+    """The values a person chose."""
 
     model: str
     learning_rate: float
     epoch: int
     dataset: str | None
+
+    def same_as(self, other: "Parameters") -> bool:
+        """Return whether two submissions of one id with these parameters are the same.
+
+        The forms of Unicode (NFC, NFD) of a data set's name do not matter.
+        """
+        return self._canonical() == other._canonical()
+
+    def _canonical(self) -> "Parameters":
+        return replace(self, dataset=self.dataset and canonical(self.dataset))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Rules for experiment ids, and the Job names derived from them. Pure functions."""
+"""Rules for experiment ids and data set names, and the Job names of ids. Pure functions."""
 
 import base64
 import hashlib
@@ -8,6 +8,50 @@ import unicodedata
 MAX_ID_CHARACTERS = 200
 MAX_ID_BYTES = 255  # NAME_MAX of Linux file systems: the id names a folder
 MAX_NAME = 63  # a DNS label, RFC 1123: a Job's name becomes a label of its pods
+
+# Neither a format character nor a space by their category, and yet nothing to be seen.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+
+def canonical(name: str) -> str:
+    """Return a name in the form in which new names are stored: Unicode's NFC.
+
+    macOS sends names decomposed (NFD), which look the same and are other text.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def forms(name: str) -> list[str]:
+    """Return a name and its other forms (NFC, NFD), in which older versions may have stored it."""
+    if name.isascii():
+        return [name]
+    normalized = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+    return list(dict.fromkeys([name, *normalized]))
+
+
+def invisible_character(name: str) -> str | None:
+    """Return code point and Unicode name of the first character nobody can see, or None.
+
+    Those are format characters (zero width, direction), fillers, and spaces other than U+0020.
+    """
+    for character in name:
+        category = unicodedata.category(character)
+        space = category in ("Zs", "Zl", "Zp") and character != " "
+        if category == "Cf" or space or character in _BLANK:
+            label = unicodedata.name(character, "")
+            return f"U+{ord(character):04X} {label}".rstrip()
+    return None
+
+
+def new_id_problem(experiment_id: str) -> str | None:
+    """Return why `experiment_id` cannot be the id of a new experiment, or None if it can.
+
+    Older versions accepted ids with invisible characters, and those stay valid.
+    """
+    problem = experiment_id_problem(experiment_id)
+    if problem is None and (invisible := invisible_character(experiment_id)):
+        return f"contains {invisible}, which cannot be seen: remove it or use a plain space"
+    return problem
 
 
 def experiment_id_problem(experiment_id: str) -> str | None:

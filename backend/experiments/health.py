@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
+from backend.settings import socket_address
+
 PATIENCE_SECONDS = 60.0  # without a successful pass until the reconciler is not ready
 
 log = logging.getLogger(__name__)
@@ -126,7 +128,9 @@ def serve_health(address: str, passes: Passes) -> ThreadingHTTPServer:
         def log_message(self, *_args: object) -> None:
             """Keep probes out of the log."""
 
-    host, _, port = address.rpartition(":")
-    server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
+    family, target = socket_address(address)
+    # The class makes its socket when it is called, of the family that it names.
+    listener = type("HealthServer", (ThreadingHTTPServer,), {"address_family": family})
+    server: ThreadingHTTPServer = listener(target, Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

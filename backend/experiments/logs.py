@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import BinaryIO
 
@@ -13,20 +13,31 @@ from backend.domain.exceptions import UnknownAttempt
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.events import AttemptWatch
-from backend.files.log_files import LogFiles
-from backend.files.log_lines import LineSplitter, numbered, stands_for
+from backend.files.log_files import LogFiles, read_piece
+from backend.files.log_lines import LineSplitter, Unfinished, numbered, stands_for
 from backend.files.outputs import Outputs
-from backend.files.sizes import PIECE_BYTES
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 
 FILE_POLL_SECONDS = 0.5  # between reads of a file that grows
 PART_POLL_SECONDS = 1.0  # between looks for the next pod
 CONNECT_SECONDS = 2.0  # that a cancellation waits until the final output is being read
 FINAL_OUTPUT_SECONDS = 120.0  # longer than a pod may take to end
+UNFINISHED_SECONDS = 0.5  # between two states of a line that has not ended
+SKIPPED_AT_ONCE = 1000  # lines that a follower has seen, between two looks for its end
+SAVE_SECONDS = 2.0  # that a call waits for a log to be saved; long ones take longer
+MAX_SAVINGS = 8  # logs that are being saved at the same time
 
 log = logging.getLogger(__name__)
 
 Line = tuple[int, bytes]  # numbered from 1 within the attempt's log
+
+
+@dataclass
+class _Saving:
+    """A log that is being saved by another thread."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    is_saved: bool = False
 
 
 class Logs:
@@ -42,6 +53,7 @@ class Logs:
         self._files = LogFiles(outputs)
         self._recording: set[str] = set()  # Jobs and parts whose output is being saved
         self._pending: dict[str, Experiment] = {}  # by Job; logs that could not be saved yet
+        self._savings: dict[str, _Saving] = {}  # by Job, or name of a part
         self._lock = threading.Lock()
 
     def read(
@@ -72,41 +84,93 @@ class Logs:
     ) -> Iterator[Line | None]:
         """Yield the lines of an attempt as they are written, until it ends.
 
-        Lines up to the number `after` are skipped. None is yielded about once a second while there
-        is no new line. A launcher that cannot be reached is waited for.
+        Lines up to the number `after` are skipped. The text of a line that has not ended yet is
+        yielded as an `Unfinished`, at most every UNFINISHED_SECONDS, with the number that the line
+        will have. None is yielded about once a second while there is no new line. A launcher that
+        cannot be reached is waited for.
         """
         number = 0
-        for line in self._live_lines(experiment, attempt):
-            if line is None:
+        for line in _less_unfinished(self._live_lines(experiment, attempt)):
+            if line is None or (isinstance(line, Unfinished) and number < after):
                 yield None
+                continue
+            if isinstance(line, Unfinished):
+                yield number + 1, line
                 continue
             number += stands_for(line)
             if number > after:
                 yield number, line
+            elif number % SKIPPED_AT_ONCE == 0:
+                yield None
         if self._source is not None:  # it may have lost lines that were saved
             saved = self._files.lines(experiment.experiment_id, attempt.number)
             for position, line in numbered(saved):
                 if position > max(number, after):
                     yield position, line
 
+    def count(self, experiment: Experiment, attempt: int) -> int:
+        """Return how many lines an attempt's log has so far. Raises as `read` does."""
+        if self._source is None:
+            return self._files.count(experiment.experiment_id, attempt)
+        return sum(map(stands_for, self.read(experiment, attempt)))
+
     def save(self, experiment: Experiment) -> bool:
         """Save the log of the current attempt, as far as it goes, in the output folder.
+
+        Another thread saves it, and continues if that takes longer than SAVE_SECONDS: one long log
+        holds up no other experiment.
 
         Returns:
             Whether nothing is lost if its Job is deleted now.
         """
+        if self._save_within(experiment, experiment.job):
+            self._pending.pop(experiment.job, None)
+            return True
+        self._pending[experiment.job] = experiment
+        return False
+
+    def _save_within(self, experiment: Experiment, key: str) -> bool:
+        """Save a log; return False if that failed, or takes longer than SAVE_SECONDS.
+
+        The outcome of a call that took longer is returned by a later call with the same key.
+        """
+        with self._lock:
+            running = sum(not saving.done.is_set() for saving in self._savings.values())
+            saving = self._savings.get(key)
+            if saving is None:
+                if running >= MAX_SAVINGS:
+                    return False
+                saving = self._savings[key] = _Saving()
+                threading.Thread(
+                    target=self._save_now,
+                    args=(experiment, saving),
+                    name=f"save-{key}",
+                    daemon=True,
+                ).start()
+        # The more logs are being saved, the less this one is waited for.
+        if not saving.done.wait(SAVE_SECONDS / (1 + running)):
+            log.info("The log of %r is long and still being saved", experiment.experiment_id)
+            return False
+        with self._lock:
+            self._savings.pop(key, None)
+        return saving.is_saved
+
+    def _save_now(self, experiment: Experiment, saving: _Saving) -> None:
         experiment_id, attempt = experiment.experiment_id, experiment.attempt
         try:
             if self._source is None:
                 self._files.shorten(experiment_id, attempt, self._max_bytes)
-            elif lines := self._all_lines(self._source, experiment, attempt):
-                self._files.write(experiment_id, attempt, lines, self._max_bytes)
+            else:
+                lines = self._all_lines(self._source, experiment, attempt)
+                for first in lines:  # nothing is saved of a log without lines
+                    self._files.write(
+                        experiment_id, attempt, chain([first], lines), self._max_bytes
+                    )
+            saving.is_saved = True
         except (LauncherUnavailable, OSError) as error:
             log.warning("The log of %r cannot be saved yet: %s", experiment_id, error)
-            self._pending[experiment.job] = experiment
-            return False
-        self._pending.pop(experiment.job, None)
-        return True
+        finally:
+            saving.done.set()
 
     def save_pending(self) -> None:
         """Try again to save the logs that could not be saved before."""
@@ -119,7 +183,9 @@ class Logs:
         Returns as soon as their output is being read, in another thread; if this process ends
         before they do, the log up to now is saved.
         """
-        if self._source is None or not self.save(experiment):
+        if self._source is None:
+            return
+        if not self.save(experiment) and not self._is_saving(experiment):
             return
         experiment_id, number = experiment.experiment_id, experiment.attempt
         try:
@@ -141,18 +207,22 @@ class Logs:
             if part not in saved:
                 self._record(experiment, [part], (), part)
 
-    def _all_lines(self, source: LogSource, experiment: Experiment, attempt: int) -> list[bytes]:
+    def _is_saving(self, experiment: Experiment) -> bool:
+        with self._lock:
+            return experiment.job in self._savings
+
+    def _all_lines(
+        self, source: LogSource, experiment: Experiment, attempt: int
+    ) -> Iterator[bytes]:
         """Return the lines of the saved parts, then those of the parts that the launcher has."""
         experiment_id = experiment.experiment_id
         handle = replace(experiment.current_attempt, number=attempt).handle
         saved = self._files.parts(experiment_id, attempt)
         unsaved = [part for part in source.parts(handle) if part not in saved]
-        lines: list[bytes] = []
-        for part in saved:
-            lines.extend(self._files.lines(experiment_id, attempt, part))
-        for part in unsaved:
-            lines.extend(source.read(part))
-        return lines
+        # Both requests are made at once, so that a launcher that is not there is noticed here.
+        printed = [source.read(part) for part in unsaved]
+        before = (self._files.lines(experiment_id, attempt, part) for part in saved)
+        return chain.from_iterable(chain(before, printed))
 
     def _live_lines(self, experiment: Experiment, attempt: AttemptWatch) -> Iterator[bytes | None]:
         if self._source is None:
@@ -169,7 +239,7 @@ class Logs:
             while True:
                 is_over = attempt.is_over  # before reading: a read after the end is complete
                 file = file or self._files.open(experiment_id, attempt.number)
-                piece = file.read(PIECE_BYTES) if file else b""
+                piece = read_piece(file) if file else b""
                 if piece:
                     lines = splitter.add(piece)
                     yield from lines
@@ -178,7 +248,7 @@ class Logs:
                 elif is_over:
                     break
                 else:
-                    yield None
+                    yield Unfinished(splitter.rest) if splitter.rest else None
                     attempt.wait(FILE_POLL_SECONDS)
             if splitter.rest:
                 yield splitter.rest
@@ -258,10 +328,23 @@ def _final_output(
     for part in parts:
         is_last = part == parts[-1]
         for line in source.follow(part, connected.set if is_last else lambda: None):
-            if line is not None:
+            if line is not None and not isinstance(line, Unfinished):
                 yield line
             elif time.monotonic() > deadline:
                 break
+
+
+def _less_unfinished(lines: Iterable[bytes | None]) -> Iterator[bytes | None]:
+    """Yield lines, and None instead of an unfinished one that is unchanged or comes too soon."""
+    seen, due = b"", 0.0
+    for line in lines:
+        if not isinstance(line, Unfinished):
+            yield line
+        elif line == seen or time.monotonic() < due:
+            yield None
+        else:
+            seen, due = line, time.monotonic() + UNFINISHED_SECONDS
+            yield line
 
 
 def _until_end(lines: Iterator[bytes | None], attempt: AttemptWatch) -> Iterator[bytes | None]:

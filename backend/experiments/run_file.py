@@ -15,7 +15,7 @@ from backend.domain.status import LIVE, Status
 from backend.domain.timestamps import from_text, to_text
 
 MAX_INTEGER = 2**31 - 1  # INT of MySQL
-MAX_ATTEMPTS = 10_000  # the history of as many is larger than a run.json may be
+MAX_ATTEMPTS = 10_000  # more than fit in a run.json that is still read
 MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)

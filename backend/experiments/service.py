@@ -22,6 +22,7 @@ from backend.domain.exceptions import (
     UnknownExperiment,
 )
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
+from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
@@ -76,9 +77,14 @@ class Experiments:
         self._logs, self._archive = logs, archive
         self._recorder, self._events = recorder, events
 
-    def check_ready(self) -> None:
-        """Check that the database answers and has the schema that this version needs."""
+    def check_ready(self) -> str:
+        """Check that the database answers and has the schema that this version needs.
+
+        Returns:
+            Why it can be read but not written; an empty text if it can be.
+        """
         self._store.ping()
+        return self._store.database.write_problem()
 
     def submit(
         self, experiment_id: str, parameters: Parameters, *, by: str | None = None
@@ -95,6 +101,10 @@ class Experiments:
             OutputUnwritable: the output folder cannot be written.
             SubmissionRefused: the launcher refused the Job for good.
         """
+        experiment_id = self.stored_id(experiment_id)
+        if parameters.dataset is not None:
+            dataset = self._inputs.stored_name(parameters.dataset)
+            parameters = replace(parameters, dataset=dataset)
         values = new_values(experiment_id, parameters)
         job = self._launcher.render(Attempt.from_columns(values))
         problem = self._problem(experiment_id, parameters)
@@ -106,9 +116,19 @@ class Experiments:
             raise problem or FolderTaken()
         if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
             return self._start(existing, job, by)
-        if existing.parameters != parameters:
+        if not existing.parameters.same_as(parameters):
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
+
+    def stored_id(self, experiment_id: str) -> str:
+        """Return the id of the experiment that is called so in one of the forms of Unicode.
+
+        An id that no experiment has is returned as new ids are stored.
+        """
+        if experiment_id.isascii():
+            return experiment_id
+        known = (form for form in forms(experiment_id) if self._store.get(form))
+        return next(known, canonical(experiment_id))
 
     def get(self, experiment_id: str) -> Experiment:
         """Return one experiment.

@@ -1,17 +1,19 @@
 """Compares the curves of several experiments at common epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backend.files.curve_table import Curve
-from backend.files.curves import Curves
+from backend.files.curves import Budget, Curves
+
+MAX_NUMBERS = 1_000_000  # of all curves of one comparison together
 
 
 @dataclass(frozen=True)
 class Extreme:
     """The value of a metric at an epoch."""
 
-    epoch: int
+    epoch: float
     value: float
 
 
@@ -25,33 +27,46 @@ class Outcome:
         lowest: the lowest value of each metric. Whether lowest or highest is best depends on the
             metric.
         highest: the highest value of each metric.
+        complete: whether the whole file was read.
     """
 
     curve: Curve
     final: dict[str, Extreme]
     lowest: dict[str, Extreme]
     highest: dict[str, Extreme]
+    complete: bool
 
 
 def compare(
     curves: Curves, experiment_ids: Sequence[str], max_points: int
-) -> tuple[list[int], list[Outcome]]:
+) -> tuple[list[float], Iterator[Outcome]]:
     """Return the curves of several experiments at common epochs.
 
     Each experiment contributes its share of `max_points`: its first and last epoch, and those of
-    its extremes. The common epochs are all of these together.
+    its extremes. The common epochs are all of these together. There are fewer of them if all
+    curves together would have more than MAX_NUMBERS numbers.
 
     Returns:
-        The common epochs, and the outcome of each experiment in the order of `experiment_ids`.
+        The common epochs, and the outcome of each experiment in the order of `experiment_ids`, one
+        after the other: only one of them need be in memory.
     """
-    share = max(2, max_points // max(1, len(experiment_ids)))
-    samples = [curves.read(each, max_points=share) for each in experiment_ids]
-    epochs = sorted({epoch for sample in samples for epoch in sample.epochs})
-    outcomes = [
+    number, budget = max(1, len(experiment_ids)), Budget()
+    share = max(2, max_points // number)
+    samples = [curves.read(each, max_points=share, budget=budget) for each in experiment_ids]
+    columns = number + sum(len(sample.series) for sample in samples)
+    epochs = _common(samples)
+    if len(epochs) * columns > MAX_NUMBERS:
+        share = max(2, MAX_NUMBERS // columns // number)
+        samples = [curves.read(each, max_points=share, budget=budget) for each in experiment_ids]
+        epochs = _common(samples)
+    return epochs, (
         _outcome(sample, curves.read_at(experiment_id, epochs))
         for experiment_id, sample in zip(experiment_ids, samples, strict=True)
-    ]
-    return epochs, outcomes
+    )
+
+
+def _common(samples: Sequence[Curve]) -> list[float]:
+    return sorted({epoch for sample in samples for epoch in sample.epochs})
 
 
 def _outcome(sample: Curve, curve: Curve) -> Outcome:
@@ -67,7 +82,7 @@ def _outcome(sample: Curve, curve: Curve) -> Outcome:
             final[name] = points[-1]
             lowest[name] = min(points, key=_value)
             highest[name] = max(points, key=_value)
-    return Outcome(curve, final, lowest, highest)
+    return Outcome(curve, final, lowest, highest, sample.complete)
 
 
 def _value(extreme: Extreme) -> float:

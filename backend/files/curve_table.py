@@ -3,12 +3,21 @@
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from backend.files.downsampling import choose_rows, count_spans, extreme_rows
-from backend.files.metrics import MAX_METRICS, MAX_SAFE_INTEGER, Row, finite_or_nan, is_metric_name
+from backend.files.metrics import (
+    MAX_METRICS,
+    MAX_SAFE_INTEGER,
+    Row,
+    finite_or_nan,
+    is_epoch,
+    is_metric_name,
+)
 
+MAX_LEFT_OUT = 100  # names that an answer lists
 MAX_NUMBERS = 1_000_000  # of one curve, 8 bytes each; a longer curve is thinned
 BLOCK = 64  # rows
 
@@ -18,22 +27,29 @@ class Curve:
     """The metrics of an experiment by epoch.
 
     Attributes:
-        epochs: ascending.
+        epochs: ascending; an int unless it has a fraction.
         series: by metric, a value for each of `epochs`; None if it was not written or not finite.
+            The metrics are the first MAX_METRICS names of numbers in the order of the file.
         points: the number of epochs of the whole curve.
+        left_out: the next names of numbers, at most MAX_LEFT_OUT.
+        complete: whether the file was read to its end; if not, the next call continues.
     """
 
-    epochs: list[int]
+    epochs: Sequence[float]
     series: dict[str, list[float | None]]
     points: int
+    left_out: tuple[str, ...] = ()
+    complete: bool = True
 
 
 class Table:
     """The rows of a curve as columns, by ascending epoch; a value that was not written is NaN."""
 
     def __init__(self) -> None:
-        self._epochs = array("q")
+        self._epochs = array("d")
+        self._has_fractions = False
         self._series: dict[str, array[float]] = {}
+        self._left_out: dict[str, None] = {}
         # The extreme rows of each full block, so that a poll does not search the whole curve again:
         # 7 instead of 52 ms for 100,000 epochs (docs/performance.md, Curves).
         self._blocks: list[list[int]] = []
@@ -50,12 +66,13 @@ class Table:
         A row whose epoch exists already replaces that epoch and all later ones, because a retry
         begins at its checkpoint. A row without a valid epoch gets the one after the row before it.
         """
-        last = self._epochs[-1] if self._epochs else 0
-        for epochs, ascending in _split_ascending(rows, last):
+        self._add_names(rows)
+        epochs, kept = self._survivors(rows)
+        if kept:
             self._cut(epochs[0])
-            self._append(epochs, ascending)
+            self._append(epochs, kept)
 
-    def curve(self, since_epoch: int = -1, max_points: int | None = None) -> Curve:
+    def curve(self, since_epoch: float = -1, max_points: int | None = None) -> Curve:
         """Return the curve after `since_epoch`, downsampled to `max_points`; see `Curves.read`."""
         begin = bisect_right(self._epochs, since_epoch)
         rows: Sequence[int] = range(begin, len(self._epochs))
@@ -69,22 +86,29 @@ class Table:
             name: _none_for_nan([column[row] for row in rows])
             for name, column in self._series.items()
         }
-        return Curve([self._epochs[row] for row in rows], series, self._points)
+        epochs = [self._epochs[row] for row in rows]
+        return Curve(self._plain(epochs), series, self._points, tuple(self._left_out))
 
-    def at(self, epochs: Sequence[int]) -> Curve:
+    def at(self, epochs: Sequence[float]) -> Curve:
         """Return the curve at these epochs, whether they were written or not."""
         rows = [self._row_of(epoch) for epoch in epochs]
         series = {
             name: _none_for_nan([math.nan if row is None else column[row] for row in rows])
             for name, column in self._series.items()
         }
-        return Curve(list(epochs), series, self._points)
+        return Curve(epochs, series, self._points, tuple(self._left_out))
 
     @property
     def _points(self) -> int:
         return len(self._epochs) + self._thinned
 
-    def _row_of(self, epoch: int) -> int | None:
+    def _plain(self, epochs: list[float]) -> list[float]:
+        """Return epochs as ints, except for those with a fraction."""
+        if not self._has_fractions:
+            return list(map(int, epochs))
+        return [int(epoch) if epoch.is_integer() else epoch for epoch in epochs]
+
+    def _row_of(self, epoch: float) -> int | None:
         row = bisect_left(self._epochs, epoch)
         return row if row < len(self._epochs) and self._epochs[row] == epoch else None
 
@@ -100,25 +124,63 @@ class Table:
         rows.update(range(max(begin, len(self._blocks) * BLOCK), end))
         return sorted(rows)
 
-    def _append(self, epochs: "array[int]", rows: Sequence[Row]) -> None:
+    def _add_names(self, rows: Sequence[Row]) -> None:
+        """Make the names of numbers metrics, in the order of the file, until there are enough.
+
+        A row that another one replaces counts too: which metrics a curve has does not depend on
+        how much of the file is read at once.
+        """
+        names = dict.fromkeys(chain.from_iterable(rows))
+        if names.keys() <= self._series.keys() | self._left_out.keys() | {"epoch"}:
+            return
+        for row in rows:
+            for name, value in row.items():
+                if type(value) not in (float, int) or name == "epoch" or name in self._series:
+                    continue
+                if len(self._left_out) == MAX_LEFT_OUT:
+                    return
+                if not is_metric_name(name):
+                    continue
+                if len(self._series) < MAX_METRICS:
+                    self._series[name] = array("d", [math.nan]) * len(self._epochs)
+                else:
+                    self._left_out[name] = None
+
+    def _survivors(self, rows: Sequence[Row]) -> tuple["array[float]", list[Row]]:
+        """Return the epochs, ascending, and the rows that no later row replaces."""
+        last = self._epochs[-1] if self._epochs else 0
+        epochs, kept = array("d"), list[Row]()
+        for row in rows:
+            last = self._epoch_of(row, last)
+            while epochs and epochs[-1] >= last:
+                epochs.pop()
+                kept.pop()
+            epochs.append(last)
+            kept.append(row)
+        return epochs, kept
+
+    def _epoch_of(self, row: Row, last: float) -> float:
+        """Return the epoch of a row, or the one after `last` if the row has no valid epoch.
+
+        A curve of whole epochs does not go back to a fraction.
+        """
+        value = row.get("epoch")
+        if is_epoch(value):
+            epoch = float(value)
+            if epoch.is_integer() or epoch > last or self._has_fractions:
+                self._has_fractions = self._has_fractions or not epoch.is_integer()
+                return epoch
+        return float(min(math.floor(last) + 1, MAX_SAFE_INTEGER))
+
+    def _append(self, epochs: "array[float]", rows: Sequence[Row]) -> None:
         """Append rows of ascending epochs, column by column."""
-        before = len(self._epochs)
         self._epochs.extend(epochs)
-        for name in sorted(set().union(*rows) - {"epoch"}):
-            if name not in self._series and self._accepts(name, rows):
-                self._series[name] = array("d", [math.nan]) * before
         for name, column in self._series.items():
             column.extend(finite_or_nan([row.get(name, math.nan) for row in rows]))
         if self.size > MAX_NUMBERS:
             self._thin()
 
-    def _accepts(self, name: str, rows: Sequence[Row]) -> bool:
-        """Return whether `name` becomes a metric: it has a number, and there are not too many."""
-        if len(self._series) == MAX_METRICS or not is_metric_name(name):
-            return False
-        return any(type(row.get(name)) in (float, int) for row in rows)
-
-    def _cut(self, epoch: int) -> None:
+    def _cut(self, epoch: float) -> None:
         """Remove this epoch and all later ones."""
         rest = bisect_left(self._epochs, epoch)
         del self._epochs[rest:]
@@ -132,32 +194,9 @@ class Table:
         rows = choose_rows(self._epochs, list(self._series.values()), max_rows)
         self._thinned += len(self._epochs) - len(rows)
         self._blocks.clear()
-        self._epochs = array("q", [self._epochs[row] for row in rows])
+        self._epochs = array("d", [self._epochs[row] for row in rows])
         for name, column in self._series.items():
             self._series[name] = array("d", [column[row] for row in rows])
-
-
-def _split_ascending(
-    rows: Sequence[Row], last: int
-) -> Iterator[tuple["array[int]", Sequence[Row]]]:
-    """Yield the epochs of rows with these rows, in groups of ascending epochs.
-
-    Args:
-        rows: in the order in which they were written.
-        last: the epoch before the first of them; a row without a valid epoch counts on from it.
-    """
-    epochs, begin = array("q"), 0
-    for number, row in enumerate(rows):
-        epoch = row.get("epoch")
-        if type(epoch) is not int or not 0 <= epoch <= MAX_SAFE_INTEGER:
-            epoch = min(last + 1, MAX_SAFE_INTEGER)
-        if epoch <= last and epochs:
-            yield epochs, rows[begin:number]
-            epochs, begin = array("q"), number
-        epochs.append(epoch)
-        last = epoch
-    if epochs:
-        yield epochs, rows[begin:]
 
 
 def _none_for_nan(values: list[float]) -> list[float | None]:

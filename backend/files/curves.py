@@ -4,7 +4,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from backend.files.curve_table import Curve, Table
@@ -14,7 +14,8 @@ from backend.files.sizes import LARGE_PIECE_BYTES
 from backend.files.untrusted import entry_of
 
 MAX_CACHED_NUMBERS = 4_000_000  # of all curves, in one process
-MAX_READ_BYTES = 256 * 2**20  # of one file in one call; the next call continues
+MAX_READ_BYTES = 32 * 2**20  # of one file in one call; the next call continues
+MAX_READ_LINES = 400_000  # likewise
 LINES_AT_ONCE = 256  # parsed and added to the table together
 MARK_BYTES = 256  # of the end of what was read, by which a rewritten file is recognised
 
@@ -40,9 +41,17 @@ class Curves:
             return entry_of(METRICS_FILE, os.fstat(file.fileno())).version
 
     def read(
-        self, experiment_id: str, *, since_epoch: int = -1, max_points: int | None = None
+        self,
+        experiment_id: str,
+        *,
+        since_epoch: float = -1,
+        max_points: int | None = None,
+        ended: bool = False,
+        budget: "Budget | None" = None,
     ) -> Curve:
         """Return the curve of an experiment, from complete lines; empty if there is none yet.
+
+        Of a file with more than a budget allows, the next call reads on; see `Curve.complete`.
 
         Args:
             experiment_id: which experiment.
@@ -50,14 +59,27 @@ class Curves:
             max_points: at most this many epochs are returned, or twice the number of metrics plus
                 two if that is more. They include the first and the last epoch and the extremes of
                 every metric, so that no spike is lost.
+            ended: whether the trainer has ended: a last line without a line end is complete then.
+            budget: how much may be read; by default a `Budget` of this call's own.
         """
-        return self._read(experiment_id, lambda table: table.curve(since_epoch, max_points))
+        return self._read(
+            experiment_id,
+            lambda table: table.curve(since_epoch, max_points),
+            budget or Budget(),
+            ended=ended,
+        )
 
-    def read_at(self, experiment_id: str, epochs: Sequence[int]) -> Curve:
-        """Return the curve of an experiment at these epochs; None for those it does not have."""
-        return self._read(experiment_id, lambda table: table.at(epochs))
+    def read_at(self, experiment_id: str, epochs: Sequence[float]) -> Curve:
+        """Return the curve of an experiment at these epochs; None for those it does not have.
 
-    def _read(self, experiment_id: str, select: Callable[[Table], Curve]) -> Curve:
+        Nothing new is read, unless the curve is no longer in memory.
+        """
+        budget = Budget() if experiment_id not in self._readings else Budget(0, 0)
+        return self._read(experiment_id, lambda table: table.at(epochs), budget, ended=False)
+
+    def _read(
+        self, experiment_id: str, select: Callable[[Table], Curve], budget: "Budget", *, ended: bool
+    ) -> Curve:
         """Read the new lines of an experiment, and return what `select` takes from its table."""
         file = self._outputs.open(experiment_id, METRICS_FILE)
         if file is None:
@@ -66,8 +88,8 @@ class Curves:
             reading = self._readings.setdefault(experiment_id, _Reading())
             self._readings.move_to_end(experiment_id)
         with file, reading.lock:
-            reading.read(file)
-            curve = select(reading.table)
+            complete = reading.read(file, budget, ended=ended)
+            curve = replace(select(reading.table), complete=complete)
         with self._lock:
             self._drop_oldest()
         return curve
@@ -77,6 +99,19 @@ class Curves:
         while size > MAX_CACHED_NUMBERS and len(self._readings) > 1:
             _, reading = self._readings.popitem(last=False)
             size -= reading.table.size
+
+
+@dataclass
+class Budget:
+    """How much may still be read of curves, by one call or by several together."""
+
+    bytes: int = field(default_factory=lambda: MAX_READ_BYTES)
+    lines: int = field(default_factory=lambda: MAX_READ_LINES)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing may be read any more."""
+        return self.bytes <= 0 or self.lines <= 0
 
 
 @dataclass
@@ -90,15 +125,33 @@ class _Reading:
     mark: bytes = b""  # the bytes before the offset
     in_long_line: bool = False
 
-    def read(self, file: BinaryIO) -> None:
-        """Read the new lines, or all of them if the file was replaced or rewritten."""
+    def read(self, file: BinaryIO, budget: Budget, *, ended: bool) -> bool:
+        """Read the new lines, or all of them if the file was replaced or rewritten.
+
+        Args:
+            file: the file.
+            budget: reduced by what is read.
+            ended: whether a last line without a line end is complete.
+
+        Returns:
+            Whether the file was read to its end.
+        """
         if not self._is_continued(file):
             self.table, self.offset, self.mark, self.in_long_line = Table(), 0, b"", False
             self.inode = os.fstat(file.fileno()).st_ino
         file.seek(self.offset)
-        for lines in self._new_lines(file):
+        for lines in self._new_lines(file, budget):
             for begin in range(0, len(lines), LINES_AT_ONCE):
                 self.table.extend(parse_rows(lines[begin : begin + LINES_AT_ONCE]))
+        size = os.fstat(file.fileno()).st_size
+        complete, left = file.tell() >= size, size - self.offset
+        if ended and 0 < left <= MAX_LINE_BYTES and not self.in_long_line:
+            file.seek(self.offset)
+            rest = file.read(left)
+            if rows := parse_rows([rest]):
+                self.table.extend(rows)
+                self._move(rest)
+        return complete
 
     def _is_continued(self, file: BinaryIO) -> bool:
         """Return whether the file still begins with what was read.
@@ -111,19 +164,24 @@ class _Reading:
         begin = self.offset - len(self.mark)
         return os.pread(file.fileno(), len(self.mark), begin) == self.mark
 
-    def _new_lines(self, file: BinaryIO) -> Iterator[list[bytes]]:
+    def _new_lines(self, file: BinaryIO, budget: Budget) -> Iterator[list[bytes]]:
         """Yield the complete lines of one piece after another, and move the offset behind them."""
-        rest, left = b"", MAX_READ_BYTES
-        while left > 0 and (piece := file.read(LARGE_PIECE_BYTES)):
-            left -= len(piece)
+        rest = b""
+        while not budget.is_used_up and (piece := file.read(LARGE_PIECE_BYTES)):
+            budget.bytes -= len(piece)
             text = rest + piece
             *lines, rest = text.split(b"\n")
+            budget.lines -= len(lines)
             used = text[: len(text) - len(rest)]
             if self.in_long_line and lines:
                 del lines[0]  # the end of the long line
                 self.in_long_line = False
             if len(rest) > MAX_LINE_BYTES:
                 used, rest, self.in_long_line = text, b"", True
-            self.offset += len(used)
-            self.mark = (self.mark + used[-MARK_BYTES:])[-MARK_BYTES:]
+            self._move(used)
             yield lines
+
+    def _move(self, used: bytes) -> None:
+        """Move the offset behind bytes that were read."""
+        self.offset += len(used)
+        self.mark = (self.mark + used[-MARK_BYTES:])[-MARK_BYTES:]

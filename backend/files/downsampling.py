@@ -7,7 +7,7 @@ from itertools import filterfalse, pairwise
 
 
 def choose_rows(
-    epochs: Sequence[int], series: Sequence[Sequence[float]], max_points: int
+    epochs: Sequence[float], series: Sequence[Sequence[float]], max_points: int
 ) -> list[int]:
     """Return the numbers of the first row, the last row, and the rows of every metric's extremes.
 
@@ -20,11 +20,9 @@ def choose_rows(
     last = len(epochs) - 1
     chosen = {0, last}
     spans = count_spans(max_points, len(series))
-    width = epochs[last] - epochs[0] + 1
-    edges = [
-        bisect_left(epochs, epochs[0] + width * number // spans) for number in range(spans + 1)
-    ]
-    for begin, end in pairwise(edges):
+    width = epochs[last] - epochs[0]
+    edges = [bisect_left(epochs, epochs[0] + width * number / spans) for number in range(spans)]
+    for begin, end in pairwise([*edges, last + 1]):
         chosen |= extreme_rows(series, begin, end)
     return sorted(chosen)
 

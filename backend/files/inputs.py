@@ -20,6 +20,7 @@ from backend.domain.exceptions import (
     InvalidInputName,
     UnknownDataset,
 )
+from backend.domain.identifiers import canonical, invisible_character
 from backend.files.untrusted import Entry, entry_of, is_public, opened_folder
 
 DATA_SUFFIXES = (".npz", ".npy", ".csv")
@@ -41,6 +42,19 @@ class Inputs:
             return sorted(path.name for path in self._root.iterdir() if _is_data(path))
         except OSError:
             return []
+
+    def stored_name(self, name: str) -> str:
+        """Return the name of the data set that is called `name` in one of the forms of Unicode.
+
+        A name that no data set has is returned as new data sets are named.
+        """
+        if name.isascii():
+            return name
+        names = self.list_names()
+        if name in names:
+            return name
+        form = canonical(name)
+        return next((other for other in names if canonical(other) == form), form)
 
     def check(self, name: str | None) -> None:
         """Check that there is a data set of this name; None stands for all data sets.
@@ -68,7 +82,14 @@ class Inputs:
             return entry_of(name, os.fstat(file.fileno()))
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a data set for reading, unbuffered; return None if there is none of this name."""
+        """Open a data set for reading, unbuffered; return None if there is none of this name.
+
+        The name may be in another form of Unicode than that of the file.
+        """
+        file = self._open(name)
+        return file if file or name.isascii() else self._open(self.stored_name(name))
+
+    def _open(self, name: str) -> BinaryIO | None:
         if not _is_name(name):
             return None
         try:
@@ -93,7 +114,7 @@ class Inputs:
         """Write a data set atomically.
 
         Args:
-            name: a file name with one of DATA_SUFFIXES.
+            name: a file name with one of DATA_SUFFIXES, stored in the form NFC.
             pieces: the content; if reading it raises, nothing is written.
             max_bytes: the maximum size.
             overwrite: whether an existing data set may be replaced.
@@ -109,7 +130,9 @@ class Inputs:
             InputEmpty, InputTooLarge: the content is empty or too large.
             InputUnwritable: no space, or no permission to write.
         """
-        if not _is_name(name):
+        name = self.stored_name(name)
+        odd = invisible_character(name) and not self.find(name)  # older versions accepted them
+        if odd or not _is_name(name):
             raise InvalidInputName(name, DATA_SUFFIXES, MAX_NAME_BYTES)
         self._check_replaceable(name, overwrite, versions)
         try:

@@ -7,12 +7,22 @@ A log that is too long is saved without its middle (see `log_lines.bounded`). Th
 not trusted, can write to this folder: links are not followed.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from backend.files.log_lines import MARKER_BYTES, MAX_TAIL_BYTES, bounded, split, stands_for
+from backend.files.log_lines import (
+    MARKER_BYTES,
+    MAX_TAIL_BYTES,
+    bounded,
+    count_lines,
+    end_of,
+    marker,
+    split,
+    stands_for,
+)
 from backend.files.outputs import LOG_FOLDER, Outputs
 from backend.files.sizes import PIECE_BYTES
 from backend.files.untrusted import opened_folder, write_file
@@ -42,6 +52,14 @@ class LogFiles:
                 if last is not None:
                     file.seek(_offset_of_last(file, last))
                 yield from split(_pieces(file))
+
+    def count(self, experiment_id: str, attempt: int, part: str = "") -> int:
+        """Return how many lines of the complete log a saved log stands for; 0 if there is none."""
+        file = self.open(experiment_id, attempt, part)
+        if file is None:
+            return 0
+        with file:
+            return sum(count_lines(_pieces(file)))
 
     def parts(self, experiment_id: str, attempt: int) -> list[str]:
         """Return the names of the saved parts of a log, oldest first."""
@@ -86,8 +104,7 @@ class LogFiles:
                         yield line + b"\n"
 
                 def adds_nothing() -> bool:
-                    existing = self.lines(experiment_id, attempt, part)
-                    return written <= sum(stands_for(line) for line in existing)
+                    return written <= self.count(experiment_id, attempt, part)
 
                 write_file(directory, name, counted(), unless=adds_nothing)
 
@@ -103,7 +120,7 @@ class LogFiles:
         with file:
             if os.fstat(file.fileno()).st_size <= max_bytes + MARKER_BYTES:
                 return
-            lines = bounded(split(_pieces(file)), max_bytes)
+            lines = _head_and_tail(file, max_bytes)
             with (
                 opened_folder(self._outputs.folder(experiment_id)) as folder,
                 opened_folder(LOG_FOLDER, within=folder) as directory,
@@ -126,9 +143,52 @@ def _name(attempt: int, part: str) -> str:
     return f"{attempt}.{part}.log" if part else f"{attempt}.log"
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE_BYTES):
+def read_piece(file: BinaryIO, size: int = PIECE_BYTES) -> bytes:
+    """Read the next piece of a file; it is empty at the end of the file.
+
+    The holes of a sparse file, which reads as zeros, are passed over: a trainer can make one of
+    terabytes.
+    """
+    piece = file.read(size)
+    if piece and not piece.strip(b"\0"):
+        try:
+            file.seek(os.lseek(file.fileno(), file.tell(), os.SEEK_DATA))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole follows
+                file.seek(0, os.SEEK_END)
+    return piece
+
+
+def _pieces(file: BinaryIO, end: int | None = None) -> Iterator[bytes]:
+    """Yield the content of a file in pieces, from its position to its end, or to `end`."""
+    while end is None or file.tell() < end:
+        size = PIECE_BYTES if end is None else min(PIECE_BYTES, end - file.tell())
+        piece = read_piece(file, size)
+        if not piece:
+            return
         yield piece
+
+
+def _head_and_tail(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """Yield the lines of `bounded` for a file; those between head and tail are only counted."""
+    half, size = max_bytes // 2, os.fstat(file.fileno()).st_size
+    head = file.read(half)
+    head = head[: head.rfind(b"\n") + 1]
+    begin, kept_of_omitted = max(len(head), size - half), 0
+    file.seek(begin)
+    tail = b"".join(_pieces(file, size))
+    if begin and os.pread(file.fileno(), 1, begin - 1) != b"\n":  # within a line
+        cut, newline, rest = tail.partition(b"\n")
+        if newline and rest:
+            begin, tail = begin + len(cut) + 1, rest
+        else:  # the last line; its end is kept
+            tail, kept_of_omitted = end_of(tail, len(tail) - 1), 1
+    file.seek(len(head))
+    omitted = sum(count_lines(_pieces(file, begin))) - kept_of_omitted
+    yield from split([head])
+    if omitted > 0:
+        yield marker(omitted)
+    yield from split([tail])
 
 
 def _offset_of_last(file: BinaryIO, lines: int) -> int:

@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
+
+from backend.domain.numbers import is_number
 
 MAX_METRICS = 32  # of one experiment
 MAX_NAME = 100  # characters of the name of a metric
@@ -16,6 +19,9 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 Row = dict[str, Any]
 
+# What Python's json module reads, and orjson does not: these numbers, and half a surrogate pair.
+_ONLY_PYTHON = re.compile(rb"NaN|Infinity|[0-9]{19}|[eE][+]?[0-9]{3}|\\u[dD][89a-fA-F]")
+
 
 def is_metric_name(name: str) -> bool:
     """Return whether `name` can be shown in an answer and on a page."""
@@ -23,8 +29,22 @@ def is_metric_name(name: str) -> bool:
 
 
 def parse_rows(lines: Sequence[bytes]) -> list[Row]:
-    """Return the lines that are JSON objects, parsed; others are skipped."""
-    return [value for value in _parse_together(lines) if isinstance(value, dict)]
+    """Return the lines that are JSON objects, parsed; others are skipped.
+
+    So are lines longer than MAX_LINE_BYTES. Lines that cannot be objects are not even parsed: an
+    exception for each would make a file of newlines take a minute.
+    """
+    objects = [
+        line
+        for line in lines
+        if len(line) <= MAX_LINE_BYTES and line.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"
+    ]
+    return [value for value in _parse_together(objects) if isinstance(value, dict)]
+
+
+def is_epoch(value: Any) -> TypeGuard[float]:
+    """Return whether `value` can be the epoch of a row."""
+    return is_number(value, 0, MAX_SAFE_INTEGER)
 
 
 def finite_or_nan(values: list[Any]) -> list[float]:
@@ -67,8 +87,13 @@ def _parse(line: bytes) -> Any:
 
 
 def _parse_with_nan(line: bytes) -> Any:
-    """Return the value of a line in which Python's json module may have written NaN or Infinity."""
+    """Return the value of a line in which Python's json module may have written NaN or Infinity.
+
+    It may also hold an integer that only that module can read.
+    """
+    if not _ONLY_PYTHON.search(line):
+        return None
     try:
-        return json.loads(line) if len(line) <= MAX_LINE_BYTES else None
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None

@@ -11,14 +11,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from backend.domain.exceptions import FolderTaken
-from backend.files.metrics import MAX_METRICS, is_metric_name
+from backend.files.metrics import MAX_METRICS, is_metric_name, parse_rows
 from backend.files.sizes import LARGE_PIECE_BYTES
 from backend.files.untrusted import (
     Entry,
@@ -211,18 +211,20 @@ class Outputs:
         except FileNotFoundError:
             return
 
-    def read_last_metrics(self, experiment_id: str) -> dict[str, Any] | None:
+    def read_last_metrics(
+        self, experiment_id: str, *, ended: bool = False
+    ) -> dict[str, Any] | None:
         """Return the last complete row of `metrics.jsonl`, or None if there is none yet.
 
         A value is None if it is not a finite number, a printable text or a boolean.
+
+        Args:
+            experiment_id: which experiment.
+            ended: whether the trainer has ended: a last line without a line end is complete then.
         """
-        tail = self._read_tail(experiment_id, METRICS_FILE)
-        for line in reversed(tail.split(b"\n")[:-1]):  # without a last line that is incomplete
-            try:
-                metrics = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(metrics, dict):
+        *lines, rest = self._read_tail(experiment_id, METRICS_FILE).split(b"\n")
+        for line in chain([rest] if ended else [], reversed(lines)):
+            for metrics in parse_rows([line]):
                 names = islice(filter(is_metric_name, metrics), MAX_METRICS)
                 return {name: _presentable(metrics[name]) for name in names}
         return None

@@ -84,8 +84,8 @@ class LogSource(Protocol):
     def parts(self, handle: str) -> Sequence[str]:
         """Return the names of the parts that can be read; sorted by name, they are by age."""
 
-    def read(self, part: str) -> Sequence[bytes]:
-        """Return the lines that a part has so far."""
+    def read(self, part: str) -> Collection[bytes]:
+        """Return the lines that a part has so far; a marker line may stand for the middle ones."""
 
     def follow(
         self, part: str, connected: Callable[[], object] = lambda: None

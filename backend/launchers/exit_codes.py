@@ -1,18 +1,35 @@
 """What the exit codes of a trainer mean."""
 
 from backend.domain.attempt import Diagnosis
+from backend.files.terminal import shown
 
 EXIT_UNUSABLE_INPUT = 2  # a trainer exits with it if starting again cannot help
+EXIT_KILLED = 137  # 128 + SIGKILL
+MEMORY_HINT = (
+    "It was killed, which happens most often because memory ran out: train on less data, or make "
+    "more memory available. "
+)
 MAX_QUOTE = 500  # characters of a foreign message that a sentence of ours quotes
 
 
 def quote(text: str | None) -> str:
     """Return a foreign message on one line, cut to MAX_QUOTE characters."""
-    line = " ".join((text or "").split())
+    line = _on_one_line(text)
     return line if len(line) <= MAX_QUOTE else line[: MAX_QUOTE - 1] + "…"
 
 
-def diagnose_exit_code(code: int | None, message: str, log: str) -> Diagnosis:
+def quote_end(output: str | None) -> str:
+    """Return the end of what a program has printed, on one line, as a terminal shows it."""
+    line = _on_one_line(output)
+    return line if len(line) <= MAX_QUOTE else "…" + line[1 - MAX_QUOTE :]
+
+
+def _on_one_line(text: str | None) -> str:
+    lines = (text or "").encode(errors="replace").split(b"\n")
+    return " ".join(b" ".join(map(shown, lines)).decode(errors="replace").split())
+
+
+def diagnose_exit_code(code: int | None, message: str | None, log: str) -> Diagnosis:
     """Return the diagnosis of a trainer's exit code.
 
     Args:
@@ -20,14 +37,16 @@ def diagnose_exit_code(code: int | None, message: str, log: str) -> Diagnosis:
         message: the end of the trainer's output.
         log: where to read all of its output.
     """
+    message = quote_end(message)
     if code == EXIT_UNUSABLE_INPUT:
         return Diagnosis(
             "input_unusable",
             f"The trainer cannot use its input: {message or 'it printed nothing'}",
             "Correct the input and retry, or start an experiment with other parameters.",
         )
+    hint = MEMORY_HINT if code == EXIT_KILLED else ""
     return Diagnosis(
         "trainer_failed",
         f"The trainer exited with code {code}: {message or 'it printed nothing'}",
-        f"Read its log: {log}.",
+        f"{hint}Read its log: {log}.",
     )

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, select
+from sqlalchemy import URL, Connection, Engine, delete, select
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.store import schema
 from backend.store.engine import ANSWER_SECONDS, CircuitBreaker, make_engine, transact
+from backend.store.tables import experiment
 
 T = TypeVar("T")
 
@@ -51,6 +52,17 @@ class Database:
     def ping(self) -> None:
         """Check that the database answers."""
         self.read(lambda connection: connection.execute(select(1)))
+
+    def write_problem(self) -> str:
+        """Return why the database can be read but not written; an empty text if it can be."""
+        nothing = delete(experiment).where(experiment.c.id == 0)  # ids begin at 1
+        try:
+            self.write(lambda connection: connection.execute(nothing))
+        except StoreUnavailable as error:
+            if not error.cause:
+                raise
+            return error.cause
+        return ""
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns. Each of its statements stands alone, without a transaction.

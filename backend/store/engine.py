@@ -30,6 +30,17 @@ DEADLOCK = {1205, 1213}  # lock wait timeout, deadlock; the server rolled back
 NO_SUCH_TABLE = 1146  # the database was replaced by an empty one
 DENIED = {1044, 1045, 1049, 1142, 1698}  # access denied (database, user, command), no such database
 
+# The server answers reads, but refuses to write: read-only servers, sessions and storage.
+READ_ONLY = {1223, 1290, 1792, 1836, 1874}
+FULL = {1021, 1114}
+SQLITE_READ_ONLY, SQLITE_FULL = 8, 13  # primary result codes of SQLite
+CAUSES = {
+    "read-only": "The database is read-only: experiments can be read, but nothing was changed. "
+    "Send the same again when it can be written.",
+    "full": "The database has no space left: experiments can be read, but nothing was changed. "
+    "Send the same again when it has.",
+}
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -141,9 +152,20 @@ def unavailable(error: DBAPIError) -> StoreUnavailable:
     """Log the driver's error and return ours."""
     # `orig` is the driver's message, without the statement and its values.
     log.warning("The database cannot be used: %s", error.orig)
-    code = _error_code(error)
-    away = code is not None and code not in DEADLOCK  # SQLite has no codes: a file is never away
-    return StoreUnavailable(str(error.orig), denied=code in DENIED, away=away)
+    code, cause = _error_code(error), _cause(error)
+    # SQLite has no codes: a file is never away. Nor is a server that only refuses to write.
+    away = code is not None and code not in DEADLOCK and not cause
+    return StoreUnavailable(str(error.orig), denied=code in DENIED, away=away, cause=cause)
+
+
+def _cause(error: DBAPIError) -> str:
+    """Return why the database can be read but not written; an empty text for other errors."""
+    code, sqlite_code = _error_code(error), getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    if code in READ_ONLY or sqlite_code == SQLITE_READ_ONLY:
+        return CAUSES["read-only"]
+    if code in FULL or sqlite_code == SQLITE_FULL:
+        return CAUSES["full"]
+    return ""
 
 
 def _error_code(error: DBAPIError) -> int | None:

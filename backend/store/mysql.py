@@ -13,6 +13,13 @@ from backend.domain.timestamps import from_database
 # A server that hangs is noticed after a ping and a connect: in less than two seconds.
 PING_SECONDS = 0.5  # an idle connection answers at once or not at all
 CONNECT_SECONDS = 1.1  # more than the second after which a lost SYN is sent again (RFC 6298)
+# What the program relies on, whatever the server's defaults are. PyMySQL would not set autocommit
+# if the server's greeting claims it; without it, every read would keep its transaction open.
+SESSION = (
+    "SET SESSION autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', "
+    "time_zone = '+00:00'",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+)
 # PyMySQL parses times with a regular expression, which takes half of the time of a page.
 CONVERSIONS = conversions | {FIELD_TYPE.DATETIME: from_database}
 
@@ -28,10 +35,19 @@ class ServerConnection(pymysql.Connection):
     _read_timeout: float | None
     _write_timeout: float | None
 
+    def __init__(self, *args: Any, password: str = "", **options: Any) -> None:
+        """Connect; the arguments are those of pymysql.Connection.
+
+        The password is sent as UTF-8, as the mysql client does; PyMySQL would encode it as Latin-1.
+        """
+        super().__init__(*args, password=password.encode(), **options)
+
     def connect(self, sock: Any = None) -> None:
-        """Connect and log in; each step may take CONNECT_SECONDS."""
+        """Connect, log in and set up the session; each step may take CONNECT_SECONDS."""
         with self._timeout(CONNECT_SECONDS):
             super().connect(sock)
+            for statement in SESSION:
+                self.query(statement)
 
     def ping(self, reconnect: Any = False) -> None:
         """Check that the server answers within PING_SECONDS."""

@@ -80,7 +80,12 @@ class Access:
         return _csrf_token(self._current(), cookie) if cookie and g.get("token") else ""
 
     def _check_host(self) -> Response | None:
-        name = host_name(request.environ.get("HTTP_HOST", ""))
+        header = request.environ.get("HTTP_HOST", "")
+        # HTTP/1.0 needs no Host header, and load balancers' health checks send none (HAProxy's
+        # httpchk). No browser leaves it out.
+        if not header and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            return None
+        name = host_name(header)
         if name is None:
             return problem(400, "The Host header names no host: send the server's own address.")
         if is_allowed(name, self._hosts):
@@ -96,7 +101,7 @@ class Access:
             return None
         headers = request.headers
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
-        if not is_cross_origin(headers["Host"], origin, site):
+        if not is_cross_origin(headers.get("Host", ""), origin, site):
             return None
         return problem(
             403,
@@ -156,7 +161,7 @@ def access() -> Access:
 def sign_in_page(following: str, *, refused: bool = False) -> Response:
     """Return the page that asks for a token (401), and then leads to `following`."""
     nonce = secrets.token_urlsafe(16)
-    inside = following if is_page_path(following.partition("?")[0]) else HOME
+    inside = following if is_page(following) else HOME
     page = render_template("login.html", nonce=nonce, following=inside, refused=refused)
     response = make_response(page, 401)
     response.headers["WWW-Authenticate"] = CHALLENGE
@@ -166,6 +171,11 @@ def sign_in_page(following: str, *, refused: bool = False) -> Response:
     )
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def is_page(address: str) -> bool:
+    """Return whether `address` (a path with its query) is a page's, and can stand in a header."""
+    return is_page_path(address.partition("?")[0]) and address.isprintable()
 
 
 def is_page_path(path: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, json, render_template, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from backend.domain.exceptions import (
@@ -110,6 +111,7 @@ def register_errors(app: APIFlask) -> None:
     """Make the app answer every error with a problem document."""
     app.error_processor(_invalid_fields)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ParseException, _broken_body)
     for kind in _STATUSES:
         app.register_error_handler(kind, _known_error)
 
@@ -120,7 +122,16 @@ def _known_error(error: Exception) -> Response:
     if isinstance(error, InputUnwritable | OutputUnwritable) and error.full:
         status = HTTPStatus.INSUFFICIENT_STORAGE
     detail = _DETAILS.get(kind, "{error}").format(error=error)
+    if isinstance(error, StoreUnavailable) and error.cause:
+        detail = error.cause
     return problem(status, detail, **_members(error))
+
+
+def _broken_body(_error: Exception) -> Response:
+    """Return the answer to a chunked body that breaks the syntax of RFC 9112 (7.1)."""
+    response = problem(400, "The body's chunks are malformed: nothing was changed. Send it again.")
+    response.headers["Connection"] = "close"  # where the next request begins is unknown
+    return response
 
 
 def _members(error: Exception) -> dict[str, Any]:
@@ -144,11 +155,18 @@ def _http_error(error: HTTPException) -> Response:
 
 def _invalid_fields(error: HTTPError) -> Response:
     """Return the problems that APIFlask found in a body or a query string, field by field."""
-    found: dict[str, dict[str, list[str]]] = error.detail
+    found: dict[str, dict[str, Any]] = error.detail
     errors = [
-        {"field": "" if field == "_schema" else field, "detail": " ".join(messages)}
+        {"field": "" if field == "_schema" else field, "detail": " ".join(_texts(messages))}
         for fields in found.values()
         for field, messages in fields.items()
     ]
     detail = " ".join(f"{one['field']} {one['detail']}".strip() for one in errors)
     return problem(error.status_code, detail, errors=errors)
+
+
+def _texts(messages: Any) -> list[str]:
+    """Return the messages about one field; marshmallow nests those about the items of a list."""
+    if isinstance(messages, dict):
+        return [text for inner in messages.values() for text in _texts(inner)]
+    return list(messages)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from backend.domain.experiment import Experiment
 from backend.domain.identifiers import experiment_id_problem
+from backend.domain.numbers import MAX_MAGNITUDE, MAX_SECONDS, is_number
 from backend.domain.status import LIVE, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
@@ -21,7 +22,7 @@ class Curve(Protocol):
     """The part of a `files.curves.Curve` that is shown."""
 
     @property
-    def epochs(self) -> Sequence[int]:
+    def epochs(self) -> Sequence[float]:
         """The epochs, ascending."""
 
     @property
@@ -77,7 +78,7 @@ def time_left(experiment: Experiment, done: int, seconds: Sequence[Any]) -> str 
 
     None if it is not running, or nothing is known.
     """
-    known = [value for value in seconds if is_number(value)]
+    known = [value for value in seconds if is_number(value, 0, MAX_SECONDS)]
     if experiment.status is not Status.RUNNING or not known or done == experiment.epoch:
         return None
     return duration((experiment.epoch - done) * sum(known) / len(known))
@@ -90,7 +91,9 @@ def sparkline(xs: Sequence[Any], ys: Sequence[Any]) -> str:
     vertical axis is logarithmic if every value is positive, because a loss falls by factors.
     """
     points = [
-        (float(x), float(y)) for x, y in zip(xs, ys, strict=False) if is_number(x) and is_number(y)
+        (float(x), float(y))
+        for x, y in zip(xs, ys, strict=False)
+        if is_number(x) and is_number(y, -MAX_MAGNITUDE, MAX_MAGNITUDE)
     ]
     if len(points) < 2:
         return ""
@@ -104,11 +107,6 @@ def sparkline(xs: Sequence[Any], ys: Sequence[Any]) -> str:
         f"{SPARK_MARGIN + height * (high - y) / ((high - low) or 1):.1f}"
         for x, y in points
     )
-
-
-def is_number(value: Any) -> bool:
-    """Return whether `value` is a finite number. Trainers may write any JSON value as a metric."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def last_number(values: Sequence[Any]) -> float | None:
@@ -127,7 +125,7 @@ def number(value: Any) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration in its two largest units: 45 s, 2 min 5 s, 3 h 20 min, 2 d 4 h."""
-    whole = max(0, round(seconds))
+    whole = max(0, round(min(seconds, MAX_SECONDS)))
     for size, name, small_size, small_name in _UNITS:
         if whole >= size:
             count, rest = divmod(whole, size)

@@ -23,6 +23,8 @@ from output_folder import CHECKPOINT, METRICS, OutputFolder
 from settings import differences
 
 DIGEST_BYTES = sha256().digest_size
+DIGEST_OF = "sha256 of "
+"""Begins the key of an input file's digest in the identity."""
 
 
 @dataclass
@@ -115,6 +117,22 @@ def restore(
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
     return progress
+
+
+def input_files(folder: OutputFolder) -> dict[str, str]:
+    """Return name and SHA-256 digest of the files that a checkpoint was trained on, in their order.
+
+    The result is empty if there is no checkpoint, or if it is damaged.
+    """
+    content = folder.read(CHECKPOINT) or b""
+    if sha256(content[DIGEST_BYTES:]).digest() != content[:DIGEST_BYTES]:
+        return {}
+    saved = torch.load(io.BytesIO(content[DIGEST_BYTES:]), map_location="cpu", weights_only=True)
+    return {
+        name.removeprefix(DIGEST_OF): digest
+        for name, digest in saved["identity"].items()
+        if name.startswith(DIGEST_OF)
+    }
 
 
 def _same_normalisation(saved: Mapping[str, Tensor], network: nn.Module) -> bool:

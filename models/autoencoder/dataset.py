@@ -10,6 +10,8 @@ Which parts of a file are samples:
 
 import hashlib
 import math
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from csv_files import Table, read_csv
-from exceptions import UnusableError
+from exceptions import InputChangedError, UnusableError
 from numpy_files import read_arrays
 from precision import Doubles, Floats, Rows
 
@@ -92,22 +94,36 @@ def permutation(length: int, seed: int, epoch: int) -> Indices:
     return np.random.default_rng((seed, epoch)).permutation(length)
 
 
-def read_dataset(folder: Path, name: str | None = None) -> Dataset:
+def read_dataset(
+    folder: Path, name: str | None = None, files: Mapping[str, str] | None = None
+) -> Dataset:
     """Read the data file `name` of the folder, or all data files in the order of their names.
 
+    Args:
+        folder: The input folder.
+        name: The file to read.
+        files: The SHA-256 digest of each file to read; for all data files if it is None.
+
     Raises:
+        InputChangedError: One of `files` is missing, or has another digest.
         UnusableError: There are no data files, or they do not form one table of finite numbers.
     """
     shapes: list[tuple[int, ...]] = []
-    files: dict[str, int] = {}
+    lengths: dict[str, int] = {}
     sha256: dict[str, str] = {}
-    paths = _data_files(folder, name)
+    paths = _data_files(folder, name) if files is None else _same_files(folder, list(files))
     rows: Rows | None = None
     header: tuple[str, list[str]] | None = None
     notes: list[str] = []
-    for path in paths:
+    expected = [None] * len(paths) if files is None else list(files.values())
+    for path, digest in zip(paths, expected, strict=True):
         with path.open("rb") as file:
             sha256[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest not in (None, sha256[path.name]):
+            raise InputChangedError(
+                f"{path.name} has changed since this experiment began with it: put the file back, "
+                "or submit a new experiment"
+            )
         arrays, table = _read(path)
         if table:
             notes += table.notes
@@ -115,8 +131,8 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
             header = header or (path.name, table.names)
             order = _in_order(table.names, header[1], f"{header[0]} and {path.name}")
             arrays = [table.values[:, order]]
-        files[path.name] = sum(map(len, arrays))
-        shapes.append((files[path.name], *arrays[0].shape[1:]))
+        lengths[path.name] = sum(map(len, arrays))
+        shapes.append((lengths[path.name], *arrays[0].shape[1:]))
         if math.prod(shapes[-1][1:]) != math.prod(shapes[0][1:]):
             raise UnusableError(
                 f"mixed shapes: {paths[0].name} is {_shape_text(shapes[0])}, "
@@ -125,41 +141,86 @@ def read_dataset(folder: Path, name: str | None = None) -> Dataset:
         rows = rows or Rows(per_column=len(shapes[0]) == 2)
         while arrays:
             rows.append(path.name, arrays.pop(0))
-    if rows is None or (total := sum(files.values())) < MIN_SAMPLES:
+    if rows is None or (total := sum(lengths.values())) < MIN_SAMPLES:
         raise UnusableError(
             f"{total} samples are too few to split, at least {MIN_SAMPLES} are needed"
         )
     return Dataset(
         rows=rows.joined(),
         sample_shape=shapes[0][1:],
-        files=files,
+        files=lengths,
         sha256=sha256,
         offset=rows.offset,
         notes=(*notes, *rows.notes),
     )
 
 
+def _same_files(folder: Path, names: list[str]) -> list[Path]:
+    """Return the paths of data files, in the order of `names`.
+
+    Raises:
+        InputChangedError: One of them is missing.
+        UnusableError: There is no input folder, or one of them is a link out of it.
+    """
+    found = _found(folder)
+    paths = [_named(name, found) for name in names]
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if missing:
+        raise InputChangedError(
+            f"{', '.join(missing)} is gone from the input folder, and this experiment began with "
+            "it: put the file back, or submit a new experiment"
+        )
+    return _without_links_out(folder, [path for path in paths if path is not None])
+
+
+def _named(name: str, paths: list[Path]) -> Path | None:
+    """Return the path of this name, or else one whose name looks the same, or None.
+
+    macOS writes names decomposed (Unicode's NFD), and other systems composed (NFC).
+    """
+    same = [path for path in paths if path.name == name]
+    form = unicodedata.normalize("NFC", name)
+    alike = [path for path in paths if unicodedata.normalize("NFC", path.name) == form]
+    return next(iter(same + alike), None)
+
+
 def _data_files(folder: Path, name: str | None) -> list[Path]:
-    if not folder.is_dir():
-        raise UnusableError(f"no data: the input folder {folder} does not exist")
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    """Return the path of the data file `name`, or of all data files in the order of their names.
+
+    Raises:
+        UnusableError: There are none, or one of them is a link out of the folder.
+    """
+    found = _found(folder)
     if name is not None:
         available = ", ".join(path.name for path in found) or "none"
-        found = [path for path in found if path.name == name]
+        path = _named(name, found)
+        found = [path] if path else []
         if not found:
             raise UnusableError(
                 f"no data: the input folder has no data file {name!r}, choose from: {available}"
             )
     if not found:
         raise UnusableError(f"no data: no {', '.join(SUFFIXES)} file in {folder}")
-    for path in found:
+    return _without_links_out(folder, found)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return the paths of all data files, in the order of their names."""
+    if not folder.is_dir():
+        raise UnusableError(f"no data: the input folder {folder} does not exist")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _without_links_out(folder: Path, paths: list[Path]) -> list[Path]:
+    """Return the paths, none of which may be a link to a file outside the folder."""
+    for path in paths:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise UnusableError(f"{path.name} is a link to a file outside the input folder")
-    return found
+    return paths
 
 
 def _read(path: Path) -> tuple[list[Array], Table | None]:

@@ -5,6 +5,7 @@ Besides the results that `report.py` writes, it holds:
     .lock           locked (flock) by the one trainer that may write here
     metrics.jsonl   one JSON object per epoch
     checkpoint.bin  the state to resume from; removed when the experiment has finished
+    inputs.json     the files that a training without DATASET began with; removed at the end, too
     summary.json    written last, so an experiment that has one has finished
 """
 
@@ -22,6 +23,7 @@ from settings import differences
 LOCK = ".lock"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.bin"
+INPUTS = "inputs.json"
 SUMMARY = "summary.json"
 
 

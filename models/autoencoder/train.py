@@ -4,7 +4,8 @@
     OUTPUT_DIR          the experiment's own folder (see output_folder.py)
     LEARNING_RATE       above 0, at most 10
     EPOCH               number of epochs, 1 to 100000
-    DATASET             optional: the one file of INPUT_DIR to train on
+    DATASET             optional: the one file of INPUT_DIR to train on; without it, all files that
+                        are there at the first start
     SEED                optional, 0; the same seed, input and machine lead to the same losses
     EXPERIMENT_ID       optional, for the summary
     ATTEMPT             optional, for the summary
@@ -22,10 +23,15 @@ import signal
 import sys
 from collections.abc import Mapping
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from exceptions import UnusableError
-from output_folder import CHECKPOINT, OutputFolder
+from exceptions import InputChangedError, UnusableError
+from input_list import record_files, recorded_files
+from output_folder import CHECKPOINT, INPUTS, OutputFolder
 from settings import Settings
+
+if TYPE_CHECKING:
+    from dataset import Dataset
 
 EXIT_FAILED, EXIT_UNUSABLE, EXIT_SIGNAL = 1, 2, 128
 MAX_MESSAGE = 1000  # characters
@@ -87,11 +93,7 @@ def train(settings: Settings, signals: SignalHandler) -> int:
             print("this experiment has already finished", flush=True)
             return 0
 
-        # NumPy and PyTorch take seconds to import. Errors that can be found without them are
-        # reported before.
-        from dataset import read_dataset
-
-        dataset = read_dataset(settings.input_dir, settings.dataset)
+        dataset = _read_input(settings, folder)
         samples, width = dataset.rows.shape
         print(f"{samples} samples of {width} numbers from {', '.join(dataset.files)}", flush=True)
         for note in dataset.notes:
@@ -107,8 +109,36 @@ def train(settings: Settings, signals: SignalHandler) -> int:
             return EXIT_SIGNAL + (signals.received or 0)
         write_results(training)
         folder.remove(CHECKPOINT)
+        folder.remove(INPUTS)
     print(f"finished, results in {settings.output_dir}", flush=True)
     return 0
+
+
+def _read_input(settings: Settings, folder: OutputFolder) -> "Dataset":
+    """Return the data set; without DATASET, that of the files that the training began with.
+
+    Raises:
+        UnusableError: The input cannot be used, or there is a checkpoint and a file has changed.
+        OSError: A file cannot be read.
+    """
+    # NumPy and PyTorch take seconds to import. Errors that can be found without them are reported
+    # before.
+    from dataset import read_dataset
+
+    if settings.dataset is not None:
+        return read_dataset(settings.input_dir, settings.dataset)
+    files = recorded_files(folder)
+    try:
+        dataset = read_dataset(settings.input_dir, files=files)
+    except InputChangedError as error:
+        if folder.size(CHECKPOINT):
+            raise
+        print(f"note: {_printable(str(error))}; starting with the files there are now", flush=True)
+        files = None
+        dataset = read_dataset(settings.input_dir)
+    if files is None:
+        record_files(folder, settings.input_dir, dataset.sha256)
+    return dataset
 
 
 if __name__ == "__main__":

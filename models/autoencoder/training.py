@@ -75,7 +75,7 @@ class Training:
             self.settings.parameters
             | {"batch_size": self.batch_size}
             | self.architecture
-            | {f"sha256 of {name}": digest for name, digest in self.dataset.sha256.items()}
+            | {checkpoint.DIGEST_OF + name: digest for name, digest in self.dataset.sha256.items()}
         )
 
     def run(self, should_stop: Callable[[], bool]) -> bool:

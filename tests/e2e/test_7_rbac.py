@@ -106,7 +106,7 @@ def follows_a_log(account: Account, prepared: Prepared) -> bool:
 
 def reads_a_log(account: Account, prepared: Prepared) -> bool:
     (part,) = prepared.admin.log_source.parts(prepared.ended.handle)
-    return account.launcher.log_source.read(part) == [b"hello"]
+    return list(account.launcher.log_source.read(part)) == [b"hello"]
 
 
 def explains_a_missing_pod(account: Account, prepared: Prepared) -> bool:

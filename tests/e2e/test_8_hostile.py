@@ -36,6 +36,7 @@ GUARDED: dict[str, object] = {
     "read_another_experiment_by_a_link": "ENOENT",
     "read_another_experiment_by_a_descriptor": "ENOENT",
     "read_another_experiment_by_a_process": [HOSTILE],
+    "read_the_root_of_the_pause_container": "ENOENT",  # it has no volumes
     "open_the_host_by_a_file_handle": "EPERM",
     "make_a_folder_beside_its_own": "EROFS",
     "write_into_the_input": "EROFS",
@@ -59,7 +60,7 @@ GUARDED: dict[str, object] = {
     "make_a_device": "EPERM",
     "change_its_root": "EPERM",
     "open_a_raw_socket": "EPERM",
-    "see_other_processes": [],
+    "see_other_processes": ["1"],  # the pause process of its own pod, which shares its processes
     "find_a_service_account": "ENOENT",
     "find_secrets": [],
     "find_secret_variables": [],

@@ -195,6 +195,31 @@ def test_large_body_is_not_read(server):
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.parametrize(
+    "chunks", [b"zz\r\n", b"3\r\nabcdef\r\n0\r\n\r\n", b"-1\r\n", b"3;\0\r\nabc"]
+)
+@pytest.mark.parametrize(
+    "request_line", [b"PUT /inputs/chunks.csv?overwrite=true", b"POST /test"], ids=["put", "post"]
+)
+def test_broken_chunk_is_the_clients_mistake(server, request_line, chunks):
+    with connect(server) as connection:
+        connection.sendall(
+            request_line
+            + b" HTTP/1.1\r\nHost: localhost\r\n"
+            + (b"Content-Type: application/json\r\n" if b"POST" in request_line else b"")
+            + CHUNKED
+            + b"\r\n2\r\n1\n\r\n"
+            + chunks
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = receive_all(connection)
+
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"problem+json" in answer
+    assert server.ask("/inputs/chunks.csv").status == 404
+
+
 def test_endless_body_is_cut_off(server):
     head = b"POST /test HTTP/1.1\r\nHost: localhost\r\n" + CHUNKED
     head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"

@@ -12,8 +12,9 @@ from tests.integration.backend_process import children_of, free_address
 from tests.integration.databases import Database
 from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 from tests.integration.waiting import eventually
+from tests.ports import reserve_port
 
-WORKERS = 2  # gunicorn.conf.py
+WORKERS = 2  # backend/gunicorn_config.py
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
 
 
@@ -225,6 +226,47 @@ def test_address_in_use(backend, role, variable):
         assert process.exit_code() == 2
     assert f"error: {variable}: {address} cannot be used" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "variable"), [("serve", "BIND"), ("web", "BIND"), ("reconcile", "HEALTH_BIND")]
+)
+@pytest.mark.parametrize("host", ["[::1]", "[::]"])
+def test_ipv6_address(backend, role, variable, host):
+    port = reserve_port()
+    server = backend(role, **{variable: f"{host}:{port}"})
+    server.address = f"[::1]:{port}"
+
+    server.ready()
+
+
+def test_ipv6_address_in_use(backend):
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        address = f"[::1]:{taken.getsockname()[1]}"
+        process = backend("serve", BIND=address)
+
+        assert process.exit_code() == 2
+    assert f"error: BIND: {address} cannot be used: Address already in use" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "variable"), [("serve", "BIND"), ("web", "BIND"), ("reconcile", "HEALTH_BIND")]
+)
+def test_address_whose_name_does_not_resolve(backend, role, variable):
+    process = backend(role, **{variable: "nowhere.invalid:5000"})  # RFC 6761, 6.4
+
+    assert process.exit_code() == 2
+    assert f"error: {variable}: nowhere.invalid:5000 cannot be used: its host" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_http_1_0_health_check(serve):
+    """HAProxy's `option httpchk GET /healthz` sends no header at all."""
+    host, _, port = serve().address.rpartition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        with connection.makefile("rb") as answer:
+            assert answer.readline().split()[1] == b"200"
 
 
 def test_health_address_in_use(backend):

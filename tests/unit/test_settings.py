@@ -97,3 +97,50 @@ def test_no_secret_is_shown():
 )
 def test_unusable_database_url(url, why):
     assert why in problems({"DB_URL": url})[0]
+
+
+@pytest.mark.parametrize("address", ["[::1]:31112", "[::]:5000", "node-7:5000", "0.0.0.0:5000"])
+def test_addresses(address):
+    settings = Settings.from_environment({"BIND": address, "HEALTH_BIND": address})
+
+    assert (settings.bind, settings.health_bind) == (address, address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["::1:31112", "[::1]", "[::1]31112", "[1.2.3.4]:5", "a b:5000", "http://a:5000", "a:٥", "a:-1"],
+)
+def test_malformed_addresses(address):
+    assert [problem.split()[0] for problem in problems({"HEALTH_BIND": address})] == ["HEALTH_BIND"]
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("10.0.0.5", "10.0.0.5"), ("mysql", "mysql"), ("::1", "::1"), ("[::1]", "::1")],
+)
+def test_database_host(text, host):
+    assert Settings.from_environment(SERVER | {"DB_IP": text}).database_url.host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "host"), [("db:3307", "db"), ("10.0.0.5:3307", "10.0.0.5"), ("[::1]:3307", "::1")]
+)
+def test_port_in_database_host(text, host):
+    (problem,) = problems(SERVER | {"DB_IP": text})
+
+    assert f"set DB_IP={host} and DB_PORT=3307" in problem
+
+
+@pytest.mark.parametrize("text", ["mysql://u:s3cret@h/n", "u:s3cret@h", "h/n", "db:port", "a b"])
+def test_url_in_database_host(text):
+    (problem,) = problems(SERVER | {"DB_IP": text})
+
+    assert problem.startswith("DB_IP must be a host name or IP address")
+    assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize("number", ["٣٣٠٦", "9" * 5000, "1_000", "+3306", "²"])
+def test_number_in_plain_digits(number):
+    (problem,) = problems({"DB_PORT": number})
+
+    assert problem.startswith("DB_PORT must be a whole number")

@@ -39,7 +39,13 @@ UNSCHEDULABLE = (
         "both claims as Bound.",
     ),
     (
-        r"volume node affinity",
+        r"node\(s\) were unschedulable",  # cordoned; before what the other nodes lack
+        "unschedulable_cordoned",
+        "`kubectl uncordon NODE` lets the node take pods again; `kubectl get nodes` shows it as "
+        "SchedulingDisabled.",
+    ),
+    (
+        r"volume node affinity|PersistentVolume's node affinity",  # until 1.33; since 1.34
         "unschedulable_volume",
         "The host name in yaml/setup/0_pv_*.yaml must be that of a node that is Ready: "
         "`kubectl get nodes -L kubernetes.io/hostname`.",
@@ -212,7 +218,7 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
     terminated = state.get("terminated") or last_state.get("terminated")
     if not terminated:
         return None
-    code, message = terminated.get("exitCode"), quote(terminated.get("message"))
+    code, message = terminated.get("exitCode"), terminated.get("message")
     if terminated.get("reason") == "OOMKilled":
         return Diagnosis(
             "out_of_memory",

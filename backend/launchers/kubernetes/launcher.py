@@ -12,6 +12,8 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.files.log_lines import MAX_TAIL_BYTES
+from backend.files.sizes import PIECE_BYTES
 from backend.launchers.base import Job, LauncherUnavailable, Observation, Phase
 from backend.launchers.exit_codes import quote
 from backend.launchers.kubernetes import logs as kubernetes_logs
@@ -60,6 +62,7 @@ class KubernetesLauncher:
             get_pod=self._pod,
             read_log=self._read_log,
             open_log=self._open_log,
+            max_bytes=max(MAX_TAIL_BYTES, settings.log_max_bytes),
         )
 
     def render(self, attempt: Attempt) -> Job:
@@ -192,13 +195,17 @@ class KubernetesLauncher:
                 return None
             raise unavailable(error) from error
 
-    def _read_log(self, pod: str) -> bytes:
+    def _read_log(self, pod: str) -> Iterator[bytes]:
+        query = {"timestamps": "true"}
         try:
-            return self._call("GET", POD_LOG, pod, query={"timestamps": "true"})
+            response = self._api.request("GET", POD_LOG, pod, query=query, timeout=TIMEOUT)
+        except urllib3.exceptions.HTTPError as error:
+            raise no_answer(error) from error
         except ApiException as error:
             if error.status in (400, 404):  # 400: the container has not started
-                return b""
+                return iter(())
             raise unavailable(error) from error
+        return _pieces(response)
 
     def _open_log(self, pod: str, since: str | None) -> urllib3.BaseHTTPResponse | None:
         query = {"follow": "true", "timestamps": "true"}
@@ -314,6 +321,20 @@ def _reduced(pod: Object) -> Object:
     kept = {name: part for name, part in pod["metadata"].items() if name != "managedFields"}
     node = (pod.get("spec") or {}).get("nodeName")
     return {"metadata": kept, "spec": {"nodeName": node}, "status": pod.get("status")}
+
+
+def _pieces(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield the body of an answer in pieces.
+
+    Raises:
+        LauncherUnavailable: the connection was lost.
+    """
+    try:
+        yield from response.stream(PIECE_BYTES, decode_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise no_answer(error) from error
+    finally:
+        response.close()
 
 
 def _name(job: dict[str, Any]) -> str:

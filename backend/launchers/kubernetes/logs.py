@@ -9,13 +9,13 @@ Pod, "read log"; the kubelet writes times in the time zone of its node).
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import urllib3
 
-from backend.files.log_lines import LineSplitter, split
+from backend.files.log_lines import MAX_TAIL_BYTES, BoundedText, LineSplitter
 from backend.launchers.base import LauncherUnavailable
 from backend.launchers.kubernetes.status import ENDED_POD_PHASES, part_of
 
@@ -35,33 +35,38 @@ class PodLogs:
         *,
         list_pods: Callable[[str], Sequence[Pod]],
         get_pod: Callable[[str], Pod | None],
-        read_log: Callable[[str], bytes],
+        read_log: Callable[[str], Iterable[bytes]],
         open_log: Callable[[str, str | None], urllib3.BaseHTTPResponse | None],
+        max_bytes: int = MAX_TAIL_BYTES,
     ) -> None:
         """Read logs through these calls, which raise LauncherUnavailable.
 
         Args:
             list_pods: returns the pods of a Job.
             get_pod: returns a pod by its name, or None if it is gone.
-            read_log: returns the log of a pod, with timestamps.
+            read_log: returns the log of a pod in pieces, with timestamps.
             open_log: follows the log of a pod, with timestamps, from a time (RFC 3339) or from the
                 beginning; returns None if the pod has no log.
+            max_bytes: of a log that is read, in memory.
         """
         self._list_pods, self._get_pod = list_pods, get_pod
         self._read_log, self._open_log = read_log, open_log
+        self._max_bytes = max_bytes
 
     def parts(self, handle: str) -> Sequence[str]:
         """Return the names of the parts of a Job's log that can be read, oldest first."""
         return sorted(part_of(pod) for pod in self._list_pods(handle))
 
-    def read(self, part: str) -> Sequence[bytes]:
-        """Return the lines of a part so far; none if its pod is gone or has not started."""
-        lines = []
-        for raw in split([self._read_log(_pod_of(part))]):
-            stamp = TIMESTAMP.match(raw)
-            if stamp:
-                lines.append(raw[stamp.end() :])
-        return lines
+    def read(self, part: str) -> Collection[bytes]:
+        """Return the lines of a part so far; none if its pod is gone or has not started.
+
+        Of a log longer than `max_bytes`, the first and the last lines are kept in memory.
+        """
+        text, splitter = BoundedText(self._max_bytes), LineSplitter()
+        for piece in self._read_log(_pod_of(part)):
+            text.add(_without_stamps(splitter.add(piece)))
+        text.add(_without_stamps([splitter.rest]))
+        return text
 
     def follow(
         self, part: str, connected: Callable[[], object] = lambda: None
@@ -144,6 +149,12 @@ class _RecentLines:
             return None
         first = self._lines[min(self._lines)][0].partition(b" ")[0].decode()
         return datetime.fromisoformat(first).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _without_stamps(lines: Iterable[bytes]) -> list[bytes]:
+    """Return the lines that begin with a timestamp, without it."""
+    stamped = ((raw, TIMESTAMP.match(raw)) for raw in lines)
+    return [raw[stamp.end() :] for raw, stamp in stamped if stamp]
 
 
 def _pod_of(part: str) -> str:

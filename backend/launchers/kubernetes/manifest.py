@@ -88,6 +88,10 @@ def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": STOP_SECONDS,
+        # The kernel drops a signal that PID 1 of a namespace does not handle (pid_namespaces(7)).
+        # So a cancelled pod whose program does not handle SIGTERM, or not yet, would train on until
+        # it is killed. With the pause container as PID 1, SIGTERM ends any program.
+        "shareProcessNamespace": True,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,

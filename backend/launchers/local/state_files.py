@@ -13,12 +13,13 @@ from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.domain.timestamps import from_text
+from backend.files.terminal import shown
 from backend.launchers.base import Job, Observation, Phase
-from backend.launchers.exit_codes import diagnose_exit_code, quote
+from backend.launchers.exit_codes import diagnose_exit_code
 from backend.launchers.local import runner
 
 MAX_STATE_BYTES = 2**20  # of one state file: far more than any takes
-TAIL_BYTES = 2000  # of a log, in which its last line is looked for
+TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
 
 Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
 
@@ -76,7 +77,7 @@ def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
     if ended["code"] == 0:
         return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
     log = Path(job["log"])
-    why = diagnose_exit_code(ended["code"], quote(_last_line(log)), str(log))
+    why = diagnose_exit_code(ended["code"], _last_line(log), str(log))
     return Observation(uid, Phase.FAILED, started_at, finished_at, why)
 
 
@@ -92,10 +93,11 @@ def _last_line(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
+            lines = file.read(TAIL_BYTES).split(b"\n")
     except OSError:
         return ""
-    return next((line for line in reversed(lines) if line.strip()), "")
+    seen = (shown(line).decode(errors="replace") for line in reversed(lines))
+    return next((line for line in seen if line.strip()), "")
 
 
 def is_alive(state: Path) -> bool:

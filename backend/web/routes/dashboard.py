@@ -4,9 +4,11 @@ The pages only show. To change anything, their script calls the API.
 """
 
 import hashlib
-from functools import cache, lru_cache
+import logging
+import threading
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, get_template_attribute, render_template, request, url_for
@@ -19,7 +21,7 @@ from backend.domain.experiment import Experiment
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
-from backend.files.curves import Curves
+from backend.files.curves import Budget, Curves
 from backend.web import presentation
 from backend.web.current import services
 from backend.web.presentation import Summary
@@ -42,6 +44,10 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+log = logging.getLogger(__name__)
+_rows: dict[tuple[Curves, Experiment, str], Markup] = {}  # oldest first
+_rows_lock = threading.Lock()
 
 blueprint = APIBlueprint("dashboard", __name__, url_prefix="/ui", enable_openapi=False)
 
@@ -76,6 +82,8 @@ def list_experiments() -> str:
         request.args.get("status") or None,
         request.args.get("q", "").strip()[:MAX_ID_CHARACTERS],
     )
+    if "\0" in text:
+        _refuse("q must not contain NUL (%00).")
     if status is not None and status not in list(Status):
         _refuse(f"status must be one of {', '.join(Status)}.")
     after = request.args.get("after")
@@ -87,9 +95,10 @@ def list_experiments() -> str:
     page = services.experiments.page(limit=PAGE_ROWS + 1, after=cursor, selection=selection)
     shown = page[:PAGE_ROWS]
     next_after = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
+    budget = Budget()
     return render_template(
         "list.html",
-        rows=[_row(experiment) for experiment in shown],
+        rows=[_row(experiment, budget) for experiment in shown],
         last=shown[-1] if shown else None,
         status=status,
         text=text,
@@ -124,9 +133,9 @@ def show_experiment(experiment_id: str) -> str:
     submit_url = url_for("experiments.submit_experiment", _external=True)
     return render_template(
         "experiment.html",
-        summary=_summary(experiment),
+        summary=_summary(experiment)[0],
         experiment=experiment,
-        metrics=services.outputs.read_last_metrics(experiment_id) or {},
+        metrics=_last_metrics(experiment),
         history=experiments.history(experiment),
         files=services.outputs.list_files(experiment_id)[0][:MAX_FILES_SHOWN],
         max_files=MAX_FILES_SHOWN,
@@ -144,7 +153,7 @@ def compare_experiments() -> str:
         _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them.")
     experiments = services.experiments
     chosen = [experiments.get(experiment_id) for experiment_id in ids]
-    metrics = [services.outputs.read_last_metrics(experiment_id) or {} for experiment_id in ids]
+    metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
@@ -185,25 +194,54 @@ def _list_url(status: str | None, text: str, after: str | None = None) -> str:
     return url_for("dashboard.list_experiments", status=status, q=text or None, after=after)
 
 
-def _summary(experiment: Experiment) -> Summary:
-    curve = services.curves.read(experiment.experiment_id, max_points=SPARK_POINTS)
-    return presentation.summary(experiment, curve)
+def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, bool]:
+    """Return the summary of an experiment, and whether its whole curve was read."""
+    curve = services.curves.read(
+        experiment.experiment_id,
+        max_points=SPARK_POINTS,
+        ended=experiment.status not in LIVE,
+        budget=budget,
+    )
+    return presentation.summary(experiment, curve), curve.complete
 
 
-def _row(experiment: Experiment) -> Markup:
-    version = services.curves.version(experiment.experiment_id)
-    return _cached_row(services.curves, experiment, version)
-
-
-@lru_cache(maxsize=CACHED_ROWS)
-def _cached_row(_curves: Curves, experiment: Experiment, _curve_version: str) -> Markup:
-    """Return the row of an experiment in the list.
+def _row(experiment: Experiment, budget: Budget) -> Markup:
+    """Return the row of an experiment in the list; of one that cannot be shown, a row saying so.
 
     A row is rendered again only if the experiment or its curve has changed: a page of 50 takes 4 ms
     instead of 23 ms (docs/performance.md, "The dashboard").
     """
-    row: Markup = get_template_attribute("macros.html", "row")(_summary(experiment))
+    try:
+        key = services.curves, experiment, services.curves.version(experiment.experiment_id)
+        row = _rows.get(key)
+        if row is None:
+            summary, complete = _summary(experiment, budget)
+            row = _rendered("row", summary)
+            if complete:
+                with _rows_lock:
+                    _rows[key] = row
+                    while len(_rows) > CACHED_ROWS:
+                        del _rows[next(iter(_rows))]
+    except Exception:
+        # What a trainer has written must not hide the experiments of others.
+        log.exception("%r cannot be shown in the list", experiment.experiment_id)
+        return _rendered("unshowable_row", experiment)
     return row
+
+
+def _rendered(macro: str, shown: Summary | Experiment) -> Markup:
+    row: Markup = get_template_attribute("macros.html", macro)(shown)
+    return row
+
+
+def _last_metrics(experiment: Experiment) -> dict[str, Any]:
+    """Return the last metrics of an experiment; none if it has none, or they cannot be read."""
+    ended = experiment.status not in LIVE
+    try:
+        return services.outputs.read_last_metrics(experiment.experiment_id, ended=ended) or {}
+    except Exception:
+        log.exception("The metrics of %r cannot be shown", experiment.experiment_id)
+        return {}
 
 
 def _free_id(experiment_id: str) -> str:

@@ -12,8 +12,9 @@ from flask import Response, jsonify, request
 
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
+from backend.domain.numbers import is_number
 from backend.domain.selection import Selection
-from backend.domain.status import Status
+from backend.domain.status import LIVE, Status
 from backend.experiments.service import MODEL, Outcome
 from backend.web.access import actor
 from backend.web.current import services
@@ -117,7 +118,8 @@ def show_experiment(experiment_id: str) -> Response:
     """Show an experiment with its progress, last metrics, diagnosis and history."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
-    metrics = services.outputs.read_last_metrics(experiment_id)
+    ended = experiment.status not in LIVE
+    metrics = services.outputs.read_last_metrics(experiment_id, ended=ended)
     history = [transition_out(one) for one in experiments.history(experiment)]
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
@@ -172,4 +174,4 @@ def _tag(version: str) -> str:
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:
     """Return the number of completed epochs; 0 if the trainer has not written a valid one."""
     epoch = (metrics or {}).get("epoch")
-    return min(epoch, experiment.epoch) if type(epoch) is int and epoch > 0 else 0
+    return min(int(epoch), experiment.epoch) if is_number(epoch, 0) else 0

@@ -26,9 +26,13 @@ def healthz() -> Response:
 @blueprint.output(StateOut)
 @blueprint.doc(summary="Check readiness", responses=[503])
 def readyz() -> Response:
-    """Answer if the database is available and has the schema that this version needs."""
-    services.experiments.check_ready()
-    return jsonify({"status": "ready"})
+    """Answer if the database is available and has the schema that this version needs.
+
+    A database that is read-only or full is named in `detail`, with status 200: reads are answered,
+    and a 503 would make Kubernetes send no requests here at all.
+    """
+    problem = services.experiments.check_ready()
+    return jsonify({"status": "read-only", "detail": problem} if problem else {"status": "ready"})
 
 
 @blueprint.get("/metrics")

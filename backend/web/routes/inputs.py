@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 import orjson
 from apiflask import APIBlueprint
-from flask import Response, current_app, request
+from flask import Response, abort, current_app, request
 from werkzeug.exceptions import ClientDisconnected
 
 from backend.domain.exceptions import InputTooLarge, UnknownFile
 from backend.web.current import services
+from backend.web.forms import FORMS, refuse_encoded
 from backend.web.routes.downloads import PIECE_BYTES, send
 from backend.web.schemas.inputs import InputIn, InputOut, input_out
 
@@ -52,15 +53,18 @@ def download_input(name: str) -> Response:
     summary="Upload a data set",
     responses={
         200: "The existing data set was replaced",
+        400: "The body is a part of a file (Content-Range), or ends too early",
         409: "The data set exists; send If-Match or ?overwrite=true to replace it",
         412: "The data set is not the version that If-Match names",
         413: "The data set is larger than INPUT_MAX_BYTES",
+        415: "The body is a form or compressed, and not the file itself",
         503: "The input folder cannot be written",
         507: "The input folder is full",
     },
 )
 def upload_input(name: str, query_data: dict[str, Any]) -> Response:
     """Write the body to the input folder. Readers see the old file or the new one, never a mix."""
+    _check_is_file()
     limit = current_app.config["INPUT_MAX_BYTES"]
     if (request.content_length or 0) > limit:
         raise InputTooLarge(limit)
@@ -75,8 +79,26 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
     response = Response(orjson.dumps(input_out(entry)), content_type="application/json")
     response.status_code = 201 if new else 200
     response.set_etag(entry.version)
-    response.headers["Location"] = f"/inputs/{quote(name, safe='')}"
+    response.headers["Location"] = f"/inputs/{quote(entry.path, safe='')}"
     return response
+
+
+def _check_is_file() -> None:
+    """Refuse a body that is not the file as it is.
+
+    Raises:
+        HTTPException: 415 for a form or a compressed body; 400 for a part of a file, which RFC
+            9110 (14.5) forbids to store as the whole.
+    """
+    if request.mimetype in FORMS:
+        abort(
+            415,
+            f"The body must be the file itself, not {request.mimetype}: send it with curl -T FILE, "
+            "or as a binary body in Postman.",
+        )
+    refuse_encoded(request)
+    if "Content-Range" in request.headers:
+        abort(400, "A part of a file cannot be stored: send the whole file, without Content-Range.")
 
 
 def _body() -> Iterator[bytes]:

@@ -7,11 +7,14 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from backend.experiments.logs import Line
-from backend.files.log_lines import last, stands_for
+from backend.files.log_lines import Unfinished, last
+from backend.files.terminal import shown
 from backend.web.current import services, streams
 from backend.web.routes.downloads import PIECE_BYTES
 from backend.web.schemas.logs import LogIn
 from backend.web.streams import EVENT_STREAM, TEXT, event, json_event, last_event_id, wants_events
+
+MAX_PROGRESS_CHARACTERS = 2000  # the last ones of an unfinished line
 
 blueprint = APIBlueprint("logs", __name__, tag="Experiments")
 
@@ -31,8 +34,12 @@ blueprint = APIBlueprint("logs", __name__, tag="Experiments")
 def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """Read what the trainer has printed, while its pod exists and afterwards.
 
+    Lines are as a terminal shows them: without escape sequences, and of a progress bar its last
+    state. The file `logs/{attempt}.log` has what was printed.
+
     With `Accept: text/event-stream` each line is an event whose id is the line's number, and
-    `event: end` follows the last line. `Last-Event-ID` continues after the line it names.
+    `event: end` follows the last line. `event: progress` has the text so far of a line that has not
+    ended yet, at most twice a second. `Last-Event-ID` continues after the line it names.
     """
     experiments = services.experiments
     number, tail = query_data.get("attempt"), query_data.get("tail")
@@ -45,8 +52,7 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     experiment, attempt = experiments.attempt(experiment_id, number)
     after = last_event_id()
     if after is None and tail is not None:
-        so_far = services.logs.read(experiment, attempt.number)
-        after = max(0, sum(map(stands_for, so_far)) - tail)
+        after = max(0, services.logs.count(experiment, attempt.number) - tail)
     followed = services.logs.follow(experiment, attempt, after=after or 0)
     if wants_events():
         return streams.answer(_events(followed, attempt.number), EVENT_STREAM)
@@ -57,7 +63,7 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines in pieces of about PIECE_BYTES, because one write per line would be slow."""
     piece = bytearray()
     for line in lines:
-        piece += line + b"\n"
+        piece += shown(line) + b"\n"
         if len(piece) >= PIECE_BYTES:
             yield bytes(piece)
             piece.clear()
@@ -65,19 +71,37 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _texts(lines: Iterable[Line | None]) -> Iterator[bytes | None]:
+    """Yield lines as text. The next state of an unfinished line is written over the last one."""
+    on_screen = b""
     for line in lines:
         if line is None:
             yield None
+            continue
+        is_finished = not isinstance(line[1], Unfinished)
+        content = shown(line[1])
+        if is_finished or content != on_screen:
+            yield _over(on_screen, content) + (b"\n" if is_finished else b"")
         else:
-            _number, content = line
-            yield content + b"\n"
+            yield None
+        on_screen = b"" if is_finished else content
+
+
+def _over(on_screen: bytes, content: bytes) -> bytes:
+    """Return what to write so that a line on the screen becomes `content`."""
+    if content.startswith(on_screen):
+        return content[len(on_screen) :]
+    return b"\r" + content + b" " * (len(on_screen) - len(content))
 
 
 def _events(lines: Iterable[Line | None], attempt: int) -> Iterator[bytes | None]:
     for line in lines:
         if line is None:
             yield None
+            continue
+        number, content = line
+        text = shown(content).decode(errors="replace")
+        if isinstance(content, Unfinished):
+            yield event(text[-MAX_PROGRESS_CHARACTERS:], name="progress")
         else:
-            number, content = line
-            yield event(content.decode(errors="replace"), number=number)
+            yield event(text, number=number)
     yield json_event({"attempt": attempt}, name="end")

@@ -1,5 +1,6 @@
 """The results of experiments: curves, comparisons, and the files of the output folder."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -7,7 +8,9 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from backend.domain.exceptions import TooManyFiles, UnknownFile
-from backend.files.comparison import compare
+from backend.domain.experiment import Experiment
+from backend.domain.status import LIVE
+from backend.files.comparison import Outcome, compare
 from backend.files.outputs import MAX_FILES, Outputs
 from backend.web.current import services
 from backend.web.routes.downloads import send, send_zip
@@ -40,8 +43,8 @@ blueprint = APIBlueprint("results", __name__, tag="Results")
 def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """Read the metrics that the trainer has written to `metrics.jsonl`, as columns.
 
-    An incomplete last line is left for the next call. Polling with `If-None-Match` is cheap while
-    nothing has changed.
+    An incomplete last line is left for the next call, until the trainer has ended. Polling with
+    `If-None-Match` is cheap while nothing has changed.
     """
     experiment = services.experiments.get(experiment_id)
     response = Response(content_type="application/json")
@@ -49,7 +52,10 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     response.set_etag(f"{version}-{experiment.attempt}-{experiment.status}")
     if response.make_conditional(request).status_code == 304:
         return response
-    curve = services.curves.read(experiment_id, **query_data)
+    ended = experiment.status not in LIVE
+    curve = services.curves.read(experiment_id, ended=ended, **query_data)
+    if not curve.complete:
+        del response.headers["ETag"]  # the next call returns more of the same file
     response.data = orjson.dumps(
         {
             "experiment_id": experiment_id,
@@ -59,6 +65,7 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
             "epoch": curve.epochs,
             "metrics": curve.series,
         }
+        | _limits(curve.left_out, complete=curve.complete)
     )
     return response
 
@@ -135,9 +142,18 @@ def compare_experiments(query_data: dict[str, Any]) -> Response:
     ids = list(dict.fromkeys([*filter(None, query_data["ids"]), *query_data["id"]]))
     experiments = services.experiments.get_all(ids)
     epochs, outcomes = compare(services.curves, ids, query_data["max_points"])
-    content = {
-        "epoch": epochs,
-        "experiments": [
+    parts = _compared(epochs, zip(experiments, outcomes, strict=True))
+    return Response(parts, content_type="application/json")
+
+
+def _compared(
+    epochs: list[float], compared: Iterable[tuple[Experiment, Outcome]]
+) -> Iterator[bytes]:
+    """Yield a ComparisonOut as JSON, one experiment after the other."""
+    yield b'{"epoch":' + orjson.dumps(epochs) + b',"experiments":['
+    for number, (experiment, outcome) in enumerate(compared):
+        yield b"," if number else b""
+        yield orjson.dumps(
             experiment_out(experiment)
             | {
                 "points": outcome.curve.points,
@@ -146,10 +162,15 @@ def compare_experiments(query_data: dict[str, Any]) -> Response:
                 "highest": outcome.highest,
                 "metrics": outcome.curve.series,
             }
-            for experiment, outcome in zip(experiments, outcomes, strict=True)
-        ],
-    }
-    return Response(orjson.dumps(content), content_type="application/json")
+            | _limits(outcome.curve.left_out, complete=outcome.complete)
+        )
+    yield b"]}"
+
+
+def _limits(left_out: Sequence[str], *, complete: bool) -> dict[str, Any]:
+    """Return the members that say what is missing from a curve; none if nothing is."""
+    missing: dict[str, Any] = {"left_out": left_out} if left_out else {}
+    return missing if complete else missing | {"complete": False}
 
 
 def _outputs_of(experiment_id: str) -> Outputs:

@@ -1,7 +1,7 @@
 """Signing in to the dashboard: a token is exchanged for a cookie that scripts cannot read."""
 
 from apiflask import APIBlueprint
-from flask import Response, g, make_response, redirect, request
+from flask import Response, abort, g, make_response, redirect, request
 
 from backend.web.access import (
     COOKIE,
@@ -10,6 +10,7 @@ from backend.web.access import (
     SIGN_IN_PATH,
     SIGN_OUT_PATH,
     access,
+    is_page,
     is_page_path,
     sign_in_page,
 )
@@ -28,11 +29,13 @@ def sign_in() -> Response:
     """Sign in with the form field `token`, and redirect to the page `next`."""
     if not access().has_tokens:
         return _to(HOME)
-    session = access().sign_in(request.form.get("token", "").strip())
     following = request.args.get("next", HOME)
+    if is_page_path(following.partition("?")[0]) and not following.isprintable():
+        abort(400, "next must be the path of a page, without line breaks or control characters.")
+    session = access().sign_in(request.form.get("token", "").strip())
     if session is None:
         return sign_in_page(following, refused=True)
-    response = _to(following if is_page_path(following.partition("?")[0]) else HOME)
+    response = _to(following if is_page(following) else HOME)
     response.set_cookie(
         COOKIE,
         session,

@@ -32,6 +32,8 @@ from backend.web.schemas.fields import (
     ExperimentId,
     LearningRate,
     Statuses,
+    Text,
+    WholeNumber,
 )
 from backend.web.schemas.strict import StrictSchema
 
@@ -227,8 +229,8 @@ class PageIn(StrictSchema):
             "description": "Only experiments with one of these; separated by commas, or repeated."
         },
     )
-    model = String(metadata={"description": "Only experiments of this model."})
-    q = String(
+    model = Text(metadata={"description": "Only experiments of this model."})
+    q = Text(
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
         metadata={"description": "Only experiments whose id contains this text, ignoring case."},
     )
@@ -244,7 +246,7 @@ class PageIn(StrictSchema):
         validate=OneOf(SORTS),
         metadata={"description": "The order; a leading `-` means latest first."},
     )
-    limit = Integer(
+    limit = WholeNumber(
         load_default=100,
         validate=Range(min=1, max=MAX_PAGE),
         metadata={"description": "The largest number of experiments to return."},

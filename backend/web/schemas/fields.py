@@ -8,20 +8,24 @@ from typing import Any
 from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
-from backend.domain.identifiers import experiment_id_problem
+from backend.domain.identifiers import canonical, new_id_problem
 from backend.domain.selection import Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
 
 MAX_LEARNING_RATE = 10
 MAX_EPOCH = 100_000
+MAX_ROW_ID = 2**63 - 1  # what the databases' integers hold
 MAX_SHOWN = 100  # characters of a value that a message repeats
 TIMES = (
     datetime(1970, 1, 2, tzinfo=UTC),
     datetime(9999, 12, 30, tzinfo=UTC),
 )  # stored by all databases
 
-_WHOLE_NUMBER = re.compile(r"\s*\+?[0-9]{1,20}\s*", re.ASCII)
+# As JSON writes numbers, and with a leading + or point: `float` and `int` also read 0_001 and the
+# digits of other alphabets.
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
 _CURSOR = re.compile(r"([0-9TZ:.-]{27})~([1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -29,10 +33,7 @@ class LearningRate(Float):
     """A finite number above 0 and at most MAX_LEARNING_RATE, as a number or as text."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
-        try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
+        number = _number(value)
         if math.isnan(number) or not 0 < number <= MAX_LEARNING_RATE:
             raise ValidationError(
                 f"must be a number above 0 and at most {MAX_LEARNING_RATE}, such as 0.001; "
@@ -45,35 +46,69 @@ class Epoch(Integer):
     """A whole number from 1 to MAX_EPOCH, as a number or as text."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> int:
-        if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
-            number = int(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            number = value
-        else:
-            number = 0
-        if not 1 <= number <= MAX_EPOCH:
+        number = _number(value)
+        if not (1 <= number <= MAX_EPOCH and number.is_integer()):
             raise ValidationError(
                 f"must be a whole number from 1 to {MAX_EPOCH}, such as 20; "
                 f"you sent {shown_value(value)}."
             )
-        return number
+        return int(number)
+
+
+class WholeNumber(Integer):
+    """A whole number in the digits 0 to 9, as the parameters of a query hold it."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> int:
+        is_number = not isinstance(value, str) or _WHOLE_NUMBER.fullmatch(value)
+        if not is_number or abs(int(value)) > MAX_ROW_ID:
+            raise ValidationError(f"must be a whole number; you sent {shown_value(value)}.")
+        return super()._deserialize(value, attr, data, **options)
+
+
+class Text(String):
+    """Text of a query. It must not contain NUL, at which SQLite ends a text."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        text = super()._deserialize(value, *args, **options)
+        if text:
+            _check_text(text)
+        return text
 
 
 class ExperimentId(String):
-    """Text that can be the name of a folder."""
+    """Text that can be the name of a folder, in the form NFC."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError(f"must be text, such as run-1; you sent {shown_value(value)}.")
-        problem = experiment_id_problem(value)
+        experiment_id = canonical(value)
+        problem = new_id_problem(experiment_id)
         if problem:
             raise ValidationError(f"{problem}; you sent {shown_value(value)}.")
-        return value
+        return experiment_id
+
+
+def _check_text(text: str) -> None:
+    """Raise a ValidationError if a text of a query holds NUL."""
+    if "\0" in text:
+        raise ValidationError(f"must not contain NUL (%00); you sent {shown_value(text)}.")
+
+
+def _number(value: Any) -> float:
+    """Return a number, or text that is one, as a float; NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
 
 
 def shown_value(value: Any) -> str:
-    """Return a value as a message repeats it: in ASCII, on one line, MAX_SHOWN characters."""
-    text = ascii(value)
+    """Return a value as a message repeats it: on one line, printable, MAX_SHOWN characters."""
+    text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
@@ -81,9 +116,11 @@ class Texts(List[str]):
     """Texts, sent as repeated parameters, separated by commas, or both. Duplicates are dropped."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(String(), **options)
+        super().__init__(Text(), **options)
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> list[str | None]:
+        for part in value:
+            _check_text(part)
         return list(dict.fromkeys(text for part in value for text in part.split(",")))
 
 
@@ -94,7 +131,9 @@ class Statuses(Texts):
         texts = super()._deserialize(value)
         for text in texts:
             if text not in list(Status):
-                raise ValidationError(f"must be one of {', '.join(Status)}, not {text!a}.")
+                raise ValidationError(
+                    f"must be one of {', '.join(Status)}, not {shown_value(text)}."
+                )
         return texts
 
 
@@ -105,9 +144,10 @@ class After(Field[Cursor]):
         match = _CURSOR.fullmatch(value)
         try:
             time = datetime.fromisoformat(match[1]) if match else None
-        except ValueError:
-            time = None
-        if match is None or time is None or not TIMES[0] <= time <= TIMES[1]:
+            is_valid = time is not None and TIMES[0] <= time <= TIMES[1]
+        except (ValueError, TypeError):  # TypeError: a time without its offset cannot be compared
+            time, is_valid = None, False
+        if match is None or time is None or not is_valid or int(match[2]) > MAX_ROW_ID:
             raise ValidationError("must come from the Link header of the previous page.")
         return Cursor(time, int(match[2]))
 

@@ -9,7 +9,13 @@ from backend import __version__
 class StateOut(Schema):
     """Whether the server can answer requests."""
 
-    status = String(metadata={"example": "ready"})
+    status = String(
+        metadata={
+            "description": "`ready`, or `read-only` if the database cannot be written.",
+            "example": "ready",
+        }
+    )
+    detail = String(metadata={"description": "Why the database cannot be written, if so."})
 
 
 class HealthOut(Schema):

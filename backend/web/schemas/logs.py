@@ -1,8 +1,9 @@
 """Requests for logs."""
 
-from apiflask.fields import Boolean, Integer
+from apiflask.fields import Boolean
 from apiflask.validators import Range
 
+from backend.web.schemas.fields import WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
 MAX_TAIL = 1_000_000  # lines
@@ -11,11 +12,11 @@ MAX_TAIL = 1_000_000  # lines
 class LogIn(StrictSchema):
     """Which log, and which part of it."""
 
-    attempt = Integer(
+    attempt = WholeNumber(
         validate=Range(min=1),
         metadata={"description": "The number of the attempt; the current one by default."},
     )
-    tail = Integer(
+    tail = WholeNumber(
         validate=Range(min=0, max=MAX_TAIL),
         metadata={
             "description": "Begin this many lines before the end of the log; at most 16 MiB."

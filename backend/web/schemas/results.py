@@ -9,11 +9,12 @@ from marshmallow import ValidationError, validates_schema
 
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.files.metrics import MAX_SAFE_INTEGER
+from backend.files.curve_table import MAX_LEFT_OUT
+from backend.files.metrics import MAX_METRICS, MAX_SAFE_INTEGER
 from backend.files.outputs import MAX_FILES
 from backend.files.untrusted import Entry
 from backend.web.schemas.experiments import ExperimentOut
-from backend.web.schemas.fields import Texts
+from backend.web.schemas.fields import Text, Texts, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
 MAX_COMPARED = 20  # experiments in one comparison
@@ -24,12 +25,12 @@ MAX_POINTS = 100_000  # epochs in one response
 class CurveIn(StrictSchema):
     """Which part of a curve, and in which resolution."""
 
-    since_epoch = Integer(
+    since_epoch = Float(
         load_default=-1,
         validate=Range(min=-1, max=MAX_SAFE_INTEGER),
         metadata={"description": "Only epochs after this one; all of them by default."},
     )
-    max_points = Integer(
+    max_points = WholeNumber(
         load_default=MAX_POINTS,
         validate=Range(min=2, max=MAX_POINTS),
         metadata={
@@ -49,15 +50,37 @@ class CurveOut(Schema):
     points = Integer(
         metadata={"description": "The number of epochs of the whole curve.", "example": 2}
     )
-    epoch = List(Integer(), metadata={"description": "Ascending.", "example": [1, 2]})
+    epoch = List(
+        Float(),
+        metadata={
+            "description": "Ascending; with fractions if the trainer wrote them.",
+            "example": [1, 2],
+        },
+    )
     metrics = Dict(
         keys=String(),
         values=List(Float(allow_none=True)),
         metadata={
             "description": "By metric, a value for each epoch; null if none was written, and for "
-            "NaN and infinity.",
+            "NaN and infinity. The metrics are the first "
+            f"{MAX_METRICS} names of numbers in the order of the file.",
             "example": {"loss": [0.5, 0.25], "val_loss": [0.5, None]},
         },
+    )
+    left_out = List(
+        String(),
+        metadata={
+            "description": "Present if the trainer wrote more numbers than the "
+            f"{MAX_METRICS} metrics: the names of the others, at most {MAX_LEFT_OUT}.",
+            "example": ["grad_norm"],
+        },
+    )
+    complete = Boolean(
+        metadata={
+            "description": "Present and false if the file is too long for one request: the same "
+            "request then returns more of it.",
+            "example": False,
+        }
     )
 
 
@@ -107,11 +130,11 @@ class CompareIn(StrictSchema):
         load_default=[], metadata={"description": "Separated by commas.", "example": ["a,b"]}
     )
     id = List(
-        String(),
+        Text(),
         load_default=[],
         metadata={"description": "One id, which may contain commas; may be repeated."},
     )
-    max_points = Integer(
+    max_points = WholeNumber(
         load_default=500,
         validate=Range(min=2, max=MAX_POINTS),
         metadata={
@@ -133,7 +156,7 @@ class CompareIn(StrictSchema):
 class ExtremeOut(Schema):
     """A value of a metric, and its epoch."""
 
-    epoch = Integer(metadata={"example": 18})
+    epoch = Float(metadata={"example": 18})
     value = Float(metadata={"example": 0.031})
 
 
@@ -161,12 +184,19 @@ class ComparedOut(ExperimentOut):
         values=List(Float(allow_none=True)),
         metadata={"description": "By metric, a value for each of the common epochs, or null."},
     )
+    left_out = List(
+        String(),
+        metadata={"description": "As in the metrics of an experiment.", "example": ["grad_norm"]},
+    )
+    complete = Boolean(
+        metadata={"description": "As in the metrics of an experiment.", "example": False}
+    )
 
 
 class ComparisonOut(Schema):
     """Experiments side by side."""
 
-    epoch = List(Integer(), metadata={"description": "Common to all curves, ascending."})
+    epoch = List(Float(), metadata={"description": "Common to all curves, ascending."})
     experiments = List(
         Nested(ComparedOut), metadata={"description": "In the order of the request."}
     )

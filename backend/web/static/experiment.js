@@ -203,6 +203,8 @@ function followLog(attempt) {
   let waiting = [];
   let stream = null;
   let cut = false;
+  let unfinished = null; // the text so far of a line that has not ended yet, such as a progress bar
+  const unfinishedNode = document.createTextNode("");
   box.replaceChildren();
   note.textContent = "";
 
@@ -211,8 +213,15 @@ function followLog(attempt) {
   box.onscroll = () => { if (atEnd()) button.hidden = true; };
   button.onclick = () => { toEnd(); box.focus(); };
 
+  let isDue = false;
+  function draw() {
+    if (!isDue) requestAnimationFrame(write);
+    isDue = true;
+  }
+
   function add(line) {
-    if (!waiting.length) requestAnimationFrame(write);
+    unfinished = null;
+    draw();
     waiting.push(line);
     if (waiting.length > MAX_LOG_LINES) { // a browser does not draw a page in the background
       waiting = waiting.slice(-MAX_LOG_LINES);
@@ -222,8 +231,14 @@ function followLog(attempt) {
 
   function write() {
     const follow = atEnd();
+    isDue = false;
+    unfinishedNode.remove();
     box.append(...waiting.map((line) => document.createTextNode(`${line}\n`)));
     waiting = [];
+    if (unfinished !== null) {
+      unfinishedNode.data = unfinished;
+      box.append(unfinishedNode);
+    }
     while (box.childNodes.length > MAX_LOG_LINES) {
       box.firstChild.remove();
       cut = true;
@@ -245,6 +260,7 @@ function followLog(attempt) {
   function follow() {
     stream = new EventSource(`${url}&follow=true`);
     stream.addEventListener("message", ({ data }) => add(data));
+    stream.addEventListener("progress", ({ data }) => { unfinished = data; draw(); });
     stream.addEventListener("end", () => stream.close());
     stream.addEventListener("error", () => {
       if (stream?.readyState === EventSource.CLOSED) stream = null; // refused: `refresh` reads it instead

@@ -94,6 +94,23 @@ def test_no_open_redirect(anonymous, path):
     assert answer.headers["Location"] == "/ui"
 
 
+@pytest.mark.parametrize("path", ["/ui/\r\nSet-Cookie: a=b", "/ui?q=\n", "/ui/\0", "/ui/\u2028"])
+@pytest.mark.parametrize("token", [ALICE, "wrong"])
+def test_line_break_in_next(anonymous, path, token):
+    answer = anonymous.post("/ui/login", query_string={"next": path}, data={"token": token})
+
+    check_problem(answer, 400, "next must be the path of a page")
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_line_break_in_the_address_of_a_page(anonymous):
+    """The sign-in page leads to the list instead: its own `next` is always accepted."""
+    page = anonymous.get("/ui/%0d%0aa", headers={"Accept": "text/html"})
+
+    assert page.status_code == 401
+    assert 'action="/ui/login?next=/ui"' in page.text
+
+
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 @pytest.mark.parametrize("headers", [{}, {"X-CSRF-Token": "wrong"}, {"X-CSRF-Token": ""}])
 def test_change_needs_csrf_token(signed_in, launcher, method, path, headers):

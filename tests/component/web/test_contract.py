@@ -1,10 +1,12 @@
 """The OpenAPI document is complete, valid and committed, and every answer conforms to it."""
 
 import gc
+import json
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import schemathesis
@@ -160,6 +162,62 @@ def test_answers_conform(api, mode):
             send_examples(result.ok(), mode)
             checked += 1
     assert checked > 8
+
+
+HOSTILE = [
+    "\0",
+    "\r\nX-Injected: 1",
+    "\ud800",
+    "\ufffd",
+    "\u202e\u200b",
+    "9" * 30,
+    str(2**63),
+    "-1",
+    "0_1",
+    "٣",
+    "1e999",
+    "NaN",
+    "실험" * 200,
+    "%",
+    "_",
+    "'\"\\;--",
+    "../..",
+    "{}",
+    "[" * 2000,
+    f"2026-01-31T12:00:00.000000Z~{2**64}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_hostile_texts_are_the_clients_mistake(api, app, text):
+    """Send one text as every parameter and every field: no answer is a server error."""
+    client = app.test_client()
+    part = quote(text, safe="", errors="surrogatepass")
+    for result in api.get_all_operations():
+        operation = result.ok()
+        if operation.path.startswith("/events"):
+            continue
+        path = re.sub(r"{\w+}", part, operation.path)
+        names = [one["name"] for one in operation.definition.raw.get("parameters", [])]
+        queries = [f"{name}={part}" for name in names if name not in operation.path] or [""]
+        fields = dict.fromkeys(("learning_rate", "epoch", "experiment_id", "dataset"), text)
+        bodies = [{"data": {name: _sendable(value) for name, value in fields.items()}}]
+        bodies += [
+            {"data": json.dumps(content), "content_type": "application/json"}
+            for content in (fields, {text: text}, {"epoch": {text: [text]}}, [text])
+        ]
+        for query in queries:
+            for body in bodies if operation.method.upper() in ("POST", "PUT") else [{}]:
+                response = client.open(f"{path}?{query}", method=operation.method, **body)
+                where = (operation.method, path[:80], query[:80], response.text[:300])
+                assert response.status_code < 500, where
+                assert "X-Injected" not in response.headers, where
+                response.close()
+
+
+def _sendable(text):
+    """Return text that a form can hold: an unpaired surrogate cannot be written as UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def send_examples(operation, mode):

@@ -5,6 +5,7 @@ import pytest
 from backend import __version__
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
+from tests.component.support import FORM, check_problem
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -253,3 +254,57 @@ def test_openapi_has_every_route(client, app):
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             assert path in document["paths"], path
     assert "multipart/form-data" in document["paths"]["/test"]["post"]["requestBody"]["content"]
+
+
+NOON = "2026-01-31T12:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "q=%00",
+        "q=a%00b",
+        "model=%00",
+        "status=%00",
+        f"after={NOON}~{2**63}",
+        f"after={NOON}~9999999999999999999",
+        "after=2026-01-31T12:00:00.000000~1",
+        "limit=1_0",
+        "limit=%D9%A1",
+        "limit=9" + "9" * 5000,
+    ],
+)
+@pytest.mark.parametrize("path", ["/model", "/experiments"])
+def test_hostile_query(client, path, query):
+    check_problem(client.get(f"{path}?{query}"), 422)
+
+
+def test_last_row_of_all(client):
+    assert client.get(f"/model?after={NOON}~{2**63 - 1}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses"),
+    [
+        ("/experiments/a%00b", {404}),
+        ("/experiments/a%00b/logs", {404}),
+        ("/experiments/first/logs?attempt=1_0", {422}),
+        ("/experiments/first/logs?attempt=99999999999999999999", {422}),
+        ("/experiments/first/logs?attempt=9223372036854775807", {404}),
+        ("/experiments/first/logs?tail=1_0", {422}),
+        ("/experiments/first/metrics?since_epoch=1_0", {422}),
+        ("/compare?ids=%00", {422}),
+        ("/compare?id=%00", {422}),
+        ("/events?experiment_id=%00", {422}),
+        ("/experiments/first/files/%00", {404}),
+        ("/inputs/%00.csv", {404}),
+    ],
+)
+def test_hostile_address(client, path, statuses):
+    client.post("/test", data=FORM)
+
+    check_problem(client.get(path), *statuses)
+
+
+def test_nul_in_the_search_of_the_page(client):
+    assert client.get("/ui?q=%00").status_code == 422

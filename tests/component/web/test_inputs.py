@@ -236,3 +236,33 @@ def test_submit_with_missing_data_set(client, launcher):
 def test_invalid_query(client):
     assert put(client, query="?overwrite=perhaps").status_code == 422
     assert put(client, query="?force=1").status_code == 422
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/form-data; boundary=b", "application/x-www-form-urlencoded", "Multipart/Form-Data"],
+)
+def test_form_is_no_file(client, folder, content_type):
+    """`curl -F file=@a.csv`, `-d @a.csv`, and Postman's form-data."""
+    check_problem(put(client, Content_Type=content_type), 415, "curl -T")
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip"])
+def test_compressed_file_refused(client, folder, encoding):
+    check_problem(put(client, Content_Encoding=encoding), 415, "uncompressed")
+    assert names(folder) == []
+
+
+def test_part_of_a_file_refused(client, folder):
+    """RFC 9110, 14.5: a PUT with Content-Range must not be stored as the whole."""
+    put(client)
+
+    response = put(client, "a.csv", b"9", "?overwrite=true", Content_Range="bytes 0-0/4")
+    check_problem(response, 400, "Content-Range")
+    assert (folder / "a.csv").read_bytes() == b"1,2\n"
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "application/octet-stream", "text/plain"])
+def test_content_types_of_files(client, content_type):
+    assert put(client, Content_Type=content_type).status_code == 201

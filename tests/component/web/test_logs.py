@@ -2,6 +2,7 @@ import pytest
 
 from backend.experiments.events import TransitionFeed
 from backend.files.log_files import LogFiles
+from backend.files.log_lines import Unfinished
 from backend.launchers.base import Observation, Phase
 from tests.component.support import FORM
 from tests.integration.waiting import eventually
@@ -141,14 +142,14 @@ def test_invalid_last_event_id(client, ended, last):
 
 
 def test_line_breaks_within_a_line(services, client, experiment, launcher):
-    """A carriage return inside a line does not split its event."""
+    """A carriage return begins the line anew, as in a terminal, and does not split its event."""
     launcher.log_source.printed = {experiment.job: {"1-pod": [b"10%\r20%\x0b\xff", b""]}}
     launcher.log_source.ended.add("1-pod")
     services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
 
     text = client.get("/experiments/first/logs", headers=EVENTS).text
 
-    assert "id: 1\ndata: 10%\ndata: 20%\x0b\ufffd\n\nid: 2\ndata: \n\n" in text
+    assert "id: 1\ndata: 20%\x0b\ufffd\n\nid: 2\ndata: \n\n" in text
 
 
 @pytest.fixture
@@ -245,3 +246,70 @@ def test_output_after_job_deletion_is_saved(services, client, experiment, experi
     services.recorder.record_gone(experiments.get("first"))
 
     eventually(lambda: client.get("/experiments/first/logs").text == "a\nfinished\n")
+
+
+BAR = b"".join(b"\r%4d of 3000 [%-40s]" % (n, b"#" * (n // 75)) for n in range(3001))
+LAST_STATE = f"3000 of 3000 [{'#' * 40}]"
+
+
+@pytest.fixture
+def printed(experiment, launcher):
+    """Return a list of the lines that the trainer prints."""
+    lines = [b"\x1b[32mloading\x1b[0m", BAR, b"\x1b[1;31mValueError\x1b[0m: boom"]
+    launcher.log_source.printed = {experiment.job: {"1-pod": lines}}
+    launcher.log_source.ended.add("1-pod")
+    return lines
+
+
+def test_log_as_a_terminal_shows_it(services, client, experiment, printed):
+    """A progress bar is one line with its last state, and colours are not shown."""
+    text = f"loading\n{LAST_STATE}\nValueError: boom\n"
+    assert client.get("/experiments/first/logs").text == text
+
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+    assert client.get("/experiments/first/logs").text == text
+    assert client.get("/experiments/first/logs?tail=2").text == text.partition("\n")[2]
+    assert client.get("/experiments/first/logs?follow=true").text == text
+    events = client.get("/experiments/first/logs", headers=EVENTS).text
+    assert f"id: 2\ndata: {LAST_STATE}\n\nid: 3\ndata: ValueError: boom\n\n" in events
+
+
+def test_kept_file_has_what_was_printed(services, client, experiment, printed, settings):
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+    kept = (settings.output_dir / "first" / "logs" / "1.log").read_bytes()
+
+    assert kept.startswith(printed[0] + b"\n\r   0 of 3000")
+    assert kept.endswith(BAR[-30_000:] + b"\n" + printed[2] + b"\n")
+
+
+def test_unfinished_line_is_sent(client, experiment, monkeypatch):
+    """A follower sees the states of a bar: as text over each other, as events of their own."""
+    monkeypatch.setattr(
+        "backend.experiments.logs.Logs.follow",
+        lambda *_arguments, **_options: iter(
+            [
+                (1, b"loading"),
+                (2, Unfinished(b"\r10%")),
+                (2, Unfinished(b"\r10%\r20% #")),
+                (2, Unfinished(b"\r10%\r20% #\rdone")),
+                (2, b"\r10%\r20% #\rdone   "),
+                (3, Unfinished(b"the end")),
+                (3, b"the end."),
+            ]
+        ),
+    )
+    text = client.get("/experiments/first/logs?follow=true").text
+    events = client.get("/experiments/first/logs", headers=EVENTS).text
+
+    assert text == "loading\n10%\r20% #\rdone#\rdone \nthe end.\n"
+    assert events == (
+        "retry: 2000\n\n"
+        "id: 1\ndata: loading\n\n"
+        "event: progress\ndata: 10%\n\n"
+        "event: progress\ndata: 20% #\n\n"
+        "event: progress\ndata: done#\n\n"
+        "id: 2\ndata: done\n\n"
+        "event: progress\ndata: the end\n\n"
+        "id: 3\ndata: the end.\n\n"
+        'event: end\ndata: {"attempt": 1}\n\n'
+    )

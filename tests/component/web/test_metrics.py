@@ -1,8 +1,11 @@
 """The curve of an experiment."""
 
+import json
+
 import pytest
 
 from backend.launchers.base import Observation, Phase
+from backend.web import presentation
 from tests.component.support import FORM
 
 PATH = "/experiments/first/metrics"
@@ -76,3 +79,92 @@ def test_invalid_query(client, file, query):
 
     assert response.status_code == 422
     assert response.json["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_metrics_left_out_are_named(client, file):
+    names = [f"metric {number}" for number in range(40)]
+    file.write_text(json.dumps({"epoch": 1} | dict.fromkeys(names, 1)) + "\n")
+    answer = client.get(PATH).json
+
+    assert list(answer["metrics"]) == names[:32]
+    assert answer["left_out"] == names[32:]
+
+
+def test_incomplete_curve_is_said(client, file, monkeypatch):
+    """A file that is too long for one request is read by several, none of which has an ETag."""
+    monkeypatch.setattr("backend.files.curves.MAX_READ_BYTES", 1)
+    monkeypatch.setattr("backend.files.curves.LARGE_PIECE_BYTES", 50)
+    first = client.get(PATH)
+
+    assert first.json["complete"] is False
+    assert "ETag" not in first.headers
+    for _ in range(5):
+        last = client.get(PATH)
+    assert last.json["epoch"] == [1, 2]
+    assert "complete" not in last.json
+    assert "ETag" in last.headers
+
+
+def test_last_line_without_its_end(services, client, file, experiments):
+    file.write_text('{"epoch": 1, "loss": 0.5}\n{"epoch": 2.5, "loss": 0.25}')
+    assert client.get(PATH).json["epoch"] == [1]
+    first = experiments.get("first")
+    services.recorder.record(first, Observation(first.uid, Phase.FAILED))
+
+    assert client.get(PATH).json["epoch"] == [1, 2.5]
+    assert client.get(f"{PATH}?since_epoch=1.5").json["epoch"] == [2.5]
+    assert client.get("/experiments/first").json["metrics"] == {"epoch": 2.5, "loss": 0.25}
+    assert client.get("/experiments/first").json["progress"]["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"epoch": 1, "seconds": 1e308, "loss": 1e308}\n'
+        '{"epoch": 2, "seconds": 1e308, "loss": -1e308}',
+        '{"epoch": 1e18, "loss": 1}\n{"epoch": 1e308, "loss": -1e308}',
+        '{"epoch": -1e308, "seconds": -1e308}\n{"epoch": 0.5}',
+    ],
+)
+def test_extreme_numbers_are_shown(services, client, file, experiments, row):
+    file.write_text(row + "\n")
+    first = experiments.get("first")
+    services.recorder.record(first, Observation(first.uid, Phase.RUNNING))
+
+    for path in ("/ui", "/ui/experiments/first", "/experiments/first", "/compare?id=first", PATH):
+        assert client.get(path).status_code == 200, path
+
+
+def test_row_that_cannot_be_shown(client, file, monkeypatch):
+    """One experiment that cannot be shown is shown as such, and the others as they are."""
+    client.post("/test", data=FORM | {"experiment_id": "second"})
+    summary = presentation.summary
+
+    def fail(experiment, curve):
+        if experiment.experiment_id == "first":
+            raise OverflowError
+        return summary(experiment, curve)
+
+    monkeypatch.setattr(presentation, "summary", fail)
+    page = client.get("/ui")
+
+    assert page.status_code == 200
+    assert page.text.count("Its results cannot be shown.") == 1
+    assert 'aria-label="Compare second"' in page.text
+
+
+def test_comparison_is_bounded(client, settings, monkeypatch):
+    """Curves without a common epoch cannot make an answer of hundreds of megabytes."""
+    monkeypatch.setattr("backend.files.comparison.MAX_NUMBERS", 5000)
+    for number in range(10):
+        name = f"run-{number}"
+        client.post("/test", data=FORM | {"experiment_id": name})
+        rows = [{"epoch": 10 * n + number, "a": n % 7, "b": n % 3} for n in range(500)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (settings.output_dir / name / "metrics.jsonl").write_text(lines)
+    ids = ",".join(f"run-{number}" for number in range(10))
+    answer = client.get(f"/compare?ids={ids}&max_points=100000").json
+    columns = [column for one in answer["experiments"] for column in one["metrics"].values()]
+
+    assert sum(map(len, columns)) <= 5000
+    assert all(one["highest"]["a"]["value"] == 6 for one in answer["experiments"])

@@ -256,3 +256,157 @@ def test_launcher_refuses(client, launcher):
 
     assert check_problem(post(client), 502)["reason"] == "job_refused"
     assert client.get("/experiments/first").json["status"] == "failed"
+
+
+# Bodies in an encoding that the server does not read.
+
+URLENCODED = "application/x-www-form-urlencoded"
+JSON = json.dumps(FORM)
+PART = '--b\r\nContent-Disposition: form-data; name="epoch"\r\n\r\n20\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status", "sentence"),
+    [
+        (MULTIPART, PART, 400, "has no boundary"),
+        (f"{MULTIPART}; boundary=", PART, 400, "has no boundary"),
+        (f"{MULTIPART}; boundary=other", PART, 400, "no fields between the boundaries"),
+        (f"{MULTIPART}; boundary=b", JSON, 400, "no fields between the boundaries"),
+        (URLENCODED, JSON, 415, "send Content-Type: application/json"),
+        (URLENCODED, f"\n {JSON}", 415, "send Content-Type: application/json"),
+        (URLENCODED, f"[{JSON}]", 415, "send Content-Type: application/json"),
+        (URLENCODED, PART, 415, "is multipart/form-data"),
+        (URLENCODED, "", 400, "is empty"),
+        (MULTIPART + "; boundary=b", "", 400, "no fields"),
+        ("application/json", " ", 400, "is empty"),
+        ("application/json", "epoch=20", 400, "is not JSON"),
+        ("application/json; charset=euc-kr", JSON, 415, "as UTF-8"),
+        (f"{URLENCODED}; charset=cp949", "epoch=20", 415, "as UTF-8"),
+        (None, "", 422, "experiment_id is missing"),
+        (None, JSON, 415, "application/json"),
+        ("text/plain", JSON, 415, "application/json"),
+    ],
+)
+def test_wrong_encoding_is_named(client, launcher, content_type, body, status, sentence):
+    response = client.post("/test", data=body, content_type=content_type)
+
+    check_problem(response, status, sentence)
+    assert not launcher.jobs
+
+
+@pytest.mark.parametrize("content_type", [MULTIPART, URLENCODED, "application/json"])
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP, identity"])
+def test_compressed_body_refused(client, content_type, encoding):
+    response = client.post(
+        "/test",
+        data=b"\x1f\x8b",
+        headers={"Content-Encoding": encoding, "Content-Type": content_type},
+    )
+
+    check_problem(response, 415, "uncompressed")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=UTF-8"])
+@pytest.mark.parametrize("encoding", ["", "identity"])
+def test_plain_encodings_accepted(client, content_type, encoding):
+    headers = {"Content-Encoding": encoding, "Content-Type": content_type}
+
+    assert client.post("/test", data=JSON, headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize("name", ["epoch", "실험", "\\n"])
+def test_json_key_sent_twice(client, launcher, name):
+    body = f'{{"{name}": 1, "learning_rate": 1, "{name}": 1}}'
+    response = client.post("/test", data=body.encode(), content_type="application/json")
+
+    check_problem(response, 422, "more than once")
+    assert not launcher.jobs
+
+
+@pytest.mark.parametrize("value", ["실험".encode("cp949"), b"\xff", b"a\xc3"])
+def test_text_in_another_charset(client, launcher, value):
+    """Korean Windows sends CP949, of which U+FFFD would become the name of the experiment."""
+    body = b"learning_rate=0.001&epoch=20&experiment_id=" + value
+    escaped = (
+        b"learning_rate=0.001&epoch=20&experiment_id="
+        + "".join(f"%{byte:02X}" for byte in value).encode()
+    )
+    part = b'--b\r\nContent-Disposition: form-data; name="experiment_id"\r\n\r\n'
+    multipart = part + value + b"\r\n--b--\r\n"
+
+    for content, content_type in (
+        (body, URLENCODED),
+        (escaped, URLENCODED),
+        (multipart, f"{MULTIPART}; boundary=b"),
+    ):
+        response = client.post("/test", data=content, content_type=content_type)
+        check_problem(response, 422 if content is multipart else 400, "is not UTF-8")
+    body = b'{"experiment_id": "' + value + b'"}'
+    check_problem(client.post("/test", data=body, content_type="application/json"), 400, "UTF-8")
+    assert not launcher.jobs
+
+
+def test_data_set_sent_as_a_file(client, tmp_path):
+    (tmp_path / "a.csv").write_text("1,2")
+    with (tmp_path / "a.csv").open("rb") as file:
+        problem = check_problem(post(client, FORM | {"dataset": file}), 422)
+
+    assert "PUT /inputs/NAME" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", "0_001"),
+        ("learning_rate", "٠.١"),
+        ("learning_rate", "0.0٠1"),
+        ("learning_rate", "0x1"),
+        ("epoch", "2_0"),
+        ("epoch", "٢٠"),
+        ("epoch", "20.5"),
+        ("epoch", "２０"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_other_number_syntax_refused(client, field, value, as_json):
+    form = FORM | {field: value}
+    response = client.post("/test", json=form) if as_json else post(client, form)
+
+    problem = check_problem(response, 422, f"you sent '{value}'")
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize("value", ["5.0", "5", "+5", " 5 ", "5e0", "0.5e1", "5."])
+def test_whole_number_in_any_form(client, value):
+    assert post(client, FORM | {"epoch": value}).json["epoch"] == 5
+
+
+@pytest.mark.parametrize("value", ["5.0", "5", "5e0", "0.5e1", '"5.0"'])
+def test_whole_number_in_json(client, value):
+    body = f'{{"learning_rate": 1, "epoch": {value}, "experiment_id": "a"}}'
+    response = client.post("/test", data=body, content_type="application/json")
+
+    assert response.json["epoch"] == 5
+
+
+def test_korean_is_shown_as_korean(client):
+    response = post(client, FORM | {"epoch": "스무 번"})
+
+    assert "you sent '스무 번'" in response.json["detail"]
+    assert "스무 번" in response.text
+    response = client.get("/experiments?status=실행중")
+    assert "'실행중'" in response.json["detail"]
+
+
+def test_invisible_characters_are_shown_escaped(client):
+    assert r"'\u202e5'" in post(client, FORM | {"epoch": "\u202e5"}).json["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [r'{"\ud800": 1}', r'{"epoch": {"\udfff": 1}}', r'{"epoch": [{"a\ud800b": 1}]}'],
+)
+def test_half_a_surrogate_pair_in_a_key(client, body):
+    response = client.post("/test", data=body, content_type="application/json")
+
+    check_problem(response, 400, "surrogate")

@@ -85,6 +85,11 @@ def read_another_experiment_by_a_descriptor() -> object:
 
 @attack
 def read_another_experiment_by_a_process() -> object:
+    return names(f"/proc/{os.getppid()}/root/{OUTPUT.parent}")
+
+
+@attack
+def read_the_root_of_the_pause_container() -> object:
     return names(f"/proc/1/root/{OUTPUT.parent}")
 
 

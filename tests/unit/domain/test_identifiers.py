@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.domain.identifiers import experiment_id_problem, job_name
+from backend.domain.identifiers import (
+    canonical,
+    experiment_id_problem,
+    forms,
+    invisible_character,
+    job_name,
+    new_id_problem,
+)
 
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])")
 IDS = st.text(min_size=1, max_size=200).filter(lambda text: experiment_id_problem(text) is None)
@@ -39,6 +46,46 @@ def test_valid_ids(experiment_id):
 )
 def test_invalid_ids(experiment_id, why):
     assert why in experiment_id_problem(experiment_id)
+    assert why in new_id_problem(experiment_id)
+
+
+@pytest.mark.parametrize(
+    ("experiment_id", "character"),
+    [
+        ("a\u200bb", "U+200B ZERO WIDTH SPACE"),
+        ("a\u200d", "U+200D ZERO WIDTH JOINER"),
+        ("\ufeffa", "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("a\u2060", "U+2060 WORD JOINER"),
+        ("a\u202eb", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("a\u2066b", "U+2066 LEFT-TO-RIGHT ISOLATE"),
+        ("a\u00a0b", "U+00A0 NO-BREAK SPACE"),
+        ("a\u3000b", "U+3000 IDEOGRAPHIC SPACE"),
+        ("a\u2028b", "U+2028 LINE SEPARATOR"),
+        ("a\u00adb", "U+00AD SOFT HYPHEN"),
+        ("a\u3164", "U+3164 HANGUL FILLER"),
+        ("a\u034f", "U+034F COMBINING GRAPHEME JOINER"),
+        ("a\U000e0041", "U+E0041 TAG LATIN CAPITAL LETTER A"),
+    ],
+)
+def test_invisible_characters(experiment_id, character):
+    """They are refused in new ids; old ids with them stay valid."""
+    assert invisible_character(experiment_id) == character
+    assert character in new_id_problem(experiment_id)
+    assert experiment_id_problem(experiment_id) is None
+
+
+@pytest.mark.parametrize("experiment_id", ["run 1", "실험 1", "naïve", "😀", "e\u0301", "❤\ufe0f"])
+def test_visible_characters(experiment_id):
+    assert invisible_character(experiment_id) is None
+    assert new_id_problem(experiment_id) is None
+
+
+@given(st.text())
+def test_forms_of_a_name(text):
+    assert forms(text)[0] == text
+    assert {canonical(form) for form in forms(text)} == {canonical(text)}
+    assert canonical(text) in forms(text)
+    assert len(forms(text)) == len(set(forms(text))) <= 3
 
 
 @settings(deadline=None)

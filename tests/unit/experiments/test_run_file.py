@@ -144,3 +144,9 @@ def test_job_name_is_derived():
     file = parse(content(job="kube-system-pod"), "실험 1")
 
     assert file.values["job"] == file.attempt.handle
+
+
+def test_absurd_attempt_refused():
+    """Nothing loops over two billion attempts because a trainer wrote that number."""
+    with pytest.raises(UnusableRunFile, match="attempt is out of range"):
+        parse(content(attempt=2**31 - 1), "실험 1")

@@ -231,6 +231,131 @@ def test_metric_count_is_bounded(curves, file):
     assert len(curves.read("first").series) == MAX_METRICS
 
 
+def test_first_metrics_in_order_of_the_file(curves, file):
+    """Which metrics a long line has does not depend on hashes, and the others are named."""
+    names = ["val_loss", "loss", *(f"metric {n}" for n in range(44, 0, -1))]
+    write(file, {"epoch": 1} | {"text": "x"} | dict.fromkeys(names, 0.5))
+    write(file, {"epoch": 2, "another": 1})
+    curve = curves.read("first")
+
+    assert list(curve.series) == names[:MAX_METRICS]
+    assert curve.left_out == (*names[MAX_METRICS:], "another")
+
+
+def test_metrics_do_not_depend_on_pieces(tmp_path, file, monkeypatch):
+    """A file that is read line by line has the same metrics as one that is read at once."""
+    first = {f"metric {n}": n for n in range(30)}
+    write(file, {"epoch": 1} | first, {"epoch": 2, "b": 1}, {"epoch": 1, "a": 1, "c": 2, "d": 3})
+    whole = Curves(Outputs(tmp_path)).read("first")
+    monkeypatch.setattr(module, "LINES_AT_ONCE", 1)
+
+    assert Curves(Outputs(tmp_path)).read("first") == whole
+    assert list(whole.series) == [*first, "b", "a"]
+    assert whole.left_out == ("c", "d")
+
+
+def test_last_of_two_lines_for_one_epoch(curves, file):
+    write(file, {"epoch": 1, "loss": 9}, {"epoch": 1, "loss": 8}, {"epoch": 2, "loss": 7})
+    write(file, {"epoch": 2, "loss": 6})
+
+    assert curves.read("first").epochs == [1, 2]
+    assert curves.read("first").series == {"loss": [8, 6]}
+
+
+def test_fractional_epochs(curves, file):
+    """A trainer may write several lines an epoch; a retry goes back to a fraction too."""
+    write(file, *({"epoch": epoch, "loss": epoch} for epoch in (0.5, 1.0, 1.5, 2)))
+    assert curves.read("first").epochs == [0.5, 1, 1.5, 2]
+    assert list(map(type, curves.read("first").epochs)) == [float, int, float, int]
+    assert curves.read("first", since_epoch=1.5).epochs == [2]
+
+    write(file, {"epoch": 1.5, "loss": 0})
+    assert curves.read("first").series == {"loss": [0.5, 1, 0]}
+
+
+def test_fractional_epochs_are_thinned_evenly(curves, file):
+    write(file, *({"epoch": n / 10_000, "loss": n % 7} for n in range(10_000)))
+
+    assert len(curves.read("first", max_points=100).epochs) > 60
+
+
+@pytest.mark.parametrize("end", ['{"epoch": 2, "loss": 2}', ' {"epoch": 2, "loss": 2} '])
+def test_last_line_without_its_end(curves, file, end):
+    """It may be incomplete while the trainer runs, and is complete once the trainer has ended."""
+    file.write_text('{"epoch": 1, "loss": 1}\n' + end)
+
+    assert curves.read("first").epochs == [1]
+    for _ in range(2):
+        assert curves.read("first", ended=True).epochs == [1, 2]
+    write(file, {"epoch": 3, "loss": 3})  # a retry
+    assert curves.read("first").epochs[-1] == 3
+
+
+def test_half_a_last_line(curves, file):
+    file.write_text('{"epoch": 1, "loss": 1}\n{"epoch": 2, "lo')
+    assert curves.read("first", ended=True).epochs == [1]
+    with file.open("a") as out:
+        out.write('ss": 2}\n')
+
+    assert curves.read("first", ended=True).epochs == [1, 2]
+
+
+def test_long_line_is_skipped(curves, file):
+    """A line longer than 64 KiB is skipped, wherever a piece ends."""
+    write(file, {"epoch": 1, "loss": 1})
+    write(file, {f"metric {n}": n for n in range(8000)})
+    write(file, {"epoch": 2, "loss": 2})
+
+    assert curves.read("first").series == {"loss": [1, 2]}
+
+
+HOSTILE = {
+    "newlines": b"\n" * 4_000_000,
+    "invalid lines": b"{x}\n" * 1_000_000,
+    "one epoch": b'{"epoch": 0}\n' * 300_000,
+    "many keys": json.dumps({f"key {n}": "x" for n in range(4000)}).encode()
+    + b"\n"
+    + b"{}\n" * 9999,
+    "a key a line": b"".join(b'{"key number %d": 1}\n' % n for n in range(12_000)),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_work_for_hostile_lines_is_linear(curves, file, monkeypatch, content):
+    """Few lines reach a JSON parser, and a call looks at each key of a row a few times at most."""
+    keys = 0
+
+    class Row(dict):
+        def items(self):
+            nonlocal keys
+            keys += len(self)
+            return super().items()
+
+        def get(self, *arguments):
+            nonlocal keys
+            keys += 1
+            return super().get(*arguments)
+
+    parsed = module.parse_rows
+    monkeypatch.setattr(module, "parse_rows", lambda lines: [Row(row) for row in parsed(lines)])
+    file.write_bytes(content)
+    curves.read("first")
+
+    assert keys < len(content) * 4
+
+
+def test_budget_is_shared(curves, tmp_path):
+    """A list reads a bounded number of bytes of all its curves together."""
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        write(tmp_path / str(number) / "metrics.jsonl", *rows(1, 101))
+    budget = module.Budget(bytes=1, lines=10_000)
+    curves_read = [curves.read(str(number), budget=budget) for number in range(4)]
+
+    assert [curve.complete for curve in curves_read] == [True, False, False, False]
+    assert curves.read("3").complete
+
+
 def test_unusable_metric_names(curves, file):
     write(file, {"epoch": 1, "\ud800": 1, "\0": 2, "손실 1": math.nan}, {"epoch": 2, "손실 1": 3})
 

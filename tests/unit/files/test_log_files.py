@@ -4,6 +4,7 @@ import pytest
 
 from backend.files import log_files
 from backend.files.log_files import LogFiles
+from backend.files.log_lines import stands_for
 from backend.files.outputs import Outputs
 
 MAX_BYTES = 1000
@@ -126,3 +127,49 @@ def test_sparse_log_read_from_the_end(files, folder):
 
     assert list(files.lines("first", 1, last=1)) == [b"last"]
     assert list(files.lines("first", 1, last=5))[-1] == b"last"
+
+
+def test_sparse_log_is_read_without_its_holes(files, folder):
+    """A sparse log of 8 TB is read, followed, counted and shortened in a moment."""
+    (folder / "logs").mkdir()
+    with (folder / "logs" / "1.log").open("wb") as log:
+        log.write(b"first\n")
+        log.truncate(2**43)
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nlast\n")
+
+    assert next(files.lines("first", 1)) == b"first"
+    assert list(files.lines("first", 1))[-1] == b"last"
+    assert files.count("first", 1) == 3
+    files.shorten("first", 1, MAX_BYTES)
+    assert (folder / "logs" / "1.log").stat().st_size < MAX_BYTES + 100
+    assert next(files.lines("first", 1)) == b"first"
+    assert list(files.lines("first", 1))[-1] == b"last"
+
+
+@pytest.mark.parametrize("longest", [1, 30, 700, 5000])
+def test_shorten_keeps_order_and_numbers(files, folder, longest):
+    """Head and tail are kept, the lines between are counted, whatever their length."""
+    (folder / "logs").mkdir()
+    whole = [b"%d %s" % (n, b"x" * (n * 7919 % longest)) for n in range(300)]
+    (folder / "logs" / "1.log").write_bytes(b"\n".join([*whole, b"the last one"]))
+    files.shorten("first", 1, MAX_BYTES)
+    kept = list(files.lines("first", 1))
+    marks = [line for line in kept if stands_for(line) > 1]
+
+    assert sum(map(stands_for, kept)) == 301
+    assert len(marks) == 1
+    assert kept[-1] == b"the last one"
+    before = kept[: kept.index(marks[0])]
+    assert before == whole[: len(before)]
+
+
+def test_shorten_keeps_end_of_last_line(files, folder):
+    (folder / "logs").mkdir()
+    (folder / "logs" / "1.log").write_bytes(b"a\nb\n" + b"x" * 5000 + b" ValueError: boom\n")
+    files.shorten("first", 1, MAX_BYTES)
+    kept = list(files.lines("first", 1))
+
+    assert kept[:2] == [b"a", b"b"]
+    assert len(kept) == 3
+    assert kept[2].endswith(b"xxx ValueError: boom")

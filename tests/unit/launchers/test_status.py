@@ -148,6 +148,30 @@ def test_dead_node_is_diagnosed():
         ("0/1 nodes are available: 1 Insufficient memory.", "unschedulable_memory"),
         ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", "unschedulable_gpu"),
         ("1 node(s) had volume node affinity conflict.", "unschedulable_volume"),
+        (
+            "0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity. "
+            "no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is "
+            "not helpful for scheduling.",
+            "unschedulable_volume",
+        ),
+        (
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match "
+            "PersistentVolume's node affinity. no new claims to deallocate, preemption: 0/3 nodes "
+            "are available: 3 Preemption is not helpful for scheduling.",
+            "unschedulable_cordoned",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. "
+            "no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is "
+            "not helpful for scheduling.",
+            "unschedulable_affinity",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) had untolerated taint(s). no new claims to "
+            "deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for "
+            "scheduling.",
+            "unschedulable_affinity",
+        ),
         ('persistentvolumeclaim "input-pvc" not found', "claim_missing"),
         (
             "0/1 nodes are available: 1 pod has unbound immediate PersistentVolumeClaims.",

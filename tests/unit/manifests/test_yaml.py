@@ -277,7 +277,11 @@ def test_training_job_keeps_the_rules() -> None:
     pod = pod_of(job)
     assert pod
     assert [c["name"] for c in containers_of(pod)] == [job_manifest.CONTAINER]
-    assert violations(pod) == ["pod: sizeLimit.tmp", "train: limits.cpu"]
+    assert violations(pod) == [
+        "pod: shareProcessNamespace",
+        "pod: sizeLimit.tmp",
+        "train: limits.cpu",
+    ]
 
 
 def test_dedicated_links_to_its_folder() -> None:

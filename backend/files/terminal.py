@@ -1,0 +1,83 @@
+"""Shows a line of output as a terminal does. Pure.
+
+A progress bar prints state after state with carriage returns between them: a terminal shows the
+last one. Colours and other escape sequences (ECMA-48) are not shown.
+"""
+
+import re
+import unicodedata
+
+MAX_COLUMNS = 64 * 1024  # that a sequence moves the cursor to
+
+_NOT_PLAIN = re.compile(rb"[\x07\x08\r\x1b]|\xc2[\x80-\x9f]")
+_TOKEN = re.compile(
+    r"(?:\x1b\[|\x9b)(?P<numbers>[0-?]*)[ -/]*(?P<control>[@-~]|$)"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+    r"|(?P<key>[\r\b])|[\x07\x80-\x9a\x9c]"
+    r"|(?P<text>[^\x07\b\r\x1b\x80-\x9f]+)"
+)
+
+
+def shown(line: bytes) -> bytes:
+    """Return a line as a terminal shows it: without escape sequences, carriage returns carried out.
+
+    Bytes that are not UTF-8 are kept.
+    """
+    if not _NOT_PLAIN.search(line):
+        return line
+    screen = _Screen()
+    for token in _TOKEN.finditer(line.decode(errors="surrogateescape")):
+        if token["text"]:
+            screen.write(token["text"])
+        elif token["key"]:
+            screen.move(0 if token["key"] == "\r" else screen.cursor - 1)
+        elif token["control"]:
+            screen.control(token["control"], token["numbers"])
+    return screen.text().encode(errors="surrogateescape")
+
+
+class _Screen:
+    """One line of a terminal."""
+
+    def __init__(self) -> None:
+        self.cursor = 0
+        self._cells: list[str] = []  # the second one of a wide character is empty
+        self._is_overwritten = False
+
+    def write(self, text: str) -> None:
+        """Write at the cursor, over what is there."""
+        cells = list(text) if text.isascii() else _cells(text)
+        if self.cursor > len(self._cells):
+            self._cells.extend(" " * (self.cursor - len(self._cells)))
+        self._cells[self.cursor : self.cursor + len(cells)] = cells
+        self.cursor += len(cells)
+
+    def move(self, column: int) -> None:
+        """Move the cursor."""
+        self.cursor = min(max(0, column), MAX_COLUMNS)
+        self._is_overwritten = True
+
+    def control(self, control: str, numbers: str) -> None:
+        """Carry out a control sequence that concerns this line, and ignore any other."""
+        number = int(numbers) if re.fullmatch("[0-9]{1,6}", numbers) else 0
+        if control == "K" and number in (0, 2):
+            del self._cells[0 if number == 2 else self.cursor :]
+        elif control == "G":
+            self.move(number - 1)
+        elif control in "CD":
+            self.move(self.cursor + max(1, number) * (1 if control == "C" else -1))
+
+    def text(self) -> str:
+        """Return what is shown."""
+        text = "".join(self._cells)
+        return text.rstrip(" ") if self._is_overwritten else text
+
+
+def _cells(text: str) -> list[str]:
+    cells: list[str] = []
+    for character in text:
+        cells.append(character)
+        if unicodedata.east_asian_width(character) in "WF":
+            cells.append("")
+    return cells

@@ -1,0 +1,126 @@
+"""Logs that are followed, saved in the background, and bounded."""
+
+import threading
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from backend.experiments import logs as module
+from backend.experiments.logs import Logs
+from backend.files.log_lines import Unfinished
+from backend.files.outputs import Outputs
+
+BAR = [b"\r%3d%%|%s|" % (n, b"#" * (n // 10)) for n in range(101)]
+
+
+@dataclass
+class Watch:
+    """An attempt that goes through steps, one each time its follower waits, and then ends."""
+
+    steps: list = field(default_factory=list)
+    number: int = 1
+    is_over: bool = False
+
+    def wait(self, _seconds):
+        if self.steps:
+            self.steps.pop(0)()
+        else:
+            self.is_over = True
+
+
+@pytest.fixture
+def experiment():
+    return SimpleNamespace(experiment_id="first", attempt=1, job="job-1")
+
+
+@pytest.fixture
+def log(tmp_path):
+    (tmp_path / "first" / "logs").mkdir(parents=True)
+    return tmp_path / "first" / "logs" / "1.log"
+
+
+@pytest.fixture
+def logs(tmp_path):
+    return Logs(SimpleNamespace(log_source=None), Outputs(tmp_path), max_bytes=1000)
+
+
+def append(file, content):
+    with file.open("ab") as out:
+        out.write(content)
+
+
+def test_follower_sees_bar_move(logs, log, experiment, monkeypatch):
+    """A line without its end is followed too, and ends as one line."""
+    monkeypatch.setattr(module, "UNFINISHED_SECONDS", 0)
+    append(log, b"loading\n")
+    states = [lambda state=state: append(log, state) for state in BAR[:3]]
+    watch = Watch([*states, lambda: append(log, BAR[100] + b"\ndone\n")])
+    followed = [line for line in logs.follow(experiment, watch) if line]
+    seen = [line for _, line in followed if isinstance(line, Unfinished)]
+
+    assert seen == [b"".join(BAR[:number]) for number in (1, 2, 3)]
+    whole = [(number, line) for number, line in followed if not isinstance(line, Unfinished)]
+    assert whole == [(1, b"loading"), (2, b"".join([*BAR[:3], BAR[100]])), (3, b"done")]
+
+
+def test_follower_sees_bar_at_a_bounded_rate(logs, log, experiment, monkeypatch):
+    monkeypatch.setattr(module, "UNFINISHED_SECONDS", 1e9)
+    watch = Watch([lambda state=state: append(log, state) for state in BAR])
+    followed = [line for line in logs.follow(experiment, watch) if line]
+
+    assert sum(isinstance(line, Unfinished) for _, line in followed) == 1
+    assert followed[-1] == (1, b"".join(BAR))
+
+
+def test_lines_already_seen_let_the_stream_end(logs, log, experiment):
+    """While a follower skips a long log, its stream can still notice that it has to end."""
+    append(log, b"x\n" * 10_000)
+    followed = list(logs.follow(experiment, Watch(is_over=True), after=9_999))
+
+    assert followed[-1] == (10_000, b"x")
+    assert followed.count(None) == 9
+
+
+class SlowSource:
+    """A launcher's logs, one of which does not end before `release` is set."""
+
+    def __init__(self):
+        self.release = threading.Event()
+
+    def parts(self, handle):
+        return [f"1-{handle}"]
+
+    def read(self, part):
+        yield b"first"
+        if "slow" in part:
+            self.release.wait()
+        yield b"last"
+
+
+def test_long_log_holds_up_no_other(tmp_path, monkeypatch):
+    """The log of one experiment is saved in the background, while others are saved at once."""
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.2)
+    source = SlowSource()
+    logs = Logs(SimpleNamespace(log_source=source), Outputs(tmp_path), max_bytes=1000)
+    slow, quick = (_experiment(name, tmp_path) for name in ("slow", "quick"))
+
+    assert not logs.save(slow)
+    monkeypatch.setattr(module, "SAVE_SECONDS", 60)
+    assert logs.save(quick)
+    source.release.set()
+    logs.save_pending()
+    assert (tmp_path / "slow" / "logs" / "1.log").read_bytes() == b"first\nlast\n"
+    assert logs.save(slow)
+
+
+def _experiment(name, folder):
+    (folder / name).mkdir()
+    attempt = _Attempt(name)
+    return SimpleNamespace(experiment_id=name, attempt=1, job=name, current_attempt=attempt)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    handle: str
+    number: int = 1
