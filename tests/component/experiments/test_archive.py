@@ -121,3 +121,24 @@ def test_many_attempts_all_recorded(services, experiments, read_run_json):
 
     assert len(read_run_json()[1]) == 2 + 150 * 3
     assert services.archive.read("first").attempt.number == 151
+
+
+@pytest.mark.parametrize("outputs", [True, False])
+def test_refused_delete_says_what_is_true(services, experiments, client, monkeypatch, outputs):
+    """The sentence is about a deletion, and names what is left; the record stays."""
+    _, experiment = submit(experiments)
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+
+    def refuse(*_arguments):
+        raise OSError(30, "Read-only file system", "first/locked")
+
+    monkeypatch.setattr(services.outputs, "write_tombstone", refuse)
+    monkeypatch.setattr(services.outputs, "remove", refuse)
+    answer = client.delete(f"/experiments/first?outputs={outputs}".lower())
+
+    assert answer.status_code == 503
+    assert "Read-only file system" in answer.json["detail"]
+    assert "delete the experiment again" in answer.json["detail"]
+    assert ("'first/locked' is left" in answer.json["detail"]) is outputs
+    assert "started" not in answer.json["detail"]
+    assert client.get("/experiments/first").status_code == 200

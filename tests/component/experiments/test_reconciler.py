@@ -490,3 +490,29 @@ def test_unreadable_owner_is_not_replaced(reconciler, experiments, launcher):
 
     assert experiments.get("first").status is Status.QUEUED
     assert launcher.submissions == 1
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_submitted_with_a_wrong_clock(
+    services, reconciler, experiments, launcher, monkeypatch, days
+):
+    """The clock was a day ahead or behind at the submission, and is right again."""
+
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=days)
+
+    with monkeypatch.context() as wrong:
+        for name in ("domain.experiment", "experiments.recorder", "store.queries"):
+            wrong.setattr(f"backend.{name}.datetime", WrongClock, raising=False)
+        launcher.down = True
+        experiments.submit("first", PARAMETERS)
+        launcher.down = False
+    monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(seconds=2))
+    written = experiments.get("first").updated_at
+    assert abs(written - datetime.now(UTC)) > timedelta(hours=23)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.QUEUED
+    assert launcher.submissions == 1
