@@ -152,6 +152,20 @@ class OutputUnwritable(_FolderUnwritable):
         super().__init__(error, "output", "nothing was started")
 
 
+class OutputNotDeleted(OutputUnwritable):
+    """The folder of an experiment cannot be removed, or not be marked; the record is kept."""
+
+    def __init__(self, error: OSError, *, outputs: bool) -> None:
+        super().__init__(error)
+        task = "removed completely" if outputs else "marked as deleted"
+        left = f"; {error.filename!r} is left" if outputs and error.filename else ""
+        self.args = (
+            f"The output folder of the experiment cannot be {task} ({self.why}){left}. The record "
+            "of the experiment was kept: free space or correct the permissions of the output "
+            "folder, then delete the experiment again.",
+        )
+
+
 class InputUnwritable(_FolderUnwritable):
     """The input folder cannot be written; its content is unchanged."""
 

@@ -147,7 +147,8 @@ class Reconciler:
         observation = observed.get(experiment.job)
         if observation and observation.phase is Phase.UNKNOWN and not observation.uid:
             return  # its Job is there, but whose it is cannot be read: it must not be started again
-        is_new = datetime.now(UTC) - experiment.updated_at <= SUBMIT_GRACE
+        # A time in the future is from a clock that was wrong: it does not make an experiment new.
+        is_new = abs(datetime.now(UTC) - experiment.updated_at) <= SUBMIT_GRACE
         # A web worker is still submitting it.
         is_being_submitted = experiment.status is Status.SUBMITTING and is_new
         if observation is not None and observation.uid == experiment.uid:

@@ -12,6 +12,7 @@ from backend.domain.exceptions import (
     HasEnded,
     NotRetriable,
     OtherParameters,
+    OutputNotDeleted,
     OutputUnwritable,
     StillLive,
     StoreUnavailable,
@@ -298,7 +299,7 @@ class Experiments:
             UnknownExperiment: there is none of that id.
             StillLive: it has not ended.
             LauncherUnavailable: its Jobs cannot be deleted now; nothing else was deleted.
-            OutputUnwritable: its folder cannot be removed or marked; its row is kept.
+            OutputNotDeleted: its folder cannot be removed or marked; its row is kept.
         """
         experiment = self.get(experiment_id)
         if experiment.status in LIVE:
@@ -311,7 +312,7 @@ class Experiments:
             else:
                 self._archive.write_tombstone(experiment)
         except OSError as error:
-            raise OutputUnwritable(error) from error
+            raise OutputNotDeleted(error, outputs=outputs) from error
         attempt, status = experiment.attempt, experiment.status
         if not self._store.delete(experiment.id, attempt=attempt, status=status):
             current = self._store.get(experiment_id)

@@ -203,7 +203,8 @@ class Outputs:
         """Remove an experiment's folder with everything in it, if it exists.
 
         Raises:
-            OSError: something in it cannot be removed.
+            OSError: something in it cannot be removed; its `filename` is the path of that in the
+                output folder.
         """
         try:
             remove_folder(self.folder(experiment_id))

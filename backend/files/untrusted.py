@@ -124,16 +124,42 @@ def remove_folder(folder: Path) -> None:
 
     Folders in a subfolder are moved up and removed from there. shutil.rmtree descends into them
     instead, and fails on a thousand nested folders for want of stack or file descriptors.
+    Rights that the owner of a folder took from itself (`chmod 000`) are restored first.
 
     Raises:
-        OSError: there is no such folder, or something in it cannot be removed.
+        FileNotFoundError: there is no such folder.
+        OSError: something in it cannot be removed; its `filename` is the path of what is left,
+            relative to the folder that `folder` is in.
     """
-    with opened_folder(folder) as top:
-        while names := os.listdir(top):  # noqa: PTH208  (Path takes no descriptor)
-            for name in names:
-                if not _unlink(name, top):
-                    _dissolve(name, top)
-    folder.rmdir()
+    path = left = folder.name
+    try:
+        _restore_rights(folder)
+        with opened_folder(folder) as top:
+            while names := os.listdir(top):  # noqa: PTH208  (Path takes no descriptor)
+                for name in names:
+                    left = f"{path}/{name}"
+                    if not _unlink(name, top):
+                        _dissolve(name, top)
+        left = path
+        folder.rmdir()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, left) from error
+
+
+def _restore_rights(folder: Path | str, *, within: int | None = None) -> None:
+    """Give the owner all rights to a folder, which only the owner can do; follow no link."""
+    path_only = getattr(os, "O_PATH", 0)  # of Linux: needs no rights to the folder itself
+    flags = path_only | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(OSError):  # whatever needs the rights then fails, and says why
+        descriptor = os.open(folder, flags, dir_fd=within)
+        try:
+            if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                # fchmod(2) refuses a descriptor of O_PATH.
+                os.chmod(f"/proc/self/fd/{descriptor}" if path_only else descriptor, stat.S_IRWXU)
+        finally:
+            os.close(descriptor)
 
 
 def _unlink(name: str, folder: int) -> bool:
@@ -147,9 +173,11 @@ def _unlink(name: str, folder: int) -> bool:
 
 def _dissolve(name: str, top: int) -> None:
     """Remove a subfolder of `top` after moving its own subfolders to `top`."""
+    _restore_rights(name, within=top)
     with opened_folder(name, within=top) as folder:
         for inner in os.listdir(folder):  # noqa: PTH208  (as above)
             if not _unlink(inner, folder):
+                _restore_rights(inner, within=folder)  # a move writes to the folder that is moved
                 os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
     os.rmdir(name, dir_fd=top)
 
