@@ -73,6 +73,7 @@ ALWAYS_REFUSED = {
     "mount_the_input_writable",
     "mount_a_file_system",
     "see_other_processes",
+    "read_the_root_of_the_pause_container",  # its volumes are mounted in the trainer only
     "read_secrets_from_kubernetes",
     "make_a_pod",
 }

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.selection import ALL, SORTS, Selection
+from backend.store.tables import experiment
 from backend.web.schemas.experiments import experiment_out, listed_out
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
@@ -90,7 +92,9 @@ def test_id_is_unique(store):
     assert len(store.history("실험 1")) == 1
 
 
-@pytest.mark.parametrize("experiment_id", ["가" * 85, "🚀" * 60, "x" * 200])
+@pytest.mark.parametrize(
+    "experiment_id", ["가" * 85, "🚀" * 60, "x" * 200], ids=["korean", "emoji", "latin"]
+)
 def test_longest_ids(store, experiment_id):
     assert inserted(store, experiment_id=experiment_id).experiment_id == experiment_id
 
@@ -172,8 +176,8 @@ def test_page_version_changes(store, statuses):
 
 def test_version_of_the_largest_page(store):
     """MySQL cuts a concatenated text after 1 kB unless it is configured."""
-    for _ in range(1001):
-        inserted(store)
+    rows = [new_experiment() for _ in range(1001)]
+    store.database.write(lambda connection: connection.execute(insert(experiment), rows))
     listing = store.listing(limit=1000)
 
     assert len(listing.experiments) == 1000
