@@ -157,12 +157,12 @@ class Outputs:
         return (self._read_json(experiment_id, TOMBSTONE_FILE) or {}).get("uid") == uid
 
     def remove_tombstone(self, experiment_id: str) -> None:
-        """Remove the mark of a deleted record.
+        """Remove the mark of a deleted record, if there is one; the folder may be gone, too.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        with opened_folder(self.folder(experiment_id)) as directory, suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), opened_folder(self.folder(experiment_id)) as directory:
             os.unlink(TOMBSTONE_FILE, dir_fd=directory)
 
     def list_folders(self) -> Iterator[str]:

@@ -118,3 +118,10 @@ def test_planted_link_not_written_through(outputs, tmp_path):
 
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert json.loads((tmp_path / "first" / "run.json").read_text()) == {"uid": "u"}
+
+
+def test_tombstone_of_a_removed_folder(outputs, tmp_path):
+    """A delete with outputs that races a retry removes the folder first."""
+    outputs.remove_tombstone("first")
+
+    assert list(tmp_path.iterdir()) == []
