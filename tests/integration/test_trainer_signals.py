@@ -1,4 +1,4 @@
-"""Signals, kills and concurrent trainers, each in a process of its own."""
+"""The trainer under signals and kills, and beside another one: each is a process of its own."""
 
 import fcntl
 import signal
@@ -13,11 +13,12 @@ Curve = list[tuple[float, float, float]]
 
 
 @pytest.fixture
-def digits(empty_trainer: Trainer) -> Trainer:
+def digits(tmp_path: Path) -> Trainer:
     """A trainer that takes a second or two."""
-    (empty_trainer.input / DIGITS.name).write_bytes(DIGITS.read_bytes())
-    empty_trainer.environment["EPOCH"] = EPOCHS
-    return empty_trainer
+    trainer = Trainer(tmp_path)
+    (trainer.input / DIGITS.name).write_bytes(DIGITS.read_bytes())
+    trainer.environment["EPOCH"] = EPOCHS
+    return trainer
 
 
 @pytest.fixture(scope="module")
@@ -84,28 +85,30 @@ def test_takeover_of_a_killed_trainer(digits: Trainer, uninterrupted: Curve) -> 
     assert digits.curve() == uninterrupted
 
 
-def test_signal_while_waiting_for_lock(trainer: Trainer) -> None:
-    trainer.output.mkdir()
-    with Path(trainer.output, ".lock").open("ab") as lock:
+def test_signal_while_waiting_for_lock(digits: Trainer) -> None:
+    digits.output.mkdir()
+    with Path(digits.output, ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with trainer.start() as process:
+        with digits.start() as process:
             wait_for_line(process, "another trainer is working in this folder")
             process.terminate()
             assert process.communicate() == ("", "")
     assert process.returncode == 143
 
 
-def test_signal_during_imports(trainer: Trainer) -> None:
-    with trainer.start(EPOCH="100000") as process:
-        wait_for_line(process, "200 samples of 16 numbers from a.npy")  # PyTorch is imported next
+def test_signal_during_imports(digits: Trainer) -> None:
+    with digits.start(EPOCH="100000") as process:
+        wait_for_line(
+            process, f"1797 samples of 64 numbers from {DIGITS.name}"
+        )  # PyTorch is imported next
         process.terminate()
         _, errors = process.communicate()
     assert process.returncode == 143
     assert errors == ""
 
 
-def test_log_on_a_full_disk(trainer: Trainer) -> None:
-    with Path("/dev/full").open("w") as full, trainer.start(stdout=full) as process:
+def test_log_on_a_full_disk(digits: Trainer) -> None:
+    with Path("/dev/full").open("w") as full, digits.start(stdout=full) as process:
         _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.startswith("error: ")
