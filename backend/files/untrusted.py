@@ -149,7 +149,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def _restore_rights(folder: Path | str, *, within: int | None = None) -> None:
-    """Give the owner all rights to a folder, which only the owner can do; follow no link."""
+    """Grant the owner all rights to a folder, without following a link; only the owner can."""
     path_only = getattr(os, "O_PATH", 0)  # of Linux: needs no rights to the folder itself
     flags = path_only | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     with suppress(OSError):  # whatever needs the rights then fails, and says why
