@@ -44,7 +44,8 @@ def test_file_size_limit(trainer: Trainer, capfd: Output) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 1
     assert capfd.readouterr().err.count("\n") == 1
-    assert sorted(path.name for path in trainer.output.iterdir()) == [".lock", METRICS]
+    files = sorted(path.name for path in trainer.output.iterdir())
+    assert files == [".lock", "inputs.json", METRICS]
     assert trainer.run() == 0
 
 
