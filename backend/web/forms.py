@@ -135,6 +135,8 @@ def _check_urlencoded(body: bytes, request: Request) -> None:
 
 
 def _checked(request: Request) -> dict[str, str]:
+    if None in request.form or None in request.files:  # Werkzeug's name of a part without one
+        abort(400, f"A part of the body has no name: send the fields as {ACCEPTED}.")
     problems = {
         name: ["was sent more than once: send it once."]
         for name, values in request.form.lists()

@@ -55,6 +55,16 @@ class Epoch(Integer):
         return int(number)
 
 
+class Number(Float):
+    """A finite number as JSON writes it, in the parameters of a query."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
+        number = _number(value)
+        if math.isnan(number):
+            raise ValidationError(f"must be a number; you sent {shown_value(value)}.")
+        return number
+
+
 class WholeNumber(Integer):
     """A whole number in the digits 0 to 9, as the parameters of a query hold it."""
 

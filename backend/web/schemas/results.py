@@ -14,7 +14,7 @@ from backend.files.metrics import MAX_METRICS, MAX_SAFE_INTEGER
 from backend.files.outputs import MAX_FILES
 from backend.files.untrusted import Entry
 from backend.web.schemas.experiments import ExperimentOut
-from backend.web.schemas.fields import Text, Texts, WholeNumber
+from backend.web.schemas.fields import Number, Text, Texts, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
 MAX_COMPARED = 20  # experiments in one comparison
@@ -25,7 +25,7 @@ MAX_POINTS = 100_000  # epochs in one response
 class CurveIn(StrictSchema):
     """Which part of a curve, and in which resolution."""
 
-    since_epoch = Float(
+    since_epoch = Number(
         load_default=-1,
         validate=Range(min=-1, max=MAX_SAFE_INTEGER),
         metadata={"description": "Only epochs after this one; all of them by default."},

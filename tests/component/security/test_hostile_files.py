@@ -117,12 +117,17 @@ def test_hostile_run_file_is_refused_or_valid(client, services, archive, folder,
         path.write_bytes(original)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "summary.json", "logs/1.log", "run.json"])
-@pytest.mark.parametrize("content", [b"", b"\n" * 4_000_000])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (name, content)
+        for name in ("metrics.jsonl", "summary.json", "logs/1.log", "run.json")
+        for content in (b"", b"\n" * 4_000_000)
+        if not (name == "logs/1.log" and content)  # the whole log is the answer
+    ],
+)
 def test_huge_file_costs_little(client, services, folder, name, content):
     """A file of 8 TB takes no disk, and is not read to its end."""
-    if name == "logs/1.log" and content:
-        pytest.skip("the whole log is the answer")
     with (folder / name).open("wb") as out:
         out.write(content)
         out.truncate(2**43)
