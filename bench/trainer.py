@@ -126,7 +126,7 @@ CONTENDERS: dict[str, Callable[[Training], None]] = {
     "tensors": tensors,
 }
 PYTORCH_DEFAULTS = {"dataloader", "dataloader, fused"}
-"""The contenders that do without the trainer's settings of the process."""
+"""The contenders that keep PyTorch's default threads and treatment of denormal numbers."""
 
 
 class Contender:

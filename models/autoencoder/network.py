@@ -58,9 +58,9 @@ class Autoencoder(nn.Module):
     ) -> None:
         """Set mean and standard deviation to those of the training rows before any shift.
 
-        Each column of a table has its own unit and is normalised by itself (`per_column`). All
-        pixels of an image share one unit: by themselves, pixels that are nearly always dark would
-        be scaled up to noise.
+        Each column of a table has its own unit and is normalised separately (`per_column`). All
+        pixels of an image share one unit and are normalised together, because pixels that are
+        almost always dark would otherwise be amplified to noise.
 
         Args:
             rows: The training rows, float32.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_UNUSABLE, EXIT_SIGNAL = 1, 2, 128
 MAX_MESSAGE = 1000  # characters
-PERMANENT_ERRORS = {  # a retry meets them again
+PERMANENT_ERRORS = {  # a retry would fail in the same way
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,

@@ -20,8 +20,8 @@ from output_folder import MetricsFile, OutputFolder
 from settings import Settings
 
 SMALL_BATCH = 64
-LARGE_BATCH = 256  # uses a CPU better
-MANY_SAMPLES = 10_000  # from here on an epoch has enough steps with large batches, too
+LARGE_BATCH = 256  # makes better use of a CPU
+MANY_SAMPLES = 10_000  # with fewer, large batches would leave too few steps per epoch
 SMALL_NETWORK = 100_000  # parameters; below this, more threads cost more than they save
 PROGRESS_LINES = 100
 
