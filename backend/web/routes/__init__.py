@@ -40,7 +40,7 @@ def _find_experiment_id() -> None:
 
 def _without_trailing_slash() -> Response | None:
     """Return a redirect (308) if only the slash at its end keeps the path from being a route's."""
-    if request.url_rule or not request.path.endswith("/"):
+    if not request.path.endswith("/") or request.path == "/":
         return None
     path = f"/{request.path.strip('/')}"  # never //host, which would lead to another server
     if not current_app.create_url_adapter(request).allowed_methods(path):  # type: ignore[union-attr]

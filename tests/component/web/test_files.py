@@ -262,7 +262,7 @@ OUTSIDE = [
     "%2f%2fetc/passwd",
     "digits.bin%00",
     "digits.bin%00.png",
-    "digits.bin/",
+    "digits.bin//..",
     "digits.bin/.",
     "%c0%ae%c0%ae/secret",
     "%c0%ae%c0%ae%c0%afsecret",
