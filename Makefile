@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKS := requirements.lock models/autoencoder/requirements.lock
-TORCH_LOCKS := models/autoencoder/torch-cpu.lock models/autoencoder/torch.lock
+LOCKS := requirements.lock models/common/requirements.lock
+TORCH_LOCKS := models/common/torch-cpu.lock models/common/torch.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Install only what the locks name: pip refuses files with another hash, and resolves nothing.
 INSTALL := $(PIP) install --require-hashes --no-deps
@@ -43,7 +43,7 @@ chaos: $(VENV)/.dev ## break everything while clients work (ON=lab: on LAB's ser
 lint: $(VENV)/.dev ## every static check
 	@tools/lint.sh $(BIN)
 
-image: ## build both images and push them to REPOSITORY_URL (default localhost:5000)
+image: ## build all images and push them to REPOSITORY_URL (default localhost:5000)
 	@./build.sh
 
 bench: $(VENV)/.bench ## measure and write docs/performance.md (QUICK=1: fewer rounds, printed only)
@@ -60,7 +60,7 @@ openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection
 lock: $(VENV)/.dev ## choose the exact versions in *.lock again
 	@$(BIN)/python -m tools.lock --upgrade
 
-sbom: $(VENV)/.dev ## write what both images contain (CycloneDX) to sbom/
+sbom: $(VENV)/.dev ## write what all images contain (CycloneDX) to sbom/
 	@$(BIN)/python -m tools.sbom
 
 clean: ## remove the virtual environments and caches, but no data and no output

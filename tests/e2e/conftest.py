@@ -71,11 +71,14 @@ def images(node: Node) -> Images:
 
 
 def build(script: str, tag: str) -> tuple[str, str, str]:
-    """Build and push both images of a checkout; return their names and the output."""
+    """Build and push the images of a checkout.
+
+    Return the names of the backend's and the autoencoder's, and the output.
+    """
     result = run("env", f"TAG={tag}", script, timeout=1800)
     printed = result.stdout.decode()
     assert result.returncode == 0, f"{printed}\n{result.stderr.decode()}"
-    flask, model = re.findall(r"^build\.sh: pushing (\S+)$", printed, re.MULTILINE)
+    flask, model, *_ = re.findall(r"^build\.sh: pushing (\S+)$", printed, re.MULTILINE)
     return flask, model, printed
 
 

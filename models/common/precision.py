@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exceptions import UnusableError
+from common.exceptions import UnusableError
 
 ROWS_AT_A_TIME = 1024  # bounds the extra memory
 FAR_FROM_ZERO = 1000  # standard deviations; nearer, float32 loses less than 1e-4 of one

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exceptions import UnusableError
-from output_folder import CHECKPOINT, METRICS, OutputFolder
-from settings import differences
+from common.adam import Adam
+from common.exceptions import UnusableError
+from common.output_folder import CHECKPOINT, METRICS, OutputFolder
+from common.settings import differences
 
 DIGEST_BYTES = sha256().digest_size
 DIGEST_OF = "sha256 of "
@@ -42,18 +43,18 @@ class Progress:
     last: dict[str, float] = field(default_factory=dict)
     """The metrics of the last finished epoch."""
     best: dict[str, float] = field(default_factory=dict)
-    """The metrics of the epoch with the lowest val_loss."""
+    """The metrics of the epoch with the best value of the objective."""
     metrics_size: int = 0
     """The size of metrics.jsonl in bytes when the checkpoint was saved."""
 
-    def finish_epoch(self, metrics: dict[str, float]) -> None:
+    def finish_epoch(self, metrics: dict[str, float], *, is_best: bool) -> None:
         """Count the current epoch as finished with these metrics."""
         self.epoch += 1
         self.batch_losses = []
         self.epoch_seconds = 0.0
         self.seconds += metrics["seconds"]
         self.last = metrics
-        if not self.best or metrics["val_loss"] < self.best["val_loss"]:
+        if is_best:
             self.best = metrics
 
 
@@ -62,7 +63,7 @@ def save(
     identity: Mapping[str, Any],
     progress: Progress,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
 ) -> None:
     """Write the checkpoint, replacing the previous one."""
     buffer = io.BytesIO()
@@ -82,11 +83,20 @@ def save(
 def restore(
     folder: OutputFolder,
     identity: Mapping[str, Any],
+    defaults: Mapping[str, Any],
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     device: torch.device,
 ) -> Progress | None:
     """Load the checkpoint into the network and the optimizer, and return its progress.
+
+    Args:
+        folder: The experiment's folder.
+        identity: What the checkpoint must have been made for.
+        defaults: The values of parameters that an older version did not have.
+        network: The network to load into.
+        optimizer: The optimizer to load into.
+        device: The device of both.
 
     Returns:
         None, with nothing loaded, if there is no checkpoint, if the disk has damaged it or the
@@ -104,7 +114,7 @@ def restore(
         print(f"{CHECKPOINT} is damaged, starting from the first epoch", flush=True)
         return None
     saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    if different := differences(saved["identity"], identity):
+    if different := differences(saved["identity"], identity, defaults):
         raise UnusableError(f"{folder.path} holds a checkpoint with {different}")
     progress = Progress(**saved["progress"])
     progress.batch_losses = list(progress.batch_losses)

@@ -17,8 +17,8 @@ from typing import TextIO
 
 import numpy as np
 
-from exceptions import UnusableError
-from precision import Doubles
+from common.exceptions import UnusableError
+from common.precision import Doubles
 
 LABEL_COLUMNS = {"class", "label", "target", "y"}
 MAX_LINE = 64 * 1024 * 1024  # characters

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from csv_files import Table, read_csv
-from exceptions import InputChangedError, UnusableError
-from numpy_files import read_arrays
-from precision import Doubles, Floats, Rows
+from common.csv_files import Table, read_csv
+from common.exceptions import InputChangedError, UnusableError
+from common.numpy_files import read_arrays
+from common.precision import Doubles, Floats, Rows
 
 SUFFIXES = (".csv", ".npy", ".npz")
 MIN_SAMPLES = 10
-VALIDATION_SHARE = 0.1
 MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
 SHOWN_COLUMNS = 10
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
@@ -57,10 +56,13 @@ class Dataset:
         """Whether each column has a unit of its own: in a table, but not in an image."""
         return len(self.sample_shape) == 1
 
-    def split_indices(self, seed: int) -> tuple[Indices, Indices]:
-        """Return the indices of the training rows and of the validation rows, both ascending."""
+    def split_indices(self, seed: int, share: float = 0.1) -> tuple[Indices, Indices]:
+        """Return the indices of the training rows and of the validation rows, both ascending.
+
+        `share` is that of the validation rows, of which there is at least one.
+        """
         shuffled = permutation(len(self.rows), seed, epoch=0)  # the epochs count from 1
-        validation = int(len(self.rows) * VALIDATION_SHARE)
+        validation = max(1, int(len(self.rows) * share))
         return np.sort(shuffled[validation:]), np.sort(shuffled[:validation])
 
     def split_rows(self, training: Indices, validation: Indices) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """The experiment's output folder. Uses the standard library alone.
 
-Besides the results that `report.py` writes, it holds:
+Besides the results of the model, it holds:
 
     .lock           locked (flock) by the one trainer that may write here
     metrics.jsonl   one JSON object per epoch
@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from exceptions import UnusableError
-from settings import differences
+from common.exceptions import UnusableError
+from common.settings import differences
 
 LOCK = ".lock"
 METRICS = "metrics.jsonl"
@@ -49,8 +49,12 @@ class OutputFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def is_finished(self, parameters: Mapping[str, Any]) -> bool:
+    def is_finished(self, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
         """Return whether an experiment with these parameters has finished in this folder.
+
+        Args:
+            parameters: The parameters.
+            defaults: The values of parameters that an older version did not have.
 
         Raises:
             UnusableError: The experiment that finished here had other parameters.
@@ -59,7 +63,7 @@ class OutputFolder:
             recorded = json.loads(self.read(SUMMARY) or b"")["parameters"]
         except (ValueError, KeyError, TypeError):
             return False  # a damaged summary is written again at the end of the training
-        if different := differences(recorded, parameters):
+        if different := differences(recorded, parameters, defaults):
             raise UnusableError(f"{self.path} holds a finished experiment with {different}")
         return True
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from exceptions import UnusableError
-from precision import Array
+from common.exceptions import UnusableError
+from common.precision import Array
 
 ZIP_MAGIC = b"PK"
 COMPRESSIONS = {
