@@ -10,7 +10,7 @@ import csv
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -20,7 +20,7 @@ import numpy as np
 from common.exceptions import UnusableError
 from common.precision import Doubles
 
-LABEL_COLUMNS = {"class", "label", "target", "y"}
+LABEL_COLUMNS = ("target", "label", "class", "y")
 MAX_LINE = 64 * 1024 * 1024  # characters
 PIECE_BYTES = 1024 * 1024
 MAX_NUMBER = float(np.finfo(np.float32).max)
@@ -45,6 +45,10 @@ class Table:
     """The name of each column; None without a header."""
     notes: list[str] = field(default_factory=list)
     """How the file was read, where that is not obvious."""
+    target: str = ""
+    """The name of the column of the labels, or its number."""
+    labels: list[str] = field(default_factory=list)
+    """The label of each sample, if a target was asked for."""
 
 
 @dataclass
@@ -59,15 +63,25 @@ class _Layout:
     header: bool
     ignored: list[int]
     """Columns that are no numbers of a sample: labels and row names."""
+    target: int | None = None
+    """The one of these columns that holds the labels to be read."""
+
+    def name(self, column: int) -> str:
+        """Return a column's name as messages show it; a column without a name has a number."""
+        name = _shown(" ".join(self.cells[column].split())) if self.header else ""
+        return name or f"{column + 1}"
 
     def place(self, line: int, column: int) -> str:
-        """Return a cell's place for an error message; a column without a name has a number."""
-        name = _shown(" ".join(self.cells[column].split())) if self.header else ""
-        return f"line {line}, column {name or column + 1}"
+        """Return a cell's place for an error message."""
+        return f"line {line}, column {self.name(column)}"
 
 
-def read_csv(path: Path) -> Table:
+def read_csv(path: Path, target: str | None = None) -> Table:
     """Return the numbers of a file.
+
+    Args:
+        path: The file.
+        target: The column of the labels, "" for the usual one, None to read no labels.
 
     Raises:
         ValueError: The file is not a table of numbers.
@@ -76,6 +90,18 @@ def read_csv(path: Path) -> Table:
     encoding = _encoding(path)
     with path.open(encoding=encoding, newline="") as file:
         layout = _layout(file)
+        if target is not None:
+            _choose_target(layout, target)
+        labels: list[str] = []
+
+        def read_label(text: str) -> float:
+            labels.append(text.strip())
+            return 0.0
+
+        converters: dict[int | str, Callable[[str], float]] = {
+            column: read_label if column == layout.target else (lambda text: 0.0)
+            for column in layout.ignored
+        }
         lines = _after(file, layout.ends if layout.header else 0)
         try:
             with warnings.catch_warnings():
@@ -86,7 +112,7 @@ def read_csv(path: Path) -> Table:
                     delimiter=",",
                     quotechar='"',
                     comments=None,
-                    converters=dict.fromkeys(layout.ignored, lambda text: 0.0),
+                    converters=converters,
                     ndmin=2,
                 )
         except ValueError as error:
@@ -94,7 +120,8 @@ def read_csv(path: Path) -> Table:
             raise ValueError(str(error).partition("\n")[0]) from None
         if not len(values):
             values = np.zeros((0, len(layout.cells)))
-        if values.shape[1] != len(layout.cells) or not (np.abs(values) <= MAX_NUMBER).all():
+        complete = values.shape[1] == len(layout.cells) and all(labels)
+        if not complete or not (np.abs(values) <= MAX_NUMBER).all():
             _raise_first_fault(file, layout)
     names = None
     if layout.header:
@@ -102,7 +129,32 @@ def read_csv(path: Path) -> Table:
         names = [unicodedata.normalize("NFC", cell.strip()) for cell in kept]
     if layout.ignored:
         values = np.delete(values, layout.ignored, axis=1)
-    return Table(values, names, _notes(path.name, encoding, layout))
+    column = "" if layout.target is None else layout.name(layout.target)
+    return Table(values, names, _notes(path.name, encoding, layout), column, labels)
+
+
+def _choose_target(layout: _Layout, target: str) -> None:
+    """Set the column of the labels, which is no number of a sample.
+
+    Raises:
+        ValueError: There is no such column.
+    """
+    names = [unicodedata.normalize("NFC", cell.strip()) for cell in layout.cells]
+    chosen = len(names) - 1
+    if target:
+        wanted = unicodedata.normalize("NFC", target.strip())
+        if not layout.header or names.count(wanted) != 1:
+            found = f"{names.count(wanted) or 'no'} columns" if layout.header else "no header"
+            known = f"; the columns are {_shown(', '.join(names))}" if layout.header else ""
+            raise ValueError(f"it has {found} named {_shown(target)!r}{known}")
+        chosen = names.index(wanted)
+    elif layout.header:
+        lower = [name.lower() for name in names]
+        chosen = next((lower.index(name) for name in LABEL_COLUMNS if name in lower), chosen)
+    layout.target = chosen
+    layout.ignored = sorted({*layout.ignored, chosen})
+    if len(layout.ignored) >= len(names):
+        raise ValueError("it has no column besides the labels")
 
 
 def _encoding(path: Path) -> str:
@@ -243,9 +295,11 @@ def _raise_first_fault(file: TextIO, layout: _Layout) -> None:
                 first = f"line {layout.begins} has {columns}"
             raise ValueError(f"{first}, line {line} has {len(cells)}")
         for column, cell in enumerate(cells):
+            place = layout.place(line, column)
+            if column == layout.target and not cell.strip():
+                raise ValueError(f"{_fault(cell)}: {place}")
             if column in layout.ignored:
                 continue
-            place = layout.place(line, column)
             if not _is_number(cell):
                 raise ValueError(f"{_fault(cell)}: {place}")
             if not abs(float(cell)) <= MAX_NUMBER:
@@ -279,7 +333,15 @@ def _notes(name: str, encoding: str, layout: _Layout) -> list[str]:
         notes.append(
             f"{name}: line {layout.begins} ({line}) is a header of column numbers, no sample"
         )
-    if layout.ignored and not layout.cells[0].strip():
+    if layout.target is not None:
+        notes.append(f"{name}: column {layout.name(layout.target)} holds the labels")
+        named = [
+            one for one in layout.ignored if one != layout.target and layout.cells[one].strip()
+        ]
+        others = [layout.name(one) for one in named]
+        if others:
+            notes.append(f"{name}: {', '.join(others)} may hold labels, too, and is left out")
+    if 0 in layout.ignored and layout.header and not layout.cells[0].strip():
         notes.append(f"{name}: column 1 has no name in the header and is left out as row names")
     return notes
 

@@ -6,12 +6,18 @@ Which parts of a file are samples:
 - .npz: the array `x` and all arrays whose name begins with `x_`, or else the file's only array.
   Other arrays, such as labels named `y`, are ignored.
 - .csv: see csv_files.py. Columns whose header is one of LABEL_COLUMNS are ignored.
+
+A model that predicts labels names their `target`. Without a name it is:
+
+- .csv: the column named target, label, class or y, in this order, or else the last column.
+- .npz: the array `y` for `x`, and `y_train` for `x_train`. Another name replaces the `y`.
+- .npy: the last column of a table.
 """
 
 import hashlib
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +25,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.csv_files import Table, read_csv
+from common.csv_files import read_csv
 from common.exceptions import InputChangedError, UnusableError
-from common.numpy_files import read_arrays
+from common.numpy_files import is_archive, label_texts, read_arrays, read_labels
 from common.precision import Doubles, Floats, Rows
+from common.settings import NUMBER
 
 SUFFIXES = (".csv", ".npy", ".npz")
 MIN_SAMPLES = 10
@@ -50,6 +57,12 @@ class Dataset:
     """What was subtracted from each column, or from all of them, before the cut to float32."""
     notes: tuple[str, ...] = ()
     """What a person should know about how the files were read."""
+    columns: list[str] | None = None
+    """The names of the columns, if the files have a header."""
+    target: str = ""
+    """The name of the column or array of the labels, in the first file."""
+    labels: list[str] | None = None
+    """The label of each row, if the model needs them."""
 
     @property
     def per_column(self) -> bool:
@@ -59,10 +72,16 @@ class Dataset:
     def split_indices(self, seed: int, share: float = 0.1) -> tuple[Indices, Indices]:
         """Return the indices of the training rows and of the validation rows, both ascending.
 
-        `share` is that of the validation rows, of which there is at least one.
+        `share` is that of the validation rows, of which there is at least one. Each label has about
+        the same share in both parts.
         """
         shuffled = permutation(len(self.rows), seed, epoch=0)  # the epochs count from 1
         validation = max(1, int(len(self.rows) * share))
+        if self.labels is not None:
+            _, numbers = np.unique(self.labels, return_inverse=True)
+            by_label = shuffled[np.argsort(numbers[shuffled], kind="stable")]
+            chosen = ((np.arange(validation) + 0.5) * len(by_label) / validation).astype(int)
+            return np.sort(np.delete(by_label, chosen)), np.sort(by_label[chosen])
         return np.sort(shuffled[validation:]), np.sort(shuffled[:validation])
 
     def split_rows(self, training: Indices, validation: Indices) -> tuple[Floats, Floats]:
@@ -97,7 +116,10 @@ def permutation(length: int, seed: int, epoch: int) -> Indices:
 
 
 def read_dataset(
-    folder: Path, name: str | None = None, files: Mapping[str, str] | None = None
+    folder: Path,
+    name: str | None = None,
+    files: Mapping[str, str] | None = None,
+    target: str | None = None,
 ) -> Dataset:
     """Read the data file `name` of the folder, or all data files in the order of their names.
 
@@ -105,6 +127,7 @@ def read_dataset(
         folder: The input folder.
         name: The file to read.
         files: The SHA-256 digest of each file to read; for all data files if it is None.
+        target: The column or array of the labels, "" for the usual one, None to read no labels.
 
     Raises:
         InputChangedError: One of `files` is missing, or has another digest.
@@ -115,35 +138,26 @@ def read_dataset(
     sha256: dict[str, str] = {}
     paths = _data_files(folder, name) if files is None else _same_files(folder, list(files))
     rows: Rows | None = None
-    header: tuple[str, list[str]] | None = None
+    first: _Content | None = None
     notes: list[str] = []
-    expected = [None] * len(paths) if files is None else list(files.values())
-    for path, digest in zip(paths, expected, strict=True):
-        with path.open("rb") as file:
-            sha256[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest not in (None, sha256[path.name]):
-            raise InputChangedError(
-                f"{path.name} has changed since this experiment began with it: put the file back, "
-                "or submit a new experiment"
-            )
-        arrays, table = _read(path)
-        if table:
-            notes += table.notes
-        if table and table.names is not None:
-            header = header or (path.name, table.names)
-            order = _in_order(table.names, header[1], f"{header[0]} and {path.name}")
-            arrays = [table.values[:, order]]
+    labels: list[str] = []
+    for path in paths:
+        sha256[path.name] = _digest(path, None if files is None else files.get(path.name))
+        content = _read(path, target)
+        first = first or content
+        notes += content.notes
+        labels += content.labels
+        arrays = content.arrays
+        if content.names is not None and first.names is not None:
+            order = _in_order(content.names, first.names, f"{first.file} and {path.name}")
+            arrays = [content.arrays.pop()[:, order]]
         lengths[path.name] = sum(map(len, arrays))
         shapes.append((lengths[path.name], *arrays[0].shape[1:]))
-        if math.prod(shapes[-1][1:]) != math.prod(shapes[0][1:]):
-            raise UnusableError(
-                f"mixed shapes: {paths[0].name} is {_shape_text(shapes[0])}, "
-                f"{path.name} is {_shape_text(shapes[-1])}"
-            )
+        _check_width(paths[0].name, shapes[0], path.name, shapes[-1])
         rows = rows or Rows(per_column=len(shapes[0]) == 2)
         while arrays:
             rows.append(path.name, arrays.pop(0))
-    if rows is None or (total := sum(lengths.values())) < MIN_SAMPLES:
+    if rows is None or first is None or (total := sum(lengths.values())) < MIN_SAMPLES:
         raise UnusableError(
             f"{total} samples are too few to split, at least {MIN_SAMPLES} are needed"
         )
@@ -154,7 +168,53 @@ def read_dataset(
         sha256=sha256,
         offset=rows.offset,
         notes=(*notes, *rows.notes),
+        columns=first.names,
+        target=first.target,
+        labels=None if target is None else _one_text_per_number(labels),
     )
+
+
+@dataclass
+class _Content:
+    """What one file holds."""
+
+    file: str
+    arrays: list[Array]
+    """Arrays whose first axes count samples."""
+    names: list[str] | None = None
+    """The names of the columns."""
+    notes: list[str] = field(default_factory=list)
+    target: str = ""
+    labels: list[str] = field(default_factory=list)
+
+
+def _one_text_per_number(labels: Sequence[str]) -> list[str]:
+    """Return labels so that 1, 1.0 and 01 are the same; texts stay if one of them is no number."""
+    distinct = set(labels)
+    if not all(NUMBER.fullmatch(label) for label in distinct):
+        return list(labels)
+    numbers = {label: float(label) for label in distinct}
+    texts = {
+        label: str(int(number)) if number.is_integer() else repr(number)
+        for label, number in numbers.items()
+    }
+    return [texts[label] for label in labels]
+
+
+def _digest(path: Path, expected: str | None) -> str:
+    """Return the SHA-256 digest of a file, in hexadecimal.
+
+    Raises:
+        InputChangedError: It is not the expected one.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if expected not in (None, digest):
+        raise InputChangedError(
+            f"{path.name} has changed since this experiment began with it: put the file back, "
+            "or submit a new experiment"
+        )
+    return digest
 
 
 def _same_files(folder: Path, names: list[str]) -> list[Path]:
@@ -225,12 +285,11 @@ def _without_links_out(folder: Path, paths: list[Path]) -> list[Path]:
     return paths
 
 
-def _read(path: Path) -> tuple[list[Array], Table | None]:
-    """Return the arrays of one file, whose first axes count samples, and its table if it is CSV."""
+def _read(path: Path, target: str | None) -> _Content:
+    """Return the content of one file, with labels unless `target` is None."""
     name = path.name
     try:
-        table = read_csv(path) if path.suffix.lower() == ".csv" else None
-        arrays = [table.values] if table else read_arrays(path)
+        content = _content(path, target)
     except UnusableError as error:
         separator = "" if str(error).startswith("holds ") else ":"
         raise UnusableError(f"{name}{separator} {error}") from None
@@ -241,6 +300,51 @@ def _read(path: Path) -> tuple[list[Array], Table | None]:
         raise UnusableError(f"{name} needs more memory than there is") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+    _check(name, content.arrays)
+    samples = sum(map(len, content.arrays))
+    if target is not None and len(content.labels) != samples:
+        raise UnusableError(f"{name} has {len(content.labels)} labels for {samples} samples")
+    return content
+
+
+def _content(path: Path, target: str | None) -> _Content:
+    """Return what a file holds.
+
+    Raises:
+        ValueError: It cannot be read.
+        UnusableError: It holds other things than samples, or no labels.
+    """
+    if path.suffix.lower() == ".csv":
+        table = read_csv(path, target)
+        return _Content(
+            path.name, [table.values], table.names, table.notes, table.target, table.labels
+        )
+    arrays = read_arrays(path)
+    if target is None:
+        return _Content(path.name, arrays)
+    if is_archive(path):
+        target = target or "y"
+        return _Content(path.name, arrays, target=target, labels=read_labels(path, target))
+    if target:
+        raise UnusableError(f"its columns have no names, so none is named {target!r}")
+    (array,) = arrays
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise UnusableError(
+            f"is {_shape_text(array.shape)}: a .npy file with labels in its last column must be a "
+            "table"
+        )
+    column = f"column {array.shape[1]}"
+    return _Content(
+        path.name, [array[:, :-1]], target=column, labels=label_texts(column, array[:, -1])
+    )
+
+
+def _check(name: str, arrays: list[Array]) -> None:
+    """Check that the arrays of a file hold samples of one shape.
+
+    Raises:
+        UnusableError: They do not.
+    """
     for array in arrays:
         if array.dtype.kind not in "fiub":
             raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
@@ -258,7 +362,18 @@ def _read(path: Path) -> tuple[list[Array], Table | None]:
                 f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
                 f"and {_shape_text(array.shape)}"
             )
-    return arrays, table
+
+
+def _check_width(first: str, expected: tuple[int, ...], name: str, shape: tuple[int, ...]) -> None:
+    """Check that samples of the file `name` have as many numbers as those of the first file.
+
+    Raises:
+        UnusableError: They have not.
+    """
+    if math.prod(shape[1:]) != math.prod(expected[1:]):
+        raise UnusableError(
+            f"mixed shapes: {first} is {_shape_text(expected)}, {name} is {_shape_text(shape)}"
+        )
 
 
 def _in_order(names: list[str], first: list[str], files: str) -> list[int]:

@@ -12,31 +12,45 @@ TILE_PIXELS = 64
 MAX_TILE_PIXELS = 256
 GAP_PIXELS = 4
 
+Pixels = npt.NDArray[np.uint8]
 
-def comparison(
-    inputs: Floats, reconstructions: Floats, sample_shape: tuple[int, ...]
-) -> npt.NDArray[np.uint8]:
-    """Draw samples side by side, each above its reconstruction, from black (low) to white (high).
+
+def comparison(inputs: Floats, reconstructions: Floats, sample_shape: tuple[int, ...]) -> Pixels:
+    """Draw rows side by side, each above its reconstruction, from black (low) to white (high).
 
     `inputs` and `reconstructions` have the shape (samples, width), the result (height, width).
     Samples that are not images are drawn as a strip from left to right.
     """
+    height, width = image_shape(sample_shape)
+    return side_by_side(
+        inputs.reshape(-1, height, width), reconstructions.reshape(-1, height, width)
+    )
+
+
+def side_by_side(inputs: Floats, reconstructions: Floats) -> Pixels:
+    """Draw images side by side, each above its reconstruction, from black (low) to white (high).
+
+    Both have the shape (samples, height, width), or (samples, height, width, 3) in colour. The
+    result is one image of the same kind.
+    """
     low, high = inputs.min(), inputs.max()
     span = high - low if high > low else np.float32(1)
-    grey = (np.clip((np.stack([inputs, reconstructions]) - low) / span, 0, 1) * 255).round()
-    height, width = image_shape(sample_shape)
-    images = grey.astype(np.uint8).reshape(*grey.shape[:2], height, width)
+    scaled = np.clip((np.stack([inputs, reconstructions]) - low) / span, 0, 1)
+    images = (scaled * 255).round().astype(np.uint8)
+    height, width = images.shape[2:4]
     images = images[:, :, :: -(-height // MAX_TILE_PIXELS), :: -(-width // MAX_TILE_PIXELS)]
-    height, width = images.shape[2:]
+    height, width = images.shape[2:4]
     if height == 1:
         zoom = (TILE_PIXELS // 4, max(1, TILE_PIXELS // width))
     else:
         zoom = (max(1, TILE_PIXELS // max(height, width)),) * 2
     tiles = images.repeat(zoom[0], axis=2).repeat(zoom[1], axis=3)
-    framed = np.pad(tiles, ((0, 0), (0, 0), (0, GAP_PIXELS), (0, GAP_PIXELS)), constant_values=255)
-    rows, columns, height, width = framed.shape
-    canvas = framed.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-    return np.pad(canvas, ((GAP_PIXELS, 0), (GAP_PIXELS, 0)), constant_values=255)
+    colour = ((0, 0),) * (tiles.ndim - 4)
+    gap = (0, GAP_PIXELS)
+    framed = np.pad(tiles, ((0, 0), (0, 0), gap, gap, *colour), constant_values=255)
+    rows, columns, height, width = framed.shape[:4]
+    canvas = framed.swapaxes(1, 2).reshape(rows * height, columns * width, *framed.shape[4:])
+    return np.pad(canvas, ((GAP_PIXELS, 0), (GAP_PIXELS, 0), *colour), constant_values=255)
 
 
 def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -52,10 +66,16 @@ def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int]:
     return (side, side) if side >= 4 and side * side == lengths[0] else (1, lengths[0])
 
 
-def png(grey: npt.NDArray[np.uint8]) -> bytes:
-    """Encode a greyscale image, shape (height, width), as PNG (ISO/IEC 15948)."""
-    height, width = grey.shape
-    lines = np.pad(grey, ((0, 0), (1, 0)))  # filter type 0, none, before each line
+def png(pixels: Pixels) -> bytes:
+    """Encode an image as PNG (ISO/IEC 15948).
+
+    `pixels` has the shape (height, width), or (height, width, 3) for red, green and blue.
+    """
+    height, width = pixels.shape[:2]
+    lines = np.pad(
+        pixels.reshape(height, -1), ((0, 0), (1, 0))
+    )  # before each line: filter type 0, none
+    colour_type = 2 if pixels.ndim == 3 else 0
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(kind + content)
@@ -63,7 +83,7 @@ def png(grey: npt.NDArray[np.uint8]) -> bytes:
 
     return (
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0))
         + chunk(b"IDAT", zlib.compress(lines.tobytes(), 9))
         + chunk(b"IEND", b"")
     )

@@ -78,18 +78,7 @@ def _read_archive(archive: zipfile.ZipFile) -> list[Array]:
         ValueError: An array cannot be read.
         UnusableError: No array holds samples, or they do not fit into memory.
     """
-    entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-    if len(entries) > MAX_ENTRIES:
-        raise UnusableError(f"it holds {len(entries)} arrays, more than {MAX_ENTRIES}")
-    chosen = [name for name in entries if name.lower() == "x" or name.lower().startswith("x_")]
-    if len(entries) == 1:
-        chosen = list(entries)
-    if not chosen:
-        available = ", ".join(list(entries)[:SHOWN_NAMES]) or "none"
-        more = ", ..." if len(entries) > SHOWN_NAMES else ""
-        raise UnusableError(
-            f"no array's name is x or begins with x_; the arrays are: {available}{more}"
-        )
+    entries, chosen = _samples(archive)
     for name in chosen:
         _check_entry(name, entries[name])
     _check_memory(sum(entries[name].file_size for name in chosen))
@@ -102,6 +91,72 @@ def _read_archive(archive: zipfile.ZipFile) -> list[Array]:
         with archive.open(entry) as file:
             arrays.append(_read_array(file, entry.file_size))
     return arrays
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file begins as an archive does."""
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+
+
+def read_labels(path: Path, target: str) -> list[str]:
+    """Return the labels in an archive: the array `target` for `x`, `target_train` for `x_train`.
+
+    Raises:
+        ValueError: An array cannot be read.
+        UnusableError: An array of samples has no array of labels.
+    """
+    with path.open("rb") as file, _damage_is_value_error(), zipfile.ZipFile(file) as archive:
+        entries, chosen = _samples(archive)
+        names = {name: target + name[1:] if name[:1] in "xX" else target for name in chosen}
+        if missing := [name for name in names.values() if name not in entries]:
+            raise UnusableError(f"it has no array {missing[0]!r}; {_available(entries)}")
+        for name in names.values():
+            _check_entry(name, entries[name])
+        labels = list[str]()
+        for name in names.values():
+            with archive.open(entries[name]) as member:
+                array = _read_array(member, entries[name].file_size, kinds="fiubU")
+            labels += label_texts(name, array)
+        return labels
+
+
+def label_texts(name: str, array: Array) -> list[str]:
+    """Return the labels in an array of one dimension, called `name` in messages.
+
+    Raises:
+        UnusableError: A label is missing, or there is more than one for a sample.
+    """
+    if array.size != len(array):
+        raise UnusableError(f"{name} holds more than one label for a sample")
+    texts = [str(label).strip() for label in array.reshape(-1).tolist()]
+    for sample, text in enumerate(texts):
+        if text in ("", "nan"):
+            raise UnusableError(f"{name}: sample {sample} (counted from 0) has no label")
+    return texts
+
+
+def _samples(archive: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[str]]:
+    """Return the members of an archive by name, and the names of those that hold samples.
+
+    Raises:
+        UnusableError: None of them holds samples.
+    """
+    entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+    if len(entries) > MAX_ENTRIES:
+        raise UnusableError(f"it holds {len(entries)} arrays, more than {MAX_ENTRIES}")
+    chosen = [name for name in entries if name.lower() == "x" or name.lower().startswith("x_")]
+    if len(entries) == 1:
+        chosen = list(entries)
+    if not chosen:
+        raise UnusableError(f"no array's name is x or begins with x_; {_available(entries)}")
+    return entries, chosen
+
+
+def _available(entries: dict[str, zipfile.ZipInfo]) -> str:
+    """Return the names of arrays for a message."""
+    names = ", ".join(list(entries)[:SHOWN_NAMES]) or "none"
+    return f"the arrays are: {names}{', ...' if len(entries) > SHOWN_NAMES else ''}"
 
 
 def _check_entry(name: str, entry: zipfile.ZipInfo) -> None:
@@ -122,17 +177,17 @@ def _check_entry(name: str, entry: zipfile.ZipInfo) -> None:
         )
 
 
-def _read_array(file: IO[bytes], size: int) -> Array:
-    """Return the array in a .npy file of `size` bytes.
+def _read_array(file: IO[bytes], size: int, kinds: str = "fiub") -> Array:
+    """Return the array in a .npy file of `size` bytes, whose dtype has one of these kinds.
 
     Raises:
         ValueError: Its header is damaged, or claims another size than the file has.
-        UnusableError: It does not hold real numbers, or does not fit into memory.
+        UnusableError: It does not hold such values, or does not fit into memory.
     """
     shape, dtype = _header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers")
-    if dtype.kind not in "fiub":
+    if dtype.kind not in kinds:
         text = "records of several fields" if dtype.names else str(dtype)
         raise UnusableError(f"holds {text}, not real numbers")
     count = math.prod(shape)

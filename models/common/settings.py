@@ -93,6 +93,11 @@ class Parameters:
     batch_size: int = integer(0, minimum=0, maximum=65_536)
     """Samples in one step of the optimizer; 0 stands for a choice by the number of samples."""
 
+    @property
+    def label_column(self) -> str | None:
+        """The column or array of the labels, "" for the usual one, None for a model without."""
+        return None
+
 
 P = TypeVar("P", bound=Parameters)
 P_co = TypeVar("P_co", bound=Parameters, covariant=True)

@@ -150,17 +150,18 @@ def _read_input(settings: Settings[Any], folder: OutputFolder) -> "Dataset":
     # before.
     from common.dataset import read_dataset
 
+    target = settings.own.label_column
     if settings.dataset is not None:
-        return read_dataset(settings.input_dir, settings.dataset)
+        return read_dataset(settings.input_dir, settings.dataset, target=target)
     files = recorded_files(folder)
     try:
-        dataset = read_dataset(settings.input_dir, files=files)
+        dataset = read_dataset(settings.input_dir, files=files, target=target)
     except InputChangedError as error:
         if folder.size(CHECKPOINT):
             raise
         print(f"note: {_printable(str(error))}; starting with the files there are now", flush=True)
         files = None
-        dataset = read_dataset(settings.input_dir)
+        dataset = read_dataset(settings.input_dir, target=target)
     if files is None:
         record_files(folder, settings.input_dir, dataset.sha256)
     return dataset

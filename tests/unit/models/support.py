@@ -14,7 +14,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
-NAMES = ("autoencoder",)
+NAMES = ("autoencoder", "classifier", "conv-autoencoder")
 DIGITS = ROOT / "input" / "digits.npz"
 sys.path[:0] = [str(MODELS), *(str(MODELS / name) for name in NAMES)]
 
@@ -92,7 +92,8 @@ class Trainer:
         """Return the training that the trainer would run, to be run step by step."""
         settings = read_settings(self.environment | changes, parameters_of(self.model))
         settings.output_dir.mkdir(exist_ok=True)
-        dataset = read_dataset(settings.input_dir, settings.dataset)
+        target = settings.own.label_column
+        dataset = read_dataset(settings.input_dir, settings.dataset, target=target)
         training = entry_point(self.model).training
         made: Training[Any, Any] = training(settings, dataset, OutputFolder(settings.output_dir))
         return made

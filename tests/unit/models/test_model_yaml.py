@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from backend import __version__ as VERSION
 from common.exceptions import UnusableError
 from common.settings import Parameters, read_settings
 from tests.unit.models.support import MODELS, NAMES, Trainer, parameters_of
@@ -44,6 +45,12 @@ def test_parameters_and_defaults(model: str) -> None:
     for name, schema in schemas.items():
         assert type(defaults[name]) is TYPES[schema["type"]], name
         assert schema["description"].endswith("."), name
+
+
+@pytest.mark.parametrize("model", NAMES[1:])
+def test_image_is_that_of_this_version(model: str) -> None:
+    """build.sh pushes it; that of the autoencoder is AE_MODEL_IMAGE_URL."""
+    assert entry(model)["image"] == f"localhost:5000/{model}:{VERSION}"
 
 
 @pytest.mark.parametrize("model", NAMES)
