@@ -15,8 +15,3 @@ class ClassifierParameters(Parameters):
     layers: int = integer(2, minimum=0, maximum=16)
     dropout: float = number(0.0, minimum=0, maximum=0.9)
     mixed_precision: bool = flag(False)
-
-    @property
-    def label_column(self) -> str | None:
-        """The column or array of the labels; empty for the usual one."""
-        return self.target

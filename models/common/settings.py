@@ -95,8 +95,8 @@ class Parameters:
 
     @property
     def label_column(self) -> str | None:
-        """The column or array of the labels, "" for the usual one, None for a model without."""
-        return None
+        """The parameter `target`, which names the column of the labels; None if there is none."""
+        return getattr(self, "target", None)
 
 
 P = TypeVar("P", bound=Parameters)
