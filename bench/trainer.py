@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench import models
 from bench.figures import Growth, Row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,6 +237,7 @@ def rows(quick: bool) -> Iterator[Row]:
         f"{limit:.0f} MB, JOB_MEMORY",
         round(peak / limit, 2),
     )
+    yield from models.rows(quick)
 
 
 def growths() -> Iterator[Growth]:

@@ -177,8 +177,7 @@ class Training(ABC, Generic[P, N]):
         self.network.train()
         for batch in batches[len(progress.batch_losses) :]:
             if self.random_batches:
-                state = np.random.SeedSequence((seed, progress.epoch, len(progress.batch_losses)))
-                torch.manual_seed(int(state.generate_state(1)[0]))
+                self._seed(progress.epoch, len(progress.batch_losses))
             progress.batch_losses.append(self.train_batch(batch))
             if should_stop() or time.monotonic() >= self._next_checkpoint:
                 progress.epoch_seconds = time.monotonic() - started
@@ -191,6 +190,14 @@ class Training(ABC, Generic[P, N]):
         progress.finish_epoch(metrics, is_best=self._is_best(metrics))
         self._print(metrics)
         return True
+
+    def _seed(self, epoch: int, batch: int) -> None:
+        """Seed the random numbers of a batch, so that a resumed training draws the same ones."""
+        state = np.random.SeedSequence((self.settings.own.seed, epoch, batch)).generate_state(1)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(int(state[0]))
+        else:  # torch.manual_seed would also record a stack trace for CUDA's later start, 1 ms
+            torch.default_generator.manual_seed(int(state[0]))
 
     def _epoch_metrics(self, batch_lengths: list[int]) -> dict[str, float]:
         """Return number, loss and validation metrics of the epoch whose last batch has finished."""

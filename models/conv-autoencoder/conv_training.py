@@ -49,14 +49,10 @@ class ConvAutoencoder(NormalisingNetwork):
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, filters, 3, stride=2, padding=1),
             nn.ReLU(),
-            nn.Conv2d(filters, 2 * filters, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(2 * filters, code, 1),
+            nn.Conv2d(filters, code, 3, stride=2, padding=1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(code, 2 * filters, 1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(2 * filters, filters, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(code, filters, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.ConvTranspose2d(filters, channels, 4, stride=2, padding=1),
         )
