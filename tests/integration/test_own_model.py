@@ -16,8 +16,9 @@ from tests.integration.waiting import eventually
 from tests.unit.models.support import MODELS, ROOT, read_metrics
 
 PAGE = (ROOT / "docs" / "own-model.md").read_text()
-LISTINGS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-KINDS = ["yaml", "python", "python", "sh", "yaml", "dockerfile"]
+WALK_THROUGHS = PAGE.partition("\n## Three walk-throughs\n")[2].partition("\n## ")[0]
+LISTINGS = re.findall(r"^```(\w+)\n(.*?)^```$", WALK_THROUGHS, re.MULTILINE | re.DOTALL)
+KINDS = ["python", "yaml", "python", "sh", "yaml", "dockerfile"]
 WITH_COMMON, PLAIN, SHELL = (text for kind, text in LISTINGS if kind in ("python", "sh"))
 MAX_LINES = 59
 EPOCHS = 5
