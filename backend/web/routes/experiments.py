@@ -105,9 +105,11 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
         fields["experiment_id"], parameters, by=actor()
     )
     status, message = _MESSAGES[outcome]
-    response = jsonify({"message": message} | experiment_out(experiment))
+    path = quote(experiment.experiment_id, safe="")
+    ui_url = f"{request.host_url}ui/experiments/{path}"
+    response = jsonify({"message": message} | experiment_out(experiment) | {"ui_url": ui_url})
     response.status_code = status
-    response.headers["Location"] = f"/experiments/{quote(experiment.experiment_id, safe='')}"
+    response.headers["Location"] = f"/experiments/{path}"
     return response
 
 

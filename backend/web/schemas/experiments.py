@@ -114,6 +114,12 @@ class SubmissionOut(ExperimentOut):
     """The response to a submission: the experiment, and what became of the submission."""
 
     message = String(metadata={"example": "Job Created"})
+    ui_url = String(
+        metadata={
+            "description": "The page of the experiment in the dashboard.",
+            "example": "http://127.0.0.1:31112/ui/experiments/run-1",
+        }
+    )
 
 
 class TransitionOut(Schema):
