@@ -147,9 +147,9 @@ def number(value: Any) -> str:
     """Return a number as text with four significant digits, and anything else as it is."""
     if not is_number(value):
         return "" if value is None else str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}"
+    if isinstance(value, int) or 1e4 <= abs(value) < 1e6:
+        return f"{round(value):,}"
+    return re.sub(r"e([+-])0+", r"e\1", f"{value:.4g}")
 
 
 def duration(seconds: float) -> str:

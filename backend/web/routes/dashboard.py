@@ -83,9 +83,9 @@ def static_url(name: str) -> str:
 
 
 @cache
-def stylesheet() -> Markup:
+def stylesheet() -> str:
     """Return the style sheet, for a page whose reader may not load static files yet."""
-    return Markup((STATIC_FOLDER / "dashboard.css").read_text())
+    return (STATIC_FOLDER / "dashboard.css").read_text()
 
 
 @blueprint.get("")
@@ -168,7 +168,8 @@ def compare_experiments() -> str:
     """Show several experiments side by side, and where their parameters and results differ."""
     ids = list(dict.fromkeys(request.args.getlist("id")))
     if not 2 <= len(ids) <= MAX_CURVES:
-        _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them.")
+        number = f"{len(ids)} were ticked" if len(ids) != 1 else "one was ticked"
+        _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them; {number}.")
     experiments = services.experiments
     chosen = [experiments.get(experiment_id) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]

@@ -95,11 +95,12 @@ const drawable = (value, log) => (typeof value === "number" && (!log || value > 
 function axisLabels(ticks, step) {
   const power = (value) => Math.floor(Math.log10(value) + 1e-9);
   const scientific = isExtreme(Math.max(...ticks.map(Math.abs)));
+  const lastDigit = step && power(step) - ((step / 10 ** power(step)) % 1 > 1e-6 ? 1 : 0); // of 0.25: -2
   return ticks.map((tick) => {
     if (tick == null) return "";
     if (!step) return formatted(tick); // a log axis
     if (Math.abs(tick) < step / 2) return "0";
-    const digits = (scientific ? power(Math.abs(tick)) : 0) - power(step);
+    const digits = (scientific ? power(Math.abs(tick)) : 0) - lastDigit;
     const places = Math.min(Math.max(0, digits), 15);
     return scientific ? tick.toExponential(places) : tick.toFixed(places);
   });
@@ -169,6 +170,13 @@ function makeChart(box) {
   function show(next = lines) {
     lines = next.map((line, index) => ({ place: index + 1, ...line })).filter(({ x }) => x.length);
     if (!lines.length) return;
+    if (!lines.some(({ y }) => y.some((value) => drawable(value, log.checked) !== null))) {
+      find("#no-curve").textContent = log.checked ? "A log axis shows only values above 0, and there are none."
+        : "There is no finite value.";
+      plot?.destroy();
+      [plot, drawn] = [null, ""];
+      return;
+    }
     const data = uPlot.join(
       lines.map(({ x, y }) => [x, y.map((value) => drawable(value, log.checked))]));
     const kind = JSON.stringify([lines.map(({ label }) => label), log.checked]);
