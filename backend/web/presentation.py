@@ -205,7 +205,7 @@ def _is_value(head: str, digits: str, parameters: Parameters | None) -> bool:
         return False
     if head[-1].isalpha() or _VALUE_BEFORE.search(head):  # resnet50, lr-1
         return True
-    if parameters is None:
+    if parameters is None or re.search(r"[0-9]-$", head):  # the counter of lr-0.1-2
         return False
     is_in_dataset = (head + digits).lower() in (parameters.dataset or "").lower()
     return is_in_dataset or int(digits) in (parameters.learning_rate, parameters.epoch)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import expect
@@ -84,7 +85,7 @@ def test_labels(page, server, drawn_experiment, name, log):
     if not log and name not in ("extreme", "smallest"):
         assert len(values) > 2, values
         numbers = [float(label) for label in values]
-        steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(numbers)]
         rising = [step for step in steps if step > 0]
         assert len(rising) >= len(steps) - 1, values  # it may have been drawn twice
         assert max(rising) == pytest.approx(min(rising), rel=0.01), values

@@ -189,6 +189,7 @@ def test_next_id(experiment_id, following):
         ("part-3", "part-3-2"),  # data set
         ("run-20", "run-21"),  # says itself that it counts
         ("digits-4", "digits-5"),
+        ("lr-0.1-20", "lr-0.1-21"),  # a counter that was added before
     ],
 )
 def test_next_id_does_not_count_parameters(experiment_id, following):
