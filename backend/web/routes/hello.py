@@ -1,9 +1,9 @@
 """The root: a greeting that shows the server is there, and the way to everything else."""
 
 from apiflask import APIBlueprint
-from flask import Response, render_template, request
+from flask import Response, request
 
-from backend.web.routes.dashboard import PAGE_HEADERS
+from backend.web.access import plain_page
 
 GREETING = "Hello Flask!"
 _HEADERS = {
@@ -20,7 +20,7 @@ blueprint = APIBlueprint("hello", __name__, tag="Server")
 def hello() -> Response:
     """Answer `Hello Flask!`; to a browser, as a page with links to the dashboard and the API."""
     if _prefers_html():
-        response = Response(render_template("hello.html", greeting=GREETING), headers=PAGE_HEADERS)
+        response = plain_page("hello.html", greeting=GREETING)
     else:
         response = Response(GREETING, content_type="text/plain; charset=utf-8")
     response.headers.extend(_HEADERS)

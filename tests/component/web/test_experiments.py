@@ -43,7 +43,7 @@ def test_hello_to_browsers(client):
     assert "<h1>Hello Flask!</h1>" in response.text
     assert 'href="/ui"' in response.text
     assert 'href="/docs"' in response.text
-    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert response.headers["Vary"] == "Accept"
 
 
