@@ -209,6 +209,14 @@ class NotRetriable(WrongStatus):
         super().__init__(experiment_id, status, complaint)
 
 
+class BeingDeleted(NotRetriable):
+    """An experiment whose folder is being removed cannot be retried."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id, status)
+        self.args = (f"{experiment_id!r} is being deleted with its folder: it cannot be retried.",)
+
+
 class InvalidInputName(Exception):
     """A data set cannot have this name.
 

@@ -42,6 +42,7 @@ class Experiment:
         job: the name of the current attempt's Job.
         reason, message, remedy: the diagnosis, if there is one.
         cancel_requested_by: the name of the token that was used to cancel it, if any.
+        delete_requested_at: when a deletion with its folder began; it cannot be retried since.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Experiment:
     finished_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
+    delete_requested_at: datetime | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":

@@ -32,8 +32,16 @@ _EXPECTED = and_(
     experiment.c.status == bindparam("expected_status"),
     experiment.c.attempt == bindparam("expected_attempt"),
 )
-_DELETE = delete(experiment).where(_EXPECTED)
+# SQLite may use the key of a removed row again, so a late deletion names the uid, too.
+_DELETED = and_(_EXPECTED, experiment.c.uid == bindparam("expected_uid"))
+_DELETE = delete(experiment).where(_DELETED)
 _UPDATE = update(experiment).where(_EXPECTED)
+_RETRY = _UPDATE.where(experiment.c.delete_requested_at.is_(None))
+_LOCK_DELETED = (
+    select(experiment.c.id)
+    .where(_DELETED, experiment.c.delete_requested_at.is_not(None))
+    .with_for_update()
+)
 
 
 class Changes:
@@ -110,16 +118,32 @@ class Changes:
                 continue
         return self.database.write(work) if experiments else []
 
-    def delete(self, row_id: int, *, attempt: int, status: str) -> bool:
+    def delete(self, row_id: int, *, uid: str, attempt: int, status: str) -> bool:
         """Remove an experiment and its history.
 
         Returns:
             False if it is no longer in that status and attempt; nothing was changed then.
         """
-        expected = _expected(row_id, status, attempt)
+        expected = _expected(row_id, status, attempt) | {"expected_uid": uid}
         return self.database.write(
             lambda connection: connection.execute(_DELETE, expected).rowcount == 1
         )
+
+    def while_deleting(
+        self, row_id: int, *, uid: str, attempt: int, status: str, work: Callable[[], None]
+    ) -> None:
+        """Call `work` if the deletion of an experiment was requested, while its row is locked.
+
+        Its id cannot be used again before `work` returns. `work` may be called twice, after a
+        deadlock or a lost connection.
+        """
+        expected = _expected(row_id, status, attempt) | {"expected_uid": uid}
+
+        def locked(connection: Connection) -> None:
+            if connection.execute(_LOCK_DELETED, expected).first():
+                work()
+
+        self.database.write(locked)
 
     def advance(
         self,
@@ -201,7 +225,8 @@ class Changes:
         `following` is the number of that attempt, by default the next one.
 
         Returns:
-            False if it is no longer in that status and attempt; nothing was changed then.
+            False if it is no longer in that status and attempt, or is being deleted; nothing was
+            changed then.
         """
         now = datetime.now(UTC)
         following = following or attempt + 1
@@ -219,7 +244,7 @@ class Changes:
         }
 
         def work(connection: Connection) -> bool:
-            if connection.execute(_UPDATE, changes).rowcount != 1:
+            if connection.execute(_RETRY, changes).rowcount != 1:
                 return False
             connection.execute(insert(transition), [step])
             return True

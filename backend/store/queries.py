@@ -99,6 +99,10 @@ class Store(Changes):
             _SELECT.where(experiment.c.status.in_(statuses)).order_by(experiment.c.id)
         )
 
+    def being_deleted(self) -> list[Experiment]:
+        """Return every experiment whose deletion with its folder was requested."""
+        return self._experiments(_SELECT.where(experiment.c.delete_requested_at.is_not(None)))
+
     def page(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> list[Experiment]:

@@ -79,8 +79,10 @@ experiment = Table(
     Column("finished_at", UTCDateTime),
     Column("cancel_requested_at", UTCDateTime),
     Column("cancel_requested_by", String(64)),
+    Column("delete_requested_at", UTCDateTime),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
+    Index("ix_experiment_delete_requested_at", "delete_requested_at"),
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite append the primary key
     Index("ix_experiment_created_at", "created_at"),
     Index("ix_experiment_updated_at", "updated_at"),

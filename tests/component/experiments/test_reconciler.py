@@ -393,7 +393,7 @@ def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, m
 
 
 def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
-    store.delete(expired.id, attempt=1, status="queued")
+    store.delete(expired.id, uid=expired.uid, attempt=1, status="queued")
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [expired.job]
@@ -504,7 +504,7 @@ def test_submitted_with_a_wrong_clock(
             return datetime.now(tz) + timedelta(days=days)
 
     with monkeypatch.context() as wrong:
-        for name in ("domain.experiment", "experiments.recorder", "store.queries"):
+        for name in ("domain.experiment", "experiments.recorder", "store.changes"):
             wrong.setattr(f"backend.{name}.datetime", WrongClock, raising=False)
         launcher.down = True
         experiments.submit("first", PARAMETERS)
