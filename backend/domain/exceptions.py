@@ -301,3 +301,15 @@ class StoreUnavailable(Exception):
 
 class SchemaError(Exception):
     """The database holds tables that must not be changed; the message says which and why."""
+
+
+class WrongOwner(SchemaError):
+    """The database belongs to a server whose Jobs run elsewhere: its experiments would be ended."""
+
+    def __init__(self, stored: str, current: str) -> None:
+        super().__init__(
+            f"The database belongs to another server ({stored}). This one ({current}) would end "
+            "its experiments. Give this server a database of its own (DB_NAME, or DATA_DIR), or "
+            "stop the other server and move the database here with the command `claim` "
+            "(docs/operations.md)."
+        )

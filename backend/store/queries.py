@@ -1,6 +1,6 @@
 """The experiments in the database: their queries, and by inheritance their changes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import URL, Row, Select, and_, func, or_, select
 
 from backend.domain.experiment import Experiment, Transition
+from backend.domain.owner import Owner
 from backend.domain.selection import ALL, Cursor, Listing, Selection
-from backend.store import pages
+from backend.store import ownership, pages
 from backend.store.changes import Changes, Values
 from backend.store.database import Database
 from backend.store.engine import ANSWER_SECONDS
@@ -29,22 +30,27 @@ class Store(Changes):
         transitions: the changes of their statuses.
     """
 
-    def __init__(self, url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> None:
-        """Prepare to use the database at `url`; the first query connects.
-
-        Args:
-            url: the database.
-            answer_seconds: how long a database server may take for one statement.
-        """
-        super().__init__(Database(url, answer_seconds=answer_seconds))
+    def __init__(
+        self,
+        url: URL,
+        *,
+        answer_seconds: int = ANSWER_SECONDS,
+        find_owner: Callable[[], Owner] | None = None,
+    ) -> None:
+        """Prepare to use a database; the first query connects. See `Database` for the arguments."""
+        super().__init__(Database(url, answer_seconds=answer_seconds, find_owner=find_owner))
         self.transitions = TransitionLog(self.database)
 
     def prepare(self) -> None:
-        """Migrate the schema if needed.
+        """Migrate the schema if needed, and check whose the database is.
 
         Every other method does so too, so a server may start before its database.
         """
         self.database.prepare()
+
+    def claim(self, owner: Owner) -> tuple[Owner | None, int]:
+        """Make `owner` the owner of the database; see `ownership.claim`."""
+        return ownership.claim(self.database.engine, owner)
 
     def close(self) -> None:
         """Close all connections; the next query opens new ones."""

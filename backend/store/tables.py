@@ -113,3 +113,12 @@ transition = Table(
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )
+
+owner = Table(  # one row
+    "hello_flask_owner",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("identity", Text, nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
