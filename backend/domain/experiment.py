@@ -1,9 +1,10 @@
 """An experiment, its parameters and the changes of its status."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from backend.domain.attempt import Attempt
@@ -124,6 +125,14 @@ class Event:
     id: int
     experiment_id: str
     transition: Transition
+
+
+def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
+    """Return times that follow `last`, none before the one before it.
+
+    Clocks differ, and a time that is not known was replaced by a later one.
+    """
+    return list(accumulate(times, max, initial=last))[1:]
 
 
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Reconciler:
         if time.monotonic() < self._next_poll:  # changes are much more frequent than this
             return ()
         self._next_poll = time.monotonic() + POLL_SECONDS / 2
-        return self._experiments.unfinished_jobs(datetime.now(UTC) - SUBMIT_GRACE)
+        return self._experiments.unfinished_jobs(SUBMIT_GRACE)
 
     def _live_of(self, jobs: Collection[str]) -> list[Experiment]:
         experiments = self._experiments.by_jobs(sorted(jobs))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from backend.domain.exceptions import (
     BeingDeleted,
@@ -159,12 +159,12 @@ class Experiments:
         """Return every experiment that has not ended, oldest first."""
         return self._store.in_status(LIVE)
 
-    def unfinished_jobs(self, before: datetime) -> list[str]:
+    def unfinished_jobs(self, grace: timedelta) -> list[str]:
         """Return the Jobs that have yet to be submitted or, while live, cancelled.
 
-        Those to be submitted only if nobody has tried since `before`.
+        Those to be submitted only if nobody has tried within `grace`.
         """
-        return self._store.unfinished_jobs(before)
+        return self._store.unfinished_jobs(grace)
 
     def by_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
         """Return the experiments whose current attempt has one of these Jobs."""

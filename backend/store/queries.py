@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import URL, Row, Select, and_, func, or_, select
+from sqlalchemy import URL, Row, Select, and_, func, not_, or_, select
 
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.owner import Owner
@@ -145,12 +145,15 @@ class Store(Changes):
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def unfinished_jobs(self, before: datetime) -> list[str]:
+    def unfinished_jobs(self, grace: timedelta) -> list[str]:
         """Return the Jobs that have yet to be submitted or, while live, cancelled.
 
-        Those to be submitted only if their experiments have not changed since `before`.
+        Those to be submitted only if their experiments have not changed within `grace`. A change
+        in the future was made by a clock that was wrong, and is not recent.
         """
-        submitting = and_(experiment.c.status == "submitting", experiment.c.updated_at < before)
+        now = datetime.now(UTC)
+        is_recent = experiment.c.updated_at.between(now - grace, now + grace)
+        submitting = and_(experiment.c.status == "submitting", not_(is_recent))
         cancelling = and_(
             experiment.c.status.in_(("queued", "running")),
             experiment.c.cancel_requested_at.is_not(None),
