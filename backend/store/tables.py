@@ -79,8 +79,10 @@ experiment = Table(
     Column("finished_at", UTCDateTime),
     Column("cancel_requested_at", UTCDateTime),
     Column("cancel_requested_by", String(64)),
+    Column("delete_requested_at", UTCDateTime),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
+    Index("ix_experiment_delete_requested_at", "delete_requested_at"),
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite append the primary key
     Index("ix_experiment_created_at", "created_at"),
     Index("ix_experiment_updated_at", "updated_at"),
@@ -108,6 +110,15 @@ transition = Table(
     Column("actor", String(64)),
     Index("ix_transition_experiment", "experiment"),
     sqlite_autoincrement=True,  # no id is used twice: listeners continue after the last one
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+owner = Table(  # one row
+    "hello_flask_owner",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("identity", Text, nullable=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

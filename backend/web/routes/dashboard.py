@@ -171,7 +171,7 @@ def compare_experiments() -> str:
         number = f"{len(ids)} were ticked" if len(ids) != 1 else "one was ticked"
         _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them; {number}.")
     experiments = services.experiments
-    chosen = [experiments.get(experiment_id) for experiment_id in ids]
+    chosen = [experiments.get(experiments.stored_id(experiment_id)) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
     summaries = [_summary(experiment)[0] for experiment in chosen]

@@ -16,7 +16,8 @@ from backend.domain.numbers import is_number
 from backend.domain.objective import warnings
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
-from backend.experiments.service import MODEL, Outcome
+from backend.experiments.service import MODEL
+from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.schemas.experiments import (

@@ -191,26 +191,12 @@ class ExperimentDetailOut(ExperimentOut):
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Return an experiment with the members of ExperimentOut."""
-    return {
-        "experiment_id": experiment.experiment_id,
-        "model": experiment.model,
-        "learning_rate": experiment.learning_rate,
-        "epoch": experiment.epoch,
-        "dataset": experiment.dataset,
-        "status": experiment.status,
-        "attempt": experiment.attempt,
-        "job": experiment.job,
-        "diagnosis": _diagnosis(experiment),
-        "created_at": to_text(experiment.created_at),
-        "updated_at": to_text(experiment.updated_at),
-        "started_at": _time(experiment.started_at),
-        "finished_at": _time(experiment.finished_at),
-        "cancel_requested_at": _time(experiment.cancel_requested_at),
-    }
+    values = (getattr(experiment, name) for name in ListedExperiment._fields)
+    return listed_out(ListedExperiment._make(map(_as_json, values)))
 
 
 def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
-    """Return an experiment of a listing as JSON, the same as experiment_out returns of it."""
+    """Return an experiment of a listing with the members of ExperimentOut."""
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
@@ -246,7 +232,7 @@ def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
     return [{"code": each.code, "message": each.message} for each in warnings]
 
 
-def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | None:
+def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
     if not experiment.reason:
         return None
     return {
@@ -256,8 +242,8 @@ def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | No
     }
 
 
-def _time(time: datetime | None) -> str | None:
-    return to_text(time) if time else None
+def _as_json(value: Any) -> Any:
+    return to_text(value) if isinstance(value, datetime) else value
 
 
 class PageIn(StrictSchema):
