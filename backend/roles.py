@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from functools import partial
 from types import FrameType
 
@@ -123,7 +124,10 @@ def reconcile(settings: Settings) -> None:
     services = build(settings)
     reconciler = Reconciler(services, settings.job_ttl_seconds)
 
+    stopped = threading.Event()
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
         reconciler.stop()
         services.launcher.close()
 
@@ -131,6 +135,7 @@ def reconcile(settings: Settings) -> None:
     signal.signal(signal.SIGINT, stop)
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
+    threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
     reconciler.run()
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
 from backend.files.curves import Curves
@@ -15,6 +16,7 @@ from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
 from backend.launchers.owner import owner_of
 from backend.settings import Settings
+from backend.store.metrics import MetricSummaries
 from backend.store.queries import Store
 
 
@@ -31,6 +33,7 @@ class Services:
     events: TransitionFeed
     archive: Archive
     recorder: Recorder
+    summaries: Summaries
     experiments: Experiments
 
     def close(self) -> None:
@@ -73,15 +76,17 @@ def assemble(
     archive = Archive(store, outputs)
     recorder = Recorder(store, outputs, logs, archive)
     events = TransitionFeed(store.transitions)
+    curves = Curves(outputs)
     return Services(
         store=store,
         launcher=launcher,
         inputs=inputs,
         outputs=outputs,
-        curves=Curves(outputs),
+        curves=curves,
         logs=logs,
         events=events,
         archive=archive,
         recorder=recorder,
+        summaries=Summaries(store, MetricSummaries(store.database), curves),
         experiments=Experiments(store, launcher, inputs, outputs, logs, archive, recorder, events),
     )

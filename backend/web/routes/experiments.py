@@ -25,6 +25,7 @@ from backend.web.schemas.experiments import (
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,
+    ListedExperimentOut,
     PageIn,
     SubmissionOut,
     experiment_out,
@@ -48,7 +49,7 @@ _MESSAGES = {
 @blueprint.get("/model")
 @blueprint.get("/experiments")
 @blueprint.input(PageIn, location="query")
-@blueprint.output(ExperimentOut(many=True), description="A page of experiments")
+@blueprint.output(ListedExperimentOut(many=True), description="A page of experiments")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
     """List experiments, newest first by default. A `Link` header leads to the next page, if any.
@@ -60,6 +61,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         model=query_data.get("model"),
         text=query_data.get("q"),
         created_after=query_data.get("created_after"),
+        conditions=tuple(query_data["where"]),
         sort=query_data["sort"],
     )
     page = {"limit": query_data["limit"], "after": query_data.get("after"), "selection": selection}
