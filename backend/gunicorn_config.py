@@ -10,8 +10,10 @@ from gunicorn.workers.base import Worker
 
 from backend.settings import Settings, socket_address
 from backend.store.engine import POOL_SIZE
+from backend.web.orphans import MasterPipe
 from backend.web.telemetry_folder import make_folder, remove_folder
 
+_master_pipe = MasterPipe()
 make_folder()  # prometheus_client reads its path when the app is imported
 _settings = Settings.from_environment()
 wsgi_app = "backend.app:create_app()"
@@ -34,10 +36,19 @@ def when_ready(_server: Arbiter) -> None:
     gc.freeze()
 
 
+def post_fork(_server: Arbiter, _worker: Worker) -> None:
+    """Leave the pipe to the master."""
+    _master_pipe.leave_to_master()
+
+
 def post_worker_init(worker: Worker) -> None:
-    """End open streams as soon as the worker is told to stop: they would outlast its timeout."""
+    """End open streams as soon as the worker is told to stop: they would outlast its timeout.
+
+    A worker whose master was killed is stopped, too.
+    """
     app: Any = worker.wsgi
     app.extensions["streams"].is_stopping = lambda: not worker.alive
+    _master_pipe.watch(worker)
 
 
 def child_exit(_server: Arbiter, worker: Worker) -> None:
