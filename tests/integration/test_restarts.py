@@ -81,10 +81,10 @@ def test_killed_master_with_open_streams(server, harness, clients):
 
     os.kill(web, signal.SIGKILL)
 
+    eventually(lambda: not any(map(is_running, workers)))
     for stream in streams:
         with suppress(http.client.IncompleteRead, ConnectionResetError):
             stream.rest()
-    eventually(lambda: not any(map(is_running, workers)))
     eventually(lambda: server.web_processes()[0] not in (None, web))
     server.ready()
     assert server.reconciler() == reconciler
