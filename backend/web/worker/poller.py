@@ -31,6 +31,7 @@ CLOSE_SECONDS = 2.0  # for a client to close its side: RFC 9112, 9.6
 STOP_SECONDS = 2.0  # that an idle connection of a stopping worker stays open
 SWEEP_SECONDS = 0.25  # between two searches for connections whose time is up
 RECEIVE_BYTES = 16 * 1024  # at once
+TURN_SECONDS = 0.05  # that an answer may hold a thread while others wait for one
 FILE_BYTES = 64 * 1024  # read at once of a static file
 DRAIN_BYTES = 64 * 1024  # of a body that the app did not read; otherwise the connection is closed
 HELD_BYTES = 32 * 1024 * 1024  # received or to be sent, of all connections without a thread
@@ -167,6 +168,9 @@ class PollingWorker(ThreadWorker):
             self._close(conn)
             return
         state = fs.result()
+        if state is State.SENDING and not conn.sender.held:
+            self.enqueue_req(conn)
+            return
         if state is State.SENDING:
             conn.allowance.spend(0, conn.sender.delivered())
             self._park(conn, state, conn.allowance.seconds)
@@ -321,9 +325,13 @@ class PollingWorker(ThreadWorker):
         try:
             body = self.wsgi(environ, response.start_response)
             try:
+                until = time.monotonic() + TURN_SECONDS
                 for piece in body:
                     response.write(piece)
                     yield from _flush(conn)
+                    if time.monotonic() > until:
+                        yield  # so that short answers need not wait for long ones
+                        until = time.monotonic() + TURN_SECONDS
                 response.close()
                 yield from _flush(conn)
             finally:
