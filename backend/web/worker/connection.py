@@ -43,6 +43,7 @@ class Connection(TConn):
         answer: the answer that is being sent; the next step sends what the client accepts.
         state: what the connection waits for.
         deadline: until when it may wait; seconds of the monotonic clock.
+        weight: the bytes that an unfinished answer counts for, besides those it has queued.
         held: the bytes that the worker has counted for it.
     """
 
@@ -59,7 +60,7 @@ class Connection(TConn):
         self.state = State.READING
         self.deadline = 0.0
         self.allowance = Allowance(slow_clients.PAUSE_SECONDS)
-        self.held = 0
+        self.held = self.weight = 0
         self.has_place = False
         self._reset()
 

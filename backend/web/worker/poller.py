@@ -34,7 +34,9 @@ RECEIVE_BYTES = 16 * 1024  # at once
 TURN_SECONDS = 0.05  # that an answer may hold a thread while others wait for one
 FILE_BYTES = 64 * 1024  # read at once of a static file
 DRAIN_BYTES = 64 * 1024  # of a body that the app did not read; otherwise the connection is closed
-HELD_BYTES = 32 * 1024 * 1024  # received or to be sent, of all connections without a thread
+HELD_BYTES = 32 * 1024 * 1024  # of all connections without a thread, with what follows
+SENT_BYTES = 64 * 1024  # that an answer of known length counts for while it waits, such as a file
+MADE_BYTES = 1024 * 1024  # that one counts for which is computed while it is sent
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: discard what was not delivered
@@ -90,7 +92,7 @@ class PollingWorker(ThreadWorker):
         if conn.received and conn.is_ready():  # it was sent together with the last one
             self._dispatch(conn)
             return
-        idle = self.cfg.keepalive if self.alive else STOP_SECONDS
+        idle = max(self.cfg.keepalive, slow_clients.GRACE_SECONDS) if self.alive else STOP_SECONDS
         seconds = slow_clients.GRACE_SECONDS if conn.received else idle
         self._park(conn, State.READING, seconds)
 
@@ -249,7 +251,7 @@ class PollingWorker(ThreadWorker):
 
     def _count(self, conn: Connection) -> None:
         """Count the bytes of a connection; if there are too many, close the one parked first."""
-        held = len(conn.received) + conn.sender.held
+        held = len(conn.received) + conn.sender.held + conn.weight
         self._held, conn.held = self._held + held - conn.held, held
         while self._held > HELD_BYTES:
             holders = [other for other in self._parked if other.held]
@@ -325,16 +327,19 @@ class PollingWorker(ThreadWorker):
         try:
             body = self.wsgi(environ, response.start_response)
             try:
+                conn.weight = MADE_BYTES if response.response_length is None else SENT_BYTES
                 until = time.monotonic() + TURN_SECONDS
                 for piece in body:
                     response.write(piece)
                     yield from _flush(conn)
                     if time.monotonic() > until:
                         yield  # so that short answers need not wait for long ones
-                        until = time.monotonic() + TURN_SECONDS
+                        conn.weight = MADE_BYTES if response.response_length is None else SENT_BYTES
+                until = time.monotonic() + TURN_SECONDS
                 response.close()
                 yield from _flush(conn)
             finally:
+                conn.weight = 0
                 self.log.access(response, request, environ, datetime.now() - begun)
                 if hasattr(body, "close"):
                     body.close()
