@@ -55,7 +55,8 @@ def how() -> str:
         f"`serve` with SQLite, {SILENT:,} connections that send nothing, {HALF} that send half a "
         f"head again whenever they are disconnected, and {SLOW} that read a download at "
         f"{SLOW_RATE / 1000:.0f} kB/s; {HEALTH_IDLE:,} idle connections to `HEALTH_BIND`. "
-        f"{ASKED} requests of each kind, each over a connection of its own."
+        f"{ASKED} requests of each kind, each over a connection of its own; the form is the same "
+        "each time, so that nothing starts."
     )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import select
 import socket
 import struct
 import sys
@@ -108,6 +109,12 @@ class Sender:
                 count -= len(first)
                 del self._queue[0]
         return True
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the client accepts more, but at most `seconds`."""
+        poll = select.poll()
+        poll.register(self._inner, select.POLLOUT)
+        poll.poll(1000 * seconds)
 
     def delivered(self) -> int:
         """Return how many bytes the client's side has acknowledged since the last call.

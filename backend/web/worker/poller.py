@@ -31,6 +31,7 @@ CLOSE_SECONDS = 2.0  # for a client to close its side: RFC 9112, 9.6
 STOP_SECONDS = 2.0  # that an idle connection of a stopping worker stays open
 SWEEP_SECONDS = 0.25  # between two searches for connections whose time is up
 RECEIVE_BYTES = 16 * 1024  # at once
+QUICK_SECONDS = 0.05  # that a thread waits for a client to read, if no other needs the thread
 TURN_SECONDS = 0.05  # that an answer may hold a thread while others wait for one
 FILE_BYTES = 64 * 1024  # read at once of a static file
 DRAIN_BYTES = 64 * 1024  # of a body that the app did not read; otherwise the connection is closed
@@ -63,6 +64,7 @@ class PollingWorker(ThreadWorker):
         self._parked: dict[Connection, None] = {}  # without a thread; the longest first
         self._long = 0
         self._held = 0
+        self._busy = 0  # connections that have a thread, or wait for one
         self._swept = 0.0
 
     @classmethod
@@ -164,8 +166,14 @@ class PollingWorker(ThreadWorker):
             self._unpark(waiting)
             self._dispatch(waiting)
 
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection to the next idle thread."""
+        self._busy += 1
+        super().enqueue_req(conn)
+
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """Let a connection wait that a thread has given back."""
+        self._busy -= 1
         if fs.cancelled() or fs.exception():
             self._close(conn)
             return
@@ -230,7 +238,7 @@ class PollingWorker(ThreadWorker):
                 self._close(conn, reset=True)
         elif conn.state is State.QUEUED and not force:
             self._unpark(conn)
-            conn.answer = _refuse(conn)
+            conn.answer = self._refuse(conn)
             self.enqueue_req(conn)
         else:
             self._close(conn, reset=conn.state is State.SENDING)
@@ -298,7 +306,7 @@ class PollingWorker(ThreadWorker):
             if conn.is_overlong:
                 too_long = LimitRequestHeaders(f"the head is longer than {HEAD_BYTES} bytes")
                 self.handle_error(None, conn.sender, conn.client, too_long)
-                yield from _flush(conn)
+                yield from self._flush(conn)
         except OSError as error:
             if error.errno not in GONE:
                 self.log.exception("Socket error processing request.")
@@ -307,8 +315,27 @@ class PollingWorker(ThreadWorker):
                 self.log.exception("Error handling request")
             else:
                 self.handle_error(request, conn.sender, conn.client, error)
-            yield from _flush(conn)
+            yield from self._flush(conn)
         return False
+
+    def _refuse(self, conn: Connection) -> Generator[None, None, bool]:
+        conn.sender.sendall(REFUSAL)
+        yield from self._flush(conn)
+        return False
+
+    def _flush(self, conn: Connection) -> Generator[None, None, None]:
+        """Send what is queued; yield whenever the client has to read first.
+
+        A client that reads on soon is waited for here, unless somebody else needs the thread.
+        """
+        if not conn.sender.flush() and self._has_idle_threads:
+            conn.sender.wait(QUICK_SECONDS)
+        while not conn.sender.flush():
+            yield
+
+    @property
+    def _has_idle_threads(self) -> bool:
+        return self._busy < int(self.cfg.threads)
 
     def _respond(
         self, conn: Connection, request: Any, response: Any, environ: Any
@@ -331,13 +358,13 @@ class PollingWorker(ThreadWorker):
                 until = time.monotonic() + TURN_SECONDS
                 for piece in body:
                     response.write(piece)
-                    yield from _flush(conn)
-                    if time.monotonic() > until:
+                    yield from self._flush(conn)
+                    if time.monotonic() > until and not self._has_idle_threads:
                         yield  # so that short answers need not wait for long ones
                         conn.weight = MADE_BYTES if response.response_length is None else SENT_BYTES
                 until = time.monotonic() + TURN_SECONDS
                 response.close()
-                yield from _flush(conn)
+                yield from self._flush(conn)
             finally:
                 conn.weight = 0
                 self.log.access(response, request, environ, datetime.now() - begun)
@@ -345,14 +372,3 @@ class PollingWorker(ThreadWorker):
                     body.close()
         finally:
             self.cfg.post_request(self, request, environ, response)
-
-
-def _flush(conn: Connection) -> Generator[None, None, None]:
-    while not conn.sender.flush():
-        yield
-
-
-def _refuse(conn: Connection) -> Generator[None, None, bool]:
-    conn.sender.sendall(REFUSAL)
-    yield from _flush(conn)
-    return False
