@@ -20,6 +20,7 @@ from tests.chaos.check import check
 from tests.chaos.clients import Api, Clients
 from tests.chaos.plan import make_plan
 from tests.chaos.report import Figures, report
+from tests.chaos.watchers import watching
 
 DEFAULT_SEED = 20261125
 DEFAULT_EXPERIMENTS = {"local": 200, "lab": 40}
@@ -68,9 +69,10 @@ def measure(platform: Platform, seed: int, experiments: int) -> Figures:
     breaker = Breaker(plan, platform, clients)
     began = time.monotonic()
     breaking = threading.Thread(target=breaker.run, name="breaker")
-    breaking.start()
-    clients.run()
-    breaking.join()
+    with watching(api, platform.addresses[0], plan.experiments):
+        breaking.start()
+        clients.run()
+        breaking.join()
     platform.heal()
     last_fault = time.monotonic()
     stuck = clients.settle_all(platform.quiet_seconds)

@@ -26,6 +26,7 @@ ALLOWED = {  # HTTP statuses that may answer each action; no answer is always al
     "cancel": (200, 202, 404, 409, 503),
     "retry": (202, 404, 409, 503),
     "delete": (204, 404, 409, 503),
+    "watch": (200, 404, 409, 429, 503),
 }
 
 Check = Callable[[Evidence], Iterator[str]]

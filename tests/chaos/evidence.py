@@ -16,7 +16,7 @@ class Request:
     """One request as its client saw it.
 
     Attributes:
-        action: submit, repeat, other, show, `cancel ATTEMPT`, retry or delete.
+        action: submit, repeat, other, show, `cancel ATTEMPT`, retry, delete or watch.
         status: None if no answer came.
         body: the JSON body of the answer.
     """
