@@ -10,9 +10,7 @@ from gunicorn.workers.base import Worker
 
 from backend.settings import Settings, socket_address
 from backend.store.engine import POOL_SIZE
-from backend.web.telemetry_folder import make_folder, remove_folder
 
-make_folder()  # prometheus_client reads its path when the app is imported
 _settings = Settings.from_environment()
 wsgi_app = "backend.app:create_app()"
 _family, (_host, _port) = socket_address(_settings.bind)  # gunicorn resolves names to IPv4 only
@@ -38,15 +36,3 @@ def post_worker_init(worker: Worker) -> None:
     """End open streams as soon as the worker is told to stop: they would outlast its timeout."""
     app: Any = worker.wsgi
     app.extensions["streams"].is_stopping = lambda: not worker.alive
-
-
-def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Remove the gauges of a worker that has exited, such as its number of open streams."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)
-
-
-def on_exit(_server: Arbiter) -> None:
-    """Remove the folder of the metrics."""
-    remove_folder()
