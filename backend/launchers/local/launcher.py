@@ -30,6 +30,7 @@ from pathlib import Path
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
 from backend.launchers.local import runner, slots
+from backend.launchers.local.memory import default_limit, remove_group
 from backend.launchers.local.state_files import (
     Life,
     Stamp,
@@ -170,7 +171,11 @@ class LocalLauncher:
                 self._start_waiting()
 
     def _start_waiting(self) -> None:
-        failures = dict(slots.start_waiting(self._state, self._settings.local_slots))
+        settings = self._settings
+        memory = settings.local_memory
+        if memory is None:
+            memory = default_limit(settings.local_slots)
+        failures = dict(slots.start_waiting(self._state, settings.local_slots, memory))
         for handle in failures.keys() - self._failing:
             log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
         self._failing = set(failures)
@@ -209,6 +214,7 @@ class LocalLauncher:
             if (read(state / "job.json") or {}).get("uid") != attempt.uid:
                 return
             if life_of(state) is Life.GONE:
+                remove_group(state)
                 shutil.rmtree(state, ignore_errors=True)
                 return
         self.cancel(attempt.handle)
