@@ -234,7 +234,27 @@ def test_unusable_attempt_does_not_hold_up_the_queue(harness, launcher, caplog):
     assert any(bad.handle in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("obstacle", ["fifo", "link", "dangling link"])
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "file"])
+def test_folder_of_logs_that_is_no_folder(harness, launcher, obstacle, tmp_path):
+    """An earlier attempt of the same experiment has replaced it."""
+    logs = harness.folder(AN_ATTEMPT) / "logs"
+    logs.parent.mkdir()
+    if obstacle == "fifo":
+        os.mkfifo(logs)
+    elif obstacle == "link":
+        (tmp_path / "elsewhere").mkdir()
+        logs.symlink_to(tmp_path / "elsewhere")
+    else:
+        logs.touch()
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.say(AN_ATTEMPT, "hello")
+
+    assert logs.is_dir()
+    assert not logs.is_symlink()
+
+
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "dangling link", "folder"])
 def test_log_that_is_no_file(harness, launcher, obstacle, tmp_path):
     """An earlier attempt of the same experiment left it; the runner does not wait for it."""
     log = harness.folder(AN_ATTEMPT) / "logs" / "1.log"
@@ -242,6 +262,8 @@ def test_log_that_is_no_file(harness, launcher, obstacle, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     if obstacle == "fifo":
         os.mkfifo(log)
+    elif obstacle == "folder":
+        (log / "inner").mkdir(parents=True)
     else:
         log.symlink_to(elsewhere)
     if obstacle == "link":

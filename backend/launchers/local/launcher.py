@@ -20,6 +20,7 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -263,7 +264,11 @@ class LocalLauncher:
         if not is_same or life is Life.GONE:  # of a deleted experiment, or a runner was killed
             shutil.rmtree(state)
             state.mkdir()
-        Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
+        logs = Path(job["log"]).parent
+        with suppress(FileNotFoundError):  # an earlier attempt may have replaced it
+            if not stat.S_ISDIR(logs.lstat().st_mode):
+                logs.unlink()
+        logs.mkdir(parents=True, exist_ok=True)
         slots.enqueue(self._state, str(job["handle"]))  # first: a complete Job is in the queue
         slots.write_job(state, job)
 

@@ -238,7 +238,7 @@ def _open(path: str, flags: int = 0) -> int:
 
 
 def _open_log(path: str) -> int:
-    """Open the log; a link, FIFO or device that an earlier attempt put in its place is removed."""
+    """Open the log; what an earlier attempt put in its place is removed, a folder renamed."""
     try:
         # A FIFO without a reader refuses O_NONBLOCK, instead of waiting for one.
         output = _open(path, os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -249,7 +249,11 @@ def _open_log(path: str) -> int:
     except OSError:
         if not os.path.lexists(path):
             raise
-    os.unlink(path)
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        folder, name = os.path.split(path)
+        os.rename(path, os.path.join(folder, f".{name}.{os.getpid()}"))
     return _open(path, os.O_EXCL)
 
 
