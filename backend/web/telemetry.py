@@ -116,7 +116,7 @@ class RequestCollector(Collector):
                 requests.add_metric(labels, buckets, numbers[SUM])
             elif kind == SUBMISSIONS:
                 submissions.add_metric(labels, numbers[0])
-            else:
+            elif kind == STREAMS:
                 streams = numbers[0]
         yield from (requests, submissions)
         yield GaugeMetricFamily(
