@@ -10,12 +10,10 @@ from gunicorn.workers.base import Worker
 
 from backend.settings import Settings, socket_address
 from backend.store.engine import POOL_SIZE
-from backend.web.telemetry_folder import make_folder, remove_folder
 from backend.web.worker.limits import LONG, most_connections
 from backend.web.worker.orphans import MasterPipe
 
 _master_pipe = MasterPipe()
-make_folder()  # prometheus_client reads its path when the app is imported
 _settings = Settings.from_environment()
 wsgi_app = "backend.app:create_app()"
 _family, (_host, _port) = socket_address(_settings.bind)  # gunicorn resolves names to IPv4 only
@@ -50,15 +48,3 @@ def post_worker_init(worker: Worker) -> None:
     app: Any = worker.wsgi
     app.extensions["streams"].is_stopping = lambda: not worker.alive
     _master_pipe.watch(worker)
-
-
-def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Remove the gauges of a worker that has exited, such as its number of open streams."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)
-
-
-def on_exit(_server: Arbiter) -> None:
-    """Remove the folder of the metrics."""
-    remove_folder()

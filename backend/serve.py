@@ -120,10 +120,11 @@ class _Supervisor:
 def _report_running(settings: Settings, command: str) -> None:
     if settings.launcher != "local":
         return
-    live = (Phase.QUEUED, Phase.RUNNING)
-    number = sum(seen.phase in live for seen in make_launcher(settings).observe().values())
-    if number:
+    phases = [seen.phase for seen in make_launcher(settings).observe().values()]
+    if number := phases.count(Phase.RUNNING):
         print(
             f"Stopped serving. Training of {number} experiment(s) continues; to follow it, start "
             f"again: {command}"
         )
+    if number := phases.count(Phase.QUEUED):
+        print(f"{number} experiment(s) wait for a slot until you start again: {command}")

@@ -268,6 +268,23 @@ class InputEmpty(Exception):
         super().__init__("The body is empty: send the file as the body.")
 
 
+class InputUnusable(Exception):
+    """A data set claims sizes that no trainer could use; nothing was changed."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name!r} cannot be a data set: {problem}.")
+
+
+class InputBusy(Exception):
+    """Another process holds the lock of the input folder; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another upload is being completed and does not end; nothing was changed. Send the "
+            "file again later."
+        )
+
+
 class InputExists(Exception):
     """A data set of this name exists, and the request does not ask to replace it.
 

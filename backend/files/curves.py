@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from backend.files.untrusted import entry_of
 MAX_CACHED_NUMBERS = 4_000_000  # of all curves, in one process
 MAX_READ_BYTES = 32 * 2**20  # of one file in one call; the next call continues
 MAX_READ_LINES = 400_000  # likewise
+MAX_READ_SECONDS = 1.5  # of processor time, likewise
 LINES_AT_ONCE = 256  # parsed and added to the table together
 MARK_BYTES = 256  # of the end of what was read, by which a rewritten file is recognised
 
@@ -127,15 +129,16 @@ class Curves:
 
 @dataclass
 class Budget:
-    """How much may still be read of curves, by one call or by several together."""
+    """How much may still be read of curves, by one call or by several of one thread."""
 
     bytes: int = field(default_factory=lambda: MAX_READ_BYTES)
     lines: int = field(default_factory=lambda: MAX_READ_LINES)
+    until: float = field(default_factory=lambda: time.thread_time() + MAX_READ_SECONDS)
 
     @property
     def is_used_up(self) -> bool:
         """Whether nothing may be read any more."""
-        return self.bytes <= 0 or self.lines <= 0
+        return self.bytes <= 0 or self.lines <= 0 or time.thread_time() >= self.until
 
 
 @dataclass

@@ -197,3 +197,47 @@ def test_plan_is_reproducible():
     assert sorted(one.experiment_id for one in settled) == [
         one.experiment_id for one in plan.experiments
     ]
+
+
+HOSTILE = NAME.replace("once", "hostile")
+OUT_OF_MEMORY = {"reason": "out_of_memory"}
+
+
+def hostile(diagnosis):
+    """Return evidence of a hostile trainer that was killed and has overwritten its metrics."""
+    steps = [*STEPS[:3], (1, "running", "failed")]
+    shown = SHOWN | {"status": "failed", "attempt": 1, "diagnosis": diagnosis}
+    folder = Folder(FORM | {"status": "failed", "attempt": 1}, False, [], LEDGER[:1])
+    found = Found(shown | {"history": history(steps)}, {1: ""}, folder)
+    return replace(
+        SOUND,
+        plans=[replace(PLAN, experiment_id=HOSTILE)],
+        requests=[Request(HOSTILE, "submit", 201, FORM)],
+        found={HOSTILE: found},
+        jobs=None,
+        listed=[HOSTILE],
+        folders=[HOSTILE],
+    )
+
+
+def test_hostile_trainer():
+    assert violated(hostile(OUT_OF_MEMORY)) == set()
+    assert violated(hostile({"reason": "trainer_failed"})) == {"status matches the trainer"}
+
+
+def test_a_look_is_no_submission():
+    """The list is shown although the experiment of which it was asked does not exist."""
+    looked = replace(
+        SOUND,
+        requests=[Request(NAME, "submit", None), Request(NAME, "look /ui", 200)],
+        found={NAME: Found(None)},
+        jobs=None,
+        listed=[],
+        folders=[],
+    )
+    assert violated(looked) == set()
+
+
+def test_look_must_be_answered():
+    request = Request(NAME, "look /ui", 500)
+    assert violated(with_requests(request)) == {"answers are documented"}
