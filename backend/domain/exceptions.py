@@ -131,6 +131,16 @@ class FolderTaken(Exception):
         )
 
 
+class OutputOfAnother(Exception):
+    """The output folder belongs to another experiment than the one to be deleted with it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The output folder belongs to another experiment: its run.json has another uid. "
+            "Nothing was deleted. Delete this experiment without outputs=true; its folder stays."
+        )
+
+
 class _FolderUnwritable(Exception):
     """A folder cannot be written.
 
