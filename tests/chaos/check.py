@@ -45,9 +45,16 @@ def _answers(evidence: Evidence) -> Iterator[str]:
         for request in evidence.requests
         if request.action == "other" and request.status in CREATED
     }
+    unanswered = {
+        request.experiment_id
+        for request in evidence.requests
+        if request.action == "other" and request.status is None
+    }
     for request in evidence.requests:
         name, status = request.experiment_id, request.status
         is_taken = status == 409 and name in created_by_other
+        # The same other form was sent before, and its answer was lost.
+        is_taken |= status == 200 and request.action == "other" and name in unanswered
         if status is not None and status not in ALLOWED[request.action.split()[0]] and not is_taken:
             yield f"{name}: {request.action} was answered {status}: {request.body}"
     forms = [request for request in evidence.requests if request.action in FORMS]

@@ -241,3 +241,11 @@ def test_a_look_is_no_submission():
 def test_look_must_be_answered():
     request = Request(NAME, "look /ui", 500)
     assert violated(with_requests(request)) == {"answers are documented"}
+
+
+@pytest.mark.parametrize(("earlier", "count"), [([], 1), ([Request(NAME, "other", None)], 0)])
+def test_other_form_sent_twice(earlier, count):
+    """200 is right if the answer to the same other form was lost, and only then."""
+    requests = [*SOUND.requests, *earlier, Request(NAME, "other", 200, FORM)]
+
+    assert len(check(replace(SOUND, requests=requests))["answers are documented"]) == count
