@@ -118,7 +118,7 @@ def _observation(
     if live:
         return _observe_pod(uid, live[-1], _started_at(job, pods), surroundings)
     warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
-    why = diagnosis.diagnose_without_pod(job, warnings) or diagnosis.diagnose_restart(pods)
+    why = diagnosis.diagnose_without_pod(job, pods, warnings) or diagnosis.diagnose_restart(pods)
     return Observation(uid, Phase.QUEUED, diagnosis=why)
 
 
@@ -143,7 +143,7 @@ def _observe_pod(
     if phase is Phase.QUEUED:
         why = diagnosis.diagnose_pending(pod)
         if why is None and _is_old(pod, surroundings.now):
-            why = diagnosis.diagnose_unmounted(pod, surroundings.warnings())
+            why = diagnosis.diagnose_unprepared(pod, surroundings.warnings())
         return Observation(uid, phase, diagnosis=why)
     why = _diagnose_dead_node(pod, surroundings.node_is_ready)
     started_at = started_at if phase is Phase.RUNNING else None
