@@ -13,6 +13,11 @@ from backend.files.outputs import Outputs
 from backend.launchers.base import Observation, Phase
 from backend.store.queries import Store
 
+RESTARTING = Diagnosis(
+    "restarting",
+    "The trainer was interrupted, and has not been started again yet.",
+    "Nothing: it continues from its checkpoint.",
+)
 NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
@@ -81,6 +86,9 @@ class Recorder:
             return False
         if observation.phase is Phase.LOST:
             observation = self._conclude(experiment, observation)
+        if experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED:
+            # A status never goes back: the diagnosis says that nothing trains at the moment.
+            observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
         steps = path(experiment.status, status)
