@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import BinaryIO
@@ -14,7 +14,7 @@ from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.events import AttemptWatch
 from backend.files.log_files import LogFiles, read_piece
-from backend.files.log_lines import LineSplitter, Unfinished, numbered, stands_for
+from backend.files.log_lines import LineSplitter, Unfinished, Unheard, numbered, stands_for
 from backend.files.outputs import Outputs
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 
@@ -45,12 +45,18 @@ class Logs:
 
     A log consists of parts, one for each pod of the attempt. Parts whose pods leave early are
     saved one by one; the whole log is saved when the attempt ends.
+
+    Attributes:
+        on_unheard: called for each pod that was gone before the end of its output was read.
     """
+
+    on_unheard: Callable[[], object]
 
     def __init__(self, launcher: Launcher, outputs: Outputs, *, max_bytes: int) -> None:
         """Use these; of a log longer than `max_bytes`, only head and tail are saved."""
         self._source, self._max_bytes = launcher.log_source, max_bytes
         self._files = LogFiles(outputs)
+        self.on_unheard = lambda: None
         self._recording: set[str] = set()  # Jobs and parts whose output is being saved
         self._pending: dict[str, Experiment] = {}  # by Job; logs that could not be saved yet
         self._savings: dict[str, _Saving] = {}  # by Job, or name of a part
@@ -302,9 +308,16 @@ class Logs:
                 return connected
             self._recording.add(key)
 
+        def heard(lines: Iterator[bytes]) -> Iterator[bytes]:
+            for line in lines:
+                if isinstance(line, Unheard):
+                    log.warning("A pod of %r was gone before its log was read", key)
+                    self.on_unheard()
+                yield line
+
         def record() -> None:
             experiment_id, number = experiment.experiment_id, experiment.attempt
-            lines = chain(before, _final_output(source, parts, connected))
+            lines = chain(before, heard(_final_output(source, parts, connected)))
             try:
                 self._files.write(experiment_id, number, lines, self._max_bytes, saved_as)
                 if saved_as and self._files.exists(experiment_id, number):

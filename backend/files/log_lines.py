@@ -19,6 +19,13 @@ class Unfinished(bytes):
     """The text so far of a line whose end has not been printed yet."""
 
 
+class Unheard(bytes):
+    """The line that a log ends with if its last output was lost."""
+
+
+UNHEARD = Unheard(b"... the pod was gone before the end of its output was read ...")
+
+
 class LineSplitter:
     """Splits a text that arrives in pieces into lines of at most MAX_LINE_BYTES."""
 
