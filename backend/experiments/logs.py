@@ -189,8 +189,9 @@ class Logs:
         Returns as soon as their output is being read, in another thread; if this process ends
         before they do, the log up to now is saved.
         """
-        if self._source is None:
-            return
+        with self._lock:
+            if self._source is None or experiment.job in self._recording:
+                return
         if not self.save(experiment) and not self._is_saving(experiment):
             return
         experiment_id, number = experiment.experiment_id, experiment.attempt

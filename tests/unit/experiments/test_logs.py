@@ -159,6 +159,26 @@ def test_lost_end_of_a_log_is_said_and_counted(tmp_path):
     assert log.read_bytes() == b"first\nstopped by signal 15\n"
 
 
+def test_final_output_is_read_once(tmp_path):
+    """Every pass of the reconciler asks for it until the pod has ended."""
+    experiment = _experiment("first", tmp_path)
+    source, reads, ended = EndingSource(b"last"), [], threading.Event()
+    read, follow = source.read, source.follow
+
+    def follow_until_ended(part, connected):
+        yield from follow(part, connected)
+        ended.wait()
+
+    source.read = lambda part: reads.append(part) or read(part)
+    source.follow = follow_until_ended
+    logs = Logs(SimpleNamespace(log_source=source), Outputs(tmp_path), max_bytes=1000)
+    logs.save_final_output(experiment)
+    logs.save_final_output(experiment)
+
+    assert len(reads) == 1
+    ended.set()
+
+
 def test_lost_ends_are_a_metric():
     passes = Passes()
     passes.log_unheard()
