@@ -23,7 +23,7 @@ def unheard_counter(registry: CollectorRegistry) -> Counter:
     """Return the counter of lost log ends, which both roles have: each of them may save a log."""
     return Counter(
         "hello_flask_log_ends_lost",
-        "Pods that were gone before the end of their output was read.",
+        "Logs whose end was lost, because their pod was gone before it was read.",
         registry=registry,
     )
 
@@ -78,7 +78,7 @@ class Passes:
         self._experiment_failures.inc()
 
     def log_unheard(self) -> None:
-        """Count a pod that was gone before the end of its output was read."""
+        """Count a log whose end was lost."""
         self._unheard.inc()
 
     def failed(self, seconds: float, reason: str, error: Exception | None = None) -> None:

@@ -14,7 +14,7 @@ from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.events import AttemptWatch
 from backend.files.log_files import LogFiles, read_piece
-from backend.files.log_lines import LineSplitter, Unfinished, Unheard, numbered, stands_for
+from backend.files.log_lines import UNHEARD, LineSplitter, Unfinished, numbered, stands_for
 from backend.files.outputs import Outputs
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 
@@ -47,7 +47,7 @@ class Logs:
     saved one by one; the whole log is saved when the attempt ends.
 
     Attributes:
-        on_unheard: called for each pod that was gone before the end of its output was read.
+        on_unheard: called when a log was saved whose end was lost.
     """
 
     on_unheard: Callable[[], object]
@@ -309,18 +309,15 @@ class Logs:
                 return connected
             self._recording.add(key)
 
-        def heard(lines: Iterator[bytes]) -> Iterator[bytes]:
-            for line in lines:
-                if isinstance(line, Unheard):
-                    log.warning("A pod of %r was gone before its log was read", key)
-                    self.on_unheard()
-                yield line
-
         def record() -> None:
             experiment_id, number = experiment.experiment_id, experiment.attempt
-            lines = chain(before, heard(_final_output(source, parts, connected)))
+            lines = chain(before, _final_output(source, parts, connected))
             try:
                 self._files.write(experiment_id, number, lines, self._max_bytes, saved_as)
+                # Unless another process has heard more.
+                if UNHEARD in self._files.lines(experiment_id, number, saved_as, last=1):
+                    log.warning("The end of the log of %r is lost", experiment_id)
+                    self.on_unheard()
                 if saved_as and self._files.exists(experiment_id, number):
                     self.save(experiment)  # the attempt has ended meanwhile
             except OSError as error:

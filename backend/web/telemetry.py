@@ -99,7 +99,7 @@ class Telemetry:
             self._submissions.labels(OUTCOMES.get(status, "refused")).inc()
 
     def log_unheard(self) -> None:
-        """Count a pod that was gone before the end of its output was read."""
+        """Count a log whose end was lost."""
         self._unheard.inc()
 
     def _count_stream(self, response: Response) -> Response:

@@ -155,7 +155,7 @@ def test_lost_end_of_a_log_is_said_and_counted(tmp_path):
     assert log.read_bytes() == b"first\n%s\n" % UNHEARD
     assert listen(tmp_path, experiment, b"stopped by signal 15") == 0
     assert log.read_bytes() == b"first\nstopped by signal 15\n"
-    assert listen(tmp_path, experiment, UNHEARD) == 1
+    assert listen(tmp_path, experiment, UNHEARD) == 0
     assert log.read_bytes() == b"first\nstopped by signal 15\n"
 
 
