@@ -38,6 +38,11 @@ class Recorder:
 
     def record_gone(self, experiment: Experiment) -> None:
         """Record the end of a live experiment because its Job no longer exists."""
+        # Read again: it may have been cancelled, and its Job deleted for that, since it was read.
+        known = self._archive.by_ids([experiment.experiment_id])
+        current = known.get(experiment.experiment_id)
+        if current and (current.uid, current.attempt) == (experiment.uid, experiment.attempt):
+            experiment = current
         diagnosis = Diagnosis(
             "job_deleted",
             f"The Job {experiment.job} no longer exists, and its end was not observed: "

@@ -1,4 +1,7 @@
-"""Cancelling at every moment of a start: what was printed is kept, and it ends soon.
+"""Cancelling at every moment of a start: what was printed is kept, or the log says it is lost.
+
+It is lost where the kubelet does not report a container that starts while its pod is deleted, as
+that of Kubernetes 1.20.
 
 CANCEL_TIMES=20 repeats each moment 20 times; `pytest -s` shows how many logs were whole and how
 long it took until `cancelled`.
@@ -7,11 +10,13 @@ long it took until `cancelled`.
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from backend.files.log_lines import UNHEARD
 from tests.e2e.conftest import DATASET, Images, Stage, build
 from tests.e2e.support import ROOT, Deployment, edit
 from tests.e2e.test_1_ends import send
@@ -68,11 +73,12 @@ def has_last_words(backend: Deployment, experiment_id: str) -> bool:
 
 def cancel_one(
     backend: Deployment, moment: float, experiment_id: str, is_whole: IsWhole
-) -> tuple[float, bool]:
+) -> tuple[float, str]:
     """Cancel an experiment `moment` seconds after its POST.
 
     Returns:
-        The seconds until it was `cancelled`, and whether its log is whole.
+        The seconds until it was `cancelled`, and what its log is: whole, cut (it says so), or
+        lost.
     """
     assert backend.post(experiment_id, epoch=100_000, dataset=DATASET).status == 201
     time.sleep(moment)
@@ -85,10 +91,10 @@ def cancel_one(
     deadline = time.monotonic() + 10  # the process that reads the log may still write it
     while not is_whole(backend, experiment_id):
         if time.monotonic() > deadline:
-            print(f"\n{experiment_id}: {log_of(backend, experiment_id)[-3:]}")
-            return took, False
+            end = log_of(backend, experiment_id)[-1:]
+            return took, "cut" if end == [UNHEARD.decode()] else "lost"
         time.sleep(0.2)
-    return took, True
+    return took, "whole"
 
 
 def cancel_at(backend: Deployment, moment: float, name: str, is_whole: IsWhole) -> None:
@@ -96,11 +102,11 @@ def cancel_at(backend: Deployment, moment: float, name: str, is_whole: IsWhole) 
     names = [f"{name}-{moment}-{number}" for number in range(TIMES)]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         ends = list(pool.map(lambda each: cancel_one(backend, moment, each, is_whole), names))
-    took, whole = sorted(seconds for seconds, _ in ends), sum(is_kept for _, is_kept in ends)
+    took, logs = sorted(seconds for seconds, _ in ends), Counter(log for _, log in ends)
     slow = sum(seconds > 3 for seconds in took)
     seconds = f"{took[0]:.1f} to {took[-1]:.1f} s, median {took[len(took) // 2]:.1f} s"
-    print(f"\n{name}, {moment} s: {whole} of {TIMES} whole; {seconds}; {slow} over 3 s")
-    assert whole == TIMES
+    print(f"\n{name}, {moment} s: {dict(logs)}; {seconds}; {slow} over 3 s")
+    assert not logs["lost"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

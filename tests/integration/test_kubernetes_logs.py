@@ -242,14 +242,25 @@ def test_lost_end_of_a_log_is_said(follow, kubernetes, pod, part):
     assert follower.whole() == ["a", UNHEARD.decode()]
 
 
-def test_pod_that_never_started_lost_nothing(follow, kubernetes, source, launcher):
-    pod = kubernetes.add_pod(AN_ATTEMPT.handle)
+@pytest.mark.parametrize(
+    ("node", "reason", "expected"),
+    [
+        (None, None, []),
+        ("node-1", "ImagePullBackOff", []),
+        ("node-1", "ContainerCreating", [UNHEARD.decode()]),
+    ],
+)
+def test_pod_deleted_before_its_start(follow, kubernetes, source, launcher, node, reason, expected):
+    """Its container may have run before anybody was told."""
+    pod = kubernetes.add_pod(AN_ATTEMPT.handle, node)
+    if reason:
+        kubernetes.set_pod(pod, "Pending", {"waiting": {"reason": reason}})
     (part,) = source.parts(AN_ATTEMPT.handle)
     follower = follow(part)
     eventually(lambda: follower.looks > 2)
     kubernetes.evict(pod)
 
-    assert follower.whole() == []
+    assert follower.whole() == expected
 
 
 @pytest.mark.parametrize("fault", [*OUTAGES.values(), forbidden("get", "pods/log", "")])

@@ -86,7 +86,7 @@ class PodLogs:
         read. Ends with UNHEARD if the pod is gone before its log was read to its end.
         """
         recent, seconds = _RecentLines(), SHORTEST_PAUSE
-        is_complete = True  # as long as nothing has started
+        is_complete = True
         while True:
             try:
                 pod = self._get_pod(_pod_of(part))
@@ -101,6 +101,7 @@ class PodLogs:
                         return
                     seconds = PAUSE_SECONDS
                 else:
+                    is_complete = not _may_have_started(pod)
                     is_deleted = "deletionTimestamp" in pod["metadata"]
                     seconds = SHORTEST_PAUSE if is_deleted else min(PAUSE_SECONDS, 1.25 * seconds)
             except LauncherUnavailable:
@@ -188,6 +189,16 @@ def _states(pod: Pod) -> list[dict[str, Any]]:
 
 def _has_started(pod: Pod) -> bool:
     return any("running" in state or "terminated" in state for state in _states(pod))
+
+
+def _may_have_started(pod: Pod) -> bool:
+    """Return whether the container may run although the kubelet has not reported it yet.
+
+    The kubelet of an old Kubernetes never does if the pod is deleted in that moment.
+    """
+    waiting = [state.get("waiting") or {} for state in _states(pod)]
+    is_starting = all(each.get("reason") in (None, "ContainerCreating") for each in waiting)
+    return is_starting and bool((pod.get("spec") or {}).get("nodeName"))
 
 
 def _has_ended(pod: Pod) -> bool:

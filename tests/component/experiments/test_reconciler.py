@@ -139,6 +139,21 @@ def test_cancelled_once_job_is_gone(reconciler, experiments, launcher):
     assert not launcher.jobs
 
 
+def test_cancelled_while_observed(reconciler, experiments, launcher, monkeypatch):
+    """The reconciler reads the experiment, a client cancels it, and its Job is gone."""
+    experiments.submit("first", PARAMETERS)
+
+    def observe(handles=None):
+        experiments.cancel("first")
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.CANCELLED
+    assert experiments.get("first").reason is None
+
+
 def test_undelivered_cancel_sent_again(reconciler, experiments, launcher):
     experiments.submit("first", PARAMETERS)
     launcher.down = True
