@@ -55,6 +55,8 @@ def main() -> int:
         settings = Settings.from_environment()
         log.info("Input folder %s, output folder %s", settings.input_dir, settings.output_dir)
         roles.prepare(settings, database_required=role in ("migrate", "rebuild"))
+        if role in ("serve", "web"):
+            log.info("Dashboard: %s", settings.dashboard_url)
         if role == "serve":
             from backend.serve import serve
 

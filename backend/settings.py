@@ -82,6 +82,12 @@ class Settings:
         return settings
 
     @property
+    def dashboard_url(self) -> str:
+        """The address of the dashboard, for a browser on this machine."""
+        host, _, port = self.bind.rpartition(":")
+        return f"http://{'localhost' if host in ('0.0.0.0', '[::]') else host}:{port}/ui"  # noqa: S104
+
+    @property
     def sqlite_path(self) -> Path | None:
         """The file of the SQLite database, or None if a database server is used."""
         if self.database_url.get_backend_name() != "sqlite":

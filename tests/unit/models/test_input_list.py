@@ -10,7 +10,7 @@ import pytest
 
 from dataset import read_dataset
 from output_folder import INPUTS
-from tests.unit.models.support import Trainer, wait_for_line
+from tests.unit.models.support import Trainer
 from train import SignalHandler, main
 
 Refusal = Callable[..., str]
@@ -44,17 +44,6 @@ def test_new_file_changes_nothing(trainer: Trainer, tmp_path: Path) -> None:
     assert trainer.curve() == expected
     assert list(trainer.summary()["input_sha256"]) == ["a.npy"]
     assert not (trainer.output / INPUTS).exists()
-
-
-def test_new_file_before_the_first_checkpoint(trainer: Trainer, tmp_path: Path) -> None:
-    expected = uninterrupted(trainer, tmp_path)
-    process = trainer.start(EPOCH="100000", CHECKPOINT_SECONDS="1000")
-    wait_for_line(process, "epoch 1/")
-    process.kill()
-    process.communicate()
-    trainer.save("b.npy", np.ones((20, 16)))
-    assert trainer.run() == 0
-    assert trainer.curve() == expected
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"files": 3}', '{"files": [{"name": 1}]}'])

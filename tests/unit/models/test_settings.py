@@ -53,17 +53,6 @@ def test_all_mistakes_in_one_message(refusal: Refusal) -> None:
         assert f"{name} " in error
 
 
-@pytest.mark.parametrize("mistake", [{"EPOCH": "0"}, {"DATASET": "missing.npz"}])
-def test_mistakes_do_not_import_torch(trainer: Trainer, mistake: dict[str, str]) -> None:
-    """A mistake is reported without the seconds that the import of PyTorch takes."""
-    trainer.environment |= mistake
-    with trainer.start("-X", "importtime") as process:
-        _, errors = process.communicate()
-    assert process.returncode == 2
-    assert "error: " in errors
-    assert "torch" not in errors
-
-
 def test_output_folder_is_created(trainer: Trainer, tmp_path: Path) -> None:
     assert trainer.run(OUTPUT_DIR=str(tmp_path / "new" / "folder")) == 0
     assert (tmp_path / "new" / "folder" / "summary.json").exists()

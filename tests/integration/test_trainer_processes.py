@@ -1,9 +1,10 @@
-"""The trainer under signals and kills, and beside another one: each is a process of its own."""
+"""The trainer as a process: its imports, signals and kills, and a second one beside it."""
 
 import fcntl
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.unit.models.support import DIGITS, Trainer, wait_for_line
@@ -105,6 +106,26 @@ def test_signal_during_imports(digits: Trainer) -> None:
         _, errors = process.communicate()
     assert process.returncode == 143
     assert errors == ""
+
+
+def test_new_file_before_the_first_checkpoint(digits: Trainer, uninterrupted: Curve) -> None:
+    """After a kill before the first checkpoint, the files of the start are used again."""
+    with digits.start(EPOCH="100000", CHECKPOINT_SECONDS="1000") as process:
+        wait_for_line(process, "epoch 1/")
+        process.kill()
+    digits.save("b.npy", np.ones((20, 64)))
+    assert digits.run() == 0
+    assert digits.curve() == uninterrupted
+
+
+@pytest.mark.parametrize("mistake", [{"EPOCH": "0"}, {"DATASET": "missing.npz"}])
+def test_mistakes_do_not_import_torch(digits: Trainer, mistake: dict[str, str]) -> None:
+    """A mistake is reported without the seconds that the import of PyTorch takes."""
+    with digits.start("-X", "importtime", **mistake) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "error: " in errors
+    assert "torch" not in errors
 
 
 def test_log_on_a_full_disk(digits: Trainer) -> None:
