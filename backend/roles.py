@@ -1,4 +1,4 @@
-"""The roles of a process (web, reconcile, migrate, rebuild), and what all of them do first.
+"""The roles of a process (web, reconcile, migrate, claim, rebuild), and what all do first.
 
 A role imports only what it needs: the reconciler takes 17 MB less memory without the web app, and
 39 MB less without the Kubernetes client.
@@ -7,16 +7,21 @@ A role imports only what it needs: the reconciler takes 17 MB less memory withou
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
+import threading
+from functools import partial
 from types import FrameType
 
 from backend.domain.exceptions import StoreUnavailable
+from backend.launchers.owner import owner_of
 from backend.settings import Settings, socket_address
 from backend.store.queries import Store
 
 CONFIG = "python:backend.gunicorn_config"
+MOST_FILES = 65_536  # open at once: enough for MOST_CONNECTIONS of each web worker
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +30,18 @@ class CannotStart(Exception):
     """The process cannot start; the message says what to change."""
 
 
-def prepare(settings: Settings, *, database_required: bool = False) -> None:
-    """Create the folders and migrate the database.
+def prepare(
+    settings: Settings, *, database_required: bool = False, check_owner: bool = True
+) -> None:
+    """Create the folders, migrate the database and check that it belongs to this server.
 
     A database that does not answer prevents the start only if it is required; otherwise the first
     statement after its return migrates it.
 
     Raises:
         CannotStart: a folder cannot be created, or the database denies access.
-        SchemaError: the database holds tables of another program or of a newer version.
+        SchemaError: the database holds tables of another program or of a newer version, or it
+            belongs to another server.
     """
     folders = [settings.output_dir, *([settings.data_dir] if settings.sqlite_path else [])]
     if settings.launcher == "local":
@@ -43,7 +51,8 @@ def prepare(settings: Settings, *, database_required: bool = False) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CannotStart(f"{folder} cannot be created: {error.strerror}.") from error
-    store = Store(settings.database_url)
+    find_owner = partial(owner_of, settings) if check_owner else None
+    store = Store(settings.database_url, find_owner=find_owner)
     try:
         store.prepare()
     except StoreUnavailable as error:
@@ -84,6 +93,14 @@ def check_addresses(settings: Settings, *variables: str) -> None:
             raise CannotStart(f"{variable}: {address} cannot be used: {reason}.") from error
 
 
+def raise_file_limit() -> None:
+    """Allow as many open files as the system does, up to MOST_FILES; each client takes one."""
+    files, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if highest == resource.RLIM_INFINITY else min(highest, MOST_FILES)
+    if files != resource.RLIM_INFINITY and files < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, highest))
+
+
 def preload(settings: Settings) -> None:
     """Import what web and reconcile both need, so that they share its memory after a fork.
 
@@ -103,6 +120,7 @@ def web(settings: Settings) -> None:
     from gunicorn.app.wsgiapp import WSGIApplication
 
     check_addresses(settings, "BIND")
+    raise_file_limit()
     sys.argv = ["gunicorn", "--config", str(CONFIG)]
     WSGIApplication("%(prog)s [OPTIONS]").run()
 
@@ -117,7 +135,10 @@ def reconcile(settings: Settings) -> None:
     services = build(settings)
     reconciler = Reconciler(services, settings.job_ttl_seconds)
 
+    stopped = threading.Event()
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
         reconciler.stop()
         services.launcher.close()
 
@@ -125,12 +146,34 @@ def reconcile(settings: Settings) -> None:
     signal.signal(signal.SIGINT, stop)
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
+    threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
     reconciler.run()
 
 
 def migrate(_settings: Settings) -> None:
     """Log that the database is migrated; `prepare` has done it, as for every role."""
     log.info("The database has the schema of this version.")
+
+
+def claim(settings: Settings) -> None:
+    """Make the database belong to this server, from now on and whoever it belonged to.
+
+    Raises:
+        CannotStart: the database does not answer.
+    """
+    current = owner_of(settings)
+    store = Store(settings.database_url)
+    try:
+        before, live = store.claim(current)
+    except StoreUnavailable as error:
+        raise CannotStart(f"The database does not answer: {error}.") from error
+    finally:
+        store.close()
+    if before and not before.is_same(current):
+        print(f"The database belonged to: {before}")
+    print(f"The database belongs to this server: {current}")
+    if live:
+        print(f"{live} experiment(s) have not ended: those without a Job here will fail.")
 
 
 def rebuild(settings: Settings, *, check: bool) -> int:

@@ -12,6 +12,6 @@ for model in classifier conv-autoencoder; do # each has a module `train`, which 
 done
 if [ "${2:-}" = python ]; then exit; fi
 yamllint --strict .
-hadolint Dockerfile models/*/Dockerfile tests/chaos/Dockerfile tests/e2e/hostile/Dockerfile
+hadolint Dockerfile models/*/Dockerfile tests/chaos/Dockerfile tests/e2e/deaf/Dockerfile tests/e2e/hostile/Dockerfile
 shellcheck build.sh .ci/run tools/*.sh
 python -m tools.audit

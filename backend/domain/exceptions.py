@@ -131,6 +131,16 @@ class FolderTaken(Exception):
         )
 
 
+class OutputOfAnother(Exception):
+    """The output folder belongs to another experiment than the one to be deleted with it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The output folder belongs to another experiment: its run.json has another uid. "
+            "Nothing was deleted. Delete this experiment without outputs=true; its folder stays."
+        )
+
+
 class _FolderUnwritable(Exception):
     """A folder cannot be written.
 
@@ -205,8 +215,30 @@ class NotRetriable(WrongStatus):
     """An experiment that is live or has succeeded cannot be retried."""
 
     def __init__(self, experiment_id: str, status: str) -> None:
-        complaint = f"is {status}: only a failed or cancelled experiment can be retried."
+        complaint = (
+            f"is {status}: only a failed or cancelled experiment can be retried, or a queued one "
+            "with a diagnosis."
+        )
         super().__init__(experiment_id, status, complaint)
+
+
+class StillEnding(NotRetriable):
+    """The attempt that a retry replaces is cancelled, and has not ended yet."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id, status)
+        self.args = (
+            f"The attempt of {experiment_id!r} that waited is cancelled, but has not ended yet: "
+            "retry again in a few seconds.",
+        )
+
+
+class BeingDeleted(NotRetriable):
+    """An experiment whose folder is being removed cannot be retried."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id, status)
+        self.args = (f"{experiment_id!r} is being deleted with its folder: it cannot be retried.",)
 
 
 class InvalidInputName(Exception):
@@ -246,6 +278,23 @@ class InputEmpty(Exception):
         super().__init__("The body is empty: send the file as the body.")
 
 
+class InputUnusable(Exception):
+    """A data set claims sizes that no trainer could use; nothing was changed."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name!r} cannot be a data set: {problem}.")
+
+
+class InputBusy(Exception):
+    """Another process holds the lock of the input folder; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another upload is being completed and does not end; nothing was changed. Send the "
+            "file again later."
+        )
+
+
 class InputExists(Exception):
     """A data set of this name exists, and the request does not ask to replace it.
 
@@ -282,14 +331,34 @@ class StoreUnavailable(Exception):
         denied: it refuses our user; the settings have to be corrected.
         away: it does not answer at all, so an immediate second call would time out too.
         cause: a sentence for clients if it can be read but not written; otherwise empty.
+        undecodable: it answers, but a text in it is damaged.
     """
 
     def __init__(
-        self, message: str, *, denied: bool = False, away: bool = False, cause: str = ""
+        self,
+        message: str,
+        *,
+        denied: bool = False,
+        away: bool = False,
+        cause: str = "",
+        undecodable: bool = False,
     ) -> None:
         super().__init__(message)
         self.denied, self.away, self.cause = denied, away, cause
+        self.undecodable = undecodable
 
 
 class SchemaError(Exception):
     """The database holds tables that must not be changed; the message says which and why."""
+
+
+class WrongOwner(SchemaError):
+    """The database belongs to a server whose Jobs run elsewhere: its experiments would be ended."""
+
+    def __init__(self, stored: str, current: str) -> None:
+        super().__init__(
+            f"The database belongs to another server ({stored}). This one ({current}) would end "
+            "its experiments. Give this server a database of its own (DB_NAME, or DATA_DIR), or "
+            "stop the other server and move the database here with the command `claim` "
+            "(docs/operations.md)."
+        )

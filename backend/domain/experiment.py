@@ -1,9 +1,10 @@
 """An experiment, its parameters and the changes of its status."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from backend.domain.attempt import Attempt
@@ -42,6 +43,7 @@ class Experiment:
         job: the name of the current attempt's Job.
         reason, message, remedy: the diagnosis, if there is one.
         cancel_requested_by: the name of the token that was used to cancel it, if any.
+        delete_requested_at: when a deletion with its folder began; it cannot be retried since.
     """
 
     id: int
@@ -63,6 +65,7 @@ class Experiment:
     finished_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
+    delete_requested_at: datetime | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -78,6 +81,17 @@ class Experiment:
     def current_attempt(self) -> Attempt:
         """The current attempt, as a launcher is given it."""
         return Attempt.from_columns(vars(self))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its Job waits for a diagnosed cause, such as an image that cannot be pulled."""
+        return self.status is Status.QUEUED and bool(self.reason)
+
+    @property
+    def is_retriable(self) -> bool:
+        """Whether another attempt may follow the current one."""
+        ended = self.status in (Status.FAILED, Status.CANCELLED)
+        return (ended or self.is_waiting) and not self.delete_requested_at
 
     def has_superseded(self, attempt: Attempt) -> bool:
         """Return whether `attempt` must not be running, because this experiment has moved on.
@@ -122,6 +136,14 @@ class Event:
     id: int
     experiment_id: str
     transition: Transition
+
+
+def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
+    """Return times that follow `last`, none before the one before it.
+
+    Clocks differ, and a time that is not known was replaced by a later one.
+    """
+    return list(accumulate(times, max, initial=last))[1:]
 
 
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.attempt import Diagnosis
-from backend.domain.experiment import Experiment, Transition
+from backend.domain.experiment import Experiment, Transition, in_order
 from backend.domain.status import LIVE, Status, path
 from backend.experiments.archive import Archive, Record
 from backend.experiments.logs import Logs
@@ -13,6 +13,11 @@ from backend.files.outputs import Outputs
 from backend.launchers.base import Observation, Phase
 from backend.store.queries import Store
 
+RESTARTING = Diagnosis(
+    "restarting",
+    "The trainer was interrupted, and has not been started again yet.",
+    "Nothing: it continues from its checkpoint.",
+)
 NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
@@ -33,6 +38,11 @@ class Recorder:
 
     def record_gone(self, experiment: Experiment) -> None:
         """Record the end of a live experiment because its Job no longer exists."""
+        # Read again: it may have been cancelled, and its Job deleted for that, since it was read.
+        known = self._archive.by_ids([experiment.experiment_id])
+        current = known.get(experiment.experiment_id)
+        if current and (current.uid, current.attempt) == (experiment.uid, experiment.attempt):
+            experiment = current
         diagnosis = Diagnosis(
             "job_deleted",
             f"The Job {experiment.job} no longer exists, and its end was not observed: "
@@ -52,19 +62,20 @@ class Recorder:
             The experiment as it is then, or None if it no longer exists.
         """
         now = datetime.now(UTC)
+        [at] = in_order(history[-1].at, [now]) if history else [now]
         old, new = Status.SUBMITTING, Status.QUEUED
         is_changed = self._store.advance(
             experiment.id,
             attempt=experiment.attempt,
             path=(old, new),
-            times=[now],
+            times=[at],
             values=NO_DIAGNOSIS,
             at=now,
         )
         expected: Record | None = None
         if is_changed:
             queued = replace(experiment, status=new, updated_at=now, **NO_DIAGNOSIS)
-            expected = queued, [*history, Transition(experiment.attempt, old, new, None, now)]
+            expected = queued, [*history, Transition(experiment.attempt, old, new, None, at)]
         return self._archive.update_run_file(experiment, expected)
 
     def apply(self, experiment: Experiment, observation: Observation) -> bool:
@@ -81,6 +92,9 @@ class Recorder:
             return False
         if observation.phase is Phase.LOST:
             observation = self._conclude(experiment, observation)
+        if experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED:
+            # A status never goes back: the diagnosis says that nothing trains at the moment.
+            observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
         steps = path(experiment.status, status)
@@ -126,11 +140,13 @@ class Recorder:
         if steps[-1] not in LIVE:
             values["finished_at"] = observation.finished_at or now
         times = {Status.RUNNING: observation.started_at, steps[-1]: values.get("finished_at")}
+        latest = min(now, times[steps[-1]] or now)  # of steps that were not observed
         return self._store.advance(
             experiment.id,
             attempt=experiment.attempt,
             path=steps,
-            times=[times.get(step) or now for step in steps[1:]],
+            times=[min(times.get(step) or latest, now) for step in steps[1:]],
             values=values,
             at=now,
+            check_order=True,
         )

@@ -1,27 +1,23 @@
 """What clients do with experiments: submit, list, cancel, retry, delete."""
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from enum import Enum
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from backend.domain.attempt import Attempt, Diagnosis
 from backend.domain.exceptions import (
-    FolderTaken,
+    BeingDeleted,
     HasEnded,
     NotRetriable,
-    OtherParameters,
     OutputNotDeleted,
-    OutputUnwritable,
+    OutputOfAnother,
+    StillEnding,
     StillLive,
-    StoreUnavailable,
-    SubmissionRefused,
     UnknownAttempt,
-    UnknownDataset,
     UnknownExperiment,
 )
-from backend.domain.experiment import Experiment, Parameters, Transition, new_values
+from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
@@ -29,29 +25,16 @@ from backend.experiments.archive import Archive
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
 from backend.experiments.recorder import Recorder
+from backend.experiments.submission import Outcome, Submission
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
-from backend.launchers.base import (
-    Job,
-    Launcher,
-    LauncherRefused,
-    LauncherUnavailable,
-    Observation,
-    Phase,
-)
+from backend.launchers.base import ENDED_PHASES, Launcher, LauncherUnavailable, Phase
 from backend.store.queries import Store
 
 MODEL = "autoencoder"  # its image is AE_MODEL_IMAGE_URL
+ENDING_SECONDS, ENDING_POLL_SECONDS = 5.0, 0.1  # a retry waits for the end of the Job it replaces
 
 log = logging.getLogger(__name__)
-
-
-class Outcome(Enum):
-    """The result of a submission."""
-
-    CREATED = "the Job was created"
-    ACCEPTED = "the Job will be created"
-    EXISTING = "the same experiment was submitted before"
 
 
 class Experiments:
@@ -73,9 +56,10 @@ class Experiments:
         events: TransitionFeed,
     ) -> None:
         self._store, self._launcher = store, launcher
-        self._inputs, self._outputs = inputs, outputs
+        self._outputs = outputs
         self._logs, self._archive = logs, archive
         self._recorder, self._events = recorder, events
+        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder)
 
     def check_ready(self) -> str:
         """Check that the database answers and has the schema that this version needs.
@@ -89,36 +73,8 @@ class Experiments:
     def submit(
         self, experiment_id: str, parameters: Parameters, *, by: str | None = None
     ) -> tuple[Outcome, Experiment]:
-        """Start an experiment exactly once, however often this is called, by any process.
-
-        The intent is committed before anything is started, and the name of the Job is derived from
-        the id. Whatever fails in between, the reconciler finds the intent and starts the same Job.
-
-        Raises:
-            OtherParameters: the id is taken by an experiment with other parameters.
-            FolderTaken: its output folder holds files of something else.
-            UnknownDataset: there is no such data set.
-            OutputUnwritable: the output folder cannot be written.
-            SubmissionRefused: the launcher refused the Job for good.
-        """
-        experiment_id = self.stored_id(experiment_id)
-        if parameters.dataset is not None:
-            dataset = self._inputs.stored_name(parameters.dataset)
-            parameters = replace(parameters, dataset=dataset)
-        values = new_values(experiment_id, parameters)
-        job = self._launcher.render(Attempt.from_columns(values))
-        problem = self._problem(experiment_id, parameters)
-        row_id = self._store.insert(values, actor=by) if problem is None else None
-        if row_id:
-            return self._start(Experiment.from_columns(values | {"id": row_id}), job, by)
-        existing = self._store.get(experiment_id)
-        if existing is None:
-            raise problem or FolderTaken()
-        if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
-            return self._start(existing, job, by)
-        if not existing.parameters.same_as(parameters):
-            raise OtherParameters(experiment_id, existing.parameters)
-        return Outcome.EXISTING, existing
+        """Start an experiment exactly once; see `Submission.submit`."""
+        return self._submission.submit(self.stored_id(experiment_id), parameters, by=by)
 
     def stored_id(self, experiment_id: str) -> str:
         """Return the id of the experiment that is called so in one of the forms of Unicode.
@@ -207,35 +163,20 @@ class Experiments:
         """Return every experiment that has not ended, oldest first."""
         return self._store.in_status(LIVE)
 
-    def unfinished_jobs(self, before: datetime) -> list[str]:
+    def unfinished_jobs(self, grace: timedelta) -> list[str]:
         """Return the Jobs that have yet to be submitted or, while live, cancelled.
 
-        Those to be submitted only if nobody has tried since `before`.
+        Those to be submitted only if nobody has tried within `grace`.
         """
-        return self._store.unfinished_jobs(before)
+        return self._store.unfinished_jobs(grace)
 
     def by_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
         """Return the experiments whose current attempt has one of these Jobs."""
         return self._store.by_jobs(jobs) if jobs else []
 
     def launch(self, experiment: Experiment) -> Experiment:
-        """Submit the Job of a `submitting` experiment; harmless if it was submitted already.
-
-        Returns:
-            The experiment as it is then: queued, or submitting with a diagnosis.
-
-        Raises:
-            UnknownExperiment: it was deleted meanwhile.
-            SubmissionRefused: the launcher refused the Job for good; the experiment has failed.
-        """
-        record = self._archive.find(experiment.experiment_id)
-        if record is None:
-            raise UnknownExperiment(experiment.experiment_id)
-        current, history = record
-        expected = (experiment.uid, experiment.attempt, Status.SUBMITTING)
-        if (current.uid, current.attempt, current.status) != expected:
-            return current  # another process has launched it
-        return self._launch(current, history, self._launcher.render(current.current_attempt))
+        """Submit the Job of a `submitting` experiment; see `Submission.launch`."""
+        return self._submission.launch(experiment)
 
     def cancel(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Request the end of an experiment. It is no error if it was cancelled before.
@@ -272,14 +213,19 @@ class Experiments:
     def retry(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Start the next attempt of a failed or cancelled experiment, from its checkpoint.
 
+        An attempt that waits for a diagnosed cause, such as an image that cannot be pulled, is
+        cancelled and replaced by one with the settings of now.
+
         Raises:
             UnknownExperiment: there is none of that id.
-            NotRetriable: it has not ended, or has succeeded.
+            NotRetriable: it is live otherwise, has succeeded, or is being deleted.
+            StillEnding: the attempt that waited has not ended yet; nothing else was started.
             SubmissionRefused: the launcher refused the Job for good.
         """
         experiment = self.get(experiment_id)
-        if experiment.status not in (Status.FAILED, Status.CANCELLED):
-            raise NotRetriable(experiment_id, experiment.status)
+        if experiment.is_waiting:
+            experiment = self._end_waiting(experiment, by)
+        _check_retriable(experiment)
         next_attempt = replace(experiment.current_attempt, number=experiment.attempt + 1)
         is_changed = self._store.retry(
             experiment.id,
@@ -289,110 +235,151 @@ class Experiments:
             actor=by,
         )
         if not is_changed:
-            raise NotRetriable(experiment_id, self.get(experiment_id).status)
+            current = self.get(experiment_id)
+            _check_retriable(current)
+            raise NotRetriable(experiment_id, current.status)
         return self.launch(self.get(experiment_id))
+
+    def _end_waiting(self, experiment: Experiment, by: str | None) -> Experiment:
+        """Cancel an attempt whose Job waits, so that another may follow once it has ended.
+
+        Returns:
+            The experiment as it is then.
+
+        Raises:
+            NotRetriable: its Job has started by now.
+            LauncherUnavailable: its Job cannot be observed now; nothing was changed.
+            StillEnding: its Job has not ended within ENDING_SECONDS.
+        """
+        job = experiment.job
+        observation = self._launcher.observe([job]).get(job)
+        if observation and observation.phase is not Phase.QUEUED:
+            raise NotRetriable(experiment.experiment_id, experiment.status)
+        self.cancel(experiment.experiment_id, by=by)
+        deadline = time.monotonic() + ENDING_SECONDS
+        while True:
+            self._record_end(experiment)
+            current = self.get(experiment.experiment_id)
+            if current.status not in LIVE or current.attempt != experiment.attempt:
+                return current
+            if time.monotonic() > deadline:
+                raise StillEnding(experiment.experiment_id, current.status)
+            time.sleep(ENDING_POLL_SECONDS)
+
+    def _record_end(self, experiment: Experiment) -> None:
+        """Record the end of a cancelled attempt once its Job and pods are gone.
+
+        Before, its trainer may run beside that of the next attempt.
+        """
+        current = self.get(experiment.experiment_id)
+        try:
+            observation = self._launcher.observe([experiment.job]).get(experiment.job)
+        except LauncherUnavailable:
+            return
+        if observation is None:
+            self._recorder.record_gone(current)
+        elif observation.phase in ENDED_PHASES:
+            self._recorder.record(current, observation)
 
     def delete(self, experiment_id: str, *, outputs: bool, by: str | None = None) -> None:
         """Delete an experiment that has ended; its folder too if `outputs` is true.
 
+        With `outputs`, the request is committed before anything is removed. From then on the
+        experiment cannot be retried, and the reconciler finishes what is left undone.
+
         Raises:
             UnknownExperiment: there is none of that id.
-            StillLive: it has not ended.
+            StillLive: it has not ended, or is retried meanwhile; nothing of it was removed.
+            OutputOfAnother: its folder belongs to another experiment; nothing was deleted.
             LauncherUnavailable: its Jobs cannot be deleted now; nothing else was deleted.
             OutputNotDeleted: its folder cannot be removed or marked; its row is kept.
         """
         experiment = self.get(experiment_id)
         if experiment.status in LIVE:
             raise StillLive(experiment_id, experiment.status)
+        if outputs and self._outputs.is_of_another(experiment_id, experiment.uid):
+            raise OutputOfAnother
         for number in range(1, experiment.attempt + 1):
             self._launcher.delete_job(replace(experiment.current_attempt, number=number))
-        try:
-            if outputs:
-                self._outputs.remove(experiment_id)
-            else:
-                self._archive.write_tombstone(experiment)
-        except OSError as error:
-            raise OutputNotDeleted(error, outputs=outputs) from error
-        attempt, status = experiment.attempt, experiment.status
-        if not self._store.delete(experiment.id, attempt=attempt, status=status):
+        if outputs or experiment.delete_requested_at:
+            is_deleted = self._delete_with_outputs(experiment)
+        else:
+            is_deleted = self._delete_record(experiment)
+        if not is_deleted:
             current = self._store.get(experiment_id)
             if current and current.uid == experiment.uid:  # it was retried meanwhile
-                self._outputs.remove_tombstone(experiment_id)
                 raise StillLive(experiment_id, current.status)
         log.info("%r is deleted, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
 
-    def _start(
-        self, experiment: Experiment, job: Job, by: str | None
-    ) -> tuple[Outcome, Experiment]:
-        now, status = experiment.created_at, experiment.status
-        history = [Transition(experiment.attempt, None, status, None, now, by)]
+    def being_deleted(self) -> list[Experiment]:
+        """Return every experiment whose deletion with its folder is not finished."""
+        return self._store.being_deleted()
+
+    def finish_deletion(self, experiment: Experiment) -> None:
+        """Remove the folder of an experiment whose deletion was requested, and then its row.
+
+        Raises:
+            OutputNotDeleted: its folder cannot be removed; its row is kept.
+        """
+        name, uid = experiment.experiment_id, experiment.uid
+        attempt, status = experiment.attempt, experiment.status
         try:
-            started = self._launch(experiment, history, job)
-        except StoreUnavailable:  # the intent is committed; the reconciler continues from there
-            log.warning(
-                "%r is submitted; its row will be updated once the database answers again",
-                experiment.experiment_id,
+            self._outputs.remove_aside(uid)
+            # Locked, because after the row is gone a new experiment may have a folder of this name.
+            self._store.while_deleting(
+                experiment.id,
+                uid=uid,
+                attempt=attempt,
+                status=status,
+                work=lambda: self._outputs.set_aside(name, uid),
             )
-            return Outcome.ACCEPTED, experiment
-        if started.status is Status.SUBMITTING:
-            return Outcome.ACCEPTED, started
-        return Outcome.CREATED, started
-
-    def _launch(self, experiment: Experiment, history: list[Transition], job: Job) -> Experiment:
-        try:
-            self._archive.create_run_file(experiment, history)
-            self._launcher.submit(job)
-        except LauncherUnavailable as error:
-            return self._delay(experiment, error.diagnosis)
-        except (OSError, FolderTaken) as error:
-            return self._delay(experiment, folder_diagnosis(error))
-        except LauncherRefused as error:
-            failed = Observation(
-                experiment.uid, Phase.FAILED, None, datetime.now(UTC), error.diagnosis
-            )
-            self._recorder.record(experiment, failed)
-            raise SubmissionRefused(error.diagnosis) from error
-        current = self._recorder.record_submitted(experiment, history)
-        if current is None or current.has_superseded(experiment.current_attempt):
-            self._launcher.cancel(experiment.job)  # it was cancelled or deleted meanwhile
-        if current is None:
-            raise UnknownExperiment(experiment.experiment_id)
-        return current
-
-    def _delay(self, experiment: Experiment, diagnosis: Diagnosis) -> Experiment:
-        """Record why a Job cannot be created yet; the reconciler tries again."""
-        values = asdict(diagnosis)
-        self._recorder.update(experiment, values)
-        return replace(experiment, **values)
-
-    def _problem(
-        self, experiment_id: str, parameters: Parameters
-    ) -> UnknownDataset | FolderTaken | OutputUnwritable | None:
-        """Return why a new experiment cannot start, before its intent is committed for good."""
-        try:
-            self._inputs.check(parameters.dataset)
-            if not self._outputs.is_free(experiment_id):
-                return FolderTaken()
-            self._outputs.check_space()
-        except UnknownDataset as error:
-            return error
+            self._outputs.remove_aside(uid)
         except OSError as error:
-            return OutputUnwritable(error)
-        return None
+            raise OutputNotDeleted(error, outputs=True) from error
+        self._store.delete(experiment.id, uid=uid, attempt=attempt, status=status)
 
+    def remove_deleted_folders(self) -> None:
+        """Remove what earlier processes have left of the folders of deleted experiments."""
+        try:
+            for uid in self._outputs.set_aside_uids():
+                self._outputs.remove_aside(uid)
+        except OSError as error:
+            log.warning("A deleted folder cannot be removed yet: %s", error)
 
-def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
-    """Return why an output folder cannot be used yet."""
-    if isinstance(error, FolderTaken):
-        return Diagnosis(
-            "output_taken",
-            "The output folder holds the run.json of another experiment.",
-            "Move that folder away. The experiment then starts by itself.",
+    def _delete_with_outputs(self, experiment: Experiment) -> bool:
+        """Delete an experiment and its folder; return False if it has changed meanwhile."""
+        is_requested = self._store.update(
+            experiment.id,
+            attempt=experiment.attempt,
+            status=experiment.status,
+            values={"delete_requested_at": datetime.now(UTC)},
         )
-    unwritable = OutputUnwritable(error)
-    return Diagnosis(
-        "output_full" if unwritable.full else "output_unwritable",
-        f"The output folder of the experiment cannot be written: {unwritable.why}.",
-        "Free space, or correct the permissions of the output folder. The experiment then starts "
-        "by itself.",
-    )
+        if is_requested:
+            self.finish_deletion(experiment)
+        return is_requested
+
+    def _delete_record(self, experiment: Experiment) -> bool:
+        """Delete the row and mark the folder; return False if it has changed meanwhile."""
+        try:
+            self._archive.write_tombstone(experiment)
+        except OSError as error:
+            raise OutputNotDeleted(error, outputs=False) from error
+        is_deleted = self._store.delete(
+            experiment.id,
+            uid=experiment.uid,
+            attempt=experiment.attempt,
+            status=experiment.status,
+        )
+        if not is_deleted:
+            current = self._store.get(experiment.experiment_id)
+            if current and current.uid == experiment.uid:
+                self._outputs.remove_tombstone(experiment.experiment_id)
+        return is_deleted
+
+
+def _check_retriable(experiment: Experiment) -> None:
+    """Raise NotRetriable unless a retry may follow."""
+    if experiment.status not in (Status.FAILED, Status.CANCELLED):
+        raise NotRetriable(experiment.experiment_id, experiment.status)
+    if experiment.delete_requested_at:
+        raise BeingDeleted(experiment.experiment_id, experiment.status)

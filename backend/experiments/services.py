@@ -1,10 +1,12 @@
 """Builds all services of a process from its settings."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
 from backend.files.curves import Curves
@@ -12,7 +14,9 @@ from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
+from backend.launchers.owner import owner_of
 from backend.settings import Settings
+from backend.store.metrics import MetricSummaries
 from backend.store.queries import Store
 
 
@@ -29,6 +33,7 @@ class Services:
     events: TransitionFeed
     archive: Archive
     recorder: Recorder
+    summaries: Summaries
     experiments: Experiments
 
     def close(self) -> None:
@@ -42,10 +47,12 @@ def build(settings: Settings, launcher: Launcher | None = None) -> Services:
 
     Args:
         settings: the settings of the process.
-        launcher: used instead of the one that `settings` name.
+        launcher: used instead of the one that `settings` name; whose the database is, is then not
+            checked.
     """
+    find_owner = None if launcher else partial(owner_of, settings)
     return assemble(
-        Store(settings.database_url),
+        Store(settings.database_url, find_owner=find_owner),
         launcher or make_launcher(settings),
         Inputs(settings.input_dir),
         Outputs(settings.output_dir),
@@ -69,15 +76,17 @@ def assemble(
     archive = Archive(store, outputs)
     recorder = Recorder(store, outputs, logs, archive)
     events = TransitionFeed(store.transitions)
+    curves = Curves(outputs)
     return Services(
         store=store,
         launcher=launcher,
         inputs=inputs,
         outputs=outputs,
-        curves=Curves(outputs),
+        curves=curves,
         logs=logs,
         events=events,
         archive=archive,
         recorder=recorder,
+        summaries=Summaries(store, MetricSummaries(store.database), curves),
         experiments=Experiments(store, launcher, inputs, outputs, logs, archive, recorder, events),
     )

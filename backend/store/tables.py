@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -79,13 +80,54 @@ experiment = Table(
     Column("finished_at", UTCDateTime),
     Column("cancel_requested_at", UTCDateTime),
     Column("cancel_requested_by", String(64)),
+    Column("delete_requested_at", UTCDateTime),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
+    Index("ix_experiment_delete_requested_at", "delete_requested_at"),
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite append the primary key
     Index("ix_experiment_created_at", "created_at"),
     Index("ix_experiment_updated_at", "updated_at"),
     Index("ix_experiment_status_created_at", "status", "created_at"),
     Index("ix_experiment_status_updated_at", "status", "updated_at"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+metric_summaries = Table(  # of one experiment, as JSON for the list
+    "metric_summaries",
+    metadata,
+    Column(
+        "experiment",
+        Identity,
+        ForeignKey("experiment.id", name="fk_metric_summaries_experiment", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("attempt", Integer, nullable=False),
+    Column("is_final", Boolean(create_constraint=False), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("content", Text().with_variant(mysql.MEDIUMTEXT(), "mysql"), nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+metric = Table(  # the same, a row for each metric, by which lists are sorted
+    "metric",
+    metadata,
+    Column(
+        "experiment",
+        Identity,
+        ForeignKey("experiment.id", name="fk_metric_experiment", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("name", ByteText, primary_key=True),
+    Column("last", Double, nullable=False),
+    Column("min", Double, nullable=False),
+    Column("max", Double, nullable=False),
+    Index("ix_metric_last", "name", "last", "experiment"),
+    Index("ix_metric_min", "name", "min", "experiment"),
+    Index("ix_metric_max", "name", "max", "experiment"),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )
@@ -108,6 +150,15 @@ transition = Table(
     Column("actor", String(64)),
     Index("ix_transition_experiment", "experiment"),
     sqlite_autoincrement=True,  # no id is used twice: listeners continue after the last one
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+owner = Table(  # one row
+    "hello_flask_owner",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("identity", Text, nullable=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

@@ -16,14 +16,17 @@ from werkzeug.exceptions import HTTPException
 from backend.domain.exceptions import (
     FolderTaken,
     HasEnded,
+    InputBusy,
     InputChanged,
     InputEmpty,
     InputExists,
     InputTooLarge,
+    InputUnusable,
     InputUnwritable,
     InvalidInputName,
     NotRetriable,
     OtherParameters,
+    OutputOfAnother,
     OutputUnwritable,
     SchemaError,
     StillLive,
@@ -47,6 +50,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     UnknownAttempt: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
     FolderTaken: HTTPStatus.CONFLICT,
+    OutputOfAnother: HTTPStatus.CONFLICT,
     HasEnded: HTTPStatus.CONFLICT,
     InputExists: HTTPStatus.CONFLICT,
     NotRetriable: HTTPStatus.CONFLICT,
@@ -56,10 +60,12 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputChanged: HTTPStatus.PRECONDITION_FAILED,
     InputTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     InputEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InputUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidInputName: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownDataset: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
     SubmissionRefused: HTTPStatus.BAD_GATEWAY,
+    InputBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     InputUnwritable: HTTPStatus.SERVICE_UNAVAILABLE,  # 507 if the folder is full
     OutputUnwritable: HTTPStatus.SERVICE_UNAVAILABLE,
     LauncherUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -83,6 +89,22 @@ _HTTP_DETAILS = {
 }
 
 
+# For people, who do not know the phrases of HTTP.
+_PAGE_TITLES = {
+    400: "The server cannot read this request",
+    403: "This is not allowed",
+    404: "There is nothing here",
+    421: "This is not the server's name",
+    422: "This cannot be shown",
+    429: "The server is busy",
+    500: "The server made a mistake",
+    503: "The server cannot answer now",
+}
+_PAGE_DETAILS = {
+    _HTTP_DETAILS[404]: "There is no page at this address. The list leads to every experiment."
+}
+
+
 def problem(status: int, detail: str, **members: Any) -> Response:
     """Return an error response: a problem document, or a page for a request of a dashboard page.
 
@@ -92,8 +114,12 @@ def problem(status: int, detail: str, **members: Any) -> Response:
         members: added to the members that RFC 9457 defines.
     """
     title = HTTPStatus(status).phrase
-    if request.method in ("GET", "HEAD") and f"{request.path}/".startswith("/ui/"):
-        page = render_template("problem.html", title=title, detail=detail)
+    if f"{request.path}/".startswith("/ui/") and _wants_page():
+        page = render_template(
+            "problem.html",
+            title=_PAGE_TITLES.get(status, "The server did not do this"),
+            detail=_PAGE_DETAILS.get(detail, detail),
+        )
         response = Response(page, status=status)
     else:
         content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -105,6 +131,12 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
+
+
+def _wants_page() -> bool:
+    """Return whether the current request is for a page, or the form of a page that sent it."""
+    accepts_html = "text/html" in request.headers.get("Accept", "")
+    return request.method in ("GET", "HEAD") or accepts_html
 
 
 def register_errors(app: APIFlask) -> None:

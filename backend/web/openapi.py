@@ -19,7 +19,7 @@ _TRANSITION_EVENT = (
     '"by": null}\n\n'
 )
 _TEXT_EXAMPLES = {  # of responses other than JSON, by path and content type
-    "/": {"text/plain": "Hello Flask!"},
+    "/": {"text/plain": "Hello Flask!", "text/html": "<!doctype html>..."},
     "/metrics": {"text/plain": 'hello_flask_runs{status="running"} 1.0\n'},
     "/experiments/{experiment_id}/logs": {
         "text/plain": f"{_LOG_LINE}\n",
@@ -105,6 +105,11 @@ def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
         for status, (name, description) in _COMMON_RESPONSES.items()
     }
     components["schemas"] = dict(sorted(components.get("schemas", {}).items()))
+    for schema in components["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            # Swagger UI would send a null as the text "null" in a form.
+            if field.get("default", ...) is None:
+                del field["default"]
     document["tags"] = [
         {"name": name} for name in sorted({one["name"] for one in document["tags"]})
     ]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from backend.files.log_lines import UNHEARD
 from tests.chaos.evidence import Evidence, Found, Json
 
 STEPS = {
@@ -23,9 +24,11 @@ ALLOWED = {  # HTTP statuses that may answer each action; no answer is always al
     "repeat": (200, 201, 202, 503),  # 201: the first form had no answer and no effect
     "other": (201, 202, 409, 503),
     "show": (200, 404, 503),
+    "look": (200, 404, 503),
     "cancel": (200, 202, 404, 409, 503),
     "retry": (202, 404, 409, 503),
     "delete": (204, 404, 409, 503),
+    "watch": (200, 404, 409, 429, 503),
 }
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -43,9 +46,16 @@ def _answers(evidence: Evidence) -> Iterator[str]:
         for request in evidence.requests
         if request.action == "other" and request.status in CREATED
     }
+    unanswered = {
+        request.experiment_id
+        for request in evidence.requests
+        if request.action == "other" and request.status is None
+    }
     for request in evidence.requests:
         name, status = request.experiment_id, request.status
         is_taken = status == 409 and name in created_by_other
+        # The same other form was sent before, and its answer was lost.
+        is_taken |= status == 200 and request.action == "other" and name in unanswered
         if status is not None and status not in ALLOWED[request.action.split()[0]] and not is_taken:
             yield f"{name}: {request.action} was answered {status}: {request.body}"
     forms = [request for request in evidence.requests if request.action in FORMS]
@@ -65,7 +75,7 @@ def _nothing_lost(evidence: Evidence) -> Iterator[str]:
     accepted = {
         request.experiment_id
         for request in evidence.requests
-        if request.status in (200, 201, 202) and request.action != "delete"
+        if request.status in (200, 201, 202) and request.action.split()[0] not in ("delete", "look")
     }
     deleted = {
         request.experiment_id
@@ -172,7 +182,10 @@ def _true_status(evidence: Evidence) -> Iterator[str]:
             yield f"{name}: {status}, but its trainer had finished"
         if status == "failed" and not shown["diagnosis"]:
             yield f"{name}: failed without a diagnosis"
-        if status == "failed" and 1 not in codes and (name, attempt) not in struck:
+        reason = (shown["diagnosis"] or {}).get("reason")
+        ran_out = name in _hostile(evidence) and reason == "out_of_memory"
+        is_explained = ran_out or (name, attempt) in struck
+        if status == "failed" and 1 not in codes and not is_explained:
             yield f"{name}: failed ({shown['diagnosis']}), but its trainer exited with {codes}"
         was_requested = any(
             (request.experiment_id, request.action) == (name, f"cancel {attempt}")
@@ -224,7 +237,7 @@ def _legal_history(evidence: Evidence) -> Iterator[str]:
 def _whole_metrics(evidence: Evidence) -> Iterator[str]:
     """metrics.jsonl has no gap and no duplicate, and every epoch of a succeeded experiment."""
     for name, final in _final(evidence):
-        if final.folder is None:
+        if final.folder is None or name in _hostile(evidence):
             continue
         metrics = final.folder.metrics
         if metrics != list(range(1, len(metrics) + 1)):
@@ -236,24 +249,18 @@ def _whole_metrics(evidence: Evidence) -> Iterator[str]:
 def _kept_logs(evidence: Evidence) -> Iterator[str]:
     """The kept log of an attempt has its trainer's last line, unless a fault deleted its pod.
 
-    On Kubernetes, cancelling deletes the pod as well: its last lines are lost if the process that
-    reads them is killed, or if the API server was down and does not yet know that the pod started.
+    Cancelling on Kubernetes deletes the pod, too. A log whose end nobody could read must say so.
     """
     lost = {(hit.experiment_id, hit.attempt) for hit in evidence.hits if hit.kind in ("pod", "job")}
     for name, final in _final(evidence):
-        if evidence.jobs is not None:
-            lost |= {(name, attempt) for attempt in _cancelled(final.shown)}
+        if name in _hostile(evidence):
+            continue
         for line in _ledger(final, "exit"):
             attempt, last_line = line["attempt"], line["says"]
-            if (name, attempt) not in lost and last_line not in final.logs.get(attempt, ""):
+            kept = final.logs.get(attempt, "")
+            is_said = evidence.jobs is not None and kept.rstrip("\n").endswith(UNHEARD.decode())
+            if (name, attempt) not in lost and last_line not in kept and not is_said:
                 yield f"{name}: the log of attempt {attempt} lacks {last_line!r}"
-
-
-def _cancelled(shown: Json) -> set[int]:
-    """Return the attempts that were to be cancelled, even if they ended by themselves first."""
-    history = shown["history"]
-    cancelled = {step["attempt"] for step in history if step["to_status"] == "cancelled"}
-    return cancelled | ({shown["attempt"]} if shown.get("cancel_requested_at") else set())
 
 
 def _nothing_differs(evidence: Evidence) -> Iterator[str]:
@@ -282,6 +289,11 @@ def _final(evidence: Evidence) -> Iterator[tuple[str, Found]]:
         final = found if found.shown else found.deleted
         if final is not None and final.shown and name not in evidence.stuck:
             yield name, final
+
+
+def _hostile(evidence: Evidence) -> set[str]:
+    """Return the experiments whose trainers have overwritten their own metrics and logs."""
+    return {plan.experiment_id for plan in evidence.plans if plan.is_hostile}
 
 
 def _ledger(found: Found, event: str) -> list[Json]:

@@ -16,10 +16,12 @@ import pymysql
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 
 from backend.store.schema import HEAD, VERSION_TABLE
+from backend.store.tables import metadata
 from tests.integration.waiting import eventually
 from tests.ports import reserve_port
 
-TABLES = ("transition", "experiment", VERSION_TABLE)  # in an order in which they can be dropped
+# In an order in which they can be dropped.
+TABLES = (*(table.name for table in reversed(metadata.sorted_tables)), VERSION_TABLE)
 ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
 
 
@@ -69,8 +71,8 @@ class Database:
                 connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HEAD
             )
             if is_current:
-                connection.execute(text("DELETE FROM transition"))
-                connection.execute(text("DELETE FROM experiment"))
+                for table in reversed(metadata.sorted_tables):
+                    connection.execute(table.delete())
         if not is_current:
             self.drop_tables()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.launchers.local.launcher import LocalLauncher
+from backend.launchers.local.memory import remove_group
 from backend.settings import Settings
 from tests.integration.waiting import eventually
 
@@ -67,8 +68,17 @@ class LocalHarness(LauncherHarness):
 
     def start(self, attempt):
         """Free the slot, and wait until the trainer accepts orders."""
-        self._slot.close()
+        self.free_slot()
         self.order(attempt, "")
+
+    def free_slot(self):
+        """Release the slot that the test holds, and start what waits for it."""
+        self._slot.close()
+        self.fill_slots()
+
+    def fill_slots(self):
+        """Start waiting attempts if slots are free, as the reconciler does."""
+        self.launcher().changes(0)
 
     def say(self, attempt, text):
         """Make the trainer print `text`, and wait until it is in the log."""
@@ -156,6 +166,8 @@ def kill_local_runs(output_dir):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    for state in (Path(output_dir) / ".local").glob("*"):
+        remove_group(state)
 
 
 def _open_pipe(path):

@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count, pairwise, takewhile
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -25,7 +24,7 @@ from tests.fakes.kubernetes_api import Fault
 from tests.integration.backend_process import ROOT
 from tests.integration.conftest import MARIADB, MYSQL_CONTROL
 from tests.integration.databases import Database
-from tests.integration.launcher_harness import LocalHarness
+from tests.integration.launcher_harness import LocalHarness, processes_of
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -100,15 +99,13 @@ class Machine:
         self._state = harness.state
 
     def live_jobs(self):
-        """Return (experiment_id, Job) of every runner."""
+        """Return (experiment_id, Job) of every entry of the queue that has not been cancelled."""
+        assert processes_of(self._state) == []
         found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                arguments = (process / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            for state in (one for one in arguments if one.startswith(f"{self._state}/")):
-                job = json.loads((Path(state) / "job.json").read_text())
+        for entry in sorted((self._state / "queue").glob("*")):
+            state = self._state / entry.name.partition("-")[2]
+            if (state / "job.json").exists() and not (state / "exit.json").exists():
+                job = json.loads((state / "job.json").read_text())
                 found.append((job["run"]["experiment_id"], job["handle"]))
         return found
 
@@ -334,6 +331,30 @@ def test_delete_with_outputs_is_killed(survivors, kill):
     for name in kill(DELETE_ALL, survivors.ended):
         assert survivors.get(name) is None
         assert not (survivors.output_dir / name).exists()
+
+
+@pytest.mark.parametrize("surroundings", ["sqlite", "local"], indirect=True)
+def test_reconciler_finishes_killed_deletion(survivors, surroundings, killer):
+    """After a kill at any step it is gone with its folder, or untouched and can be retried."""
+
+    def prepare(names):
+        survivors.ended(names)
+        for name in names:
+            (survivors.output_dir / name / "checkpoint.pt").write_text("weights")
+
+    names = killer.kill_at_each_step(surroundings[0], DELETE_ALL, prepare, is_any)
+    survivors.services.experiments.remove_deleted_folders()
+    survivors.settled(names)
+
+    deleted = [name for name in names if survivors.get(name) is None]
+    assert 4 <= len(deleted) < len(names)
+    for name in names:
+        folder = survivors.output_dir / name
+        assert folder.exists() == (name not in deleted), name
+        if name not in deleted:
+            assert (folder / "checkpoint.pt").read_text() == "weights"
+            assert survivors.client.open(**RETRY.of(name)).status_code == 202, name
+    assert not list(survivors.output_dir.glob(".deleted-*"))
 
 
 @pytest.mark.parametrize("surroundings", [MARIADB, MYSQL_CONTROL], indirect=True)

@@ -13,9 +13,11 @@ from flask import Response, jsonify, request
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.numbers import is_number
+from backend.domain.objective import warnings
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
-from backend.experiments.service import MODEL, Outcome
+from backend.experiments.service import MODEL
+from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.schemas.experiments import (
@@ -23,13 +25,17 @@ from backend.web.schemas.experiments import (
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,
+    ListedExperimentOut,
     PageIn,
     SubmissionOut,
     experiment_out,
     listed_out,
     transition_out,
+    warnings_out,
 )
 from backend.web.schemas.fields import cursor_text
+
+COARSE_POINTS = 40  # of a curve: the extremes, which show whether it has improved, are among them
 
 blueprint = APIBlueprint("experiments", __name__, tag="Experiments")
 
@@ -43,7 +49,7 @@ _MESSAGES = {
 @blueprint.get("/model")
 @blueprint.get("/experiments")
 @blueprint.input(PageIn, location="query")
-@blueprint.output(ExperimentOut(many=True), description="A page of experiments")
+@blueprint.output(ListedExperimentOut(many=True), description="A page of experiments")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
     """List experiments, newest first by default. A `Link` header leads to the next page, if any.
@@ -55,6 +61,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         model=query_data.get("model"),
         text=query_data.get("q"),
         created_after=query_data.get("created_after"),
+        conditions=tuple(query_data["where"]),
         sort=query_data["sort"],
     )
     page = {"limit": query_data["limit"], "after": query_data.get("after"), "selection": selection}
@@ -105,9 +112,11 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
         fields["experiment_id"], parameters, by=actor()
     )
     status, message = _MESSAGES[outcome]
-    response = jsonify({"message": message} | experiment_out(experiment))
+    path = quote(experiment.experiment_id, safe="")
+    ui_url = f"{request.host_url}ui/experiments/{path}"
+    response = jsonify({"message": message} | experiment_out(experiment) | {"ui_url": ui_url})
     response.status_code = status
-    response.headers["Location"] = f"/experiments/{quote(experiment.experiment_id, safe='')}"
+    response.headers["Location"] = f"/experiments/{path}"
     return response
 
 
@@ -115,15 +124,23 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
 @blueprint.output(ExperimentDetailOut)
 @blueprint.doc(summary="Show an experiment", responses=[404, 503])
 def show_experiment(experiment_id: str) -> Response:
-    """Show an experiment with its progress, last metrics, diagnosis and history."""
+    """Show an experiment with its progress, last metrics, warnings, diagnosis and history."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
     ended = experiment.status not in LIVE
     metrics = services.outputs.read_last_metrics(experiment_id, ended=ended)
     history = [transition_out(one) for one in experiments.history(experiment)]
+    curve = services.curves.read(experiment_id, max_points=COARSE_POINTS, ended=ended)
+    found = warnings(curve, metrics or {}, is_live=not ended) if curve.complete else []
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
-        experiment_out(experiment) | {"progress": progress, "metrics": metrics, "history": history}
+        experiment_out(experiment)
+        | {
+            "progress": progress,
+            "metrics": metrics,
+            "warnings": warnings_out(found),
+            "history": history,
+        }
     )
 
 

@@ -1,8 +1,10 @@
 """Requests and responses about experiments."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from apiflask import Schema
 from apiflask.fields import (
     AwareDateTime,
@@ -16,28 +18,33 @@ from apiflask.fields import (
     String,
 )
 from apiflask.validators import Length, OneOf, Range
+from marshmallow import ValidationError, validates_schema
 
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import SORTS, ListedExperiment
 from backend.domain.status import Status
-from backend.domain.timestamps import to_text
+from backend.domain.timestamps import TIMES, to_text
 from backend.experiments.service import MODEL
 from backend.web.schemas.fields import (
+    FOREIGN_CURSOR,
     MAX_EPOCH,
     MAX_LEARNING_RATE,
-    TIMES,
     After,
     Epoch,
     ExperimentId,
     LearningRate,
+    Sort,
     Statuses,
     Text,
+    Where,
     WholeNumber,
 )
 from backend.web.schemas.strict import StrictSchema
 
 MAX_PAGE = 1000  # experiments
+MAX_CONDITIONS = 20
 
 
 class ExperimentIn(StrictSchema):
@@ -110,10 +117,37 @@ class ExperimentOut(Schema):
     cancel_requested_at = DateTime(allow_none=True)
 
 
+class MetricSummaryOut(Schema):
+    """The last, lowest and highest value of a metric, each with its first epoch."""
+
+    last = Float(metadata={"example": 0.031})
+    last_epoch = Float(metadata={"example": 20})
+    min = Float(metadata={"example": 0.03})
+    min_epoch = Float(metadata={"example": 18})
+    max = Float(metadata={"example": 0.68})
+    max_epoch = Float(metadata={"example": 1})
+
+
+class ListedExperimentOut(ExperimentOut):
+    """An experiment in a list, with the summaries of its metrics."""
+
+    metrics = Dict(
+        keys=String(),
+        values=Nested(MetricSummaryOut),
+        metadata={"description": "By name; empty before the first epoch."},
+    )
+
+
 class SubmissionOut(ExperimentOut):
     """The response to a submission: the experiment, and what became of the submission."""
 
     message = String(metadata={"example": "Job Created"})
+    ui_url = String(
+        metadata={
+            "description": "The page of the experiment in the dashboard.",
+            "example": "http://127.0.0.1:31112/ui/experiments/run-1",
+        }
+    )
 
 
 class TransitionOut(Schema):
@@ -140,8 +174,34 @@ class ProgressOut(Schema):
     epochs = Integer(metadata={"description": "The number of epochs to train.", "example": 20})
 
 
+class WarningOut(Schema):
+    """Why an experiment may be worthless although it has not failed."""
+
+    code = String(
+        validate=OneOf(list(WarningCode)),
+        metadata={"description": "For programs.", "example": WarningCode.NOT_IMPROVED},
+    )
+    message = String(
+        metadata={
+            "description": "What the metrics show.",
+            "example": "val_loss has not improved since epoch 1: it was 2.7, and 4.7 at epoch 20.",
+        }
+    )
+
+
+def warnings_field() -> List[Any]:
+    """Return the field `warnings` of an experiment that is shown with its metrics."""
+    return List(
+        Nested(WarningOut),
+        metadata={
+            "description": "Empty unless the objective (val_loss, or else loss) is not "
+            "finite, does not improve, or had exploded."
+        },
+    )
+
+
 class ExperimentDetailOut(ExperimentOut):
-    """An experiment with its progress, last metrics and history."""
+    """An experiment with its progress, last metrics, warnings and history."""
 
     progress = Nested(ProgressOut)
     metrics = Dict(
@@ -151,31 +211,24 @@ class ExperimentDetailOut(ExperimentOut):
             "text is null."
         },
     )
+    warnings = warnings_field()
     history = List(Nested(TransitionOut))
 
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Return an experiment with the members of ExperimentOut."""
-    return {
-        "experiment_id": experiment.experiment_id,
-        "model": experiment.model,
-        "learning_rate": experiment.learning_rate,
-        "epoch": experiment.epoch,
-        "dataset": experiment.dataset,
-        "status": experiment.status,
-        "attempt": experiment.attempt,
-        "job": experiment.job,
-        "diagnosis": _diagnosis(experiment),
-        "created_at": to_text(experiment.created_at),
-        "updated_at": to_text(experiment.updated_at),
-        "started_at": _time(experiment.started_at),
-        "finished_at": _time(experiment.finished_at),
-        "cancel_requested_at": _time(experiment.cancel_requested_at),
-    }
+    values = [_as_json(getattr(experiment, name)) for name in ListedExperiment._fields[:-1]]
+    return _members(ListedExperiment._make([*values, None]))
 
 
 def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
-    """Return an experiment of a listing as JSON, the same as experiment_out returns of it."""
+    """Return an experiment of a listing with the members of ListedExperimentOut, for orjson."""
+    members = _members(experiment)
+    members["metrics"] = orjson.Fragment(experiment.metrics or "{}")  # JSON already
+    return members
+
+
+def _members(experiment: ListedExperiment) -> dict[str, Any]:
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
@@ -206,7 +259,12 @@ def transition_out(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | None:
+def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
+    """Return warnings with the members of WarningOut."""
+    return [{"code": each.code, "message": each.message} for each in warnings]
+
+
+def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
     if not experiment.reason:
         return None
     return {
@@ -216,12 +274,19 @@ def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | No
     }
 
 
-def _time(time: datetime | None) -> str | None:
-    return to_text(time) if time else None
+def _as_json(value: Any) -> Any:
+    return to_text(value) if isinstance(value, datetime) else value
 
 
 class PageIn(StrictSchema):
     """Which experiments to list, and in which order."""
+
+    @validates_schema
+    def check_cursor(self, data: dict[str, Any], **_options: Any) -> None:
+        """Refuse the cursor of a list that is sorted by something else."""
+        after = data.get("after")
+        if after and isinstance(after.value, datetime) is not (data["sort"] in SORTS):
+            raise ValidationError(FOREIGN_CURSOR, "after")
 
     status = Statuses(
         load_default=[],
@@ -241,10 +306,24 @@ class PageIn(StrictSchema):
         error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
         metadata={"description": "Only experiments created after this time (UTC by default)."},
     )
-    sort = String(
+    where = List(
+        Where(),
+        load_default=[],
+        validate=Length(max=MAX_CONDITIONS),
+        metadata={
+            "description": "Only experiments for which this comparison holds, such as "
+            "`learning_rate<0.01`, `dataset=digits.npz` or `metrics.val_loss.min<=0.1`; repeat it "
+            "for more than one.",
+            "items": {"type": "string"},
+        },
+    )
+    sort = Sort(
         load_default=SORTS[0],
-        validate=OneOf(SORTS),
-        metadata={"description": "The order; a leading `-` means latest first."},
+        metadata={
+            "description": "The order: a time, `learning_rate`, `epoch`, or a metric such as "
+            "`metrics.val_loss.min`, which leaves out experiments without it. A leading `-` means "
+            "latest or largest first."
+        },
     )
     limit = WholeNumber(
         load_default=100,

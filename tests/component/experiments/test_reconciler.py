@@ -1,5 +1,7 @@
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +31,27 @@ def test_running_job_seen(reconciler, experiments, launcher):
     reconciler.reconcile()
 
     assert experiments.get("first").status is Status.RUNNING
+
+
+def test_interrupted_trainer_is_explained(reconciler, experiments, launcher):
+    """Its pod is gone: the status stays, and says that nothing trains until the next one runs."""
+    waits = Diagnosis("unschedulable_cpu", "No node can take it.", "Wait.")
+    seen = [
+        (Phase.QUEUED, None, "queued", None),
+        (Phase.RUNNING, None, "running", None),
+        (Phase.QUEUED, None, "running", "restarting"),
+        (Phase.QUEUED, waits, "running", "unschedulable_cpu"),
+        (Phase.RUNNING, None, "running", None),
+    ]
+    _, experiment = experiments.submit("first", PARAMETERS)
+    for phase, diagnosis, status, reason in seen:
+        launcher.jobs[experiment.job] = Observation(experiment.uid, phase, diagnosis=diagnosis)
+        reconciler.reconcile()
+
+        shown = experiments.get("first")
+        assert (shown.status, shown.reason) == (status, reason)
+    steps = [step.to_status for step in experiments.history(shown)]
+    assert steps == ["submitting", "queued", "running"]
 
 
 def test_next_reconciler_updates_run_json(
@@ -116,6 +139,21 @@ def test_cancelled_once_job_is_gone(reconciler, experiments, launcher):
 
     assert experiments.get("first").status is Status.CANCELLED
     assert not launcher.jobs
+
+
+def test_cancelled_while_observed(reconciler, experiments, launcher, monkeypatch):
+    """The reconciler reads the experiment, a client cancels it, and its Job is gone."""
+    experiments.submit("first", PARAMETERS)
+
+    def observe(handles=None):
+        experiments.cancel("first")
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.CANCELLED
+    assert experiments.get("first").reason is None
 
 
 def test_undelivered_cancel_sent_again(reconciler, experiments, launcher):
@@ -291,7 +329,7 @@ def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monke
 def test_unsettled_queried_once(reconciler, experiments, launcher, monkeypatch):
     """The query for unsettled experiments is not repeated at every change."""
     queries = []
-    monkeypatch.setattr(experiments, "unfinished_jobs", lambda before: queries.append(before) or [])
+    monkeypatch.setattr(experiments, "unfinished_jobs", lambda grace: queries.append(grace) or [])
     ScriptedChanges(
         reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")]
     )
@@ -393,7 +431,7 @@ def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, m
 
 
 def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
-    store.delete(expired.id, attempt=1, status="queued")
+    store.delete(expired.id, uid=expired.uid, attempt=1, status="queued")
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [expired.job]
@@ -448,7 +486,7 @@ def test_unforeseen_error_leaves_others(
         _, experiment = experiments.submit(name, PARAMETERS)
         launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
     monkeypatch.setattr(services.recorder, "record", fail)
-    monkeypatch.setattr("backend.experiments.isolation.FIRST_PAUSE", 0)
+    monkeypatch.setattr("backend.experiments.reconciling.isolation.FIRST_PAUSE", 0)
     reconciler.reconcile()
     reconciler.reconcile()
 
@@ -504,7 +542,7 @@ def test_submitted_with_a_wrong_clock(
             return datetime.now(tz) + timedelta(days=days)
 
     with monkeypatch.context() as wrong:
-        for name in ("domain.experiment", "experiments.recorder", "store.queries"):
+        for name in ("domain.experiment", "experiments.recorder", "store.changes"):
             wrong.setattr(f"backend.{name}.datetime", WrongClock, raising=False)
         launcher.down = True
         experiments.submit("first", PARAMETERS)
@@ -516,3 +554,53 @@ def test_submitted_with_a_wrong_clock(
 
     assert experiments.get("first").status is Status.QUEUED
     assert launcher.submissions == 1
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_wrong_clock_does_not_delay_submission(store, experiments, launcher, settings, days):
+    """The reconciler finds it within seconds, not only in the next full pass."""
+    launcher.down = True
+    _, experiment = experiments.submit("first", PARAMETERS)
+    assert experiments.unfinished_jobs(timedelta(minutes=1)) == []
+    with closing(sqlite3.connect(settings.sqlite_path, isolation_level=None)) as database:
+        written = (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        database.execute("UPDATE experiment SET updated_at = ?", (written,))
+
+    assert experiments.unfinished_jobs(timedelta(minutes=1)) == [experiment.job]
+
+
+@pytest.mark.parametrize("started", [None, -3600, 0, 3600])
+@pytest.mark.parametrize("finished", [None, -1800, 3600])
+def test_history_is_in_order(services, experiments, started, finished):
+    """The clock of the cluster differs, or a time is not known."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    now = datetime.now(UTC)
+    times = [
+        None if each is None else now + timedelta(seconds=each) for each in (started, finished)
+    ]
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED, *times))
+
+    history = experiments.history(experiments.get("first"))
+    assert [step.to_status for step in history] == ["submitting", "queued", "running", "succeeded"]
+    assert [step.at for step in history] == sorted(step.at for step in history)
+    assert services.archive.read("first").history == tuple(history)
+
+
+def test_history_in_order_after_clock_was_set_back(services, experiments, monkeypatch):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(days=1)
+
+    for name in ("experiments.recorder", "store.changes", "experiments.service"):
+        monkeypatch.setattr(f"backend.{name}.datetime", SetBack)
+    retried = experiments.retry("first")
+    services.recorder.record(retried, Observation(retried.uid, Phase.RUNNING))
+
+    history = experiments.history(experiments.get("first"))
+    assert [step.at for step in history] == sorted(step.at for step in history)
+    assert [step.to_status for step in history[-3:]] == ["submitting", "queued", "running"]
+    assert services.archive.read("first").history == tuple(history)
