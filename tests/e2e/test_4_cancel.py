@@ -38,7 +38,7 @@ def deaf(
     (checkout / "backend").mkdir()
     for name in ("build.sh", "backend/__init__.py"):
         shutil.copy(ROOT / name, checkout / name)
-    for folder in (checkout, checkout / "models/autoencoder"):
+    for folder in (checkout, checkout / "models", checkout / "models/autoencoder"):
         shutil.copytree(ROOT / "tests/e2e/deaf", folder, dirs_exist_ok=True)
     _, image, _ = build(str(checkout / "build.sh"), f"{images.tag}-deaf")
     yield stage.train_with(image)
