@@ -9,6 +9,7 @@ from common.dataset import Dataset
 from common.exceptions import UnusableError
 
 MAX_CLASSES = 100
+MAX_CHARACTERS = 200  # of a label
 SHOWN_CHARACTERS = 40
 
 
@@ -40,6 +41,11 @@ def find_classes(dataset: Dataset) -> Classes:
             f"{dataset.target} has {len(names)} different values in {len(labels)} samples, "
             f"so these are no classes: choose a target with at most {MAX_CLASSES} classes, each "
             "with several samples"
+        )
+    if longest := next((name for name in names if len(name) > MAX_CHARACTERS), None):
+        raise UnusableError(
+            f"{dataset.target} holds the label {longest[:SHOWN_CHARACTERS]!r}..., which has "
+            f"{len(longest)} characters: a label may have {MAX_CHARACTERS}"
         )
     number_of = {name: number for number, name in enumerate(names)}
     numbers = np.array([number_of[label] for label in labels], dtype=np.int64)

@@ -143,10 +143,13 @@ def _choose_target(layout: _Layout, target: str) -> None:
     chosen = len(names) - 1
     if target:
         wanted = unicodedata.normalize("NFC", target.strip())
-        if not layout.header or names.count(wanted) != 1:
-            found = f"{names.count(wanted) or 'no'} columns" if layout.header else "no header"
-            known = f"; the columns are {_shown(', '.join(names))}" if layout.header else ""
-            raise ValueError(f"it has {found} named {_shown(target)!r}{known}")
+        if not layout.header:
+            raise ValueError(f"it has no header, so no column is named {_shown(target)!r}")
+        if names.count(wanted) != 1:
+            raise ValueError(
+                f"it has {names.count(wanted) or 'no'} columns named {_shown(target)!r}; the columns "
+                f"are {_shown(', '.join(names))}"
+            )
         chosen = names.index(wanted)
     elif layout.header:
         lower = [name.lower() for name in names]

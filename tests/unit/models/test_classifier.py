@@ -103,11 +103,20 @@ def test_columns_of_several_files(classifier: Trainer) -> None:
     [
         (table("a,b,kind"), {"PARAM_TARGET": "c"}, "no columns named 'c'; the columns are a, b, k"),
         (table("kind,b,kind"), {"PARAM_TARGET": "kind"}, "it has 2 columns named 'kind'"),
-        (table("a,b").partition("\n")[2], {"PARAM_TARGET": "a"}, "it has no header named 'a'"),
+        (
+            table("a,b").partition("\n")[2],
+            {"PARAM_TARGET": "a"},
+            "it has no header, so no column is named 'a'",
+        ),
         (table("a,kind", kind=lambda row: "x" * (row != 7)), {}, "empty: line 9, column kind"),
         (table("a,kind", kind=lambda row: "x"), {}, "all 40 labels in kind are 'x'"),
         (table("a,b,a"), {}, "a has 40 different values in 40 samples, so these are no classes"),
         (table("kind"), {}, "it has no column besides the labels"),
+        (
+            table("a,kind", kind=lambda row: "x" * (1 + row % 2 * 200)),
+            {},
+            "which has 201 characters",
+        ),
         (table("a,kind,b"), {}, "could not convert string 'even' to a number: line 2, column kind"),
     ],
 )
