@@ -147,8 +147,8 @@ def _choose_target(layout: _Layout, target: str) -> None:
             raise ValueError(f"it has no header, so no column is named {_shown(target)!r}")
         if names.count(wanted) != 1:
             raise ValueError(
-                f"it has {names.count(wanted) or 'no'} columns named {_shown(target)!r}; the columns "
-                f"are {_shown(', '.join(names))}"
+                f"it has {names.count(wanted) or 'no'} columns named {_shown(target)!r}; "
+                f"the columns are {_shown(', '.join(names))}"
             )
         chosen = names.index(wanted)
     elif layout.header:
