@@ -17,7 +17,8 @@ from backend.domain.timestamps import to_text
 from backend.experiments import run_file
 from backend.experiments.run_file import RunFile, UnusableRunFile
 from backend.files.outputs import Outputs
-from backend.store.queries import Store, Values
+from backend.store.changes import Values
+from backend.store.queries import Store
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend.domain.experiment import Experiment, Transition, new_values
+from backend.domain.experiment import Experiment, Parameters, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments import reconciler, run_file
 from backend.experiments.rebuild import differences, rebuild
 from backend.experiments.reconciler import Reconciler
-from backend.experiments.service import Parameters
 from backend.launchers.base import Phase
 from tests.integration.databases import Database
 from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from backend.domain.experiment import Parameters
 from backend.experiments import reconciler
 from backend.experiments.reconciler import Reconciler
-from backend.experiments.service import Outcome, Parameters
+from backend.experiments.submission import Outcome
 from tests.fakes.kubernetes_api import Fault, forbidden, invalid, quota_exceeded
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 

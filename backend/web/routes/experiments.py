@@ -15,7 +15,8 @@ from backend.domain.experiment import Experiment, Parameters
 from backend.domain.numbers import is_number
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
-from backend.experiments.service import MODEL, Outcome
+from backend.experiments.service import MODEL
+from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.schemas.experiments import (

@@ -1,0 +1,190 @@
+"""Starts experiments: the intent is committed first, then the Job is created from it."""
+
+import logging
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from enum import Enum
+
+from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.exceptions import (
+    FolderTaken,
+    OtherParameters,
+    OutputUnwritable,
+    StoreUnavailable,
+    SubmissionRefused,
+    UnknownDataset,
+    UnknownExperiment,
+)
+from backend.domain.experiment import Experiment, Parameters, Transition, new_values
+from backend.domain.status import Status
+from backend.experiments.archive import Archive
+from backend.experiments.recorder import Recorder
+from backend.files.inputs import Inputs
+from backend.files.outputs import Outputs
+from backend.launchers.base import (
+    Job,
+    Launcher,
+    LauncherRefused,
+    LauncherUnavailable,
+    Observation,
+    Phase,
+)
+from backend.store.queries import Store
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(Enum):
+    """The result of a submission."""
+
+    CREATED = "the Job was created"
+    ACCEPTED = "the Job will be created"
+    EXISTING = "the same experiment was submitted before"
+
+
+class Submission:
+    """Submits experiments and launches their attempts.
+
+    Every method raises StoreUnavailable if the database cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        launcher: Launcher,
+        inputs: Inputs,
+        outputs: Outputs,
+        archive: Archive,
+        recorder: Recorder,
+    ) -> None:
+        self._store, self._launcher = store, launcher
+        self._inputs, self._outputs = inputs, outputs
+        self._archive, self._recorder = archive, recorder
+
+    def submit(
+        self, experiment_id: str, parameters: Parameters, *, by: str | None = None
+    ) -> tuple[Outcome, Experiment]:
+        """Start an experiment exactly once, however often this is called, by any process.
+
+        The intent is committed before anything is started, and the name of the Job is derived from
+        the id. Whatever fails in between, the reconciler finds the intent and starts the same Job.
+
+        Raises:
+            OtherParameters: the id is taken by an experiment with other parameters.
+            FolderTaken: its output folder holds files of something else.
+            UnknownDataset: there is no such data set.
+            OutputUnwritable: the output folder cannot be written.
+            SubmissionRefused: the launcher refused the Job for good.
+        """
+        if parameters.dataset is not None:
+            dataset = self._inputs.stored_name(parameters.dataset)
+            parameters = replace(parameters, dataset=dataset)
+        values = new_values(experiment_id, parameters)
+        job = self._launcher.render(Attempt.from_columns(values))
+        problem = self._problem(experiment_id, parameters)
+        row_id = self._store.insert(values, actor=by) if problem is None else None
+        if row_id:
+            return self._start(Experiment.from_columns(values | {"id": row_id}), job, by)
+        existing = self._store.get(experiment_id)
+        if existing is None:
+            raise problem or FolderTaken()
+        if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
+            return self._start(existing, job, by)
+        if not existing.parameters.same_as(parameters):
+            raise OtherParameters(experiment_id, existing.parameters)
+        return Outcome.EXISTING, existing
+
+    def launch(self, experiment: Experiment) -> Experiment:
+        """Submit the Job of a `submitting` experiment; harmless if it was submitted already.
+
+        Returns:
+            The experiment as it is then: queued, or submitting with a diagnosis.
+
+        Raises:
+            UnknownExperiment: it was deleted meanwhile.
+            SubmissionRefused: the launcher refused the Job for good; the experiment has failed.
+        """
+        record = self._archive.find(experiment.experiment_id)
+        if record is None:
+            raise UnknownExperiment(experiment.experiment_id)
+        current, history = record
+        expected = (experiment.uid, experiment.attempt, Status.SUBMITTING)
+        if (current.uid, current.attempt, current.status) != expected:
+            return current  # another process has launched it
+        return self._launch(current, history, self._launcher.render(current.current_attempt))
+
+    def _start(
+        self, experiment: Experiment, job: Job, by: str | None
+    ) -> tuple[Outcome, Experiment]:
+        now, status = experiment.created_at, experiment.status
+        history = [Transition(experiment.attempt, None, status, None, now, by)]
+        try:
+            started = self._launch(experiment, history, job)
+        except StoreUnavailable:  # the intent is committed; the reconciler continues from there
+            log.warning(
+                "%r is submitted; its row will be updated once the database answers again",
+                experiment.experiment_id,
+            )
+            return Outcome.ACCEPTED, experiment
+        if started.status is Status.SUBMITTING:
+            return Outcome.ACCEPTED, started
+        return Outcome.CREATED, started
+
+    def _launch(self, experiment: Experiment, history: list[Transition], job: Job) -> Experiment:
+        try:
+            self._archive.create_run_file(experiment, history)
+            self._launcher.submit(job)
+        except LauncherUnavailable as error:
+            return self._delay(experiment, error.diagnosis)
+        except (OSError, FolderTaken) as error:
+            return self._delay(experiment, folder_diagnosis(error))
+        except LauncherRefused as error:
+            failed = Observation(
+                experiment.uid, Phase.FAILED, None, datetime.now(UTC), error.diagnosis
+            )
+            self._recorder.record(experiment, failed)
+            raise SubmissionRefused(error.diagnosis) from error
+        current = self._recorder.record_submitted(experiment, history)
+        if current is None or current.has_superseded(experiment.current_attempt):
+            self._launcher.cancel(experiment.job)  # it was cancelled or deleted meanwhile
+        if current is None:
+            raise UnknownExperiment(experiment.experiment_id)
+        return current
+
+    def _delay(self, experiment: Experiment, diagnosis: Diagnosis) -> Experiment:
+        """Record why a Job cannot be created yet; the reconciler tries again."""
+        values = asdict(diagnosis)
+        self._recorder.update(experiment, values)
+        return replace(experiment, **values)
+
+    def _problem(
+        self, experiment_id: str, parameters: Parameters
+    ) -> UnknownDataset | FolderTaken | OutputUnwritable | None:
+        """Return why a new experiment cannot start, before its intent is committed for good."""
+        try:
+            self._inputs.check(parameters.dataset)
+            if not self._outputs.is_free(experiment_id):
+                return FolderTaken()
+            self._outputs.check_space()
+        except UnknownDataset as error:
+            return error
+        except OSError as error:
+            return OutputUnwritable(error)
+        return None
+
+
+def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
+    """Return why an output folder cannot be used yet."""
+    if isinstance(error, FolderTaken):
+        return Diagnosis(
+            "output_taken",
+            "The output folder holds the run.json of another experiment.",
+            "Move that folder away. The experiment then starts by itself.",
+        )
+    unwritable = OutputUnwritable(error)
+    return Diagnosis(
+        "output_full" if unwritable.full else "output_unwritable",
+        f"The output folder of the experiment cannot be written: {unwritable.why}.",
+        "Free space, or correct the permissions of the output folder. The experiment then starts "
+        "by itself.",
+    )

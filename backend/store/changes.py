@@ -1,0 +1,239 @@
+"""The changes of experiments, each in one transaction.
+
+A status only changes by compare-and-set: the update names the status and the attempt that the
+decision was based on, and changes nothing if they are no longer current.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backend.domain.experiment import Transition
+from backend.store.database import Database
+from backend.store.tables import experiment, transition
+
+Values = Mapping[str, Any]  # column values by name
+
+_OF_AN_ATTEMPT = (  # what a retry clears
+    "reason",
+    "message",
+    "remedy",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "cancel_requested_by",
+)
+# These parameters have other names than any column, which UPDATE needs for the new values.
+_EXPECTED = and_(
+    experiment.c.id == bindparam("expected_id"),
+    experiment.c.status == bindparam("expected_status"),
+    experiment.c.attempt == bindparam("expected_attempt"),
+)
+_DELETE = delete(experiment).where(_EXPECTED)
+_UPDATE = update(experiment).where(_EXPECTED)
+
+
+class Changes:
+    """Adds, changes and removes experiments.
+
+    Every method raises StoreUnavailable if the database cannot be used, and SchemaError if its
+    tables must not be changed.
+
+    Attributes:
+        database: where they are stored.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def insert(self, values: Values, *, actor: str | None = None) -> int | None:
+        """Add an experiment, and its first transition, caused by `actor`.
+
+        Returns:
+            The key of its row; None if its experiment_id is taken.
+        """
+
+        def work(connection: Connection) -> int:
+            row_id = _insert(connection, values)
+            first = {
+                "experiment": row_id,
+                "attempt": values["attempt"],
+                "to_status": values["status"],
+                "at": values["created_at"],
+                "actor": actor,
+            }
+            connection.execute(insert(transition), first)
+            return row_id
+
+        try:
+            return self.database.write(work)
+        except IntegrityError:
+            return None
+
+    def restore(
+        self,
+        experiments: Sequence[tuple[Values, Sequence[Transition]]],
+        is_wanted: Callable[[Values], bool],
+    ) -> list[str]:
+        """Add experiments as they were, with their histories; existing ones stay as they are.
+
+        `is_wanted` is called for each one after its row was added, when no other process can add
+        or delete it; if it returns False, the row is removed again.
+
+        Returns:
+            The experiment_ids that were added.
+        """
+        ids = [values["experiment_id"] for values, _ in experiments]
+        query = select(experiment.c.experiment_id).where(experiment.c.experiment_id.in_(ids))
+
+        def work(connection: Connection) -> list[str]:
+            existing, added = set(connection.scalars(query)), []
+            for values, history in experiments:
+                if values["experiment_id"] in existing:
+                    continue
+                row_id = _insert(connection, values)
+                if not is_wanted(values):
+                    connection.execute(delete(experiment).where(experiment.c.id == row_id))
+                    continue
+                steps = [vars(step) | {"experiment": row_id} for step in history]
+                connection.execute(insert(transition), steps)
+                added.append(values["experiment_id"])
+            return added
+
+        for _ in experiments:
+            try:
+                return self.database.write(work)
+            except IntegrityError:  # another process has just added one of them: it exists now
+                continue
+        return self.database.write(work) if experiments else []
+
+    def delete(self, row_id: int, *, attempt: int, status: str) -> bool:
+        """Remove an experiment and its history.
+
+        Returns:
+            False if it is no longer in that status and attempt; nothing was changed then.
+        """
+        expected = _expected(row_id, status, attempt)
+        return self.database.write(
+            lambda connection: connection.execute(_DELETE, expected).rowcount == 1
+        )
+
+    def advance(
+        self,
+        row_id: int,
+        *,
+        attempt: int,
+        path: Sequence[str],
+        times: Sequence[datetime],
+        values: Values,
+        at: datetime,
+    ) -> bool:
+        """Move an experiment along `path`, from the first of these statuses to the last.
+
+        The actor of a cancellation is the person who requested it.
+
+        Args:
+            row_id: the experiment's key.
+            attempt: the attempt it is expected to be in.
+            path: statuses; it is expected to be in the first.
+            times: when it reached each of the others.
+            values: further columns to set.
+            at: its new `updated_at`.
+
+        Returns:
+            False if it is no longer in that status and attempt; nothing was changed then.
+        """
+        changes = {**values, "status": path[-1], "updated_at": at}
+        changes |= _expected(row_id, path[0], attempt)
+
+        def work(connection: Connection) -> bool:
+            if connection.execute(_UPDATE, changes).rowcount != 1:
+                return False
+            actor = None
+            if path[-1] == "cancelled":
+                query = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
+                actor = connection.execute(query).scalar()
+            steps = [
+                {
+                    "experiment": row_id,
+                    "attempt": attempt,
+                    "from_status": old,
+                    "to_status": new,
+                    "reason": values.get("reason") if new == path[-1] else None,
+                    "at": time,
+                    "actor": actor if new == path[-1] else None,
+                }
+                for old, new, time in zip(path[:-1], path[1:], times, strict=True)
+            ]
+            connection.execute(insert(transition), steps)
+            return True
+
+        return self.database.write(work)
+
+    def update(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
+        """Set columns other than the status, for example a diagnosis.
+
+        Returns:
+            False if it is no longer in that status and attempt; nothing was changed then.
+        """
+        changes = {**values, "updated_at": datetime.now(UTC)}
+        changes |= _expected(row_id, status, attempt)
+        return self.database.write(
+            lambda connection: connection.execute(_UPDATE, changes).rowcount == 1
+        )
+
+    def retry(
+        self,
+        row_id: int,
+        *,
+        attempt: int,
+        status: str,
+        job: str,
+        following: int | None = None,
+        reason: str = "retry",
+        actor: str | None = None,
+    ) -> bool:
+        """Begin another attempt of an experiment that has ended, whose Job will be `job`.
+
+        `following` is the number of that attempt, by default the next one.
+
+        Returns:
+            False if it is no longer in that status and attempt; nothing was changed then.
+        """
+        now = datetime.now(UTC)
+        following = following or attempt + 1
+        changes = dict.fromkeys(_OF_AN_ATTEMPT)
+        changes |= {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
+        changes |= _expected(row_id, status, attempt)
+        step = {
+            "experiment": row_id,
+            "attempt": following,
+            "from_status": status,
+            "to_status": "submitting",
+            "reason": reason,
+            "at": now,
+            "actor": actor,
+        }
+
+        def work(connection: Connection) -> bool:
+            if connection.execute(_UPDATE, changes).rowcount != 1:
+                return False
+            connection.execute(insert(transition), [step])
+            return True
+
+        return self.database.write(work)
+
+
+def _expected(row_id: int, status: str, attempt: int) -> dict[str, Any]:
+    """Return the parameters of _EXPECTED."""
+    return {"expected_id": row_id, "expected_status": status, "expected_attempt": attempt}
+
+
+def _insert(connection: Connection, values: Values) -> int:
+    """Insert the row of an experiment and return its key."""
+    key = connection.execute(insert(experiment), values).inserted_primary_key
+    row_id: int = key[0] if key else 0
+    return row_id
