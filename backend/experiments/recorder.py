@@ -83,6 +83,8 @@ class Recorder:
             observation = self._conclude(experiment, observation)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
+        if observation.image:
+            diagnosis = diagnosis | {"image": observation.image}
         steps = path(experiment.status, status)
         if steps:
             if status not in LIVE:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from backend.domain.catalogue import Choice
 from backend.domain.exceptions import (
     HasEnded,
     NotRetriable,
@@ -20,6 +21,7 @@ from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.models import Models
 from backend.experiments.recorder import Recorder
 from backend.experiments.submission import Outcome, Submission
 from backend.files.inputs import Inputs
@@ -49,12 +51,13 @@ class Experiments:
         archive: Archive,
         recorder: Recorder,
         events: TransitionFeed,
+        models: Models,
     ) -> None:
         self._store, self._launcher = store, launcher
         self._outputs = outputs
         self._logs, self._archive = logs, archive
         self._recorder, self._events = recorder, events
-        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder)
+        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder, models)
 
     def check_ready(self) -> str:
         """Check that the database answers and has the schema that this version needs.
@@ -66,10 +69,16 @@ class Experiments:
         return self._store.database.write_problem()
 
     def submit(
-        self, experiment_id: str, parameters: Parameters, *, by: str | None = None
+        self,
+        experiment_id: str,
+        parameters: Parameters,
+        *,
+        choice: Choice | None = None,
+        by: str | None = None,
     ) -> tuple[Outcome, Experiment]:
         """Start an experiment exactly once; see `Submission.submit`."""
-        return self._submission.submit(self.stored_id(experiment_id), parameters, by=by)
+        experiment_id = self.stored_id(experiment_id)
+        return self._submission.submit(experiment_id, parameters, choice=choice, by=by)
 
     def stored_id(self, experiment_id: str) -> str:
         """Return the id of the experiment that is called so in one of the forms of Unicode.

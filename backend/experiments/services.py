@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.models import Models
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
+from backend.files.catalogue import BUILT_IN, CatalogueFiles, catalogue_files
 from backend.files.curves import Curves
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
@@ -29,6 +31,7 @@ class Services:
     events: TransitionFeed
     archive: Archive
     recorder: Recorder
+    models: Models
     experiments: Experiments
 
     def close(self) -> None:
@@ -49,12 +52,19 @@ def build(settings: Settings, launcher: Launcher | None = None) -> Services:
         launcher or make_launcher(settings),
         Inputs(settings.input_dir),
         Outputs(settings.output_dir),
+        catalogue_files(settings),
         log_max_bytes=settings.log_max_bytes,
     )
 
 
 def assemble(
-    store: Store, launcher: Launcher, inputs: Inputs, outputs: Outputs, *, log_max_bytes: int
+    store: Store,
+    launcher: Launcher,
+    inputs: Inputs,
+    outputs: Outputs,
+    catalogue: CatalogueFiles | None = None,
+    *,
+    log_max_bytes: int,
 ) -> Services:
     """Return the services that use these parts.
 
@@ -63,12 +73,14 @@ def assemble(
         launcher: where Jobs run.
         inputs: the input folder.
         outputs: the output folder.
+        catalogue: the files of the models; those of this program by default.
         log_max_bytes: the size to which a longer log is shortened when it is saved.
     """
     logs = Logs(launcher, outputs, max_bytes=log_max_bytes)
     archive = Archive(store, outputs)
     recorder = Recorder(store, outputs, logs, archive)
     events = TransitionFeed(store.transitions)
+    models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
     return Services(
         store=store,
         launcher=launcher,
@@ -79,5 +91,8 @@ def assemble(
         events=events,
         archive=archive,
         recorder=recorder,
-        experiments=Experiments(store, launcher, inputs, outputs, logs, archive, recorder, events),
+        models=models,
+        experiments=Experiments(
+            store, launcher, inputs, outputs, logs, archive, recorder, events, models
+        ),
     )

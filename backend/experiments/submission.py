@@ -5,7 +5,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
 
-from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.attempt import Attempt, Diagnosis, Program
+from backend.domain.catalogue import Choice, Entry
 from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
@@ -18,6 +19,7 @@ from backend.domain.exceptions import (
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments.archive import Archive
+from backend.experiments.models import Models
 from backend.experiments.recorder import Recorder
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
@@ -56,18 +58,30 @@ class Submission:
         outputs: Outputs,
         archive: Archive,
         recorder: Recorder,
+        models: Models,
     ) -> None:
         self._store, self._launcher = store, launcher
         self._inputs, self._outputs = inputs, outputs
-        self._archive, self._recorder = archive, recorder
+        self._archive, self._recorder, self._models = archive, recorder, models
 
     def submit(
-        self, experiment_id: str, parameters: Parameters, *, by: str | None = None
+        self,
+        experiment_id: str,
+        parameters: Parameters,
+        *,
+        choice: Choice | None = None,
+        by: str | None = None,
     ) -> tuple[Outcome, Experiment]:
         """Start an experiment exactly once, however often this is called, by any process.
 
         The intent is committed before anything is started, and the name of the Job is derived from
         the id. Whatever fails in between, the reconciler finds the intent and starts the same Job.
+
+        Args:
+            experiment_id: the id of the experiment.
+            parameters: what was chosen.
+            choice: where the parameters come from.
+            by: the name of the token of the person who submits it.
 
         Raises:
             OtherParameters: the id is taken by an experiment with other parameters.
@@ -76,20 +90,26 @@ class Submission:
             OutputUnwritable: the output folder cannot be written.
             SubmissionRefused: the launcher refused the Job for good.
         """
+        entry = choice.entry if choice else None
+        if entry:
+            parameters = replace(parameters, entry_sha256=entry.sha256)
         if parameters.dataset is not None:
             dataset = self._inputs.stored_name(parameters.dataset)
             parameters = replace(parameters, dataset=dataset)
         values = new_values(experiment_id, parameters)
-        job = self._launcher.render(Attempt.from_columns(values))
+        job = self._render(Attempt.from_columns(values), entry)
         problem = self._problem(experiment_id, parameters)
-        row_id = self._store.insert(values, actor=by) if problem is None else None
+        row_id = None
+        if problem is None:
+            row_id = self._store.insert(values, actor=by, entry=entry.content if entry else None)
         if row_id:
-            return self._start(Experiment.from_columns(values | {"id": row_id}), job, by)
+            return self._start(Experiment.from_columns(values | {"id": row_id}), job, entry, by)
         existing = self._store.get(experiment_id)
         if existing is None:
             raise problem or FolderTaken()
         if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
-            return self._start(existing, job, by)
+            return self._start(existing, job, entry, by)
+        parameters = self._models.as_submitted(parameters, choice, existing)
         if not existing.parameters.same_as(parameters):
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
@@ -111,15 +131,15 @@ class Submission:
         expected = (experiment.uid, experiment.attempt, Status.SUBMITTING)
         if (current.uid, current.attempt, current.status) != expected:
             return current  # another process has launched it
-        return self._launch(current, history, self._launcher.render(current.current_attempt))
+        return self._launch(current, history)
 
     def _start(
-        self, experiment: Experiment, job: Job, by: str | None
+        self, experiment: Experiment, job: Job, entry: Entry | None, by: str | None
     ) -> tuple[Outcome, Experiment]:
         now, status = experiment.created_at, experiment.status
         history = [Transition(experiment.attempt, None, status, None, now, by)]
         try:
-            started = self._launch(experiment, history, job)
+            started = self._launch(experiment, history, (job, entry))
         except StoreUnavailable:  # the intent is committed; the reconciler continues from there
             log.warning(
                 "%r is submitted; its row will be updated once the database answers again",
@@ -130,9 +150,15 @@ class Submission:
             return Outcome.ACCEPTED, started
         return Outcome.CREATED, started
 
-    def _launch(self, experiment: Experiment, history: list[Transition], job: Job) -> Experiment:
+    def _launch(
+        self,
+        experiment: Experiment,
+        history: list[Transition],
+        rendered: tuple[Job, Entry | None] | None = None,
+    ) -> Experiment:
         try:
-            self._archive.create_run_file(experiment, history)
+            job, entry = rendered or self._rendered(experiment)
+            self._archive.create_run_file(experiment, history, entry)
             self._launcher.submit(job)
         except LauncherUnavailable as error:
             return self._delay(experiment, error.diagnosis)
@@ -150,6 +176,15 @@ class Submission:
         if current is None:
             raise UnknownExperiment(experiment.experiment_id)
         return current
+
+    def _rendered(self, experiment: Experiment) -> tuple[Job, Entry | None]:
+        """Return the Job of the current attempt, made from the stored entry, and that entry."""
+        entry = self._models.entry_of(experiment)
+        return self._render(experiment.current_attempt, entry), entry
+
+    def _render(self, attempt: Attempt, entry: Entry | None) -> Job:
+        program = entry.program(attempt.size) if entry else Program()
+        return self._launcher.render(replace(attempt, program=program))
 
     def _delay(self, experiment: Experiment, diagnosis: Diagnosis) -> Experiment:
         """Record why a Job cannot be created yet; the reconciler tries again."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backend.domain.experiment import Transition
 from backend.store.database import Database
-from backend.store.tables import experiment, transition
+from backend.store.tables import experiment, model_entries, transition
 
 Values = Mapping[str, Any]  # column values by name
 
@@ -25,12 +25,18 @@ _OF_AN_ATTEMPT = (  # what a retry clears
     "finished_at",
     "cancel_requested_at",
     "cancel_requested_by",
+    "image",
 )
 # These parameters have other names than any column, which UPDATE needs for the new values.
 _EXPECTED = and_(
     experiment.c.id == bindparam("expected_id"),
     experiment.c.status == bindparam("expected_status"),
     experiment.c.attempt == bindparam("expected_attempt"),
+)
+_INSERT_ENTRY = (  # unless it is there
+    insert(model_entries)
+    .prefix_with("IGNORE", dialect="mysql")
+    .prefix_with("OR IGNORE", dialect="sqlite")
 )
 _DELETE = delete(experiment).where(_EXPECTED)
 _UPDATE = update(experiment).where(_EXPECTED)
@@ -49,14 +55,21 @@ class Changes:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def insert(self, values: Values, *, actor: str | None = None) -> int | None:
+    def insert(
+        self, values: Values, *, actor: str | None = None, entry: str | None = None
+    ) -> int | None:
         """Add an experiment, and its first transition, caused by `actor`.
+
+        `entry` is the content of its model's entry, whose digest is among the values.
 
         Returns:
             The key of its row; None if its experiment_id is taken.
         """
 
         def work(connection: Connection) -> int:
+            if entry is not None:
+                content = {"sha256": values["entry_sha256"], "content": entry}
+                connection.execute(_INSERT_ENTRY, content)
             row_id = _insert(connection, values)
             first = {
                 "experiment": row_id,

@@ -1,0 +1,266 @@
+"""Reads the catalogue of models from folders: `<name>/model.yaml`, or `<name>.yaml`.
+
+The second form is that of a mounted ConfigMap, whose keys hold no slash and whose files are links.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backend.domain.catalogue import (
+    AUTOENCODER,
+    MODEL_NAME,
+    Catalogue,
+    Entry,
+    InvalidEntry,
+)
+from backend.domain.parameter import shown_value
+from backend.settings import Settings
+
+FILE = "model.yaml"
+SUFFIX = ".yaml"
+MAX_FILE_BYTES = 64 * 1024
+MAX_ENTRIES = 1000
+_BACKEND = Path(__file__).parents[1]
+# The wheel and the image have the models inside the package; in a checkout they are beside it.
+BUILT_IN = (_BACKEND if (_BACKEND / "models").is_dir() else _BACKEND.parent) / "models"
+
+log = logging.getLogger(__name__)
+
+Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the catalogue as it was read: the entry, or why there is none."""
+
+    stamp: Stamp
+    entry: Entry | None
+    problem: str = ""
+
+
+class CatalogueFiles:
+    """The entries in several folders; those of later folders replace those of earlier ones.
+
+    `current` compares inode, time and size of each file with those that were read, so a change is
+    seen by the next request, without a restart. Safe to use from several threads.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, need_image: bool = False) -> None:
+        """Read from these folders.
+
+        Args:
+            folders: the later ones take precedence.
+            need_image: whether an entry without an image is a mistake, because Jobs need one.
+        """
+        self._folders = tuple(dict.fromkeys(folders))
+        self._need_image = need_image
+        self._lock = threading.Lock()
+        self._files: dict[str, _File] = {}
+        self._seen: tuple[dict[str, Stamp], dict[str, str]] | None = None
+        self._catalogue = Catalogue({}, {})
+
+    def current(self) -> Catalogue:
+        """Return the catalogue that the files describe now; log what is wrong with changed ones."""
+        problems = dict[str, str]()  # of folders
+        stamps = {
+            path: stamp for folder in self._folders for path, stamp in _scan(folder, problems)
+        }
+        if (stamps, problems) == self._seen:
+            return self._catalogue
+        with self._lock:
+            known, before = self._files, self._catalogue.problems
+            self._files = {
+                path: known[path]
+                if path in known and known[path].stamp == stamp
+                else self._read(path, stamp)
+                for path, stamp in stamps.items()
+            }
+            self._catalogue = self._assembled(problems)
+            self._seen = stamps, problems
+            for name, problem in self._catalogue.problems.items():
+                if before.get(name) != problem:
+                    log.warning("The model %s cannot be used: %s", name, problem)
+            return self._catalogue
+
+    def find(self, name: str) -> tuple[Entry | None, str]:
+        """Return a model's entry, or None and what is wrong with it; an empty text if unknown.
+
+        Only the files of this model are checked for a change, so a submission costs the same
+        however many models there are.
+        """
+        if not MODEL_NAME.fullmatch(name):
+            return None, ""
+        seen = self._seen[0] if self._seen else None
+        paths = [
+            path
+            for folder in self._folders
+            for path in (f"{folder}/{name}/{FILE}", f"{folder}/{name}{SUFFIX}")
+        ]
+        is_known = seen is not None and all(_stamp(path) == seen.get(path) for path in paths)
+        catalogue = self._catalogue if is_known else self.current()
+        return catalogue.entries.get(name), catalogue.problems.get(name, "")
+
+    def folder_of(self, name: str) -> Path:
+        """Return the folder of a model, in which its command is started; it may not exist."""
+        folders = [folder / name for folder in reversed(self._folders)]
+        return next((folder for folder in folders if folder.is_dir()), folders[-1])
+
+    def _assembled(self, problems: Mapping[str, str]) -> Catalogue:
+        entries = {AUTOENCODER: Entry.from_document(AUTOENCODER, {})}
+        problems = dict(problems)
+        sources = dict[str, str]()
+        for path, file in self._files.items():
+            name = _name_of(path)
+            entries.pop(name, None)
+            problems.pop(name, None)
+            folder = _folder_of(path)
+            if sources.get(name) == folder:
+                problems[name] = f"{folder} has both {name}/{FILE} and {name}{SUFFIX}: keep one."
+            elif file.entry is None:
+                problems[name] = f"{path}: {file.problem}"
+            else:
+                entries[name] = file.entry
+            sources[name] = folder
+        return Catalogue(dict(sorted(entries.items())), dict(sorted(problems.items())))
+
+    def _read(self, path: str, stamp: Stamp) -> _File:
+        try:
+            entry = Entry.from_document(_name_of(path), _load(path))
+            self._check_image(entry)
+            return _File(stamp, entry)
+        except InvalidEntry as error:
+            return _File(stamp, None, str(error))
+
+    def _check_image(self, entry: Entry) -> None:
+        if entry.name == AUTOENCODER and entry.image:
+            raise InvalidEntry(["The image of autoencoder is AE_MODEL_IMAGE_URL: remove image."])
+        if self._need_image and entry.name != AUTOENCODER and not entry.image:
+            raise InvalidEntry(["It has no image: Kubernetes needs one."])
+
+
+def catalogue_files(settings: Settings) -> CatalogueFiles:
+    """Return the models of this program and those of MODELS_DIR, which take precedence."""
+    folders = [BUILT_IN, *([settings.models_dir] if settings.models_dir else [])]
+    return CatalogueFiles(folders, need_image=settings.launcher == "kubernetes")
+
+
+def _scan(folder: Path, problems: dict[str, str]) -> Iterator[tuple[str, Stamp]]:
+    """Yield path and stamp of each file of the catalogue in a folder, sorted by name."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+    except OSError as error:
+        problems[str(folder)] = f"The folder cannot be read: {error.strerror}."
+        return
+    count = 0
+    for name in names:
+        path = f"{folder}/{name}" if name.endswith(SUFFIX) else f"{folder}/{name}/{FILE}"
+        stamp = _stamp(path)
+        if stamp and count == MAX_ENTRIES:
+            problems[str(folder)] = f"Only the first {MAX_ENTRIES} entries are used."
+            return
+        if stamp:
+            count += 1
+            yield path, stamp
+
+
+def _stamp(path: str) -> Stamp | None:
+    """Return what tells two versions of a file apart; None if there is no such file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  (a Path takes as long as the call itself)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _name_of(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return name.removesuffix(SUFFIX) if name != FILE else folder.rpartition("/")[2]
+
+
+def _folder_of(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return folder if name != FILE else folder.rpartition("/")[0]
+
+
+def _load(path: str) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        InvalidEntry: it cannot be read, or is not the YAML that an entry may use.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO must not block.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidEntry([f"The file must have at most {MAX_FILE_BYTES} bytes."])
+        return yaml.load(content.decode(), _Loader)  # noqa: S506  (derived from SafeLoader)
+    except OSError as error:
+        raise InvalidEntry([f"The file cannot be read: {error.strerror}."]) from error
+    except UnicodeDecodeError as error:
+        raise InvalidEntry(["The file is not UTF-8 text."]) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise InvalidEntry([f"It is not valid YAML: {shown_value(str(error))}."]) from error
+    except RecursionError as error:
+        raise InvalidEntry(["It is nested too deeply."]) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "it cannot be parsed"
+        raise InvalidEntry([f"It is not valid YAML{where}: {what}."]) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Loads YAML with the scalars of YAML 1.2: no is text, and 1e-3 is a number.
+
+    Aliases are refused: a few of them can make gigabytes of a few bytes.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (as PyYAML declares it)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node that is not an alias."""
+        if self.check_event(yaml.AliasEvent):
+            at = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", at)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping, none of whose keys is repeated."""
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        texts = {str(key) for key in keys}
+        if len(texts) < len(keys):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key is repeated", node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)
+
+
+def _construct_integer(_loader: Any, node: Any) -> int:
+    return int(node.value)
+
+
+def _construct_float(_loader: Any, node: Any) -> float:
+    return float(node.value)
+
+
+for _tag, _text in (
+    ("null", r"~|null|Null|NULL|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE"),
+    ("int", r"[-+]?[0-9]+"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_text})$", re.ASCII), None
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
