@@ -67,8 +67,17 @@ class LocalHarness(LauncherHarness):
 
     def start(self, attempt):
         """Free the slot, and wait until the trainer accepts orders."""
-        self._slot.close()
+        self.free_slot()
         self.order(attempt, "")
+
+    def free_slot(self):
+        """Release the slot that the test holds, and start what waits for it."""
+        self._slot.close()
+        self.fill_slots()
+
+    def fill_slots(self):
+        """Start waiting attempts if slots are free, as the reconciler does."""
+        self.launcher().changes(0)
 
     def say(self, attempt, text):
         """Make the trainer print `text`, and wait until it is in the log."""

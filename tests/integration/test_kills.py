@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count, pairwise, takewhile
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -25,7 +24,7 @@ from tests.fakes.kubernetes_api import Fault
 from tests.integration.backend_process import ROOT
 from tests.integration.conftest import MARIADB, MYSQL_CONTROL
 from tests.integration.databases import Database
-from tests.integration.launcher_harness import LocalHarness
+from tests.integration.launcher_harness import LocalHarness, processes_of
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -100,15 +99,13 @@ class Machine:
         self._state = harness.state
 
     def live_jobs(self):
-        """Return (experiment_id, Job) of every runner."""
+        """Return (experiment_id, Job) of every entry of the queue that has not been cancelled."""
+        assert processes_of(self._state) == []
         found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                arguments = (process / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            for state in (one for one in arguments if one.startswith(f"{self._state}/")):
-                job = json.loads((Path(state) / "job.json").read_text())
+        for entry in sorted((self._state / "queue").glob("*")):
+            state = self._state / entry.name.partition("-")[2]
+            if (state / "job.json").exists() and not (state / "exit.json").exists():
+                job = json.loads((state / "job.json").read_text())
                 found.append((job["run"]["experiment_id"], job["handle"]))
         return found
 

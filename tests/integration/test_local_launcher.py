@@ -4,7 +4,10 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,14 @@ import pytest
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
 from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
-from tests.integration.launcher_harness import AN_ATTEMPT, TRAINER, LocalHarness, processes_of
-from tests.integration.waiting import eventually
+from tests.integration.launcher_harness import (
+    AN_ATTEMPT,
+    TRAINER,
+    LocalHarness,
+    kill_local_runs,
+    processes_of,
+)
+from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 CONTRACT = {"EXPERIMENT_ID", "LEARNING_RATE", "EPOCH", "ATTEMPT", "INPUT_DIR", "OUTPUT_DIR"}
 SECRETS = ("DB_PASSWORD", "DB_URL", "API_TOKEN", "DB_PASSWORD_FILE", "KUBECONFIG", "SECRET_KEY")
@@ -40,15 +49,6 @@ def reaches(launcher, attempt, phase):
     return launcher.observe()[attempt.handle]
 
 
-def are_waiting(harness, number):
-    """Return whether `number` runners wait: one for a slot, the others behind it (Linux)."""
-    if not (harness.state / "next").exists():
-        return False
-    line = (harness.state / "next").stat().st_ino
-    locks = [lock for lock in Path("/proc/locks").read_text().splitlines() if f":{line} " in lock]
-    return len(locks) == number
-
-
 def pid_of_runner(harness, attempt):
     return json.loads((harness.state / attempt.handle / "runner.json").read_text())["pid"]
 
@@ -63,16 +63,59 @@ def submit_and_die(environ, attempt):
 def test_slot_is_first_come_first_served(harness, launcher):
     attempts = [harness.submitted(experiment_id="a")]
     harness.start(attempts[0])
-    for number, name in enumerate("bc", start=1):
-        attempts.append(harness.submitted(experiment_id=name))
-        eventually(lambda number=number: are_waiting(harness, number))
+    attempts += [harness.submitted(experiment_id=name) for name in "cb"]
 
     for turn, attempt in enumerate(attempts):
+        harness.fill_slots()
         reaches(launcher, attempt, Phase.RUNNING)
         assert [phase_of(launcher, one) for one in attempts[turn + 1 :]] == [Phase.QUEUED] * (
             2 - turn
         )
         harness.end(attempt, 0)
+
+
+def test_order_does_not_depend_on_the_clock(harness, launcher):
+    """The clock was set back by a day after the first submission."""
+    attempts = [harness.submitted(experiment_id=name) for name in "ab"]
+    job = harness.state / attempts[0].handle / "job.json"
+    os.utime(job, (time.time() + 86400,) * 2)
+
+    harness.start(attempts[0])
+
+    assert phase_of(launcher, attempts[1]) is Phase.QUEUED
+
+
+def test_waiting_attempts_have_no_process(harness, launcher):
+    attempts = [harness.submitted(experiment_id=str(number)) for number in range(20)]
+
+    assert processes_of(harness.settings.output_dir) == []
+    assert {phase_of(launcher, attempt) for attempt in attempts} == {Phase.QUEUED}
+
+
+def test_next_starts_when_a_slot_is_freed(harness, launcher):
+    """One call of `changes`, made before the slot is free, starts the next attempt."""
+    first, second = (harness.submitted(experiment_id=name) for name in "ab")
+    harness.start(first)
+    reaches(launcher, first, Phase.RUNNING)
+    launcher.changes(0)
+    with ThreadPoolExecutor() as background:
+        waiting = background.submit(launcher.changes, DEADLINE_SECONDS)
+        harness.end(first, 0)
+        waiting.result(DEADLINE_SECONDS)
+
+    reaches(launcher, second, Phase.RUNNING)
+
+
+def test_next_starts_after_a_killed_runner(harness, launcher):
+    """The runner could not report its end."""
+    first, second = (harness.submitted(experiment_id=name) for name in "ab")
+    harness.start(first)
+    os.kill(pid_of_runner(harness, first), signal.SIGKILL)
+    reaches(launcher, first, Phase.LOST)
+
+    launcher.changes(0)
+
+    reaches(launcher, second, Phase.RUNNING)
 
 
 def test_all_slots_are_used(environ):
@@ -84,9 +127,152 @@ def test_all_slots_are_used(environ):
     def phases():
         return sorted(phase_of(launcher, attempt) for attempt in attempts)
 
-    eventually(lambda: phases().count(Phase.RUNNING) == 2 and are_waiting(harness, 1))
+    eventually(lambda: phases().count(Phase.RUNNING) == 2)
     assert phases() == [Phase.QUEUED, Phase.RUNNING, Phase.RUNNING]
     harness.close()
+
+
+def test_fewer_slots_hold_at_the_next_start(environ):
+    """Three attempts train; with one slot, the next one starts once all three have ended."""
+    harness = LocalHarness(environ | {"LOCAL_SLOTS": "3"})
+    *training, waiting = [harness.submitted(experiment_id=name) for name in "abcd"]
+    for attempt in training:
+        harness.start(attempt)
+    launcher = LocalLauncher(
+        Settings.from_environment(environ | {"LOCAL_SLOTS": "1"}), trainer=TRAINER
+    )
+    for attempt in training:
+        assert phase_of(launcher, waiting) is Phase.QUEUED
+        harness.end(attempt, 0)
+        launcher.changes(0)
+
+    reaches(launcher, waiting, Phase.RUNNING)
+    harness.close()
+
+
+def reboot(harness):
+    """Kill every process of the launcher, as a reboot does."""
+    kill_local_runs(harness.settings.output_dir)
+
+
+def test_waiting_attempts_survive_a_reboot(harness, launcher):
+    """What trained is lost; what waited starts, once, in its order."""
+    first, second, third = (harness.submitted(experiment_id=name) for name in "abc")
+    harness.start(first)
+    reaches(launcher, first, Phase.RUNNING)
+
+    reboot(harness)
+
+    after = harness.launcher()
+    assert phase_of(after, first) is Phase.LOST
+    assert [phase_of(after, one) for one in (second, third)] == [Phase.QUEUED] * 2
+    after.changes(0)
+    reaches(after, second, Phase.RUNNING)
+    assert phase_of(after, third) is Phase.QUEUED
+    eventually(lambda: harness.starts(second) == 1)
+    assert (harness.starts(first), harness.starts(third)) == (1, 0)
+
+
+def test_attempt_that_had_not_begun_is_started_again(harness, launcher):
+    """Its runner was killed before it started the trainer."""
+    harness.submitted()
+    state = harness.state / AN_ATTEMPT.handle
+    (state / "runner.json").write_text('{"pid": 4194304}')
+    (state / "lock").touch()
+
+    assert phase_of(launcher, AN_ATTEMPT) is Phase.QUEUED
+    harness.start(AN_ATTEMPT)
+
+    reaches(launcher, AN_ATTEMPT, Phase.RUNNING)
+
+
+def test_waiting_attempts_of_version_0_2(harness):
+    """They are not in a queue; after a reboot, their runners are gone."""
+    attempts = [harness.submitted(experiment_id=name) for name in "ab"]
+    shutil.rmtree(harness.state / "queue")
+    for seconds, attempt in enumerate(reversed(attempts)):
+        job = harness.state / attempt.handle / "job.json"
+        job.write_text(json.dumps(json.loads(job.read_text()) | {"slots": 1}))
+        os.utime(job, (seconds, seconds))
+        (job.parent / "runner.json").write_text('{"pid": 4194304}')
+
+    launcher = harness.launcher()
+    assert [phase_of(launcher, one) for one in attempts] == [Phase.QUEUED] * 2
+    harness.start(attempts[1])
+
+    reaches(launcher, attempts[1], Phase.RUNNING)
+    assert phase_of(launcher, attempts[0]) is Phase.QUEUED
+
+
+def test_living_runner_of_version_0_2_comes_first(harness, launcher):
+    """It waits for the slot by itself, and nothing overtakes it."""
+    attempt = harness.submitted()
+    older = harness.state / "autoencoder-older-1"
+    older.mkdir()
+    (older / "job.json").write_text(json.dumps({"uid": "older"}))
+    with (harness.state / "next").open("a") as queue, (older / "lock").open("a") as lock:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        harness.free_slot()
+
+        assert launcher.observe()[older.name].phase is Phase.QUEUED
+        assert phase_of(launcher, attempt) is Phase.QUEUED
+    harness.start(attempt)
+    reaches(launcher, attempt, Phase.RUNNING)
+
+
+def test_unusable_attempt_does_not_hold_up_the_queue(harness, launcher, caplog):
+    bad, good = (harness.submitted(experiment_id=name) for name in "ab")
+    (harness.state / bad.handle / "runner.log").mkdir()
+
+    harness.start(good)
+
+    reaches(launcher, good, Phase.RUNNING)
+    assert phase_of(launcher, bad) is Phase.QUEUED
+    assert any(bad.handle in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "dangling link"])
+def test_log_that_is_no_file(harness, launcher, obstacle, tmp_path):
+    """An earlier attempt of the same experiment left it; the runner does not wait for it."""
+    log = harness.folder(AN_ATTEMPT) / "logs" / "1.log"
+    log.parent.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    if obstacle == "fifo":
+        os.mkfifo(log)
+    else:
+        log.symlink_to(elsewhere)
+    if obstacle == "link":
+        elsewhere.write_text("precious")
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.end(AN_ATTEMPT, 1, "last words")
+
+    seen = reaches(launcher, AN_ATTEMPT, Phase.FAILED)
+    assert "last words" in seen.diagnosis.message
+    assert not elsewhere.exists() or elsewhere.read_text() == "precious"
+
+
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "folder", "device"])
+def test_log_replaced_by_its_trainer(harness, launcher, obstacle, tmp_path):
+    """The end is observed, without the last line."""
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    log = harness.folder(AN_ATTEMPT) / "logs" / "1.log"
+    log.unlink()
+    secret = tmp_path / "secret"
+    secret.write_text("precious")
+    if obstacle == "fifo":
+        os.mkfifo(log)
+    elif obstacle == "folder":
+        log.mkdir()
+    else:
+        log.symlink_to("/dev/zero" if obstacle == "device" else secret)
+    harness.end(AN_ATTEMPT, 1)
+
+    seen = reaches(launcher, AN_ATTEMPT, Phase.FAILED)
+    assert "it printed nothing" in seen.diagnosis.message
+    assert "precious" not in seen.diagnosis.message
 
 
 def test_attempt_survives_its_server(harness, launcher, environ):
@@ -150,12 +336,12 @@ def test_lost_attempt_starts_again(harness, launcher):
         harness.submitted()
         assert phase_of(harness.launcher(), AN_ATTEMPT) is Phase.QUEUED
         assert phase_of(launcher, AN_ATTEMPT) is Phase.QUEUED
+    harness.fill_slots()
     eventually(lambda: harness.starts(AN_ATTEMPT) == 2)
 
 
 def test_cancel_queued(harness, launcher):
     harness.submitted()
-    eventually(lambda: are_waiting(harness, 1))
 
     launcher.cancel(AN_ATTEMPT.handle)
 
@@ -165,6 +351,7 @@ def test_cancel_queued(harness, launcher):
 
 
 def test_cancel_right_after_submit(harness, launcher):
+    harness.free_slot()
     harness.submitted()
 
     launcher.cancel(AN_ATTEMPT.handle)  # its runner has hardly started

@@ -1,12 +1,12 @@
 """The launcher that runs each attempt as a process of this machine.
 
-Each attempt has a runner (`runner.py`), a process in its own session, so that a restart of the
-server neither ends nor loses it. The state of an attempt is in `OUTPUT_DIR/.local/<handle>/`, where
-any process can read it:
+An attempt waits in a queue of files until it has a slot (`slots.py`). Then it gets a runner
+(`runner.py`), a process in its own session, so that a restart of the server neither ends nor loses
+it. The state of an attempt is in `OUTPUT_DIR/.local/<handle>/`, where any process can read it:
 
     job.json     the rendered Job
     lock         locked while the runner lives
-    training     locked while the trainer lives, even if its runner was killed
+    training     created before the trainer starts; locked while it lives, even without its runner
     runner.json  the process id of the runner
     cancel       exists once the attempt was asked to stop
     started.json the start time and the process id of the trainer
@@ -16,12 +16,10 @@ An experiment id cannot begin with a dot, so no experiment has a folder named `.
 """
 
 import fcntl
-import json
 import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -31,12 +29,13 @@ from pathlib import Path
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
-from backend.launchers.local import runner
+from backend.launchers.local import runner, slots
 from backend.launchers.local.state_files import (
+    Life,
     Stamp,
-    is_alive,
-    is_alive_if_readable,
     is_locked,
+    life_if_readable,
+    life_of,
     observe,
     pid_in,
     read,
@@ -70,7 +69,8 @@ class LocalLauncher:
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
         self._damaged: set[str] = set()  # handles of attempts whose state was logged as damaged
-        self._state_exists = False
+        self._failing: set[str] = set()  # handles of attempts whose failed start was logged
+        self._state_exists = self._is_queue_restored = False
         self._closed = threading.Event()
 
     def render(self, attempt: Attempt) -> Job:
@@ -85,11 +85,10 @@ class LocalLauncher:
             | attempt.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
             "folder": str(folder),
             "log": str(folder / "logs" / f"{attempt.number}.log"),
-            "slots": self._settings.local_slots,
         }
 
     def submit(self, job: Job) -> str:
-        """Start a runner, unless the attempt has one or has ended, and return the handle."""
+        """Put an attempt in the queue, unless it has begun, and start it if a slot is free."""
         handle = str(job["handle"])
         if not self._trainer.is_file():
             raise LauncherRefused(
@@ -100,7 +99,8 @@ class LocalLauncher:
                 )
             )
         with self._gate(fcntl.LOCK_EX):
-            self._start(self._state / handle, job)
+            self._enqueue(self._state / handle, job)
+            self._start_waiting()
         return handle
 
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
@@ -109,16 +109,14 @@ class LocalLauncher:
             entries = os.scandir(self._state)
             known = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
             handles = known if handles is None else [name for name in known if name in handles]
-            alive = {handle: is_alive_if_readable(self._state / handle) for handle in handles}
+            lives = {handle: life_if_readable(self._state / handle) for handle in handles}
         observations, ended = {}, {}
         for handle in handles:
             state = self._state / handle
-            stamp = None if alive[handle] else stamp_of(state / "exit.json")
+            life = lives[handle]
+            stamp = None if life is Life.LIVING else stamp_of(state / "exit.json")
             cached_stamp, cached = self._ended.get(handle, (None, None))
-            if stamp and stamp == cached_stamp:
-                seen = cached
-            else:
-                seen = self._observe_one(state, alive=alive[handle])
+            seen = cached if stamp and stamp == cached_stamp else self._observe_one(state, life)
             if seen is None:
                 continue
             if stamp and seen.finished_at:
@@ -127,16 +125,16 @@ class LocalLauncher:
         self._ended = ended
         return observations
 
-    def _observe_one(self, state: Path, *, alive: bool | None) -> Observation | None:
+    def _observe_one(self, state: Path, life: Life) -> Observation | None:
         """Return the observation of one attempt; log it if its state is damaged or unreadable."""
         try:
-            seen = observe(state, alive=alive)
+            seen = observe(state, life)
         except (OSError, ValueError) as error:
             if state.name not in self._damaged:
                 log.warning("The state of the Job %s cannot be used: %s", state.name, error)
             self._damaged.add(state.name)
             # If its process is gone, too, there is nothing to wait for.
-            is_lost = alive is False and isinstance(error, ValueError)
+            is_lost = life in (Life.GONE, Life.WAITING) and isinstance(error, ValueError)
             return None if is_lost else Observation("", Phase.UNKNOWN)
         self._damaged.discard(state.name)
         return seen
@@ -144,35 +142,63 @@ class LocalLauncher:
     def changes(self, timeout: float) -> frozenset[str] | None:
         """Wait until a runner has written to the file `changed` since the last call.
 
+        Attempts that wait for a slot are started before and after that: the reconciler, which
+        calls this, is what starts them if no slot was free when they were submitted.
+
         Returns:
             Always None: the file does not say which attempt has changed, and a runner that was
             killed writes nothing.
         """
         marker = self._state / runner.CHANGED
         deadline = time.monotonic() + timeout
+        self._fill_slots()
         while (stamp := stamp_of(marker)) == self._last_change and time.monotonic() < deadline:
             if self._closed.wait(POLL_SECONDS):
-                break
+                return None
         self._last_change = stamp
+        self._fill_slots()
         return None
+
+    def _fill_slots(self) -> None:
+        with suppress(LauncherUnavailable, OSError):  # the next observation fails, too
+            if self._is_queue_restored and slots.is_queue_empty(self._state):
+                return
+            with self._gate(fcntl.LOCK_EX):
+                if not self._is_queue_restored:
+                    slots.restore_queue(self._state)
+                    self._is_queue_restored = True
+                self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        failures = dict(slots.start_waiting(self._state, self._settings.local_slots))
+        for handle in failures.keys() - self._failing:
+            log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
+        self._failing = set(failures)
 
     def cancel(self, handle: str) -> None:
         """Send SIGTERM to the runner, which stops its trainer with SIGTERM, later SIGKILL.
 
-        If the runner was killed, its trainer got SIGTERM then, and gets SIGKILL now.
+        If the runner was killed, its trainer got SIGTERM then, and gets SIGKILL now. An attempt
+        that waits for a slot ends at once.
         """
         state = self._state / handle
         if not state.is_dir():
             return
-        with self._gate(fcntl.LOCK_SH):
+        with self._gate(fcntl.LOCK_EX):
             (state / "cancel").touch()  # for a runner that does not handle the signal yet
+            if life_of(state) is Life.WAITING:
+                outcome = runner.Outcome()
+                outcome.cancelled = True
+                runner.write(str(state / "exit.json"), outcome.as_json())
+                runner.report_change(str(self._state))
+                return
             runner_pid = pid_in(state / "runner.json")
             has_runner = is_locked(state / "lock")
             if runner_pid and has_runner:
                 os.kill(runner_pid, signal.SIGTERM)
                 return
             trainer_pid = pid_in(state / "started.json")
-            if trainer_pid and is_alive(state):
+            if trainer_pid and life_of(state) is Life.LIVING:
                 with suppress(ProcessLookupError):
                     os.killpg(trainer_pid, signal.SIGTERM if has_runner else signal.SIGKILL)
 
@@ -182,7 +208,7 @@ class LocalLauncher:
         with self._gate(fcntl.LOCK_EX):
             if (read(state / "job.json") or {}).get("uid") != attempt.uid:
                 return
-            if not is_alive(state):
+            if life_of(state) is Life.GONE:
                 shutil.rmtree(state, ignore_errors=True)
                 return
         self.cancel(attempt.handle)
@@ -209,7 +235,7 @@ class LocalLauncher:
             with (self._state / "gate").open("a") as gate:
                 fcntl.flock(gate, operation)
                 yield
-        except (OSError, subprocess.CalledProcessError) as error:
+        except OSError as error:
             raise LauncherUnavailable(
                 Diagnosis(
                     "cannot_start",
@@ -219,45 +245,21 @@ class LocalLauncher:
                 )
             ) from error
 
-    def _start(self, state: Path, job: Job) -> None:
+    def _enqueue(self, state: Path, job: Job) -> None:
+        """Make an attempt wait for a slot, unless it waits, has begun or has ended."""
         state.mkdir(exist_ok=True)
-        if (state / "exit.json").exists():
-            if (read(state / "job.json") or {}).get("uid") == job["uid"]:
-                return
-            shutil.rmtree(state)  # of an experiment that was deleted
+        is_same = (read(state / "job.json") or {}).get("uid") == job["uid"]
+        life = life_of(state)
+        if life is Life.LIVING and not is_same:
+            raise _name_taken(str(job["handle"]))
+        if life is Life.LIVING or (is_same and (state / "exit.json").exists()):
+            return
+        if not is_same or life is Life.GONE:  # of a deleted experiment, or a runner was killed
+            shutil.rmtree(state)
             state.mkdir()
-        with (state / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # it has a runner
-                if (read(state / "job.json") or {}).get("uid") != job["uid"]:
-                    raise _name_taken(str(job["handle"])) from None
-                return
-            if is_locked(state / runner.TRAINING):  # it outlived its runner, which was killed
-                return
-            for name in ("runner.json", "started.json", "cancel"):  # left by a killed runner
-                (state / name).unlink(missing_ok=True)
-            Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
-            runner.write(str(state / "job.json"), json.dumps(job))
-            with (state / "runner.log").open("a") as log:
-                # The runner inherits the lock, so that it is never free in between. The process
-                # waited for here forks and exits: the runner is not a child of the server.
-                subprocess.run(  # noqa: S603  (our own program and arguments)
-                    _runner_command(state, lock.fileno(), job),
-                    env=job["environment"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[lock.fileno()],
-                    start_new_session=True,
-                    check=True,
-                )
-
-
-def _runner_command(state: Path, lock: int, job: Job) -> list[str]:
-    command = [sys.executable, "-I", "-S", runner.__file__]
-    command += [str(state), str(lock), str(job["slots"]), job["folder"], job["log"]]
-    return command + list(job["command"])
+        Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
+        slots.enqueue(self._state, str(job["handle"]))  # first: a complete Job is in the queue
+        slots.write_job(state, job)
 
 
 def _inherited() -> dict[str, str]:

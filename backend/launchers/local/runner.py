@@ -1,11 +1,11 @@
-"""Starts one trainer once a slot is free, stops it when asked, and records its outcome.
+"""Starts one trainer, stops it when asked, and records its outcome.
 
 This is a separate program:
 
-    runner.py STATE LOCK_FD SLOTS FOLDER LOG COMMAND...
+    runner.py STATE LOCK_FD SLOT_FD FOLDER LOG COMMAND...
 
-Its environment is that of the trainer. LOCK_FD is a lock that its parent has taken; it is released
-when the runner ends, in whatever way.
+Its environment is that of the trainer. LOCK_FD and SLOT_FD are locks of the attempt and of its slot
+that its parent has taken; they are released when the runner ends, in whatever way.
 
 A user waits for the first line of the trainer: 357 ms after the submission, of which 27 ms are the
 start of this interpreter (docs/performance.md, Local experiments). Importing pathlib, subprocess,
@@ -17,14 +17,15 @@ import ctypes
 import fcntl
 import os
 import signal
+import stat
 import sys
 import time
 from contextlib import suppress
 
 CHANGED = "changed"  # in `.local`; grows by a byte with each change of an attempt
-TRAINING = "training"  # in the state folder; locked by the trainer while it lives
+# In the state folder; created before the trainer starts, and locked by the trainer while it lives.
+TRAINING = "training"
 KILL_SECONDS = 10  # from SIGTERM to SIGKILL
-SLOT_POLL_SECONDS = 0.2
 SPACE_POLL_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 EXIT_CANNOT_START = 127  # as of a shell that does not find a command
@@ -50,39 +51,41 @@ def write(path: str, text: str) -> None:
         raise
 
 
-def run(state: str, lock: int, slots: int, folder: str, log: str, command: list[str]) -> None:
-    """Wait for a slot, run the trainer, and write `exit.json`.
+def has_begun(state: str) -> bool:
+    """Return whether the trainer of an attempt may have been started."""
+    # started.json is written later, but may be all that a backup has kept.
+    return any(os.path.lexists(os.path.join(state, name)) for name in (TRAINING, "started.json"))
+
+
+def run(state: str, lock: int, slot: int, folder: str, log: str, command: list[str]) -> None:
+    """Run the trainer, and write `exit.json`.
 
     Args:
         state: the state folder of the attempt, in `.local`.
         lock: the descriptor of a locked file; closing it releases the lock.
-        slots: how many trainers may run at the same time.
+        slot: the descriptor of the locked file of its slot.
         folder: the working directory of the trainer.
         log: the file to which the output of the trainer is appended.
         command: the command of the trainer.
     """
     signal.signal(signal.SIGTERM, _cancel)
     common = os.path.dirname(state)
-    outcome = _Outcome()
+    outcome = Outcome()
     try:
         _write_when_possible(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
         _check_cancel(state)
-        slot = _wait_for_slot(common, slots)
-        try:
-            _check_cancel(state)
-            _train(state, folder, log, command, outcome)
-        finally:
-            os.close(slot)
+        _train(state, folder, log, command, outcome)
     except Cancelled:
         outcome.cancelled = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to cancel
+    os.close(slot)  # before the end is recorded, for which it may have to wait
     _write_when_possible(os.path.join(state, "exit.json"), outcome.as_json())
     os.close(lock)  # before the change is reported, so that an observer sees that it has ended
     with suppress(OSError):  # then it is seen at the next regular observation
-        _report_change(common)
+        report_change(common)
 
 
-class _Outcome:
+class Outcome:
     """The outcome of the trainer."""
 
     code: int | None = None
@@ -113,11 +116,11 @@ def _write_when_possible(path: str, text: str) -> None:
             time.sleep(SPACE_POLL_SECONDS)
 
 
-def _train(state: str, folder: str, log: str, command: list[str], outcome: _Outcome) -> None:
+def _train(state: str, folder: str, log: str, command: list[str], outcome: Outcome) -> None:
     """Run the trainer and fill in `outcome`."""
-    output = _open(log)
     training = _open(os.path.join(state, TRAINING))
     fcntl.flock(training, fcntl.LOCK_EX)
+    output = _open_log(log)
     # A SIGTERM between the fork and the `try` would leave the trainer running.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     outcome.started_at = time.time()
@@ -131,7 +134,7 @@ def _train(state: str, folder: str, log: str, command: list[str], outcome: _Outc
         with suppress(OSError):  # exit.json has the start time too
             at = _iso(outcome.started_at)
             write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {trainer}}}')
-            _report_change(os.path.dirname(state))
+            report_change(os.path.dirname(state))
         code = _wait(trainer)
     except Cancelled:
         code = _stop(trainer)
@@ -171,32 +174,25 @@ def _check_cancel(state: str) -> None:
         raise Cancelled
 
 
-def _wait_for_slot(folder: str, slots: int) -> int:
-    """Wait for a free slot, and return the descriptor of its locked file.
-
-    Only the runner that holds `next` looks for a slot; the others queue for that lock, in about the
-    order of their arrival.
-    """
-    queue = _open(os.path.join(folder, "next"))
-    try:
-        fcntl.flock(queue, fcntl.LOCK_EX)
-        while True:
-            for number in range(slots):
-                slot = _open(os.path.join(folder, f"slot-{number}"))
-                try:
-                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.close(slot)
-                else:
-                    return slot
-            time.sleep(SLOT_POLL_SECONDS)
-    finally:
-        os.close(queue)
-
-
-def _open(path: str) -> int:
+def _open(path: str, flags: int = 0) -> int:
     """Open a file to append to it or to lock it."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags, 0o666)
+
+
+def _open_log(path: str) -> int:
+    """Open the log; a link, FIFO or device that an earlier attempt put in its place is removed."""
+    try:
+        # A FIFO without a reader refuses O_NONBLOCK, instead of waiting for one.
+        output = _open(path, os.O_NOFOLLOW | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(output).st_mode):
+            os.set_blocking(output, True)
+            return output
+        os.close(output)
+    except OSError:
+        if not os.path.lexists(path):
+            raise
+    os.unlink(path)
+    return _open(path, os.O_EXCL)
 
 
 def _wait(trainer: int) -> int:
@@ -229,7 +225,8 @@ def _signal_group(trainer: int, number: int) -> None:
             os.kill(trainer, number)
 
 
-def _report_change(folder: str) -> None:
+def report_change(folder: str) -> None:
+    """Make observers look again: let the file `changed` of the state folder grow."""
     with open(os.path.join(folder, CHANGED), "ab") as changed:
         changed.write(b".")
 
@@ -241,8 +238,10 @@ def _iso(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    lock_descriptor = int(sys.argv[2])
-    os.set_inheritable(lock_descriptor, False)  # the trainer must not hold the lock
+    state_folder, output_folder, log_file = sys.argv[1], sys.argv[4], sys.argv[5]
+    attempt_lock, slot_lock = int(sys.argv[2]), int(sys.argv[3])
+    for descriptor in (attempt_lock, slot_lock):
+        os.set_inheritable(descriptor, False)  # the trainer must not hold the locks
     if os.fork():
         os._exit(0)  # the runner continues as a child of init
-    run(sys.argv[1], lock_descriptor, int(sys.argv[3]), sys.argv[4], sys.argv[5], sys.argv[6:])
+    run(state_folder, attempt_lock, slot_lock, output_folder, log_file, sys.argv[6:])

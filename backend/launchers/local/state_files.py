@@ -8,12 +8,14 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.domain.timestamps import from_text
 from backend.files.terminal import shown
+from backend.files.untrusted import open_file
 from backend.launchers.base import Job, Observation, Phase
 from backend.launchers.exit_codes import diagnose_exit_code
 from backend.launchers.local import runner
@@ -24,28 +26,37 @@ TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
 Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
 
 
-def observe(state: Path, *, alive: bool | None) -> Observation | None:
-    """Return the observation of an attempt, or None if it never had a runner.
+class Life(Enum):
+    """What the processes of an attempt do, as its locks show."""
+
+    WAITING = "waiting"  # its trainer was never started, and nobody is starting it
+    LIVING = "living"  # its runner lives, or the trainer of a runner that was killed
+    GONE = "gone"  # its trainer has ended
+    UNKNOWN = "unknown"  # its locks cannot be tested
+
+
+def observe(state: Path, life: Life) -> Observation | None:
+    """Return the observation of an attempt, or None if it was not submitted completely.
 
     Raises:
         ValueError: job.json is damaged, so that nobody knows whose attempt it is.
         OSError: the state cannot be read now.
     """
     path = state / "job.json"
-    if not path.exists() or not (alive or (state / "runner.json").exists()):
+    if not path.exists():
         return None
     job = read(path)
     if job is None or not isinstance(job.get("uid"), str) or not job["uid"]:
         raise ValueError("its job.json is damaged")
-    if alive is None:
+    if life is Life.UNKNOWN:
         return Observation(job["uid"], Phase.UNKNOWN)
-    seen = _observe_job(state, job, alive=alive)
+    seen = _observe_job(state, job, life)
     return replace(seen, attempt=Attempt.from_fields(job.get("run")))
 
 
-def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
+def _observe_job(state: Path, job: Job, life: Life) -> Observation:
     uid = job["uid"]
-    if not alive and (state / "exit.json").exists():
+    if life is not Life.LIVING and (state / "exit.json").exists():
         try:
             return _observe_ended(uid, job, read(state / "exit.json") or {})
         except (KeyError, TypeError, ValueError):
@@ -55,9 +66,11 @@ def _observe_job(state: Path, job: Job, *, alive: bool) -> Observation:
                 "Retry: training continues from the checkpoint.",
             )
             return Observation(uid, Phase.LOST, None, datetime.now(UTC), unknown)
+    if life is Life.WAITING:
+        return Observation(uid, Phase.QUEUED)
     is_started = (state / "started.json").exists()
     started_at = _started_at(read(state / "started.json"))
-    if not alive:
+    if life is Life.GONE:
         lost = Diagnosis(
             "process_lost",
             "The experiment's process is gone: the machine was restarted, or the process killed.",
@@ -90,9 +103,13 @@ def _started_at(started: dict[str, Any] | None) -> datetime | None:
 
 
 def _last_line(log: Path) -> str:
+    """Return the last line of a log that is not blank; "" if the trainer replaced the file."""
+    file = open_file(log.parent.parent, (log.parent.name, log.name))
+    if file is None:
+        return ""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        with file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).split(b"\n")
     except OSError:
         return ""
@@ -100,30 +117,43 @@ def _last_line(log: Path) -> str:
     return next((line for line in seen if line.strip()), "")
 
 
-def is_alive(state: Path) -> bool:
-    """Return whether the runner lives, or the trainer of a runner that was killed."""
+def life_of(state: Path) -> Life:
+    """Return what the processes of an attempt do.
+
+    Only while the gate is locked does a waiting attempt keep waiting.
+
+    Raises:
+        OSError: its locks cannot be tested.
+    """
     if is_locked(state / "lock"):
-        return True
-    return not (state / "exit.json").exists() and is_locked(state / runner.TRAINING)
+        return Life.LIVING
+    if (state / "exit.json").exists():
+        return Life.GONE
+    if is_locked(state / runner.TRAINING):
+        return Life.LIVING
+    return Life.GONE if runner.has_begun(str(state)) else Life.WAITING
 
 
-def is_alive_if_readable(state: Path) -> bool | None:
-    """Return whether the attempt lives, or None if its locks cannot be tested."""
+def life_if_readable(state: Path) -> Life:
+    """Return what the processes of an attempt do, or UNKNOWN if its locks cannot be tested."""
     try:
-        return is_alive(state)
+        return life_of(state)
     except OSError:
-        return None
+        return Life.UNKNOWN
 
 
 def is_locked(lock: Path) -> bool:
     """Return whether another process holds this lock; a missing file is not locked."""
     try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        os.close(descriptor)
     return False
 
 

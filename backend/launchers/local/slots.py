@@ -1,0 +1,152 @@
+"""Starts waiting attempts as slots become free, first come first served.
+
+In the state folder `.local`:
+
+    queue/<16 digits>-<handle>    an empty file for each attempt that may have to wait, in order
+    slot-<number>                 locked by the runner that has this slot
+    next                          locked while a runner of version 0.2.0 waits for a slot
+
+An entry of the queue is removed once its attempt has begun or ended, not when its runner starts: if
+that runner is killed before the trainer begins, the attempt keeps its place and is started again.
+Every function must be called with the gate of the state folder locked (LOCK_EX).
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from backend.launchers.base import Job
+from backend.launchers.local import runner
+from backend.launchers.local.state_files import Life, is_locked, life_of, read
+
+QUEUE = "queue"
+
+
+def is_queue_empty(folder: Path) -> bool:
+    """Return whether nothing waits; this needs no lock."""
+    return not _entries(folder)
+
+
+def enqueue(folder: Path, handle: str) -> None:
+    """Add an attempt to the end of the queue, unless it is in it."""
+    entries = _entries(folder)
+    if any(_handle(entry) == handle for entry in entries):
+        return
+    (folder / QUEUE).mkdir(exist_ok=True)
+    number = int(entries[-1].partition("-")[0]) + 1 if entries else 1
+    (folder / QUEUE / f"{number:016d}-{handle}").touch()
+
+
+def restore_queue(folder: Path) -> None:
+    """Add every waiting attempt that is not in the queue, in the order of their submission.
+
+    Older versions had no queue: the runner of each attempt waited for its slot.
+    """
+    with os.scandir(folder) as entries:
+        states = [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    waiting = []
+    for state in states:
+        with suppress(OSError):  # unreadable, or no attempt
+            submitted_at = (state / "job.json").stat().st_mtime_ns
+            if life_of(state) is Life.WAITING:
+                waiting.append((submitted_at, state.name))
+    for _, handle in sorted(waiting):
+        enqueue(folder, handle)
+
+
+def start_waiting(folder: Path, slots: int) -> list[tuple[str, Exception]]:
+    """Start waiting attempts until `slots` attempts train, and remove settled entries.
+
+    Returns:
+        The handles of the attempts that could not be started, each with its error; they keep their
+        places and do not hold up the others.
+    """
+    failures: list[tuple[str, Exception]] = []
+    if is_locked(folder / "next"):  # it came before all that are in the queue
+        return failures
+    slot: int | None = None
+    try:
+        for entry in _entries(folder):
+            handle = _handle(entry)
+            state = folder / handle
+            try:
+                life = life_of(state)
+                job = read(state / "job.json") if life is Life.WAITING else None
+                if life is Life.WAITING and job:
+                    slot = _lock_free_slot(folder, slots) if slot is None else slot
+                    if slot is None:
+                        break
+                    _start_runner(state, job, slot)
+                    os.close(slot)
+                    slot = None
+                elif life is not Life.LIVING or runner.has_begun(str(state)):
+                    (folder / QUEUE / entry).unlink(missing_ok=True)
+            except (OSError, subprocess.SubprocessError, LookupError, TypeError) as error:
+                failures.append((handle, error))
+    finally:
+        if slot is not None:
+            os.close(slot)
+    return failures
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        names = os.listdir(folder / QUEUE)  # noqa: PTH208  (only the names are needed)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if name.partition("-")[0].isdecimal())
+
+
+def _handle(entry: str) -> str:
+    return entry.partition("-")[2]
+
+
+def _lock_free_slot(folder: Path, slots: int) -> int | None:
+    """Return the descriptor of a slot's locked file, or None if all are in use.
+
+    Slots beyond `slots` may be in use, too, if there were more when their attempts started.
+    """
+    in_use = [path for path in folder.glob("slot-*") if is_locked(path)]
+    if len(in_use) >= slots:
+        return None
+    number = next(n for n in range(slots) if folder / f"slot-{n}" not in in_use)
+    slot = os.open(folder / f"slot-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return slot
+
+
+def _start_runner(state: Path, job: Job, slot: int) -> None:
+    """Start the runner of a waiting attempt.
+
+    It inherits the locks of its attempt and of its slot, so that they are never free in between.
+    """
+    for name in ("runner.json", "started.json"):  # left by a runner that was killed
+        (state / name).unlink(missing_ok=True)
+    with (state / "lock").open("a") as lock, (state / "runner.log").open("a") as log:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The process waited for here forks and exits: the runner is not a child of the server.
+        subprocess.run(  # noqa: S603  (our own program and arguments)
+            _command(state, job, lock.fileno(), slot),
+            env=job["environment"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock.fileno(), slot],
+            start_new_session=True,
+            check=True,
+        )
+
+
+def _command(state: Path, job: dict[str, Any], lock: int, slot: int) -> list[str]:
+    command = [sys.executable, "-I", "-S", runner.__file__, str(state), str(lock), str(slot)]
+    return [*command, job["folder"], job["log"], *job["command"]]
+
+
+def write_job(state: Path, job: Job) -> None:
+    """Write job.json, from which the attempt is started when its turn comes."""
+    runner.write(str(state / "job.json"), json.dumps(job))
