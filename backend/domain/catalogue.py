@@ -215,7 +215,10 @@ class Entry:
             MappingProxyType(reader.resources("resources", document.get("resources", {}))),
             MappingProxyType(reader.sizes()),
         )
-        if not reader.problems and len(entry.content.encode()) > MAX_ENTRY_BYTES:
+        content = entry.content
+        if any("\ud800" <= character <= "\udfff" for character in content):
+            reader.problems.append("It holds half of a surrogate pair, which is no text.")
+        elif len(content.encode()) > MAX_ENTRY_BYTES:
             reader.problems.append(f"It must have at most {MAX_ENTRY_BYTES} bytes as JSON.")
         if reader.problems:
             raise InvalidEntry(reader.problems)

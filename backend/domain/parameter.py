@@ -230,7 +230,7 @@ def read_number(value: Any) -> float | None:
 def _read_integer(value: Any) -> int | None:
     """Return a whole number, also one written like 5.0 or 1e3, without rounding it."""
     number = read_number(value)
-    if number is None or abs(number) > MAX_INTEGER:
+    if number is None or abs(number) > 2.0**63:
         return None
     exact = Decimal(value.strip() if isinstance(value, str) else value)
     is_whole = exact == exact.to_integral_value() and abs(exact) <= MAX_INTEGER

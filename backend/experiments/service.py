@@ -29,8 +29,6 @@ from backend.files.outputs import Outputs
 from backend.launchers.base import Launcher, LauncherUnavailable
 from backend.store.queries import Store
 
-MODEL = "autoencoder"  # its image is AE_MODEL_IMAGE_URL
-
 log = logging.getLogger(__name__)
 
 

@@ -123,9 +123,9 @@ class CatalogueFiles:
             problems.pop(name, None)
             folder = _folder_of(path)
             if sources.get(name) == folder:
-                problems[name] = f"{folder} has both {name}/{FILE} and {name}{SUFFIX}: keep one."
+                problems[name] = f"There are both {name}/{FILE} and {name}{SUFFIX}: keep one."
             elif file.entry is None:
-                problems[name] = f"{path}: {file.problem}"
+                problems[name] = f"{path.removeprefix(folder)[1:]}: {file.problem}"
             else:
                 entries[name] = file.entry
             sources[name] = folder
@@ -157,14 +157,14 @@ def _scan(folder: Path, problems: dict[str, str]) -> Iterator[tuple[str, Stamp]]
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
     except OSError as error:
-        problems[str(folder)] = f"The folder cannot be read: {error.strerror}."
+        problems[f"{folder.name}/"] = f"The folder cannot be read: {error.strerror}."
         return
     count = 0
     for name in names:
         path = f"{folder}/{name}" if name.endswith(SUFFIX) else f"{folder}/{name}/{FILE}"
         stamp = _stamp(path)
         if stamp and count == MAX_ENTRIES:
-            problems[str(folder)] = f"Only the first {MAX_ENTRIES} entries are used."
+            problems[f"{folder.name}/"] = f"Only the first {MAX_ENTRIES} entries are used."
             return
         if stamp:
             count += 1

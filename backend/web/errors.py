@@ -34,6 +34,7 @@ from backend.domain.exceptions import (
     UnknownDataset,
     UnknownExperiment,
     UnknownFile,
+    UnknownModel,
 )
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
@@ -57,6 +58,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     InputEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidInputName: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownModel: HTTPStatus.NOT_FOUND,
     UnknownDataset: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
     SubmissionRefused: HTTPStatus.BAD_GATEWAY,

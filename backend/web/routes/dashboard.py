@@ -16,6 +16,7 @@ from markupsafe import Markup
 from marshmallow import ValidationError
 
 from backend import __version__
+from backend.domain.catalogue import CONTRACT
 from backend.domain.exceptions import UnknownExperiment
 from backend.domain.experiment import Experiment
 from backend.domain.identifiers import MAX_ID_CHARACTERS
@@ -25,7 +26,7 @@ from backend.files.curves import Budget, Curves
 from backend.web import presentation
 from backend.web.current import services
 from backend.web.presentation import Summary
-from backend.web.schemas.fields import MAX_EPOCH, MAX_LEARNING_RATE, After, cursor_text
+from backend.web.schemas.fields import After, cursor_text
 
 PAGE_ROWS = 50
 SPARK_POINTS = 40
@@ -120,8 +121,8 @@ def new_experiment() -> str:
         experiment_id=_free_id(last[0].experiment_id) if last else "run-1",
         template=template,
         datasets=services.inputs.list_names(),
-        max_epoch=MAX_EPOCH,
-        max_learning_rate=MAX_LEARNING_RATE,
+        max_epoch=CONTRACT["epoch"]["maximum"],
+        max_learning_rate=CONTRACT["learning_rate"]["maximum"],
     )
 
 

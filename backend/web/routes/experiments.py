@@ -15,7 +15,6 @@ from backend.domain.experiment import Experiment, Parameters
 from backend.domain.numbers import is_number
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
-from backend.experiments.service import MODEL
 from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
@@ -99,11 +98,12 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
 )
 def submit_experiment(fields: dict[str, Any]) -> Response:
     """Submit an experiment. Sending the same fields again returns it and starts nothing."""
-    parameters = Parameters(
-        MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
-    )
+    values, choice = fields["values"], fields["choice"]
+    learning_rate, epoch = values["learning_rate"], values["epoch"]
+    dataset, size = fields["dataset"] or None, fields["size"] or None
+    parameters = Parameters(choice.entry.name, learning_rate, epoch, dataset, size=size)
     outcome, experiment = services.experiments.submit(
-        fields["experiment_id"], parameters, by=actor()
+        fields["experiment_id"], parameters.with_values(values), choice=choice, by=actor()
     )
     status, message = _MESSAGES[outcome]
     response = jsonify({"message": message} | experiment_out(experiment))

@@ -16,21 +16,22 @@ from apiflask.fields import (
     String,
 )
 from apiflask.validators import Length, OneOf, Range
+from marshmallow import INCLUDE, ValidationError, validates_schema
 
+from backend.domain.attempt import all_values
+from backend.domain.catalogue import AUTOENCODER, Choice, Entry, InvalidParameters
+from backend.domain.exceptions import MAX_NAMES
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.parameter import shown_value
 from backend.domain.selection import SORTS, ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.experiments.service import MODEL
+from backend.web.current import services
 from backend.web.schemas.fields import (
-    MAX_EPOCH,
-    MAX_LEARNING_RATE,
     TIMES,
     After,
-    Epoch,
     ExperimentId,
-    LearningRate,
     Statuses,
     Text,
     WholeNumber,
@@ -41,25 +42,33 @@ MAX_PAGE = 1000  # experiments
 
 
 class ExperimentIn(StrictSchema):
-    """A submission."""
+    """A submission. Its other fields are the parameters of the model, by the model's entry.
 
-    learning_rate = LearningRate(
-        required=True,
-        validate=Range(min=0, min_inclusive=False, max=MAX_LEARNING_RATE),
-        error_messages={"required": "is missing: send a number such as 0.001."},
-        metadata={"description": "Learning rate of Adam.", "example": 0.001},
-    )
-    epoch = Epoch(
-        required=True,
-        validate=Range(min=1, max=MAX_EPOCH),
-        error_messages={"required": "is missing: send a whole number such as 20."},
-        metadata={"description": "Number of passes over the data.", "example": 20},
-    )
+    `openapi.describe` documents them, from the same entries.
+    """
+
+    class Meta(StrictSchema.Meta):
+        """Leave unknown fields to `read_parameters`."""
+
+        unknown = INCLUDE
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.error_messages |= {
+            "type": "The body must be an object with the fields experiment_id, learning_rate, "
+            "epoch and the other parameters of the model."
+        }
+
     experiment_id = ExperimentId(
         required=True,
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
         error_messages={"required": "is missing: send a name for the experiment, such as run-1."},
         metadata={"description": "Names the experiment and its output folder.", "example": "run-1"},
+    )
+    model = Text(
+        load_default=AUTOENCODER,
+        error_messages={"invalid": "must be the name of a model, such as autoencoder."},
+        metadata={"description": "A model of the catalogue.", "example": AUTOENCODER},
     )
     dataset = String(
         load_default=None,
@@ -70,6 +79,54 @@ class ExperimentIn(StrictSchema):
             "example": "digits.npz",
         },
     )
+    size = Text(
+        load_default=None,
+        allow_none=True,
+        error_messages={"invalid": "must be the name of a size of the model."},
+        metadata={"description": "One of the sizes that the model names: cpu, memory and gpu."},
+    )
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def read_parameters(self, data: dict[str, Any], original: Any, **_options: Any) -> None:
+        """Read the parameters of the model; replace the unknown fields by `values` and `choice`.
+
+        Raises:
+            ValidationError: it names every field that is wrong, beside those that are wrong anyway.
+        """
+        if not isinstance(original, dict):
+            return
+        sent = {name: value for name, value in original.items() if name not in self.fields}
+        for name in sent:
+            data.pop(name, None)
+        entry = _entry(data["model"]) if "model" in data else None
+        if entry is None:
+            return
+        size, problems = data.get("size"), dict[str, str]()
+        if size and size not in entry.sizes:
+            known = f"one of {', '.join(entry.sizes)}" if entry.sizes else "none: it has no sizes"
+            problems["size"] = f"must be a size of {entry.name}, {known}; not {shown_value(size)}."
+        try:
+            data["values"] = entry.parse(sent)
+            data["choice"] = Choice(entry, frozenset(sent))
+        except InvalidParameters as error:
+            problems |= error.problems
+        if problems:
+            raise ValidationError({name: [text] for name, text in problems.items()})
+
+
+def _entry(name: str) -> Entry:
+    """Return the entry of a model.
+
+    Raises:
+        ValidationError: there is none, or it cannot be used.
+    """
+    entry, problem = services.models.find(name)
+    if entry:
+        return entry
+    names = list(services.models.catalogue().entries)[:MAX_NAMES]
+    wrong = f"cannot be used, because its entry is wrong. {problem}" if problem else ""
+    unknown = f"must be one of {', '.join(names)} (GET /models); not {shown_value(name)}."
+    raise ValidationError({"model": [wrong or unknown]})
 
 
 class DeleteIn(StrictSchema):
@@ -90,10 +147,20 @@ class ExperimentOut(Schema):
     """An experiment."""
 
     experiment_id = String(metadata={"example": "run-1"})
-    model = String(metadata={"example": MODEL})
+    model = String(metadata={"example": AUTOENCODER})
     learning_rate = Float(metadata={"example": 0.001})
     epoch = Integer(metadata={"example": 20})
+    parameters = Dict(
+        metadata={
+            "description": "The values of all parameters of the model.",
+            "example": {"learning_rate": 0.001, "epoch": 20},
+        }
+    )
     dataset = String(allow_none=True)
+    size = String(
+        allow_none=True,
+        metadata={"description": "The size that was chosen, if any.", "example": None},
+    )
     status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
     attempt = Integer(metadata={"example": 1})
     job = String(
@@ -101,6 +168,21 @@ class ExperimentOut(Schema):
             "description": "The name of the Job.",
             "example": "autoencoder-run-1-fvr7tkk2mq4d-1",
         }
+    )
+    image = String(
+        allow_none=True,
+        metadata={
+            "description": "What the current attempt executes, once it is known: the image with "
+            "its digest, or the command and the digest of the trainer's files.",
+            "example": "localhost:5000/autoencoder@sha256:0f1e",
+        },
+    )
+    entry_sha256 = String(
+        allow_none=True,
+        metadata={
+            "description": "The digest of the model's entry in the catalogue.",
+            "example": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+        },
     )
     diagnosis = Nested(DiagnosisOut, allow_none=True)
     created_at = DateTime()
@@ -161,10 +243,14 @@ def experiment_out(experiment: Experiment) -> dict[str, Any]:
         "model": experiment.model,
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
+        "parameters": _values(experiment),
         "dataset": experiment.dataset,
+        "size": experiment.size,
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
+        "image": experiment.image,
+        "entry_sha256": experiment.entry_sha256,
         "diagnosis": _diagnosis(experiment),
         "created_at": to_text(experiment.created_at),
         "updated_at": to_text(experiment.updated_at),
@@ -181,10 +267,14 @@ def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
         "model": experiment.model,
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
+        "parameters": _values(experiment),
         "dataset": experiment.dataset,
+        "size": experiment.size,
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
+        "image": experiment.image,
+        "entry_sha256": experiment.entry_sha256,
         "diagnosis": _diagnosis(experiment),
         "created_at": experiment.created_at,
         "updated_at": experiment.updated_at,
@@ -204,6 +294,11 @@ def transition_out(transition: Transition) -> dict[str, Any]:
         "at": to_text(transition.at),
         "by": transition.actor,
     }
+
+
+def _values(experiment: Experiment | ListedExperiment) -> dict[str, Any]:
+    one = experiment
+    return all_values(one.learning_rate, one.epoch, one.model_parameters)
 
 
 def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | None:

@@ -33,6 +33,8 @@ def test_environment_of_trainer():
         "EXPERIMENT_ID": "first",
         "LEARNING_RATE": "0.001",
         "EPOCH": "20",
+        "PARAM_LEARNING_RATE": "0.001",
+        "PARAM_EPOCH": "20",
         "ATTEMPT": "1",
         "INPUT_DIR": "/input",
         "OUTPUT_DIR": "/output/first",
