@@ -90,6 +90,8 @@ class Attempt:
             return None
         if not all(_is_a(fields.get(name), str | None) for name in _LATER):
             return None
+        if not _is_object(fields.get("model_parameters") or "{}"):
+            return None
         if fields["attempt"] < 1 or experiment_id_problem(fields["experiment_id"]):
             return None
         return cls.from_columns(fields)
@@ -139,6 +141,13 @@ def all_values(learning_rate: float, epoch: int, model_parameters: str | None) -
     """Return the values of all parameters of a model, of which the others are stored as JSON."""
     others = json.loads(model_parameters) if model_parameters else {}
     return {"learning_rate": learning_rate, "epoch": epoch, **others}
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _environment_text(value: Any) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.experiment import Experiment, Parameters, Transition
-from backend.domain.parameter import NAME, Value
+from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
+from backend.domain.parameter import NAME
 from backend.domain.status import LIVE, Status
 from backend.domain.timestamps import from_text, to_text
 
@@ -144,8 +145,7 @@ def _model_parameters(values: Any) -> str | None:
         raise UnusableRunFile("its parameters are not an object")
     others = {name: value for name, value in values.items() if name not in CONTRACT}
     for name, value in others.items():
-        is_finite = not isinstance(value, float) or math.isfinite(value)
-        if not NAME.fullmatch(name) or not isinstance(value, Value) or not is_finite:
+        if not NAME.fullmatch(name) or not (isinstance(value, str) or _is_storable(value)):
             raise UnusableRunFile("its parameters hold an invalid name or value")
     try:
         text = as_json(others)
@@ -154,6 +154,13 @@ def _model_parameters(values: Any) -> str | None:
     except UnicodeEncodeError:
         raise UnusableRunFile("its parameters hold half of a surrogate pair") from None
     return text if others else None
+
+
+def _is_storable(value: Any) -> bool:
+    """Return whether a value is a boolean or a number that JSON and the database can hold."""
+    if isinstance(value, bool | float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) <= MAX_PARAMETER
 
 
 def _history(steps: Any, values: dict[str, Any]) -> list[Transition]:

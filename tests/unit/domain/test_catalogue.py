@@ -42,7 +42,9 @@ def test_content_restores_the_entry():
     assert ENTRY.sha256 == hashlib.sha256(ENTRY.content.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": 5}', '{"name": "a", "x": 1}', "[" * 9999])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"name": 5}', '{"name": "a", "x": 1}', "[" * 9999]
+)
 def test_other_content_is_refused(content):
     with pytest.raises(InvalidEntry):
         Entry.from_content(content)

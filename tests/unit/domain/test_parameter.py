@@ -51,7 +51,21 @@ def test_value_is_read(one, sent, value):
     assert (parsed, type(parsed)) == (value, type(value))
 
 
-NOT_A_NUMBER = ["", "x", "0_1", "1_000", "٣", "３", "0x10", "nan", "inf", "1e999", "1,5", True, None]
+NOT_A_NUMBER = [
+    "",
+    "x",
+    "0_1",
+    "1_000",
+    "٣",
+    "３",
+    "0x10",
+    "nan",
+    "inf",
+    "1e999",
+    "1,5",
+    True,
+    None,
+]
 WRONG = [
     *((NUMBER, sent) for sent in [*NOT_A_NUMBER, [], {}, math.nan, math.inf, 10**400]),
     *((INTEGER, sent) for sent in [*NOT_A_NUMBER, "5.5", 5.5, "1e-3", 2**63, "9" * 400, "1e400"]),

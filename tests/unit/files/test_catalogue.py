@@ -58,7 +58,7 @@ def test_mounted_config_map_is_swapped(folder, files):
     assert files.find("ours")[0].description == "v1"
 
     (folder / "..new").symlink_to("..2")
-    os.replace(folder / "..new", folder / "..data")
+    (folder / "..new").replace(folder / "..data")
     assert files.find("ours")[0].description == "v2"
     assert not files.current().problems
 
