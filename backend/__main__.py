@@ -19,6 +19,7 @@ roles:
   web                  serve HTTP
   reconcile            keep the database in line with the Jobs
   migrate              bring the database to the schema of this version, as every role does at start
+  claim                make the database belong to this server, after it was moved here
   rebuild              restore a lost database from the output folder and the Jobs
 
 environment variables (docs/settings.md explains these and the rest):
@@ -43,7 +44,12 @@ def main() -> int:
         0, 1 if `rebuild --check` found differences, or 2 if the settings or the database prevent
         the start.
     """
-    single = {"web": roles.web, "reconcile": roles.reconcile, "migrate": roles.migrate}
+    single = {
+        "web": roles.web,
+        "reconcile": roles.reconcile,
+        "migrate": roles.migrate,
+        "claim": roles.claim,
+    }
     arguments = _parse(["serve", *single, "rebuild"])
     role = arguments.role
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -54,7 +60,11 @@ def main() -> int:
     def start() -> int | None:
         settings = Settings.from_environment()
         log.info("Input folder %s, output folder %s", settings.input_dir, settings.output_dir)
-        roles.prepare(settings, database_required=role in ("migrate", "rebuild"))
+        roles.prepare(
+            settings,
+            database_required=role in ("migrate", "claim", "rebuild"),
+            check_owner=role not in ("migrate", "claim"),
+        )
         if role == "serve":
             from backend.serve import serve
 

@@ -229,6 +229,14 @@ class NotRetriable(WrongStatus):
         super().__init__(experiment_id, status, complaint)
 
 
+class BeingDeleted(NotRetriable):
+    """An experiment whose folder is being removed cannot be retried."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id, status)
+        self.args = (f"{experiment_id!r} is being deleted with its folder: it cannot be retried.",)
+
+
 class InvalidInputName(Exception):
     """A data set cannot have this name.
 
@@ -317,3 +325,15 @@ class SchemaError(Exception):
 
 def _shown(value: object) -> str:
     return shown_value(value) if isinstance(value, str) else str(value)
+
+
+class WrongOwner(SchemaError):
+    """The database belongs to a server whose Jobs run elsewhere: its experiments would be ended."""
+
+    def __init__(self, stored: str, current: str) -> None:
+        super().__init__(
+            f"The database belongs to another server ({stored}). This one ({current}) would end "
+            "its experiments. Give this server a database of its own (DB_NAME, or DATA_DIR), or "
+            "stop the other server and move the database here with the command `claim` "
+            "(docs/operations.md)."
+        )

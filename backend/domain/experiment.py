@@ -1,9 +1,10 @@
 """An experiment, its parameters and the changes of its status."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from backend.domain.attempt import Attempt, all_values
@@ -70,6 +71,7 @@ class Experiment:
         job: the name of the current attempt's Job.
         reason, message, remedy: the diagnosis, if there is one.
         cancel_requested_by: the name of the token that was used to cancel it, if any.
+        delete_requested_at: when a deletion with its folder began; it cannot be retried since.
         model_parameters, size, entry_sha256: as in Parameters; None in rows of older versions.
         image: what the current attempt executes, as far as it is known: the image with its digest,
             or the command and the digest of the trainer's files.
@@ -94,6 +96,7 @@ class Experiment:
     finished_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
+    delete_requested_at: datetime | None = None
     model_parameters: str | None = None
     size: str | None = None
     entry_sha256: str | None = None
@@ -157,6 +160,14 @@ class Event:
     id: int
     experiment_id: str
     transition: Transition
+
+
+def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
+    """Return times that follow `last`, none before the one before it.
+
+    Clocks differ, and a time that is not known was replaced by a later one.
+    """
+    return list(accumulate(times, max, initial=last))[1:]
 
 
 def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:

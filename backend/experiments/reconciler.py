@@ -15,7 +15,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from backend.domain.exceptions import StoreUnavailable, SubmissionRefused, UnknownExperiment
+from backend.domain.exceptions import (
+    OutputNotDeleted,
+    StoreUnavailable,
+    SubmissionRefused,
+    UnknownExperiment,
+)
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
 from backend.experiments.adoption import Adoption
@@ -72,6 +77,7 @@ class Reconciler:
             try:
                 if not is_archive_updated:
                     self._archive.update_recent_run_files(RECENT_CHANGES)
+                    self._experiments.remove_deleted_folders()
                     is_archive_updated = True
                 self.reconcile(jobs)
                 seconds = time.monotonic() - started
@@ -114,6 +120,10 @@ class Reconciler:
         if jobs is None:
             self._adoption.adopt({experiment.job for experiment in live}, observed)
             self._isolation.run(PENDING_LOGS, self._logs.save_pending)
+            for experiment in self._experiments.being_deleted():
+                self._isolation.run(
+                    experiment.experiment_id, partial(self._finish_deletion, experiment)
+                )
             self._expiry.expire(observed)
             seconds = POLL_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
             self._next_whole_pass = time.monotonic() + seconds
@@ -137,7 +147,7 @@ class Reconciler:
         if time.monotonic() < self._next_poll:  # changes are much more frequent than this
             return ()
         self._next_poll = time.monotonic() + POLL_SECONDS / 2
-        return self._experiments.unfinished_jobs(datetime.now(UTC) - SUBMIT_GRACE)
+        return self._experiments.unfinished_jobs(SUBMIT_GRACE)
 
     def _live_of(self, jobs: Collection[str]) -> list[Experiment]:
         experiments = self._experiments.by_jobs(sorted(jobs))
@@ -183,6 +193,12 @@ class Reconciler:
                 self._isolation.run(
                     name_of(attempt), partial(self._experiments.cancel_job, superseded)
                 )
+
+    def _finish_deletion(self, experiment: Experiment) -> None:
+        try:
+            self._experiments.finish_deletion(experiment)
+        except OutputNotDeleted as error:
+            log.warning("%r cannot be deleted yet: %s", experiment.experiment_id, error)
 
     def _launch(self, experiment: Experiment) -> None:
         try:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.attempt import Diagnosis
-from backend.domain.experiment import Experiment, Transition
+from backend.domain.experiment import Experiment, Transition, in_order
 from backend.domain.status import LIVE, Status, path
 from backend.experiments.archive import Archive, Record
 from backend.experiments.logs import Logs
@@ -52,19 +52,20 @@ class Recorder:
             The experiment as it is then, or None if it no longer exists.
         """
         now = datetime.now(UTC)
+        [at] = in_order(history[-1].at, [now]) if history else [now]
         old, new = Status.SUBMITTING, Status.QUEUED
         is_changed = self._store.advance(
             experiment.id,
             attempt=experiment.attempt,
             path=(old, new),
-            times=[now],
+            times=[at],
             values=NO_DIAGNOSIS,
             at=now,
         )
         expected: Record | None = None
         if is_changed:
             queued = replace(experiment, status=new, updated_at=now, **NO_DIAGNOSIS)
-            expected = queued, [*history, Transition(experiment.attempt, old, new, None, now)]
+            expected = queued, [*history, Transition(experiment.attempt, old, new, None, at)]
         return self._archive.update_run_file(experiment, expected)
 
     def apply(self, experiment: Experiment, observation: Observation) -> bool:
@@ -128,11 +129,13 @@ class Recorder:
         if steps[-1] not in LIVE:
             values["finished_at"] = observation.finished_at or now
         times = {Status.RUNNING: observation.started_at, steps[-1]: values.get("finished_at")}
+        latest = min(now, times[steps[-1]] or now)  # of steps that were not observed
         return self._store.advance(
             experiment.id,
             attempt=experiment.attempt,
             path=steps,
-            times=[times.get(step) or now for step in steps[1:]],
+            times=[min(times.get(step) or latest, now) for step in steps[1:]],
             values=values,
             at=now,
+            check_order=True,
         )

@@ -21,6 +21,7 @@ MAX_INTEGER = 2**31 - 1  # INT of MySQL
 MAX_ATTEMPTS = 10_000  # more than fit in a run.json that is still read
 MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
+_OF_ROW = ("id", "delete_requested_at")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _UID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ACTOR = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -65,8 +66,9 @@ class RunFile:
 
 
 def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
-    """Return the run.json of an experiment: everything but the key of its row."""
-    record = {name: _as_json(value) for name, value in vars(experiment).items() if name != "id"}
+    """Return the run.json of an experiment: all but what only its row needs."""
+    kept = {name: value for name, value in vars(experiment).items() if name not in _OF_ROW}
+    record = {name: _as_json(value) for name, value in kept.items()}
     del record["model_parameters"]
     record["parameters"] = experiment.parameters.values
     steps = [{name: _as_json(value) for name, value in vars(step).items()} for step in history]

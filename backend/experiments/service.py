@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from backend.domain.catalogue import Choice
 from backend.domain.exceptions import (
+    BeingDeleted,
     HasEnded,
     NotRetriable,
     OutputNotDeleted,
@@ -165,12 +166,12 @@ class Experiments:
         """Return every experiment that has not ended, oldest first."""
         return self._store.in_status(LIVE)
 
-    def unfinished_jobs(self, before: datetime) -> list[str]:
+    def unfinished_jobs(self, grace: timedelta) -> list[str]:
         """Return the Jobs that have yet to be submitted or, while live, cancelled.
 
-        Those to be submitted only if nobody has tried since `before`.
+        Those to be submitted only if nobody has tried within `grace`.
         """
-        return self._store.unfinished_jobs(before)
+        return self._store.unfinished_jobs(grace)
 
     def by_jobs(self, jobs: Sequence[str]) -> list[Experiment]:
         """Return the experiments whose current attempt has one of these Jobs."""
@@ -221,8 +222,7 @@ class Experiments:
             SubmissionRefused: the launcher refused the Job for good.
         """
         experiment = self.get(experiment_id)
-        if experiment.status not in (Status.FAILED, Status.CANCELLED):
-            raise NotRetriable(experiment_id, experiment.status)
+        _check_retriable(experiment)
         next_attempt = replace(experiment.current_attempt, number=experiment.attempt + 1)
         is_changed = self._store.retry(
             experiment.id,
@@ -232,15 +232,20 @@ class Experiments:
             actor=by,
         )
         if not is_changed:
-            raise NotRetriable(experiment_id, self.get(experiment_id).status)
+            current = self.get(experiment_id)
+            _check_retriable(current)
+            raise NotRetriable(experiment_id, current.status)
         return self.launch(self.get(experiment_id))
 
     def delete(self, experiment_id: str, *, outputs: bool, by: str | None = None) -> None:
         """Delete an experiment that has ended; its folder too if `outputs` is true.
 
+        With `outputs`, the request is committed before anything is removed. From then on the
+        experiment cannot be retried, and the reconciler finishes what is left undone.
+
         Raises:
             UnknownExperiment: there is none of that id.
-            StillLive: it has not ended.
+            StillLive: it has not ended, or is retried meanwhile; nothing of it was removed.
             LauncherUnavailable: its Jobs cannot be deleted now; nothing else was deleted.
             OutputNotDeleted: its folder cannot be removed or marked; its row is kept.
         """
@@ -249,17 +254,85 @@ class Experiments:
             raise StillLive(experiment_id, experiment.status)
         for number in range(1, experiment.attempt + 1):
             self._launcher.delete_job(replace(experiment.current_attempt, number=number))
-        try:
-            if outputs:
-                self._outputs.remove(experiment_id)
-            else:
-                self._archive.write_tombstone(experiment)
-        except OSError as error:
-            raise OutputNotDeleted(error, outputs=outputs) from error
-        attempt, status = experiment.attempt, experiment.status
-        if not self._store.delete(experiment.id, attempt=attempt, status=status):
+        if outputs or experiment.delete_requested_at:
+            is_deleted = self._delete_with_outputs(experiment)
+        else:
+            is_deleted = self._delete_record(experiment)
+        if not is_deleted:
             current = self._store.get(experiment_id)
             if current and current.uid == experiment.uid:  # it was retried meanwhile
-                self._outputs.remove_tombstone(experiment_id)
                 raise StillLive(experiment_id, current.status)
         log.info("%r is deleted, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
+
+    def being_deleted(self) -> list[Experiment]:
+        """Return every experiment whose deletion with its folder is not finished."""
+        return self._store.being_deleted()
+
+    def finish_deletion(self, experiment: Experiment) -> None:
+        """Remove the folder of an experiment whose deletion was requested, and then its row.
+
+        Raises:
+            OutputNotDeleted: its folder cannot be removed; its row is kept.
+        """
+        name, uid = experiment.experiment_id, experiment.uid
+        attempt, status = experiment.attempt, experiment.status
+        try:
+            self._outputs.remove_aside(uid)
+            # Locked, because after the row is gone a new experiment may have a folder of this name.
+            self._store.while_deleting(
+                experiment.id,
+                uid=uid,
+                attempt=attempt,
+                status=status,
+                work=lambda: self._outputs.set_aside(name, uid),
+            )
+            self._outputs.remove_aside(uid)
+        except OSError as error:
+            raise OutputNotDeleted(error, outputs=True) from error
+        self._store.delete(experiment.id, uid=uid, attempt=attempt, status=status)
+
+    def remove_deleted_folders(self) -> None:
+        """Remove what earlier processes have left of the folders of deleted experiments."""
+        try:
+            for uid in self._outputs.set_aside_uids():
+                self._outputs.remove_aside(uid)
+        except OSError as error:
+            log.warning("A deleted folder cannot be removed yet: %s", error)
+
+    def _delete_with_outputs(self, experiment: Experiment) -> bool:
+        """Delete an experiment and its folder; return False if it has changed meanwhile."""
+        is_requested = self._store.update(
+            experiment.id,
+            attempt=experiment.attempt,
+            status=experiment.status,
+            values={"delete_requested_at": datetime.now(UTC)},
+        )
+        if is_requested:
+            self.finish_deletion(experiment)
+        return is_requested
+
+    def _delete_record(self, experiment: Experiment) -> bool:
+        """Delete the row and mark the folder; return False if it has changed meanwhile."""
+        try:
+            self._archive.write_tombstone(experiment)
+        except OSError as error:
+            raise OutputNotDeleted(error, outputs=False) from error
+        is_deleted = self._store.delete(
+            experiment.id,
+            uid=experiment.uid,
+            attempt=experiment.attempt,
+            status=experiment.status,
+        )
+        if not is_deleted:
+            current = self._store.get(experiment.experiment_id)
+            if current and current.uid == experiment.uid:
+                self._outputs.remove_tombstone(experiment.experiment_id)
+        return is_deleted
+
+
+def _check_retriable(experiment: Experiment) -> None:
+    """Raise NotRetriable unless a retry may follow."""
+    if experiment.status not in (Status.FAILED, Status.CANCELLED):
+        raise NotRetriable(experiment.experiment_id, experiment.status)
+    if experiment.delete_requested_at:
+        raise BeingDeleted(experiment.experiment_id, experiment.status)

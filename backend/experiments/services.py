@@ -1,6 +1,7 @@
 """Builds all services of a process from its settings."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
@@ -14,6 +15,7 @@ from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
+from backend.launchers.owner import owner_of
 from backend.settings import Settings
 from backend.store.queries import Store
 
@@ -45,10 +47,12 @@ def build(settings: Settings, launcher: Launcher | None = None) -> Services:
 
     Args:
         settings: the settings of the process.
-        launcher: used instead of the one that `settings` name.
+        launcher: used instead of the one that `settings` name; whose the database is, is then not
+            checked.
     """
+    find_owner = None if launcher else partial(owner_of, settings)
     return assemble(
-        Store(settings.database_url),
+        Store(settings.database_url, find_owner=find_owner),
         launcher or make_launcher(settings),
         Inputs(settings.input_dir),
         Outputs(settings.output_dir),

@@ -21,7 +21,7 @@ from backend.domain.exceptions import (
     UnknownDataset,
 )
 from backend.domain.identifiers import canonical, invisible_character
-from backend.files.untrusted import Entry, entry_of, is_public, opened_folder
+from backend.files.untrusted import Entry, entry_of, is_public, opened_root
 
 DATA_SUFFIXES = (".npz", ".npy", ".csv")
 MAX_NAME_BYTES = 255  # NAME_MAX of Linux file systems
@@ -137,7 +137,7 @@ class Inputs:
         self._check_replaceable(name, overwrite, versions)
         try:
             self._remove_stale()
-            with opened_folder(self._root) as folder, _temporary(folder) as (temporary, file):
+            with opened_root(self._root) as folder, _temporary(folder) as (temporary, file):
                 _fill(file, pieces, max_bytes)
                 fcntl.flock(folder, fcntl.LOCK_EX)  # checked again, as another upload may have won
                 existing = self._check_replaceable(name, overwrite, versions)
@@ -162,7 +162,8 @@ class Inputs:
         """Remove the uploads of processes that were killed."""
         for path in self._root.glob(f"{UPLOAD}*"):
             with suppress(FileNotFoundError):
-                if path.lstat().st_mtime < time.time() - STALE_SECONDS:
+                # A time in the future is from a clock that was wrong.
+                if abs(time.time() - path.lstat().st_mtime) > STALE_SECONDS:
                     path.unlink()
 
 

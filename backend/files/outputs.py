@@ -38,8 +38,10 @@ TOMBSTONE_FILE = "forgotten.json"  # in the folder of an experiment whose record
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
+SET_ASIDE = ".deleted-"  # begins the name of a folder that is being removed
 MAX_FILES = 10_000  # in the list of one experiment's files
 SPACE_BYTES = 4096  # more than a new run.json takes
+MAX_REMOVALS = 1000  # tries to remove a folder that other processes remove, too
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 MAX_JSON_BYTES = 2**20  # of run.json: far more than a thousand attempts take
 
@@ -214,17 +216,57 @@ class Outputs:
         """Return whether a trainer has finished: it writes `summary.json` last."""
         return self._read_json(experiment_id, SUMMARY_FILE) is not None
 
-    def remove(self, experiment_id: str) -> None:
-        """Remove an experiment's folder with everything in it, if it exists.
+    def set_aside(self, experiment_id: str, uid: str) -> None:
+        """Rename an experiment's folder, if it exists, so that it no longer belongs to its id.
+
+        Raises:
+            OSError: it cannot be renamed; `filename` is its name.
+        """
+        folder = self.folder(experiment_id)
+        try:
+            if folder.is_dir() and not folder.is_symlink():
+                folder.rename(self._root / _aside(uid))
+            else:  # a link or a file of its name is not the folder
+                folder.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, experiment_id) from error
+
+    def remove_aside(self, uid: str) -> None:
+        """Remove the folder that `set_aside` has renamed, if it exists, with everything in it.
 
         Raises:
             OSError: something in it cannot be removed; its `filename` is the path of that in the
                 output folder.
         """
-        try:
-            remove_folder(self.folder(experiment_id))
-        except FileNotFoundError:
-            return
+        self.remove(_aside(uid))
+
+    def set_aside_uids(self) -> list[str]:
+        """Return the uids of the folders that were set aside and are not removed yet.
+
+        Raises:
+            OSError: the output folder cannot be read.
+        """
+        names = [path.name for path in self._root.glob(f"{SET_ASIDE}*")]
+        return [name.removeprefix(SET_ASIDE) for name in names]
+
+    def remove(self, experiment_id: str) -> None:
+        """Remove an experiment's folder with everything in it, if it exists.
+
+        Several processes may remove the same folder at once.
+
+        Raises:
+            OSError: something in it cannot be removed; its `filename` is the path of that in the
+                output folder.
+        """
+        folder = self.folder(experiment_id)
+        for _ in range(MAX_REMOVALS):
+            if not os.path.lexists(folder):
+                return
+            with suppress(FileNotFoundError):  # another process has just removed a part of it
+                remove_folder(folder)
+        remove_folder(folder)
 
     def read_last_metrics(
         self, experiment_id: str, *, ended: bool = False
@@ -278,6 +320,10 @@ def _entry_of(content: dict[str, Any], sha256: Any) -> dict[str, Any]:
     except (ValueError, RecursionError):  # half of a surrogate pair, or nested too deeply
         return {}
     return {"entry": content["entry"]} if is_ours else {}
+
+
+def _aside(uid: str) -> str:
+    return f"{SET_ASIDE}{uid}"
 
 
 def _presentable(value: Any) -> float | int | str | bool | None:

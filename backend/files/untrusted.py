@@ -18,7 +18,8 @@ from typing import BinaryIO
 MAX_DEPTH = 16  # nested folders, each of which is held open
 MAX_TIME = 253_402_300_799  # seconds since 1970: the end of the year 9999
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # a link that the owner of a root has set
+_FOLDER = _ROOT | os.O_NOFOLLOW
 # O_NONBLOCK: opening a FIFO must not block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -30,7 +31,21 @@ def opened_folder(folder: Path | str, *, within: int | None = None) -> Iterator[
     Raises:
         OSError: there is no such folder, or it is a link.
     """
-    descriptor = os.open(folder, _FOLDER, dir_fd=within)
+    yield from _opened(folder, _FOLDER, within)
+
+
+@contextmanager
+def opened_root(root: Path) -> Iterator[int]:
+    """Open a folder that is trusted, for a `with` block; it may be a link.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    yield from _opened(root, _ROOT, None)
+
+
+def _opened(folder: Path | str, flags: int, within: int | None) -> Iterator[int]:
+    descriptor = os.open(folder, flags, dir_fd=within)
     try:
         yield descriptor
     finally:
@@ -41,13 +56,13 @@ def open_file(root: Path, parts: Sequence[str]) -> BinaryIO | None:
     """Open a regular file for reading, unbuffered; return None if it cannot be opened.
 
     Args:
-        root: a folder, which is trusted.
+        root: a folder, which is trusted and may be a link.
         parts: the path from there to the file, which is not trusted.
     """
     if not parts or not all(map(is_plain_name, parts)):
         return None
     try:
-        folder = os.open(root, _FOLDER)
+        folder = os.open(root, _ROOT)
     except OSError:
         return None
     try:
@@ -112,7 +127,7 @@ def list_files(root: Path, *parts: str, limit: int) -> tuple[list[Entry], bool]:
     budget = _Budget(limit)
     found: list[Entry] = []
     with ExitStack() as stack, suppress(OSError):  # the folder may not exist yet
-        folder = stack.enter_context(opened_folder(root))
+        folder = stack.enter_context(opened_root(root))
         for part in parts:
             folder = stack.enter_context(opened_folder(part, within=folder))
         found.extend(_walk(folder, "", 0, budget))

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from backend.domain.experiment import Transition
+from backend.domain.experiment import Transition, in_order
 from backend.store.database import Database
 from backend.store.tables import experiment, model_entries, transition
 
@@ -38,8 +38,17 @@ _INSERT_ENTRY = (  # unless it is there
     .prefix_with("IGNORE", dialect="mysql")
     .prefix_with("OR IGNORE", dialect="sqlite")
 )
-_DELETE = delete(experiment).where(_EXPECTED)
+# SQLite may use the key of a removed row again, so a late deletion names the uid, too.
+_DELETED = and_(_EXPECTED, experiment.c.uid == bindparam("expected_uid"))
+_DELETE = delete(experiment).where(_DELETED)
 _UPDATE = update(experiment).where(_EXPECTED)
+_RETRY = _UPDATE.where(experiment.c.delete_requested_at.is_(None))
+_LOCK_DELETED = (
+    select(experiment.c.id)
+    .where(_DELETED, experiment.c.delete_requested_at.is_not(None))
+    .with_for_update()
+)
+_LAST_STEP = select(func.max(transition.c.at)).where(transition.c.experiment == bindparam("row_id"))
 
 
 class Changes:
@@ -123,16 +132,32 @@ class Changes:
                 continue
         return self.database.write(work) if experiments else []
 
-    def delete(self, row_id: int, *, attempt: int, status: str) -> bool:
+    def delete(self, row_id: int, *, uid: str, attempt: int, status: str) -> bool:
         """Remove an experiment and its history.
 
         Returns:
             False if it is no longer in that status and attempt; nothing was changed then.
         """
-        expected = _expected(row_id, status, attempt)
+        expected = _expected(row_id, status, attempt) | {"expected_uid": uid}
         return self.database.write(
             lambda connection: connection.execute(_DELETE, expected).rowcount == 1
         )
+
+    def while_deleting(
+        self, row_id: int, *, uid: str, attempt: int, status: str, work: Callable[[], None]
+    ) -> None:
+        """Call `work` if the deletion of an experiment was requested, while its row is locked.
+
+        Its id cannot be used again before `work` returns. `work` may be called twice, after a
+        deadlock or a lost connection.
+        """
+        expected = _expected(row_id, status, attempt) | {"expected_uid": uid}
+
+        def locked(connection: Connection) -> None:
+            if connection.execute(_LOCK_DELETED, expected).first():
+                work()
+
+        self.database.write(locked)
 
     def advance(
         self,
@@ -143,6 +168,7 @@ class Changes:
         times: Sequence[datetime],
         values: Values,
         at: datetime,
+        check_order: bool = False,
     ) -> bool:
         """Move an experiment along `path`, from the first of these statuses to the last.
 
@@ -152,9 +178,11 @@ class Changes:
             row_id: the experiment's key.
             attempt: the attempt it is expected to be in.
             path: statuses; it is expected to be in the first.
-            times: when it reached each of the others.
+            times: when it reached each of the others. Those of another clock may be out of order;
+                the history has them in order.
             values: further columns to set.
             at: its new `updated_at`.
+            check_order: whether `times` may be earlier than the last transition so far.
 
         Returns:
             False if it is no longer in that status and attempt; nothing was changed then.
@@ -169,6 +197,8 @@ class Changes:
             if path[-1] == "cancelled":
                 query = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
                 actor = connection.execute(query).scalar()
+            last = _last_step(connection, row_id) if check_order else None
+            ordered = in_order(last or times[0], times)
             steps = [
                 {
                     "experiment": row_id,
@@ -179,7 +209,7 @@ class Changes:
                     "at": time,
                     "actor": actor if new == path[-1] else None,
                 }
-                for old, new, time in zip(path[:-1], path[1:], times, strict=True)
+                for old, new, time in zip(path[:-1], path[1:], ordered, strict=True)
             ]
             connection.execute(insert(transition), steps)
             return True
@@ -214,7 +244,8 @@ class Changes:
         `following` is the number of that attempt, by default the next one.
 
         Returns:
-            False if it is no longer in that status and attempt; nothing was changed then.
+            False if it is no longer in that status and attempt, or is being deleted; nothing was
+            changed then.
         """
         now = datetime.now(UTC)
         following = following or attempt + 1
@@ -227,14 +258,14 @@ class Changes:
             "from_status": status,
             "to_status": "submitting",
             "reason": reason,
-            "at": now,
             "actor": actor,
         }
 
         def work(connection: Connection) -> bool:
-            if connection.execute(_UPDATE, changes).rowcount != 1:
+            if connection.execute(_RETRY, changes).rowcount != 1:
                 return False
-            connection.execute(insert(transition), [step])
+            [at] = in_order(_last_step(connection, row_id) or now, [now])
+            connection.execute(insert(transition), [step | {"at": at}])
             return True
 
         return self.database.write(work)
@@ -243,6 +274,12 @@ class Changes:
 def _expected(row_id: int, status: str, attempt: int) -> dict[str, Any]:
     """Return the parameters of _EXPECTED."""
     return {"expected_id": row_id, "expected_status": status, "expected_attempt": attempt}
+
+
+def _last_step(connection: Connection, row_id: int) -> datetime | None:
+    """Return the time of the last transition of an experiment, or None if it has none."""
+    last: datetime | None = connection.execute(_LAST_STEP, {"row_id": row_id}).scalar()
+    return last
 
 
 def _insert(connection: Connection, values: Values) -> int:

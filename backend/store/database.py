@@ -6,7 +6,8 @@ from typing import TypeVar
 from sqlalchemy import URL, Connection, Engine, delete, select
 
 from backend.domain.exceptions import StoreUnavailable
-from backend.store import schema
+from backend.domain.owner import Owner
+from backend.store import ownership, schema
 from backend.store.engine import ANSWER_SECONDS, CircuitBreaker, make_engine, transact
 from backend.store.tables import experiment
 
@@ -25,24 +26,39 @@ class Database:
         is_server: True for MySQL and MariaDB, False for SQLite.
     """
 
-    def __init__(self, url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> None:
-        """Prepare to use the database at `url`; the first statement connects."""
+    def __init__(
+        self,
+        url: URL,
+        *,
+        answer_seconds: int = ANSWER_SECONDS,
+        find_owner: Callable[[], Owner] | None = None,
+    ) -> None:
+        """Prepare to use the database at `url`; the first statement connects.
+
+        Args:
+            url: the database.
+            answer_seconds: how long a database server may take for one statement.
+            find_owner: returns whose the database has to be; by default that is not checked.
+        """
         self.url = url
         self.engine = make_engine(url, answer_seconds=answer_seconds)
         self.is_server = url.get_backend_name() != "sqlite"
         self._reader = self.engine.execution_options(reading=True)
         self._breaker = CircuitBreaker()
+        self._find_owner = find_owner
         self._is_prepared = False
 
     def prepare(self) -> None:
-        """Migrate the schema if it is not the one that this version needs.
+        """Migrate the schema if it is not the one that this version needs, and check the owner.
 
         Raises:
             StoreUnavailable: the database cannot be used now.
-            SchemaError: it holds tables that must not be changed.
+            SchemaError: it holds tables that must not be changed, or belongs to another server.
         """
         if not schema.is_current(self._reader):
             schema.migrate(self.url)
+        if self._find_owner:
+            ownership.check(self.engine, self._find_owner)
         self._is_prepared = True
 
     def close(self) -> None:

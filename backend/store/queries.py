@@ -1,15 +1,16 @@
 """The experiments in the database: their queries, and by inheritance their changes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import URL, Row, Select, and_, func, or_, select
+from sqlalchemy import URL, Row, Select, and_, func, not_, or_, select
 
 from backend.domain.experiment import Experiment, Transition
+from backend.domain.owner import Owner
 from backend.domain.selection import ALL, Cursor, Listing, Selection
-from backend.store import pages
+from backend.store import ownership, pages
 from backend.store.changes import Changes, Values
 from backend.store.database import Database
 from backend.store.engine import ANSWER_SECONDS
@@ -29,22 +30,27 @@ class Store(Changes):
         transitions: the changes of their statuses.
     """
 
-    def __init__(self, url: URL, *, answer_seconds: int = ANSWER_SECONDS) -> None:
-        """Prepare to use the database at `url`; the first query connects.
-
-        Args:
-            url: the database.
-            answer_seconds: how long a database server may take for one statement.
-        """
-        super().__init__(Database(url, answer_seconds=answer_seconds))
+    def __init__(
+        self,
+        url: URL,
+        *,
+        answer_seconds: int = ANSWER_SECONDS,
+        find_owner: Callable[[], Owner] | None = None,
+    ) -> None:
+        """Prepare to use a database; the first query connects. See `Database` for the arguments."""
+        super().__init__(Database(url, answer_seconds=answer_seconds, find_owner=find_owner))
         self.transitions = TransitionLog(self.database)
 
     def prepare(self) -> None:
-        """Migrate the schema if needed.
+        """Migrate the schema if needed, and check whose the database is.
 
         Every other method does so too, so a server may start before its database.
         """
         self.database.prepare()
+
+    def claim(self, owner: Owner) -> tuple[Owner | None, int]:
+        """Make `owner` the owner of the database; see `ownership.claim`."""
+        return ownership.claim(self.database.engine, owner)
 
     def close(self) -> None:
         """Close all connections; the next query opens new ones."""
@@ -107,6 +113,10 @@ class Store(Changes):
             _SELECT.where(experiment.c.status.in_(statuses)).order_by(experiment.c.id)
         )
 
+    def being_deleted(self) -> list[Experiment]:
+        """Return every experiment whose deletion with its folder was requested."""
+        return self._experiments(_SELECT.where(experiment.c.delete_requested_at.is_not(None)))
+
     def page(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> list[Experiment]:
@@ -143,12 +153,15 @@ class Store(Changes):
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def unfinished_jobs(self, before: datetime) -> list[str]:
+    def unfinished_jobs(self, grace: timedelta) -> list[str]:
         """Return the Jobs that have yet to be submitted or, while live, cancelled.
 
-        Those to be submitted only if their experiments have not changed since `before`.
+        Those to be submitted only if their experiments have not changed within `grace`. A change
+        in the future was made by a clock that was wrong, and is not recent.
         """
-        submitting = and_(experiment.c.status == "submitting", experiment.c.updated_at < before)
+        now = datetime.now(UTC)
+        is_recent = experiment.c.updated_at.between(now - grace, now + grace)
+        submitting = and_(experiment.c.status == "submitting", not_(is_recent))
         cancelling = and_(
             experiment.c.status.in_(("queued", "running")),
             experiment.c.cancel_requested_at.is_not(None),

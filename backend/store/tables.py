@@ -79,12 +79,14 @@ experiment = Table(
     Column("finished_at", UTCDateTime),
     Column("cancel_requested_at", UTCDateTime),
     Column("cancel_requested_by", String(64)),
+    Column("delete_requested_at", UTCDateTime),
     Column("model_parameters", Text),
     Column("size", String(32)),
     Column("entry_sha256", String(64)),
     Column("image", Text),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
+    Index("ix_experiment_delete_requested_at", "delete_requested_at"),
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite append the primary key
     Index("ix_experiment_created_at", "created_at"),
     Index("ix_experiment_updated_at", "updated_at"),
@@ -122,6 +124,15 @@ transition = Table(
     Column("actor", String(64)),
     Index("ix_transition_experiment", "experiment"),
     sqlite_autoincrement=True,  # no id is used twice: listeners continue after the last one
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+owner = Table(  # one row
+    "hello_flask_owner",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("identity", Text, nullable=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

@@ -19,7 +19,8 @@ from backend.store.schema import HEAD, VERSION_TABLE
 from tests.integration.waiting import eventually
 from tests.ports import reserve_port
 
-TABLES = ("transition", "experiment", VERSION_TABLE)  # in an order in which they can be dropped
+# In an order in which they can be dropped.
+TABLES = ("transition", "experiment", "model_entries", "hello_flask_owner", VERSION_TABLE)
 ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
 
 
@@ -71,6 +72,8 @@ class Database:
             if is_current:
                 connection.execute(text("DELETE FROM transition"))
                 connection.execute(text("DELETE FROM experiment"))
+                connection.execute(text("DELETE FROM model_entries"))
+                connection.execute(text("DELETE FROM hello_flask_owner"))
         if not is_current:
             self.drop_tables()
 

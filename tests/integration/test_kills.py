@@ -333,6 +333,30 @@ def test_delete_with_outputs_is_killed(survivors, kill):
         assert not (survivors.output_dir / name).exists()
 
 
+@pytest.mark.parametrize("surroundings", ["sqlite", "local"], indirect=True)
+def test_reconciler_finishes_killed_deletion(survivors, surroundings, killer):
+    """After a kill at any step it is gone with its folder, or untouched and can be retried."""
+
+    def prepare(names):
+        survivors.ended(names)
+        for name in names:
+            (survivors.output_dir / name / "checkpoint.pt").write_text("weights")
+
+    names = killer.kill_at_each_step(surroundings[0], DELETE_ALL, prepare, is_any)
+    survivors.services.experiments.remove_deleted_folders()
+    survivors.settled(names)
+
+    deleted = [name for name in names if survivors.get(name) is None]
+    assert 4 <= len(deleted) < len(names)
+    for name in names:
+        folder = survivors.output_dir / name
+        assert folder.exists() == (name not in deleted), name
+        if name not in deleted:
+            assert (folder / "checkpoint.pt").read_text() == "weights"
+            assert survivors.client.open(**RETRY.of(name)).status_code == 202, name
+    assert not list(survivors.output_dir.glob(".deleted-*"))
+
+
 @pytest.mark.parametrize("surroundings", [MARIADB, MYSQL_CONTROL], indirect=True)
 def test_database_restarts_during_submit(survivors, request, surroundings):
     kind = request.node.callspec.params["surroundings"]

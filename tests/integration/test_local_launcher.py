@@ -569,3 +569,33 @@ def test_missing_program_is_refused(environ, model, command):
 
     assert error.value.diagnosis.reason == "trainer_missing"
     assert "no" in error.value.diagnosis.message
+
+
+def test_output_folder_made_again(settings):
+    """It was removed and made again while the launcher was used."""
+    launcher = LocalLauncher(settings, trainer=TRAINER)
+    assert launcher.observe() == {}
+    shutil.rmtree(settings.output_dir)
+    with pytest.raises(LauncherUnavailable):
+        launcher.observe()
+    settings.output_dir.mkdir()
+
+    assert launcher.observe() == {}
+    assert (settings.output_dir / ".local").is_dir()
+
+
+def test_linked_output_folder(environ, tmp_path):
+    """It is a link: attempts start, and their folders are where it leads."""
+    (tmp_path / "link").symlink_to(environ["OUTPUT_DIR"])
+    harness = LocalHarness(environ | {"OUTPUT_DIR": str(tmp_path / "link")})
+    try:
+        launcher = harness.launcher()
+        launcher.submit(launcher.render(AN_ATTEMPT))
+        harness.start(AN_ATTEMPT)
+        reaches(launcher, AN_ATTEMPT, Phase.RUNNING)
+
+        assert (Path(environ["OUTPUT_DIR"]) / AN_ATTEMPT.experiment_id / "logs").is_dir()
+        harness.end(AN_ATTEMPT, 0)
+        reaches(launcher, AN_ATTEMPT, Phase.SUCCEEDED)
+    finally:
+        harness.close()

@@ -102,7 +102,9 @@ def test_empty_database(database, store):
     store.prepare()
 
     check_complete(database)
-    assert database.tables() == sorted(["experiment", "transition", VERSION_TABLE])
+    assert database.tables() == sorted(
+        ["experiment", "transition", "hello_flask_owner", VERSION_TABLE]
+    )
 
 
 def test_head_is_the_newest():

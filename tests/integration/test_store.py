@@ -168,7 +168,7 @@ def test_page_version_changes(store, statuses):
     versions.append(version())
     other = inserted(store)
     versions.append(version())
-    store.delete(other.id, attempt=1, status="submitting")
+    store.delete(other.id, uid=other.uid, attempt=1, status="submitting")
 
     assert len(set(versions)) == len(versions)
     assert version() == versions[-2]
@@ -299,10 +299,10 @@ def test_delete_removes_the_history(database, store):
     row = inserted(store, experiment_id="a")
     inserted(store, experiment_id="b")
 
-    assert not store.delete(row.id, attempt=2, status="submitting")
-    assert not store.delete(row.id, attempt=1, status="failed")
+    assert not store.delete(row.id, uid=row.uid, attempt=2, status="submitting")
+    assert not store.delete(row.id, uid=row.uid, attempt=1, status="failed")
     assert store.get("a") == row
-    assert store.delete(row.id, attempt=1, status="submitting")
+    assert store.delete(row.id, uid=row.uid, attempt=1, status="submitting")
 
     assert store.get("a") is None
     assert database.execute("SELECT COUNT(*) FROM transition") == [(1,)]

@@ -77,6 +77,17 @@ class KubernetesApi:
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 
+    @property
+    def authority_file(self) -> str | None:
+        """The file of the certificates that the API server is trusted by, if it has any."""
+        file: str | None = self._client.configuration.ssl_ca_cert
+        return file
+
+    @property
+    def address(self) -> str:
+        """The URL of the API server."""
+        return str(self._client.configuration.host)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

@@ -15,6 +15,7 @@ it. The state of an attempt is in `OUTPUT_DIR/.local/<handle>/`, where any proce
 An experiment id cannot begin with a dot, so no experiment has a folder named `.local`.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -67,7 +68,8 @@ class LocalLauncher:
         self._last_change: Stamp | None = None
         self._damaged: set[str] = set()  # handles of attempts whose state was logged as damaged
         self._failing: set[str] = set()  # handles of attempts whose failed start was logged
-        self._state_exists = self._is_queue_restored = False
+        self._is_queue_restored = False
+        self._device: int | None = None  # of the file system of OUTPUT_DIR
         self._closed = threading.Event()
 
     def render(self, attempt: Attempt) -> Job:
@@ -228,11 +230,10 @@ class LocalLauncher:
             LauncherUnavailable: the folder cannot be used: its disk is full or gone.
         """
         try:
-            # Only once: if the folder is missing later, so is its disk, and a new, empty folder
-            # would mean that all attempts are gone.
-            if not self._state_exists:
-                self._state.mkdir(exist_ok=True)
-                self._state_exists = True
+            try:
+                self._device = self._state.stat().st_dev
+            except FileNotFoundError:
+                self._make_state()
             with (self._state / "gate").open("a") as gate:
                 fcntl.flock(gate, operation)
                 yield
@@ -245,6 +246,18 @@ class LocalLauncher:
                     "starts by itself.",
                 )
             ) from error
+
+    def _make_state(self) -> None:
+        """Make the folder of all attempts; it is missing at first, or because it was removed.
+
+        Raises:
+            OSError: it is missing because its disk is: a new, empty folder would mean that all
+                attempts are gone.
+        """
+        device = self._settings.output_dir.stat().st_dev
+        if self._device not in (None, device):
+            raise OSError(errno.ENODEV, "the disk of OUTPUT_DIR is missing")
+        self._state.mkdir(exist_ok=True)
 
     def _enqueue(self, state: Path, job: Job) -> None:
         """Make an attempt wait for a slot, unless it waits, has begun or has ended."""

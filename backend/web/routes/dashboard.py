@@ -153,7 +153,7 @@ def compare_experiments() -> str:
     if not 2 <= len(ids) <= MAX_CURVES:
         _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them.")
     experiments = services.experiments
-    chosen = [experiments.get(experiment_id) for experiment_id in ids]
+    chosen = [experiments.get(experiments.stored_id(experiment_id)) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
     parameters = {

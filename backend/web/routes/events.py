@@ -33,7 +33,10 @@ def follow_transitions(query_data: dict[str, Any]) -> Response:
     seen = last_event_id()
     if seen is None:
         seen = services.events.last_id()
-    events = _events(services.events, seen, query_data.get("experiment_id"))
+    experiment_id = query_data.get("experiment_id")
+    if experiment_id is not None:
+        experiment_id = services.experiments.stored_id(experiment_id)
+    events = _events(services.events, seen, experiment_id)
     return streams.answer(events, EVENT_STREAM)
 
 

@@ -139,7 +139,8 @@ def download_files(experiment_id: str) -> Response:
 @blueprint.doc(summary="Compare experiments", responses=[404, 422, 503])
 def compare_experiments(query_data: dict[str, Any]) -> Response:
     """Compare up to 20 experiments: their parameters, results and curves."""
-    ids = list(dict.fromkeys([*filter(None, query_data["ids"]), *query_data["id"]]))
+    asked = [*filter(None, query_data["ids"]), *query_data["id"]]
+    ids = list(dict.fromkeys(map(services.experiments.stored_id, asked)))
     experiments = services.experiments.get_all(ids)
     epochs, outcomes = compare(services.curves, ids, query_data["max_points"])
     parts = _compared(epochs, zip(experiments, outcomes, strict=True))

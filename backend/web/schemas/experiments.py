@@ -238,36 +238,20 @@ class ExperimentDetailOut(ExperimentOut):
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Return an experiment with the members of ExperimentOut."""
-    return {
-        "experiment_id": experiment.experiment_id,
-        "model": experiment.model,
-        "learning_rate": experiment.learning_rate,
-        "epoch": experiment.epoch,
-        "parameters": _values(experiment),
-        "dataset": experiment.dataset,
-        "size": experiment.size,
-        "status": experiment.status,
-        "attempt": experiment.attempt,
-        "job": experiment.job,
-        "image": experiment.image,
-        "entry_sha256": experiment.entry_sha256,
-        "diagnosis": _diagnosis(experiment),
-        "created_at": to_text(experiment.created_at),
-        "updated_at": to_text(experiment.updated_at),
-        "started_at": _time(experiment.started_at),
-        "finished_at": _time(experiment.finished_at),
-        "cancel_requested_at": _time(experiment.cancel_requested_at),
-    }
+    values = (getattr(experiment, name) for name in ListedExperiment._fields)
+    return listed_out(ListedExperiment._make(map(_as_json, values)))
 
 
 def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
-    """Return an experiment of a listing as JSON, the same as experiment_out returns of it."""
+    """Return an experiment of a listing with the members of ExperimentOut."""
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
-        "parameters": _values(experiment),
+        "parameters": all_values(
+            experiment.learning_rate, experiment.epoch, experiment.model_parameters
+        ),
         "dataset": experiment.dataset,
         "size": experiment.size,
         "status": experiment.status,
@@ -296,12 +280,7 @@ def transition_out(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _values(experiment: Experiment | ListedExperiment) -> dict[str, Any]:
-    one = experiment
-    return all_values(one.learning_rate, one.epoch, one.model_parameters)
-
-
-def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | None:
+def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
     if not experiment.reason:
         return None
     return {
@@ -311,8 +290,8 @@ def _diagnosis(experiment: Experiment | ListedExperiment) -> dict[str, Any] | No
     }
 
 
-def _time(time: datetime | None) -> str | None:
-    return to_text(time) if time else None
+def _as_json(value: Any) -> Any:
+    return to_text(value) if isinstance(value, datetime) else value
 
 
 class PageIn(StrictSchema):

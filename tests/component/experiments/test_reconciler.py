@@ -1,5 +1,7 @@
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -291,7 +293,7 @@ def test_pending_cancel_needs_no_change(reconciler, experiments, launcher, monke
 def test_unsettled_queried_once(reconciler, experiments, launcher, monkeypatch):
     """The query for unsettled experiments is not repeated at every change."""
     queries = []
-    monkeypatch.setattr(experiments, "unfinished_jobs", lambda before: queries.append(before) or [])
+    monkeypatch.setattr(experiments, "unfinished_jobs", lambda grace: queries.append(grace) or [])
     ScriptedChanges(
         reconciler, launcher, monkeypatch, [frozenset("a"), frozenset("b"), frozenset("c")]
     )
@@ -393,7 +395,7 @@ def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, m
 
 
 def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
-    store.delete(expired.id, attempt=1, status="queued")
+    store.delete(expired.id, uid=expired.uid, attempt=1, status="queued")
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [expired.job]
@@ -504,7 +506,7 @@ def test_submitted_with_a_wrong_clock(
             return datetime.now(tz) + timedelta(days=days)
 
     with monkeypatch.context() as wrong:
-        for name in ("domain.experiment", "experiments.recorder", "store.queries"):
+        for name in ("domain.experiment", "experiments.recorder", "store.changes"):
             wrong.setattr(f"backend.{name}.datetime", WrongClock, raising=False)
         launcher.down = True
         experiments.submit("first", PARAMETERS)
@@ -516,3 +518,53 @@ def test_submitted_with_a_wrong_clock(
 
     assert experiments.get("first").status is Status.QUEUED
     assert launcher.submissions == 1
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_wrong_clock_does_not_delay_submission(store, experiments, launcher, settings, days):
+    """The reconciler finds it within seconds, not only in the next full pass."""
+    launcher.down = True
+    _, experiment = experiments.submit("first", PARAMETERS)
+    assert experiments.unfinished_jobs(timedelta(minutes=1)) == []
+    with closing(sqlite3.connect(settings.sqlite_path, isolation_level=None)) as database:
+        written = (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        database.execute("UPDATE experiment SET updated_at = ?", (written,))
+
+    assert experiments.unfinished_jobs(timedelta(minutes=1)) == [experiment.job]
+
+
+@pytest.mark.parametrize("started", [None, -3600, 0, 3600])
+@pytest.mark.parametrize("finished", [None, -1800, 3600])
+def test_history_is_in_order(services, experiments, started, finished):
+    """The clock of the cluster differs, or a time is not known."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    now = datetime.now(UTC)
+    times = [
+        None if each is None else now + timedelta(seconds=each) for each in (started, finished)
+    ]
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED, *times))
+
+    history = experiments.history(experiments.get("first"))
+    assert [step.to_status for step in history] == ["submitting", "queued", "running", "succeeded"]
+    assert [step.at for step in history] == sorted(step.at for step in history)
+    assert services.archive.read("first").history == tuple(history)
+
+
+def test_history_in_order_after_clock_was_set_back(services, experiments, monkeypatch):
+    _, experiment = experiments.submit("first", PARAMETERS)
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.FAILED))
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(days=1)
+
+    for name in ("experiments.recorder", "store.changes", "experiments.service"):
+        monkeypatch.setattr(f"backend.{name}.datetime", SetBack)
+    retried = experiments.retry("first")
+    services.recorder.record(retried, Observation(retried.uid, Phase.RUNNING))
+
+    history = experiments.history(experiments.get("first"))
+    assert [step.at for step in history] == sorted(step.at for step in history)
+    assert [step.to_status for step in history[-3:]] == ["submitting", "queued", "running"]
+    assert services.archive.read("first").history == tuple(history)

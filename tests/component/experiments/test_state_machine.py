@@ -65,6 +65,7 @@ READS = (
     "has_tombstone",
     "has_traces",
     "has_log",
+    "set_aside",  # while the database is locked
 )
 UNREACHABLE = LauncherUnavailable(Diagnosis("unreachable", "It does not answer.", "Wait."))
 OUTAGES = (StoreUnavailable, LauncherUnavailable)

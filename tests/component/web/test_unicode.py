@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from backend.domain.experiment import Parameters
+from backend.experiments.events import TransitionFeed
 from backend.experiments.service import Experiments
 from backend.web.schemas import fields
 from tests.component.support import FORM, check_problem
@@ -54,6 +55,33 @@ def test_old_experiment_is_found(client, old, form):
     assert (again.status_code, again.json["job"]) == (200, old["job"])
     assert client.post(address(form, "/cancel")).status_code == 202
     assert len(client.get("/model").json) == 1
+
+
+@pytest.mark.parametrize("form", [NFC, NFD])
+@pytest.mark.parametrize("parameter", ["id", "ids"])
+def test_compared_by_either_form(client, form, parameter):
+    post(client, experiment_id=NFC)
+    post(client, experiment_id="second")
+
+    both = quote(form) + (",second" if parameter == "ids" else "&id=second")
+    compared = client.get(f"/compare?{parameter}={both}")
+    assert [each["experiment_id"] for each in compared.json["experiments"]] == [NFC, "second"]
+    twice = client.get(f"/compare?id={quote(NFC)}&id={quote(NFD)}")
+    assert [each["experiment_id"] for each in twice.json["experiments"]] == [NFC]
+    assert client.get(f"/ui/compare?id={quote(form)}&id=second").status_code == 200
+
+
+@pytest.mark.parametrize("form", [NFC, NFD])
+def test_events_of_either_form(client, app, monkeypatch, form):
+    def stop(*_arguments):
+        app.extensions["streams"].is_stopping = lambda: True
+
+    post(client, experiment_id=NFC)
+    monkeypatch.setattr(TransitionFeed, "wait", stop)
+    with client.get(
+        f"/events?experiment_id={quote(form)}", headers={"Last-Event-ID": "0"}
+    ) as stream:
+        assert stream.text.count("event: transition") == 2
 
 
 def test_invisible_characters_in_an_id(client):

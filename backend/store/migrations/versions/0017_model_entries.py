@@ -5,8 +5,8 @@ from alembic import op
 
 from backend.store.migrations.once import add_column_once
 
-revision = "0016"
-down_revision = "0013"
+revision = "0017"
+down_revision = "0016"
 
 
 def upgrade() -> None:
