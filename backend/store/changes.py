@@ -63,6 +63,7 @@ class Changes:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._known_entries: set[str] = set()  # digests of those that are stored
 
     def insert(
         self, values: Values, *, actor: str | None = None, entry: str | None = None
@@ -74,11 +75,11 @@ class Changes:
         Returns:
             The key of its row; None if its experiment_id is taken.
         """
+        sha256 = values.get("entry_sha256")
 
         def work(connection: Connection) -> int:
-            if entry is not None:
-                content = {"sha256": values["entry_sha256"], "content": entry}
-                connection.execute(_INSERT_ENTRY, content)
+            if entry is not None and sha256 not in self._known_entries:
+                connection.execute(_INSERT_ENTRY, {"sha256": sha256, "content": entry})
             row_id = _insert(connection, values)
             first = {
                 "experiment": row_id,
@@ -91,9 +92,12 @@ class Changes:
             return row_id
 
         try:
-            return self.database.write(work)
+            row_id = self.database.write(work)
         except IntegrityError:
             return None
+        if sha256:
+            self._known_entries.add(sha256)
+        return row_id
 
     def restore(
         self,

@@ -102,9 +102,7 @@ def test_empty_database(database, store):
     store.prepare()
 
     check_complete(database)
-    assert database.tables() == sorted(
-        ["experiment", "transition", "hello_flask_owner", VERSION_TABLE]
-    )
+    assert database.tables() == sorted([*metadata.tables, VERSION_TABLE])
 
 
 def test_head_is_the_newest():
@@ -170,7 +168,7 @@ def test_other_foreign_tables(database, store):
     database.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)")
     try:
         store.prepare()
-        assert set(database.tables()) == {"theirs", "experiment", "transition", VERSION_TABLE}
+        assert set(database.tables()) == {"theirs", *metadata.tables, VERSION_TABLE}
     finally:
         database.execute("DROP TABLE theirs")
 
