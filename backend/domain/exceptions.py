@@ -225,8 +225,22 @@ class NotRetriable(WrongStatus):
     """An experiment that is live or has succeeded cannot be retried."""
 
     def __init__(self, experiment_id: str, status: str) -> None:
-        complaint = f"is {status}: only a failed or cancelled experiment can be retried."
+        complaint = (
+            f"is {status}: only a failed or cancelled experiment can be retried, or a queued one "
+            "with a diagnosis."
+        )
         super().__init__(experiment_id, status, complaint)
+
+
+class StillEnding(NotRetriable):
+    """The attempt that a retry replaces is cancelled, and has not ended yet."""
+
+    def __init__(self, experiment_id: str, status: str) -> None:
+        super().__init__(experiment_id, status)
+        self.args = (
+            f"The attempt of {experiment_id!r} that waited is cancelled, but has not ended yet: "
+            "retry again in a few seconds.",
+        )
 
 
 class BeingDeleted(NotRetriable):
@@ -310,13 +324,21 @@ class StoreUnavailable(Exception):
         denied: it refuses our user; the settings have to be corrected.
         away: it does not answer at all, so an immediate second call would time out too.
         cause: a sentence for clients if it can be read but not written; otherwise empty.
+        undecodable: it answers, but a text in it is damaged.
     """
 
     def __init__(
-        self, message: str, *, denied: bool = False, away: bool = False, cause: str = ""
+        self,
+        message: str,
+        *,
+        denied: bool = False,
+        away: bool = False,
+        cause: str = "",
+        undecodable: bool = False,
     ) -> None:
         super().__init__(message)
         self.denied, self.away, self.cause = denied, away, cause
+        self.undecodable = undecodable
 
 
 class SchemaError(Exception):

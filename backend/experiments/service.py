@@ -1,6 +1,7 @@
 """What clients do with experiments: submit, list, cancel, retry, delete."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from backend.domain.exceptions import (
     HasEnded,
     NotRetriable,
     OutputNotDeleted,
+    StillEnding,
     StillLive,
     UnknownAttempt,
     UnknownExperiment,
@@ -26,8 +28,10 @@ from backend.experiments.recorder import Recorder
 from backend.experiments.submission import Models, Outcome, Submission
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
-from backend.launchers.base import Launcher, LauncherUnavailable
+from backend.launchers.base import ENDED_PHASES, Launcher, LauncherUnavailable, Phase
 from backend.store.queries import Store
+
+ENDING_SECONDS, ENDING_POLL_SECONDS = 5.0, 0.1  # a retry waits for the end of the Job it replaces
 
 log = logging.getLogger(__name__)
 
@@ -215,12 +219,18 @@ class Experiments:
     def retry(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Start the next attempt of a failed or cancelled experiment, from its checkpoint.
 
+        An attempt that waits for a diagnosed cause, such as an image that cannot be pulled, is
+        cancelled and replaced by one with the settings of now.
+
         Raises:
             UnknownExperiment: there is none of that id.
-            NotRetriable: it has not ended, or has succeeded.
+            NotRetriable: it is live otherwise, has succeeded, or is being deleted.
+            StillEnding: the attempt that waited has not ended yet; nothing else was started.
             SubmissionRefused: the launcher refused the Job for good.
         """
         experiment = self.get(experiment_id)
+        if experiment.status is Status.QUEUED and experiment.reason:
+            experiment = self._end_waiting(experiment, by)
         _check_retriable(experiment)
         next_attempt = replace(experiment.current_attempt, number=experiment.attempt + 1)
         is_changed = self._store.retry(
@@ -235,6 +245,47 @@ class Experiments:
             _check_retriable(current)
             raise NotRetriable(experiment_id, current.status)
         return self.launch(self.get(experiment_id))
+
+    def _end_waiting(self, experiment: Experiment, by: str | None) -> Experiment:
+        """Cancel an attempt whose Job waits, so that another may follow once it has ended.
+
+        Returns:
+            The experiment as it is then.
+
+        Raises:
+            NotRetriable: its Job has started by now.
+            LauncherUnavailable: its Job cannot be observed now; nothing was changed.
+            StillEnding: its Job has not ended within ENDING_SECONDS.
+        """
+        job = experiment.job
+        observation = self._launcher.observe([job]).get(job)
+        if observation and observation.phase is not Phase.QUEUED:
+            raise NotRetriable(experiment.experiment_id, experiment.status)
+        self.cancel(experiment.experiment_id, by=by)
+        deadline = time.monotonic() + ENDING_SECONDS
+        while True:
+            self._record_end(experiment)
+            current = self.get(experiment.experiment_id)
+            if current.status not in LIVE or current.attempt != experiment.attempt:
+                return current
+            if time.monotonic() > deadline:
+                raise StillEnding(experiment.experiment_id, current.status)
+            time.sleep(ENDING_POLL_SECONDS)
+
+    def _record_end(self, experiment: Experiment) -> None:
+        """Record the end of a cancelled attempt once its Job and pods are gone.
+
+        Before, its trainer may run beside that of the next attempt.
+        """
+        current = self.get(experiment.experiment_id)
+        try:
+            observation = self._launcher.observe([experiment.job]).get(experiment.job)
+        except LauncherUnavailable:
+            return
+        if observation is None:
+            self._recorder.record_gone(current)
+        elif observation.phase in ENDED_PHASES:
+            self._recorder.record(current, observation)
 
     def delete(self, experiment_id: str, *, outputs: bool, by: str | None = None) -> None:
         """Delete an experiment that has ended; its folder too if `outputs` is true.

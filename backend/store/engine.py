@@ -34,6 +34,7 @@ DENIED = {1044, 1045, 1049, 1142, 1698}  # access denied (database, user, comman
 READ_ONLY = {1223, 1290, 1792, 1836, 1874}
 FULL = {1021, 1114}
 SQLITE_READ_ONLY, SQLITE_FULL = 8, 13  # primary result codes of SQLite
+UNDECODABLE = "Could not decode to UTF-8 column"  # of the sqlite3 module; it has no code
 CAUSES = {
     "read-only": "The database is read-only: experiments can be read, but nothing was changed. "
     "Send the same again when it can be written.",
@@ -155,7 +156,13 @@ def unavailable(error: DBAPIError) -> StoreUnavailable:
     code, cause = _error_code(error), _cause(error)
     # SQLite has no codes: a file is never away. Nor is a server that only refuses to write.
     away = code is not None and code not in DEADLOCK and not cause
-    return StoreUnavailable(str(error.orig), denied=code in DENIED, away=away, cause=cause)
+    return StoreUnavailable(
+        str(error.orig),
+        denied=code in DENIED,
+        away=away,
+        cause=cause,
+        undecodable=str(error.orig).startswith(UNDECODABLE),
+    )
 
 
 def _cause(error: DBAPIError) -> str:

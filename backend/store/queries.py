@@ -1,5 +1,6 @@
 """The experiments in the database: their queries, and by inheritance their changes."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import URL, Row, Select, and_, func, not_, or_, select
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.owner import Owner
 from backend.domain.selection import ALL, Cursor, Listing, Selection
@@ -17,6 +19,8 @@ from backend.store.engine import ANSWER_SECONDS
 from backend.store.pages import Columns
 from backend.store.tables import experiment, model_entries, transition
 from backend.store.transitions import TRANSITION_COLUMNS, TransitionLog, history_of
+
+log = logging.getLogger(__name__)
 
 
 class Store(Changes):
@@ -40,6 +44,7 @@ class Store(Changes):
         """Prepare to use a database; the first query connects. See `Database` for the arguments."""
         super().__init__(Database(url, answer_seconds=answer_seconds, find_owner=find_owner))
         self.transitions = TransitionLog(self.database)
+        self._damaged: set[int] = set()  # keys of rows that were logged as damaged
 
     def prepare(self) -> None:
         """Migrate the schema if needed, and check whose the database is.
@@ -170,8 +175,38 @@ class Store(Changes):
         return list(self.database.read(lambda connection: connection.scalars(query).all()))
 
     def _experiments(self, query: Select[Any], values: Values | None = None) -> list[Experiment]:
+        try:
+            return self._read(query, values)
+        except (ValueError, TypeError, OverflowError):
+            return self._readable(query, values)
+        except StoreUnavailable as error:
+            if not error.undecodable:
+                raise
+            return self._readable(query, values)
+
+    def _read(self, query: Select[Any], values: Values | None = None) -> list[Experiment]:
         rows = self.database.read(lambda connection: connection.execute(query, values).all())
         return [_to_experiment(row) for row in rows]
+
+    def _readable(self, query: Select[Any], values: Values | None) -> list[Experiment]:
+        """Return the experiments of a query whose rows are not damaged; log the others, once."""
+        keys = query.with_only_columns(query.selected_columns["id"])
+        found = []
+        for key in self.database.read(lambda connection: connection.scalars(keys, values).all()):
+            try:
+                found += self._read(_SELECT.where(experiment.c.id == key))
+            except (ValueError, TypeError, OverflowError) as error:
+                self._report(key, error)
+            except StoreUnavailable as error:
+                if not error.undecodable:
+                    raise
+                self._report(key, error)
+        return found
+
+    def _report(self, key: int, error: Exception) -> None:
+        if key not in self._damaged:
+            log.error("The row %s of the table experiment is damaged, and left out: %s", key, error)
+        self._damaged.add(key)
 
 
 _COLUMNS = [field.name for field in fields(Experiment)]  # the table has them in the same order

@@ -2,8 +2,11 @@
 
 import itertools
 import random
+import shutil
+import sqlite3
 import unicodedata
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -15,6 +18,7 @@ from backend.domain.exceptions import StoreUnavailable
 from backend.domain.selection import ALL, SORTS, Selection
 from backend.store.tables import experiment
 from backend.web.schemas.experiments import experiment_out, listed_out
+from tests.integration.databases import Database
 
 NOW = datetime(2024, 2, 29, 23, 59, 59, 123457, tzinfo=UTC)
 SEOUL = timezone(timedelta(hours=9))
@@ -316,3 +320,31 @@ def test_lost_tables_are_made_again(database, store):
         store.page(limit=9)
     assert store.page(limit=9) == []
     assert inserted(store)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("message", b"\xff\xfe"),
+        ("updated_at", "yesterday"),
+        ("status", "confused"),
+        ("created_at", b"\xff"),
+    ],
+)
+def test_damaged_row_is_left_out(tmp_path, migrated_sqlite, open_store, caplog, column, value):
+    """Each record on its own: the others are read, and the damaged one is logged once."""
+    path = shutil.copy(migrated_sqlite, tmp_path / "damaged.sqlite3")
+    store = open_store(Database(f"sqlite:///{path}"))
+    first, damaged, last = (inserted(store, experiment_id=name) for name in "abc")
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        cast = "CAST(? AS TEXT)" if isinstance(value, bytes) else "?"
+        file.execute(f"UPDATE experiment SET {column} = {cast} WHERE id = ?", (value, damaged.id))
+
+    for _ in range(2):
+        ids = {first.experiment_id, damaged.experiment_id, last.experiment_id}
+        assert {each.id for each in store.by_ids(ids)} == {first.id, last.id}
+        live = store.in_status(["submitting", "confused"])
+        assert [each.experiment_id for each in live] == ["a", "c"]
+        assert store.page(limit=9)[0].experiment_id == "c"
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+    assert f"row {damaged.id} " in caplog.text
