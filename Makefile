@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --require-hashes --no-deps
 PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run check check-static check-unit test e2e chaos lint image lock sbom openapi bench bench-peers clean
+.PHONY: help demo run check check-static check-unit test e2e chaos lint image uninstall lock sbom openapi bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ lint: $(VENV)/.dev ## every static check
 
 image: ## build both images and push them to REPOSITORY_URL (default localhost:5000)
 	@./build.sh
+
+uninstall: ## remove the backend from the cluster of your KUBECONFIG; folders and database stay
+	@tools/uninstall.sh
 
 bench: $(VENV)/.bench ## measure and write docs/performance.md (QUICK=1: fewer rounds, printed only)
 	@tools/install-test-services.sh bench

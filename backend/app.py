@@ -88,7 +88,9 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_errors(app)
-    app.extensions["telemetry"] = Telemetry(app, services.experiments.counts)
+    telemetry = Telemetry(app, services.experiments.counts)
+    app.extensions["telemetry"] = telemetry
+    services.logs.on_unheard = telemetry.log_unheard
     register_access(app, settings)
     app.extensions["services"] = services
     app.extensions["streams"] = Streams(settings.max_streams)

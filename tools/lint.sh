@@ -9,6 +9,6 @@ ruff format --check --quiet .
 mypy backend gunicorn.conf.py tools bench models/autoencoder
 if [ "${2:-}" = python ]; then exit; fi
 yamllint --strict .
-hadolint Dockerfile models/autoencoder/Dockerfile tests/chaos/Dockerfile tests/e2e/hostile/Dockerfile
+hadolint Dockerfile models/autoencoder/Dockerfile tests/chaos/Dockerfile tests/e2e/deaf/Dockerfile tests/e2e/hostile/Dockerfile
 shellcheck build.sh .ci/run tools/*.sh
 python -m tools.audit

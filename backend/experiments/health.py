@@ -19,6 +19,15 @@ PATIENCE_SECONDS = 60.0  # without a successful pass until the reconciler is not
 log = logging.getLogger(__name__)
 
 
+def unheard_counter(registry: CollectorRegistry) -> Counter:
+    """Return the counter of lost log ends, which both roles have: each of them may save a log."""
+    return Counter(
+        "hello_flask_log_ends_lost",
+        "Logs whose end was lost, because their pod was gone before it was read.",
+        registry=registry,
+    )
+
+
 class Passes:
     """The outcomes of the reconciler's passes.
 
@@ -41,6 +50,7 @@ class Passes:
             "Unforeseen errors in one experiment, which did not hold up the others.",
             registry=registry,
         )
+        self._unheard = unheard_counter(registry)
         self._duration = Gauge(
             f"{prefix}_last_pass_duration_seconds",
             "Duration of the last pass.",
@@ -66,6 +76,10 @@ class Passes:
     def experiment_failed(self) -> None:
         """Count an unforeseen error in one experiment."""
         self._experiment_failures.inc()
+
+    def log_unheard(self) -> None:
+        """Count a log whose end was lost."""
+        self._unheard.inc()
 
     def failed(self, seconds: float, reason: str, error: Exception | None = None) -> None:
         """Record a pass that failed after `seconds`; log the traceback of an unforeseen `error`."""

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
+from backend.experiments.health import unheard_counter
 from backend.web.telemetry_folder import VARIABLE
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Telemetry:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        self._unheard = unheard_counter(self._registry)
         app.after_request(self._count_stream)
 
     def text(self) -> bytes:
@@ -95,6 +97,10 @@ class Telemetry:
         self._seconds.labels(method, route, str(status)).observe(seconds)
         if rule and rule.endpoint == SUBMISSION:
             self._submissions.labels(OUTCOMES.get(status, "refused")).inc()
+
+    def log_unheard(self) -> None:
+        """Count a log whose end was lost."""
+        self._unheard.inc()
 
     def _count_stream(self, response: Response) -> Response:
         if response.is_streamed:

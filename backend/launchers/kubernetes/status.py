@@ -24,8 +24,8 @@ POD_PHASES = {
     "Pending": Phase.QUEUED,  # not scheduled yet, or its image or volumes are not there yet
     "Running": Phase.RUNNING,
 }
-# Without such a pod the attempt is queued: the Job controller has yet to make the next pod, or to
-# set a condition.
+# Without such a pod the attempt is queued: the Job controller has yet to make the next pod. If the
+# newest one has succeeded, it has yet to set a condition, and nothing is observed.
 ENDED_POD_PHASES = ("Succeeded", "Failed")
 
 MAX_IMAGE = 1000  # characters
@@ -71,7 +71,8 @@ def observation_of_orphans(
         ended = _phase(pod) in ENDED_POD_PHASES
         if node and not ended and surroundings.node_is_ready(node):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
-            return Observation(uid, Phase.UNKNOWN, leaving=tuple(map(part_of, pods)))
+            phase = Phase.RUNNING if _phase(pod) == "Running" else Phase.UNKNOWN
+            return Observation(uid, phase, leaving=tuple(map(part_of, pods)))
     return None
 
 
@@ -118,8 +119,10 @@ def _observation(
     live = [pod for pod in pods if _phase(pod) not in ENDED_POD_PHASES]
     if live:
         return _observe_pod(uid, live[-1], _started_at(job, pods), surroundings)
+    if pods and _phase(pods[-1]) == "Succeeded":
+        return Observation(uid, Phase.UNKNOWN)
     warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
-    why = diagnosis.diagnose_without_pod(job, warnings) or diagnosis.diagnose_restart(pods)
+    why = diagnosis.diagnose_without_pod(job, pods, warnings) or diagnosis.diagnose_restart(pods)
     return Observation(uid, Phase.QUEUED, diagnosis=why)
 
 
@@ -144,7 +147,7 @@ def _observe_pod(
     if phase is Phase.QUEUED:
         why = diagnosis.diagnose_pending(pod)
         if why is None and _is_old(pod, surroundings.now):
-            why = diagnosis.diagnose_unmounted(pod, surroundings.warnings())
+            why = diagnosis.diagnose_unprepared(pod, surroundings.warnings())
         return Observation(uid, phase, diagnosis=why)
     why = _diagnose_dead_node(pod, surroundings.node_is_ready)
     started_at = started_at if phase is Phase.RUNNING else None

@@ -59,19 +59,23 @@ def test_complete_job_has_succeeded():
     assert observed.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
-def test_done_pod_of_active_job_is_queued():
-    assert observe(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.QUEUED
+def test_done_pod_of_active_job_changes_nothing():
+    """Neither queued, as nothing is to be started, nor succeeded yet."""
+    assert observe(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.UNKNOWN
 
 
-@pytest.mark.parametrize("phase", ["Pending", "Running", "Unknown"])
-def test_pods_outlive_their_job(phase):
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [("Pending", Phase.UNKNOWN), ("Running", Phase.RUNNING), ("Unknown", Phase.UNKNOWN)],
+)
+def test_pods_outlive_their_job(phase, expected):
     """An attempt whose Job is gone ends with its last pod, not before."""
     remaining = pod(phase)
     remaining["metadata"]["annotations"] = {"hello-flask/uid": "u"}
 
     observed = observation_of_orphans([pod("Failed"), remaining], around())
 
-    assert (observed.phase, observed.uid) == (Phase.UNKNOWN, "u")
+    assert (observed.phase, observed.uid) == (expected, "u")
     assert len(observed.leaving) == 2
 
 
