@@ -80,7 +80,7 @@ def take_all(browser: Browser, url: str) -> None:
     compared = urlencode([("id", name) for name, *_ in EXPERIMENTS[:4]])
     take(browser, f"{url}ui", "list")
     take(browser, f"{url}ui/new?from=digits-lr-0.001", "new", height=700)
-    take(browser, f"{url}ui/{experiment}", "experiment", height=960)
+    take(browser, f"{url}ui/{experiment}", "experiment", height=920)
     take(browser, f"{url}ui/{experiment}", "experiment-dark", scheme="dark")
     take(browser, f"{url}ui/experiments/broken-input", "failed")
     take(browser, f"{url}ui/compare?{compared}", "compare", log_axis=True, whole=True)

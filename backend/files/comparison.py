@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from backend.domain.objective import Extreme, extremes
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget, Curves
 
@@ -10,18 +11,11 @@ MAX_NUMBERS = 1_000_000  # of all curves of one comparison together
 
 
 @dataclass(frozen=True)
-class Extreme:
-    """The value of a metric at an epoch."""
-
-    epoch: float
-    value: float
-
-
-@dataclass(frozen=True)
 class Outcome:
     """The results of one experiment.
 
     Attributes:
+        sample: the downsampled curve, with all extremes.
         curve: at the common epochs.
         final: the last value of each metric.
         lowest: the lowest value of each metric. Whether lowest or highest is best depends on the
@@ -30,6 +24,7 @@ class Outcome:
         complete: whether the whole file was read.
     """
 
+    sample: Curve
     curve: Curve
     final: dict[str, Extreme]
     lowest: dict[str, Extreme]
@@ -71,19 +66,9 @@ def _common(samples: Sequence[Curve]) -> list[float]:
 
 def _outcome(sample: Curve, curve: Curve) -> Outcome:
     """Return an outcome; the downsampled curve still has all extremes and the last epoch."""
-    final, lowest, highest = {}, {}, {}
-    for name, values in sample.series.items():
-        points = [
-            Extreme(epoch, value)
-            for epoch, value in zip(sample.epochs, values, strict=True)
-            if value is not None
-        ]
-        if points:
-            final[name] = points[-1]
-            lowest[name] = min(points, key=_value)
-            highest[name] = max(points, key=_value)
-    return Outcome(curve, final, lowest, highest, sample.complete)
-
-
-def _value(extreme: Extreme) -> float:
-    return extreme.value
+    found = {name: extremes(sample.epochs, values) for name, values in sample.series.items()}
+    found = {name: values for name, values in found.items() if values}
+    final, lowest, highest = (
+        {name: values[place] for name, values in found.items()} for place in (1, 2, 3)
+    )
+    return Outcome(sample, curve, final, lowest, highest, sample.complete)

@@ -85,6 +85,22 @@ _HTTP_DETAILS = {
 }
 
 
+# For people, who do not know the phrases of HTTP.
+_PAGE_TITLES = {
+    400: "The server cannot read this request",
+    403: "This is not allowed",
+    404: "There is nothing here",
+    421: "This is not the server's name",
+    422: "This cannot be shown",
+    429: "The server is busy",
+    500: "The server made a mistake",
+    503: "The server cannot answer now",
+}
+_PAGE_DETAILS = {
+    _HTTP_DETAILS[404]: "There is no page at this address. The list leads to every experiment."
+}
+
+
 def problem(status: int, detail: str, **members: Any) -> Response:
     """Return an error response: a problem document, or a page for a request of a dashboard page.
 
@@ -94,8 +110,12 @@ def problem(status: int, detail: str, **members: Any) -> Response:
         members: added to the members that RFC 9457 defines.
     """
     title = HTTPStatus(status).phrase
-    if request.method in ("GET", "HEAD") and f"{request.path}/".startswith("/ui/"):
-        page = render_template("problem.html", title=title, detail=detail)
+    if f"{request.path}/".startswith("/ui/") and _wants_page():
+        page = render_template(
+            "problem.html",
+            title=_PAGE_TITLES.get(status, "The server did not do this"),
+            detail=_PAGE_DETAILS.get(detail, detail),
+        )
         response = Response(page, status=status)
     else:
         content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -107,6 +127,12 @@ def problem(status: int, detail: str, **members: Any) -> Response:
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
+
+
+def _wants_page() -> bool:
+    """Return whether the current request is for a page, or the form of a page that sent it."""
+    accepts_html = "text/html" in request.headers.get("Accept", "")
+    return request.method in ("GET", "HEAD") or accepts_html
 
 
 def register_errors(app: APIFlask) -> None:

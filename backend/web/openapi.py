@@ -115,6 +115,11 @@ def describe(
         for status, (name, description) in _COMMON_RESPONSES.items()
     }
     components["schemas"] = dict(sorted(components.get("schemas", {}).items()))
+    for schema in components["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            # Swagger UI would send a null as the text "null" in a form.
+            if field.get("default", ...) is None:
+                del field["default"]
     document["tags"] = [
         {"name": name} for name in sorted({one["name"] for one in document["tags"]})
     ]

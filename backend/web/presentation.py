@@ -6,28 +6,33 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from backend.domain.experiment import Experiment
+from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.numbers import MAX_MAGNITUDE, MAX_SECONDS, is_number
+from backend.domain.objective import Curve, CurveWarning, Extreme, Goal, best, goal_of, warnings
 from backend.domain.status import LIVE, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
+RECENT_EPOCHS = 50  # whose mean duration is taken for that of the next ones
 SPARK_MARGIN = 2  # or half of the line's width would be cut off at the edges
+# Digits at the end of an id that are not the end of a longer number (0.1, 1e-3, 12:30).
+_COUNTER = re.compile(
+    r"(|.*?(?<![0-9.,])(?<![0-9]:)(?<![0-9][eE][-+]))([0-9]{1,4})", re.ASCII | re.DOTALL
+)
+# What precedes a number that is a counter, whatever its value.
+_COUNTED = re.compile(
+    r"(?<![^\W\d_])(run|try|trial|test|exp|experiment|demo|실험|시도|시험|테스트)[ _#-]*$",
+    re.IGNORECASE,
+)
+# What precedes a number that is a value: the name of a quantity, or the rest of a date or a time.
+_VALUE_BEFORE = re.compile(
+    r"(?<![a-z])(lr|learning[ _-]?rate|rate|epochs?|ep|batch([ _-]?size)?|bs|size|seed|dim|width|"
+    r"depth|layers?|hidden|wd|decay|dropout)[ _=:-]*$|[0-9]{4}[-_./][0-9]{2}[-_./]$|[0-9]{8}[-_T]$",
+    re.ASCII | re.IGNORECASE,
+)
 _UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
-
-
-class Curve(Protocol):
-    """The part of a `files.curves.Curve` that is shown."""
-
-    @property
-    def epochs(self) -> Sequence[float]:
-        """The epochs, ascending."""
-
-    @property
-    def series(self) -> Mapping[str, Sequence[float | None]]:
-        """By metric, a value for each epoch."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Summary:
         loss: the last loss on the training data, `val_loss` on the validation data; None if
             unknown.
         spark: the loss by epoch as `points` of an SVG polyline; empty for fewer than two points.
+        warnings: why the experiment may be worthless although it has not failed.
     """
 
     experiment: Experiment
@@ -50,6 +56,7 @@ class Summary:
     loss: float | None
     val_loss: float | None
     spark: str
+    warnings: Sequence[CurveWarning] = ()
 
     @property
     def is_live(self) -> bool:
@@ -57,30 +64,52 @@ class Summary:
         return self.experiment.status in LIVE
 
 
-def summary(experiment: Experiment, curve: Curve) -> Summary:
-    """Return the summary of an experiment; a few dozen points of its curve are enough."""
+def summary(
+    experiment: Experiment,
+    curve: Curve,
+    recent: Curve | None = None,
+    last_row: Mapping[str, Any] | None = None,
+) -> Summary:
+    """Return the summary of an experiment.
+
+    Args:
+        experiment: which experiment.
+        curve: a few dozen points of its curve are enough.
+        recent: the last RECENT_EPOCHS epochs without a gap, by default `curve`.
+        last_row: the metrics of the last epoch; without them, there are no warnings.
+    """
     epochs, metrics = curve.epochs, curve.series
     done = min(int(epochs[-1]), experiment.epoch) if epochs else 0
     loss = metrics.get("loss", [])
+    is_live = experiment.status in LIVE
     return Summary(
         experiment,
         epochs_done=done,
         percent=round(100 * done / experiment.epoch, 1),
-        time_left=time_left(experiment, done, metrics.get("seconds", [])),
+        time_left=time_left(experiment, done, (recent or curve).series.get("seconds", [])),
         loss=last_number(loss),
         val_loss=last_number(metrics.get("val_loss", [])),
         spark=sparkline(epochs, loss),
+        warnings=warnings(curve, last_row, is_live=is_live) if last_row is not None else (),
     )
 
 
 def time_left(experiment: Experiment, done: int, seconds: Sequence[Any]) -> str | None:
-    """Return how long a running experiment will still take, from the `seconds` of some epochs.
+    """Return how long a running experiment will still take; None if it is not running.
 
-    None if it is not running, or nothing is known.
+    It is None, too, if no epoch's duration is known.
+
+    Args:
+        experiment: which experiment.
+        done: the number of completed epochs.
+        seconds: the duration of each of the last epochs. A sample that prefers extremes would be
+            wrong: its mean is not that of the epochs to come.
     """
     known = [value for value in seconds if is_number(value, 0, MAX_SECONDS)]
     if experiment.status is not Status.RUNNING or not known or done == experiment.epoch:
         return None
+    if done == len(seconds) and len(known) > 2:
+        known = known[1:]  # the first epoch warms up
     return duration((experiment.epoch - done) * sum(known) / len(known))
 
 
@@ -118,9 +147,9 @@ def number(value: Any) -> str:
     """Return a number as text with four significant digits, and anything else as it is."""
     if not is_number(value):
         return "" if value is None else str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}"
+    if isinstance(value, int) or 1e4 <= abs(value) < 1e6:
+        return f"{round(value):,}"
+    return re.sub(r"e([+-])0+", r"e\1", f"{value:.4g}")
 
 
 def duration(seconds: float) -> str:
@@ -152,32 +181,52 @@ def size(size_bytes: int) -> str:
     return f"{value:.3g} TB"
 
 
-def next_id(experiment_id: str) -> str:
-    """Return the next id of a series: run-1 -> run-2, run -> run-2.
+def next_id(experiment_id: str, parameters: Parameters | None = None) -> str:
+    """Return an id for the next experiment of a series: run-1 -> run-2, run -> run-2.
 
-    An id that is too long for another number is returned as it is.
+    A number at the end is counted up only if it is a counter. One that is, or looks like, a value
+    gets a counter of its own, or the id would name a value that the experiment does not have:
+    lr-0.1 -> lr-0.1-2. An id that is too long for a counter is shortened.
     """
-    match = re.fullmatch(r"(.*?)(\d{1,9})", experiment_id, flags=re.ASCII | re.DOTALL)
-    if match:
+    match = _COUNTER.fullmatch(experiment_id)
+    if match and not _is_value(match[1], match[2], parameters):
         head, digits = match.groups()
-        suggestion = f"{head}{int(digits) + 1:0{len(digits)}d}"
+        suffix = f"{int(digits) + 1:0{len(digits)}d}"
     else:
-        suggestion = f"{experiment_id}-2"
-    return experiment_id if experiment_id_problem(suggestion) else suggestion
+        head, suffix = experiment_id, "-2"
+    while head and experiment_id_problem(head + suffix):
+        head = head[:-1]
+    return head + suffix
 
 
-def curl(experiment: Experiment, url: str) -> str:
-    """Return the shell command that submits the experiment's parameters to `url`, quoted."""
+def _is_value(head: str, digits: str, parameters: Parameters | None) -> bool:
+    """Return whether the number at the end of an id is a value, of a parameter or of anything."""
+    if _COUNTED.search(head) or not head:
+        return False
+    if head[-1].isalpha() or _VALUE_BEFORE.search(head):  # resnet50, lr-1
+        return True
+    if parameters is None or re.search(r"[0-9]-$", head):  # the counter of lr-0.1-2
+        return False
+    is_in_dataset = (head + digits).lower() in (parameters.dataset or "").lower()
+    return is_in_dataset or int(digits) in (parameters.learning_rate, parameters.epoch)
+
+
+def curl(parameters: Parameters, experiment_id: str, url: str, *, needs_token: bool = False) -> str:
+    """Return the shell command that submits an experiment to `url`, quoted.
+
+    With `needs_token`, it sends the token of the environment variable TOKEN.
+    """
     fields: dict[str, Any] = {
-        "learning_rate": repr(experiment.learning_rate),
-        "epoch": experiment.epoch,
-        "experiment_id": experiment.experiment_id,
+        "learning_rate": repr(parameters.learning_rate),
+        "epoch": parameters.epoch,
+        "experiment_id": experiment_id,
     }
-    if experiment.dataset:
-        fields["dataset"] = experiment.dataset
+    if parameters.dataset:
+        fields["dataset"] = parameters.dataset
     # With -F instead of --form-string, curl would read a value that begins with @ or < as a file.
     forms = [f"--form-string {shlex.quote(f'{name}={value}')}" for name, value in fields.items()]
-    return " \\\n  ".join(["curl", *forms, shlex.quote(url)])
+    token = ['-H "Authorization: Bearer $TOKEN"'] if needs_token else []
+    return " \\\n  ".join(["curl", *token, *forms, shlex.quote(url)])
 
 
 def differ(values: Sequence[Any]) -> bool:
@@ -185,7 +234,21 @@ def differ(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values[1:])
 
 
-def best_loss(values: Sequence[Any]) -> float | None:
-    """Return the lowest of the values; None if fewer than two are numbers."""
-    known = [value for value in values if is_number(value)]
-    return min(known) if len(known) > 1 else None
+def best_values(curves: Sequence[Curve]) -> dict[str, list[Extreme | None]]:
+    """Return the best value of each metric that has a goal, in each of the curves."""
+    names = dict.fromkeys(name for curve in curves for name in curve.series)
+    goals = {name: goal for name in names if (goal := goal_of(name))}
+    return {
+        name: [
+            best(curve.epochs, curve.series[name], goal) if name in curve.series else None
+            for curve in curves
+        ]
+        for name, goal in goals.items()
+    }
+
+
+def winner(metric: str, values: Sequence[Extreme | None]) -> float | None:
+    """Return the best of the best values of a metric; None if fewer than two are known."""
+    known = [each.value for each in values if each is not None]
+    choose = max if goal_of(metric) is Goal.HIGH else min
+    return choose(known) if len(known) > 1 else None

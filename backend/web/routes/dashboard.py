@@ -5,7 +5,9 @@ The pages only show. To change anything, their script calls the API.
 
 import hashlib
 import logging
+import secrets
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,12 +20,14 @@ from marshmallow import ValidationError
 from backend import __version__
 from backend.domain.catalogue import CONTRACT
 from backend.domain.exceptions import UnknownExperiment
-from backend.domain.experiment import Experiment
+from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
+from backend.files.curve_table import Curve
 from backend.files.curves import Budget, Curves
 from backend.web import presentation
+from backend.web.access import access
 from backend.web.current import services
 from backend.web.presentation import Summary
 from backend.web.schemas.fields import After, cursor_text
@@ -57,8 +61,11 @@ def register_dashboard(app: APIFlask) -> None:
     """Make the app serve the pages and their static files."""
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.add_template_global(static_url)
+    app.add_template_global(stylesheet)
     app.add_template_global(Status)
-    app.jinja_env.globals.update(version=__version__, max_id_characters=MAX_ID_CHARACTERS)
+    app.jinja_env.globals.update(
+        version=__version__, max_id_characters=MAX_ID_CHARACTERS, max_compared=MAX_CURVES
+    )
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
     app.after_request(_add_headers)
@@ -74,6 +81,12 @@ def static_hash(name: str) -> str:
 def static_url(name: str) -> str:
     """Return the address of a static file, which browsers may cache for ever."""
     return url_for("static", filename=name, v=static_hash(name))
+
+
+@cache
+def stylesheet() -> str:
+    """Return the style sheet, for a page whose reader may not load static files yet."""
+    return (STATIC_FOLDER / "dashboard.css").read_text()
 
 
 @blueprint.get("")
@@ -118,7 +131,7 @@ def new_experiment() -> str:
     return render_template(
         "new.html",
         values=values,
-        experiment_id=_free_id(last[0].experiment_id) if last else "run-1",
+        experiment_id=_free_id(last[0].experiment_id, last[0].parameters) if last else "run-1",
         template=template,
         datasets=services.inputs.list_names(),
         max_epoch=CONTRACT["epoch"]["maximum"],
@@ -140,7 +153,12 @@ def show_experiment(experiment_id: str) -> str:
         history=experiments.history(experiment),
         files=services.outputs.list_files(experiment_id)[0][:MAX_FILES_SHOWN],
         max_files=MAX_FILES_SHOWN,
-        curl=presentation.curl(experiment, submit_url),
+        curl=presentation.curl(
+            experiment.parameters,
+            _free_id(experiment_id, experiment.parameters),
+            submit_url,
+            needs_token=access().has_tokens,
+        ),
         live=experiment.status in LIVE,
         retriable=experiment.status in (Status.FAILED, Status.CANCELLED),
     )
@@ -151,24 +169,27 @@ def compare_experiments() -> str:
     """Show several experiments side by side, and where their parameters and results differ."""
     ids = list(dict.fromkeys(request.args.getlist("id")))
     if not 2 <= len(ids) <= MAX_CURVES:
-        _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them.")
+        number = f"{len(ids)} were ticked" if len(ids) != 1 else "one was ticked"
+        _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them; {number}.")
     experiments = services.experiments
     chosen = [experiments.get(experiments.stored_id(experiment_id)) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
+    summaries = [_summary(experiment)[0] for experiment in chosen]
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
         "data set": [one.dataset or "every file" for one in chosen],
     }
-    results = {name: [last.get(name) for last in metrics] for name in names}
     return render_template(
         "compare.html",
         experiments=chosen,
         parameters=parameters,
-        results=results,
+        best=presentation.best_values([_coarse_curve(experiment) for experiment in chosen]),
+        winner=presentation.winner,
+        last={name: [last.get(name) for last in metrics] for name in names},
+        warnings=[summary.warnings for summary in summaries],
         differ=presentation.differ,
-        best={name: presentation.best_loss(results[name]) for name in names if "loss" in name},
     )
 
 
@@ -195,15 +216,24 @@ def _list_url(status: str | None, text: str, after: str | None = None) -> str:
     return url_for("dashboard.list_experiments", status=status, q=text or None, after=after)
 
 
-def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, bool]:
-    """Return the summary of an experiment, and whether its whole curve was read."""
-    curve = services.curves.read(
+def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve:
+    """Return a few dozen points of a curve, among them the extremes of every metric."""
+    return services.curves.read(
         experiment.experiment_id,
         max_points=SPARK_POINTS,
         ended=experiment.status not in LIVE,
         budget=budget,
     )
-    return presentation.summary(experiment, curve), curve.complete
+
+
+def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, bool]:
+    """Return the summary of an experiment, and whether its whole curve was read."""
+    curve, recent = _coarse_curve(experiment, budget), None
+    if experiment.status is Status.RUNNING and curve.complete and curve.epochs:
+        since = curve.epochs[-1] - presentation.RECENT_EPOCHS
+        recent = services.curves.read(experiment.experiment_id, since_epoch=since, budget=budget)
+    last_row = _last_metrics(experiment) if curve.complete else None
+    return presentation.summary(experiment, curve, recent, last_row), curve.complete
 
 
 def _row(experiment: Experiment, budget: Budget) -> Markup:
@@ -245,12 +275,20 @@ def _last_metrics(experiment: Experiment) -> dict[str, Any]:
         return {}
 
 
-def _free_id(experiment_id: str) -> str:
-    """Return an id that no experiment has, the next in the series of `experiment_id`."""
+def _free_id(experiment_id: str, parameters: Parameters) -> str:
+    """Return an id that no experiment and no folder has, the next in the series of another."""
     for _ in range(MAX_SUGGESTIONS):
-        experiment_id = presentation.next_id(experiment_id)
-        try:
-            services.experiments.get(experiment_id)
-        except UnknownExperiment:
+        experiment_id = presentation.next_id(experiment_id, parameters)
+        if _is_free(experiment_id):
             return experiment_id
-    return experiment_id
+    return presentation.next_id(f"{experiment_id}-{secrets.token_hex(4)}", parameters)
+
+
+def _is_free(experiment_id: str) -> bool:
+    try:
+        services.experiments.get(experiment_id)
+    except UnknownExperiment:
+        with suppress(OSError):
+            return services.outputs.is_free(experiment_id)
+        return True
+    return False

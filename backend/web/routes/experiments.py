@@ -13,6 +13,7 @@ from flask import Response, jsonify, request
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.numbers import is_number
+from backend.domain.objective import warnings
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
 from backend.experiments.submission import Outcome
@@ -28,8 +29,11 @@ from backend.web.schemas.experiments import (
     experiment_out,
     listed_out,
     transition_out,
+    warnings_out,
 )
 from backend.web.schemas.fields import cursor_text
+
+COARSE_POINTS = 40  # of a curve: the extremes, which show whether it has improved, are among them
 
 blueprint = APIBlueprint("experiments", __name__, tag="Experiments")
 
@@ -116,15 +120,23 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
 @blueprint.output(ExperimentDetailOut)
 @blueprint.doc(summary="Show an experiment", responses=[404, 503])
 def show_experiment(experiment_id: str) -> Response:
-    """Show an experiment with its progress, last metrics, diagnosis and history."""
+    """Show an experiment with its progress, last metrics, warnings, diagnosis and history."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
     ended = experiment.status not in LIVE
     metrics = services.outputs.read_last_metrics(experiment_id, ended=ended)
     history = [transition_out(one) for one in experiments.history(experiment)]
+    curve = services.curves.read(experiment_id, max_points=COARSE_POINTS, ended=ended)
+    found = warnings(curve, metrics or {}, is_live=not ended) if curve.complete else []
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
-        experiment_out(experiment) | {"progress": progress, "metrics": metrics, "history": history}
+        experiment_out(experiment)
+        | {
+            "progress": progress,
+            "metrics": metrics,
+            "warnings": warnings_out(found),
+            "history": history,
+        }
     )
 
 

@@ -9,12 +9,13 @@ from flask import Response, request
 
 from backend.domain.exceptions import TooManyFiles, UnknownFile
 from backend.domain.experiment import Experiment
+from backend.domain.objective import warnings
 from backend.domain.status import LIVE
 from backend.files.comparison import Outcome, compare
 from backend.files.outputs import MAX_FILES, Outputs
 from backend.web.current import services
 from backend.web.routes.downloads import send, send_zip
-from backend.web.schemas.experiments import experiment_out
+from backend.web.schemas.experiments import experiment_out, warnings_out
 from backend.web.schemas.results import (
     MAX_DIGEST_BYTES,
     CompareIn,
@@ -143,12 +144,12 @@ def compare_experiments(query_data: dict[str, Any]) -> Response:
     ids = list(dict.fromkeys(map(services.experiments.stored_id, asked)))
     experiments = services.experiments.get_all(ids)
     epochs, outcomes = compare(services.curves, ids, query_data["max_points"])
-    parts = _compared(epochs, zip(experiments, outcomes, strict=True))
+    parts = _compared(services.outputs, epochs, zip(experiments, outcomes, strict=True))
     return Response(parts, content_type="application/json")
 
 
 def _compared(
-    epochs: list[float], compared: Iterable[tuple[Experiment, Outcome]]
+    outputs: Outputs, epochs: list[float], compared: Iterable[tuple[Experiment, Outcome]]
 ) -> Iterator[bytes]:
     """Yield a ComparisonOut as JSON, one experiment after the other."""
     yield b'{"epoch":' + orjson.dumps(epochs) + b',"experiments":['
@@ -161,11 +162,21 @@ def _compared(
                 "final": outcome.final,
                 "lowest": outcome.lowest,
                 "highest": outcome.highest,
+                "warnings": _warnings(outputs, experiment, outcome),
                 "metrics": outcome.curve.series,
             }
             | _limits(outcome.curve.left_out, complete=outcome.complete)
         )
     yield b"]}"
+
+
+def _warnings(outputs: Outputs, experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the warnings about an experiment, if its whole curve was read."""
+    if not outcome.complete:
+        return []
+    ended = experiment.status not in LIVE
+    last = outputs.read_last_metrics(experiment.experiment_id, ended=ended)
+    return warnings_out(warnings(outcome.sample, last or {}, is_live=not ended))
 
 
 def _limits(left_out: Sequence[str], *, complete: bool) -> dict[str, Any]:

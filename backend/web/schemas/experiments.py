@@ -1,5 +1,6 @@
 """Requests and responses about experiments."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from backend.domain.catalogue import AUTOENCODER, Choice, Entry, InvalidParamete
 from backend.domain.exceptions import MAX_NAMES
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.parameter import shown_value
 from backend.domain.selection import SORTS, ListedExperiment
 from backend.domain.status import Status
@@ -222,8 +224,34 @@ class ProgressOut(Schema):
     epochs = Integer(metadata={"description": "The number of epochs to train.", "example": 20})
 
 
+class WarningOut(Schema):
+    """Why an experiment may be worthless although it has not failed."""
+
+    code = String(
+        validate=OneOf(list(WarningCode)),
+        metadata={"description": "For programs.", "example": WarningCode.NOT_IMPROVED},
+    )
+    message = String(
+        metadata={
+            "description": "What the metrics show.",
+            "example": "val_loss has not improved since epoch 1: it was 2.7, and 4.7 at epoch 20.",
+        }
+    )
+
+
+def warnings_field() -> List[Any]:
+    """Return the field `warnings` of an experiment that is shown with its metrics."""
+    return List(
+        Nested(WarningOut),
+        metadata={
+            "description": "Empty unless the objective (val_loss, or else loss) is not "
+            "finite, does not improve, or had exploded."
+        },
+    )
+
+
 class ExperimentDetailOut(ExperimentOut):
-    """An experiment with its progress, last metrics and history."""
+    """An experiment with its progress, last metrics, warnings and history."""
 
     progress = Nested(ProgressOut)
     metrics = Dict(
@@ -233,6 +261,7 @@ class ExperimentDetailOut(ExperimentOut):
             "text is null."
         },
     )
+    warnings = warnings_field()
     history = List(Nested(TransitionOut))
 
 
@@ -278,6 +307,11 @@ def transition_out(transition: Transition) -> dict[str, Any]:
         "at": to_text(transition.at),
         "by": transition.actor,
     }
+
+
+def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
+    """Return warnings with the members of WarningOut."""
+    return [{"code": each.code, "message": each.message} for each in warnings]
 
 
 def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:

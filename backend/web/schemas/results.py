@@ -13,7 +13,7 @@ from backend.files.curve_table import MAX_LEFT_OUT
 from backend.files.metrics import MAX_METRICS, MAX_SAFE_INTEGER
 from backend.files.outputs import MAX_FILES
 from backend.files.untrusted import Entry
-from backend.web.schemas.experiments import ExperimentOut
+from backend.web.schemas.experiments import ExperimentOut, warnings_field
 from backend.web.schemas.fields import Number, Text, Texts, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
@@ -179,6 +179,7 @@ class ComparedOut(ExperimentOut):
         values=Nested(ExtremeOut),
         metadata={"description": "By metric, its highest value."},
     )
+    warnings = warnings_field()
     metrics = Dict(
         keys=String(),
         values=List(Float(allow_none=True)),

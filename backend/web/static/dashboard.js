@@ -199,8 +199,11 @@ function startList() {
 
   function count() {
     const ticked = findAll("input:checked", rows).length;
-    find(".selection span").textContent = `${ticked} ${ticked === 1 ? "experiment" : "experiments"} ticked`;
-    find(".selection button").disabled = ticked < 2;
+    const limit = Number(find("#compare").dataset.max);
+    const hint = ticked > limit ? `. At most ${limit} can be compared: untick ${ticked - limit}.`
+      : ticked === 1 ? ". Tick another one to compare them." : "";
+    find(".selection span").textContent = `${ticked} ${ticked === 1 ? "experiment" : "experiments"} ticked${hint}`;
+    find(".selection button").disabled = ticked < 2 || ticked > limit;
   }
 
   const more = new IntersectionObserver(async ([seen]) => {

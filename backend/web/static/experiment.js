@@ -81,9 +81,47 @@ function startComparison() {
 /* Curves */
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const formatted = (value) => (value == null ? "–" : Number(value.toPrecision(4)).toString());
+const GRIDS = [...Array(10)].flatMap((_, power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+const isExtreme = (value) => value !== 0 && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-4);
+function formatted(value) {
+  if (value == null) return "–";
+  const rounded = Number(value.toPrecision(4));
+  return isExtreme(rounded) ? rounded.toExponential() : rounded.toString();
+}
 const last = (values) => values.findLast((value) => value != null);
 const drawable = (value, log) => (typeof value === "number" && (!log || value > 0) ? value : null);
+
+/** Return the labels of a value axis: as few digits as tell neighbouring ticks apart. */
+function axisLabels(ticks, step) {
+  const power = (value) => Math.floor(Math.log10(value) + 1e-9);
+  const scientific = isExtreme(Math.max(...ticks.map(Math.abs)));
+  const lastDigit = step && power(step) - ((step / 10 ** power(step)) % 1 > 1e-6 ? 1 : 0); // of 0.25: -2
+  return ticks.map((tick) => {
+    if (tick == null) return "";
+    if (!step) return formatted(tick); // a log axis
+    if (Math.abs(tick) < step / 2) return "0";
+    const digits = (scientific ? power(Math.abs(tick)) : 0) - lastDigit;
+    const places = Math.min(Math.max(0, digits), 15);
+    return scientific ? tick.toExponential(places) : tick.toFixed(places);
+  });
+}
+
+/** Return the width that the labels of a value axis need, in CSS pixels. */
+function axisWidth(plot, labels, index, cycle) {
+  const axis = plot.axes[index];
+  if (cycle > 1) return axis._size; // or uPlot would measure again and again
+  plot.ctx.font = axis.font[0];
+  const longest = Math.max(0, ...(labels ?? []).map((label) => plot.ctx.measureText(label).width));
+  return Math.ceil(axis.ticks.size + axis.gap + longest / devicePixelRatio);
+}
+
+/** Return the range of a value axis; a constant is drawn in the middle of it. */
+function valueRange(plot, low, high) {
+  if (low == null) return [0, 1];
+  if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
+  const margin = Math.abs(low) / 10 || 1;
+  return [low - margin, high + margin];
+}
 
 /** Return a function that draws lines ([{label, x, y}]) in `box`. */
 function makeChart(box) {
@@ -100,16 +138,25 @@ function makeChart(box) {
   });
 
   function options() {
-    const series = lines.map(({ label, place }) => ({
+    const series = lines.map(({ label, place, y }) => ({
       label, width: 1.8, stroke: color(`--series-${place}`), spanGaps: true,
-      points: { show: lines.every(({ x }) => x.length < 2) },
+      points: { show: y.filter((value) => drawable(value, log.checked) !== null).length < 2 },
       value: (plot, value, line, row) => formatted(row == null ? last(plot.data[line]) : value),
     }));
     return {
       ...size(),
       series: [{ label: "epoch", value: (plot, value) => `${value ?? plot.data[0].at(-1)}` }, ...series],
-      axes: [{ ...axis() }, { ...axis(), size: 64 }],
-      scales: { x: { time: false }, y: { distr: log.checked ? 3 : 1 } },
+      axes: [
+        { ...axis(), incrs: GRIDS },
+        {
+          ...axis(), size: axisWidth,
+          values: (plot, ticks, index, space, step) => axisLabels(ticks, log.checked ? 0 : step),
+        },
+      ],
+      scales: {
+        x: { time: false },
+        y: log.checked ? { distr: 3 } : { range: valueRange },
+      },
       cursor: { drag: { x: true, y: false } },
       hooks: { setScale: [(plot, name) => name === "x" && zoomed(plot)] },
     };
@@ -123,6 +170,13 @@ function makeChart(box) {
   function show(next = lines) {
     lines = next.map((line, index) => ({ place: index + 1, ...line })).filter(({ x }) => x.length);
     if (!lines.length) return;
+    if (!lines.some(({ y }) => y.some((value) => drawable(value, log.checked) !== null))) {
+      find("#no-curve").textContent = log.checked ? "A log axis shows only values above 0, and there are none."
+        : "There is no finite value.";
+      plot?.destroy();
+      [plot, drawn] = [null, ""];
+      return;
+    }
     const data = uPlot.join(
       lines.map(({ x, y }) => [x, y.map((value) => drawable(value, log.checked))]));
     const kind = JSON.stringify([lines.map(({ label }) => label), log.checked]);
@@ -135,7 +189,7 @@ function makeChart(box) {
       plot = new uPlot(options(), data, box);
     }
     box.setAttribute("aria-label", lines.map(({ label, x, y }) =>
-      `${label} ${last(y)} at epoch ${x.at(-1)}`).join(", "));
+      `${label} ${last(y) ?? "not finite"} at epoch ${x.at(-1)}`).join(", "));
   }
 
   const redraw = () => { drawn = ""; show(); };
@@ -302,10 +356,41 @@ function picture(url, name, size) {
   return [kit.element("img", { src: `${url}?size=${size}`, alt: name, loading: "lazy" })];
 }
 
+/** Return the rows of CSV text (RFC 4180): quoted cells may hold commas, quotes and line ends. */
+function parseCsv(text) {
+  const rows = [];
+  let row = [];
+  let position = text.startsWith("\ufeff") ? 1 : 0;
+  const separator = /[,\r\n]/g;
+  while (position < text.length) {
+    let cell = "";
+    while (text[position] === '"') { // a pair of quotes within quotes is one quote
+      const quote = text.indexOf('"', position + 1);
+      const end = quote < 0 ? text.length : quote;
+      cell += text.slice(position + 1, end);
+      position = end + 1;
+      if (text[position] === '"') cell += '"';
+    }
+    separator.lastIndex = position;
+    const end = separator.exec(text)?.index ?? text.length;
+    cell += text.slice(position, end);
+    if (row.length < MAX_PREVIEW_COLUMNS) row.push(cell);
+    position = end + 1;
+    if (text[end] === ",") {
+      if (position < text.length) continue;
+      if (row.length < MAX_PREVIEW_COLUMNS) row.push("");
+    }
+    if (text[end] === "\r" && text[position] === "\n") position += 1;
+    if (row.length > 1 || row[0] !== "") rows.push(row); // not an empty line
+    row = [];
+  }
+  return rows;
+}
+
 /** Show the first rows of a CSV file, and a histogram of its last numeric column. */
 async function table(url, name) {
-  const lines = (await (await kit.request(url)).text()).trim().split("\n");
-  const [head, ...rows] = lines.map((line) => line.split(",", MAX_PREVIEW_COLUMNS));
+  const [head, ...rows] = parseCsv(await (await kit.request(url)).text());
+  if (!head) return [];
   const columns = head.map((_, column) => rows.map((row) => Number(row[column] || NaN)));
   const numeric = columns.findLastIndex((values) => values.length > 1 && values.every(isFinite));
   const { element } = kit;

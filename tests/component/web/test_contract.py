@@ -146,6 +146,32 @@ def test_operations_are_described(document):
     assert len(names) == len(list(operations(document)))
 
 
+def test_examples_of_requests_are_valid(document):
+    """What /docs offers to send is what the schemas accept."""
+    for where, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            for source in (parameter, schema):
+                for example in (source[key] for key in ("example", "default") if key in source):
+                    OAS31Validator(schema).validate(example)
+                    assert example is not None, where
+    schema = document["components"]["schemas"]["ExperimentIn"]
+    example = {name: field["example"] for name, field in schema["properties"].items()}
+    OAS31Validator(schema).validate(example)
+    assert not [name for name, field in schema["properties"].items() if "default" in field]
+
+
+def test_example_of_a_submission_is_accepted(app, document, settings):
+    settings.input_dir.mkdir(exist_ok=True)
+    (settings.input_dir / "digits.npz").touch()
+    properties = document["components"]["schemas"]["ExperimentIn"]["properties"]
+    example = {name: field["example"] for name, field in properties.items()}
+    client = app.test_client()
+
+    assert client.post("/test", data=example).status_code == 201
+    assert client.post("/experiments", json=example).status_code == 200
+
+
 def test_form_content_types(document):
     for path in ("/test", "/experiments"):
         content = document["paths"][path]["post"]["requestBody"]["content"]

@@ -233,7 +233,8 @@ def test_new_form_copies_experiment(get_page, submit, settings):
 def test_compare(get_page, submit, settings):
     submit("one")
     submit("two", learning_rate="0.01")
-    write_metrics(settings, "one", {"epoch": 20, "loss": 0.5})
+    rows = [{"epoch": 3, "loss": 0.125}, {"epoch": 20, "loss": 0.5}]
+    write_metrics(settings, "one", *rows)
     write_metrics(settings, "two", {"epoch": 20, "loss": 0.25})
     page = get_page("/ui/compare?id=one&id=two&id=one")
 
@@ -241,7 +242,9 @@ def test_compare(get_page, submit, settings):
     assert page.all("td").count({"class": "best"}) == 1
     assert page.texts.count("best") == 1
     differing = [row for row in page.all("tr") if row.get("class") == "differs"]
-    assert len(differing) == 2  # learning rate and loss
+    assert len(differing) == 3  # learning rate, best loss and last loss
+    shown = [text for text in page.texts if text]
+    assert shown[shown.index("best") - 2 :][:3] == ["0.125", "epoch 3", "best"]
 
 
 @pytest.mark.parametrize(
@@ -257,6 +260,104 @@ def test_invalid_comparison(get_page, submit, query, status):
     submit("one")
 
     get_page(f"/ui/compare?{query}", status)
+
+
+def test_refused_comparison_is_explained(get_page, submit):
+    page = get_page("/ui/compare?" + "&".join(f"id={n}" for n in range(12)), 422)
+
+    assert "Tick 2 to 8 experiments in the list to compare them; 12 were ticked." in page.texts
+    assert "Unprocessable Entity" not in page.texts
+    assert "There is nothing here" in get_page("/ui/nothing", 404).texts
+
+
+def test_error_of_a_form_is_a_page(client, signed_in):
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
+    answer = signed_in.post("/ui/logout", headers=headers)
+
+    assert answer.status_code == 403
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert client.post("/ui/logout", headers={"Sec-Fetch-Site": "cross-site"}).is_json
+
+
+def test_warnings_are_shown(client, get_page, submit, settings, end_experiment):
+    submit("dead", learning_rate="10")
+    submit("fine")
+    rows = [{"epoch": epoch, "loss": 1 / epoch, "val_loss": 2} for epoch in range(1, 21)]
+    write_metrics(settings, "dead", *rows)
+    write_metrics(settings, "fine", *({**row, "val_loss": row["loss"]} for row in rows))
+    end_experiment("dead")
+    end_experiment("fine")
+    sentence = "val_loss has not improved since epoch 1: it was 2, and 2 at epoch 20."
+    (warning,) = client.get("/experiments/dead").json["warnings"]
+    dead, fine = client.get("/compare?ids=dead,fine").json["experiments"]
+
+    assert warning == {"code": "objective_not_improved", "message": sentence}
+    assert (dead["warnings"], fine["warnings"]) == ([warning], [])
+    assert client.get("/experiments/fine").json["warnings"] == []
+    assert sentence in get_page("/ui/experiments/dead").texts
+    for path in ("/ui", "/ui/compare?id=dead&id=fine"):
+        titles = [one["title"] for one in get_page(path).all("span") if "title" in one]
+        assert titles == [sentence], path
+
+
+def test_warning_of_a_loss_that_is_not_finite(client, submit, settings, end_experiment):
+    submit()
+    write_metrics(settings, "first", {"epoch": 1, "loss": 1}, {"epoch": 2, "loss": float("nan")})
+
+    (warning,) = client.get("/experiments/first").json["warnings"]  # of a live experiment, too
+    assert warning["code"] == "objective_not_finite"
+
+
+def test_new_form_proposes_a_free_id(get_page, submit, settings):
+    def proposed(experiment_id):
+        (field,) = [
+            one
+            for one in get_page(f"/ui/new?from={experiment_id}").all("input")
+            if one.get("name") == "experiment_id"
+        ]
+        return field["value"]
+
+    submit("lr-0.1", learning_rate="0.1")
+    assert proposed("lr-0.1") == "lr-0.1-2"
+    submit("lr-0.1-2", learning_rate="0.1")
+    (settings.output_dir / "lr-0.1-3").mkdir()
+    (settings.output_dir / "lr-0.1-3" / "model.pt").touch()  # a folder that an experiment left
+    assert proposed("lr-0.1") == "lr-0.1-4"
+
+
+def test_proposed_id_is_free_in_a_long_series(client, get_page, submit, monkeypatch):
+    monkeypatch.setattr("backend.web.routes.dashboard.MAX_SUGGESTIONS", 3)
+    for number in range(1, 6):
+        submit(f"run-{number}")
+    (field,) = [
+        one
+        for one in get_page("/ui/new?from=run-1").all("input")
+        if one.get("name") == "experiment_id"
+    ]
+
+    submit(field["value"])
+
+
+def test_curl_line_starts_a_new_experiment(client, get_page, submit, signed_in):
+    submit()
+    page = get_page("/ui/experiments/first")
+    (line,) = [text for text in page.texts if text.startswith("curl")]
+    assert "experiment_id=first-2" in line
+    assert "Authorization" not in line
+
+    form = FORM | {"experiment_id": "guarded"}
+    headers = {"X-CSRF-Token": Page(signed_in.get("/ui").text).all("meta")[3]["content"]}
+    assert signed_in.post("/test", data=form, headers=headers).status_code == 201
+    text = signed_in.get("/ui/experiments/guarded").text
+    assert "-H &#34;Authorization: Bearer $TOKEN&#34;" in text
+
+
+def test_long_ids_have_a_title(get_page, submit):
+    long = "아주 긴 이름 " * 12 + "끝"
+    submit(long)
+    (link,) = [one for one in get_page("/ui").all("a") if one.get("title")]
+
+    assert link["title"] == long
 
 
 def test_problems_are_pages(client, get_page, store, monkeypatch):

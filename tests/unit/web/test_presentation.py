@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend.domain.experiment import Experiment
+from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
+from backend.domain.objective import Extreme
 from backend.domain.status import Status
 from backend.files.curve_table import Curve
 from backend.web import presentation
@@ -106,7 +107,18 @@ def test_run_time_ends_with_attempt():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1234, "1,234"), (0.0123456, "0.01235"), (None, ""), ("text", "text"), (True, "True")],
+    [
+        (1234, "1,234"),
+        (0.0123456, "0.01235"),
+        (1.02e-7, "1.02e-7"),
+        (42772.4, "42,772"),
+        (-1.5e5, "-150,000"),
+        (2.862e17, "2.862e+17"),
+        (10**20, "100,000,000,000,000,000,000"),
+        (None, ""),
+        ("text", "text"),
+        (True, "True"),
+    ],
 )
 def test_number(value, text):
     assert presentation.number(value) == text
@@ -121,27 +133,85 @@ def test_size(size_bytes, text):
 
 
 @pytest.mark.parametrize(
-    ("experiment_id", "following"),
-    [("run-1", "run-2"), ("run-09", "run-10"), ("run", "run-2"), ("실험 9", "실험 10"), ("7", "8")],
+    ("seconds", "done", "text"),
+    [
+        ([1.0] * 50, 100, "1 min 40 s"),
+        ([30.0, 1.0, 1.0], 3, "3 min 17 s"),  # the first epoch warms up
+        ([30.0, 1.0], 2, "51 min 9 s"),  # too few to leave it out
+        ([1.0, None, "slow", -1, 3.0], 100, "3 min 20 s"),
+        ([None], 100, None),
+        ([], 100, None),
+        ([1.0], 200, None),
+    ],
 )
-def test_following_id(experiment_id, following):
+def test_time_left(seconds, done, text):
+    assert presentation.time_left(replace(RUNNING, epoch=200), done, seconds) == text
+
+
+def test_time_left_comes_from_recent_epochs():
+    sample = Curve([1, 20, 40], {"seconds": [90, 1, 30]}, 40)  # of which extremes are a third
+    recent = Curve(range(1, 41), {"seconds": [1] * 40}, 40)
+    summary = presentation.summary(replace(RUNNING, epoch=100), sample, recent)
+
+    assert summary.time_left == "1 min"
+
+
+@pytest.mark.parametrize(
+    ("experiment_id", "following"),
+    [
+        ("run-1", "run-2"),
+        ("run-09", "run-10"),
+        ("run1", "run2"),
+        ("run", "run-2"),
+        ("실험 9", "실험 10"),
+        ("7", "8"),
+        ("digits-lr-0.1", "digits-lr-0.1-2"),
+        ("digits-lr-0.1-2", "digits-lr-0.1-3"),
+        ("lr-1", "lr-1-2"),
+        ("lr=10", "lr=10-2"),
+        ("lr 1e-3", "lr 1e-3-2"),
+        ("lr-0,1", "lr-0,1-2"),
+        ("epochs-20", "epochs-20-2"),
+        ("resnet50", "resnet50-2"),
+        ("night 2024-02-29", "night 2024-02-29-2"),
+        ("demo-20240229-120000", "demo-20240229-120000-2"),
+    ],
+)
+def test_next_id(experiment_id, following):
     assert presentation.next_id(experiment_id) == following
 
 
-def test_following_id_without_room():
-    longest = "x" * 200
+@pytest.mark.parametrize(
+    ("experiment_id", "following"),
+    [
+        ("digits 20", "digits 20-2"),  # epochs
+        ("mnist_10", "mnist_10-2"),  # learning rate
+        ("part-3", "part-3-2"),  # data set
+        ("run-20", "run-21"),  # says itself that it counts
+        ("digits-4", "digits-5"),
+        ("lr-0.1-20", "lr-0.1-21"),  # a counter that was added before
+    ],
+)
+def test_next_id_does_not_count_parameters(experiment_id, following):
+    parameters = Parameters("autoencoder", 10.0, 20, "Part-3.csv")
 
-    assert presentation.next_id(longest) == longest
+    assert presentation.next_id(experiment_id, parameters) == following
+
+
+@pytest.mark.parametrize("longest", ["x" * 200, "한" * 85, "x" * 198 + "-9"])
+def test_next_id_without_room(longest):
     assert experiment_id_problem(longest) is None
+    following = presentation.next_id(longest)
+
+    assert following != longest
+    assert experiment_id_problem(following) is None
 
 
-def test_curl_repeats_the_submission():
-    hostile = replace(RUNNING, experiment_id='@it\'s; $(rm) "x"', dataset="<a b.npz")
-    arguments = shlex.split(
-        presentation.curl(hostile, "http://host/experiments").replace("\\\n", "")
-    )
+def test_curl_submits_the_same_under_a_new_id():
+    parameters = replace(RUNNING, dataset="<a b.npz").parameters
+    command = presentation.curl(parameters, '@it\'s; $(rm) "x"', "http://host/experiments")
 
-    assert arguments == [
+    assert shlex.split(command.replace("\\\n", "")) == [
         "curl",
         *("--form-string", "learning_rate=0.001"),
         *("--form-string", "epoch=20"),
@@ -151,8 +221,28 @@ def test_curl_repeats_the_submission():
     ]
 
 
-def test_differing_and_best():
+def test_curl_with_tokens():
+    command = presentation.curl(RUNNING.parameters, "second", "http://host/", needs_token=True)
+
+    assert '-H "Authorization: Bearer $TOKEN"' in command
+
+
+def test_differing():
     assert presentation.differ([1, 1, 2])
     assert not presentation.differ([1, 1])
-    assert presentation.best_loss([0.2, None, 0.1]) == 0.1
-    assert presentation.best_loss([0.2, None]) is None
+
+
+def test_best_values():
+    curves = [
+        Curve([1, 2, 3], {"loss": [3, 1, 2], "accuracy": [0.1, 0.9, 0.5], "seconds": [1, 1, 1]}, 3),
+        Curve([1, 2], {"loss": [None, 2]}, 2),
+    ]
+    best = presentation.best_values(curves)
+
+    assert best == {
+        "loss": [Extreme(2, 1), Extreme(2, 2)],
+        "accuracy": [Extreme(2, 0.9), None],
+    }
+    assert presentation.winner("loss", best["loss"]) == 1
+    assert presentation.winner("accuracy", [Extreme(1, 0.5), Extreme(1, 0.75)]) == 0.75
+    assert presentation.winner("accuracy", best["accuracy"]) is None
