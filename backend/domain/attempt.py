@@ -117,7 +117,7 @@ class Attempt:
             "OUTPUT_DIR": output_dir,
         }
         variables |= {
-            f"PARAM_{name.upper()}": _environment_text(value) for name, value in self.values.items()
+            f"PARAM_{name.upper()}": environment_text(value) for name, value in self.values.items()
         }
         return variables | ({"DATASET": self.dataset} if self.dataset else {})
 
@@ -150,7 +150,8 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _environment_text(value: Any) -> str:
+def environment_text(value: Any) -> str:
+    """Return a value as the trainer's environment holds it: true, 0.001, 20, text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, float) else str(value)

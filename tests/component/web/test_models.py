@@ -349,3 +349,49 @@ def test_openapi_knows_the_models(client, folder):
 
     write(folder, TABLE, "table-2")
     assert "Table2Experiment" in client.get("/openapi.json").json["components"]["schemas"]
+
+
+def test_form_is_made_from_the_entry(client):
+    page = client.get("/ui/new?model=table").text
+
+    assert '<input type="hidden" name="model" value="table">' in page
+    for name in (*TABLE["parameters"], "learning_rate", "epoch", "size"):
+        assert f'id="{name}"' in page, name
+    assert "A whole number from 1 to 9, such as 3." in page
+    assert "The column to predict." in page
+    assert "In share." in page
+    assert "<option selected>l2</option>" in page
+    assert "<option selected>true</option>" in page
+    assert 'value="0.5" inputmode="decimal"' in page
+    assert "<option>autoencoder</option>" in page
+    assert "Classifies the rows of a table" in page
+    check_page = client.get("/ui/new?model=none")
+    assert (check_page.status_code, "no model" in check_page.text) == (404, True)
+
+
+def test_form_has_the_values_of_an_experiment(client, folder):
+    submit(client, depth=7, loss="l1", shuffle=False, size="large", target="<b>")
+
+    page = client.get("/ui/new?from=first").text
+    assert '<input type="hidden" name="model" value="table">' in page
+    assert 'value="7"' in page
+    assert 'value="&lt;b&gt;"' in page
+    for chosen in ("l1", "false", "large", "table"):
+        assert f"<option selected>{chosen}</option>" in page
+    shown = client.get("/ui/experiments/first").text
+    assert "&lt;b&gt;" in shown
+    assert "--form-string depth=7" in shown
+    assert "--form-string model=table" in shown
+    (folder / "table.yaml").unlink()
+    assert client.get("/ui/new").status_code == 200
+    assert "table" not in client.get("/ui/new").text.split("<form")[1].split("</form>")[0]
+
+
+def test_other_parameters_are_compared(client):
+    submit(client)
+    submit(client, experiment_id="second", depth=7)
+    client.post("/test", data=FORM | {"experiment_id": "third"})
+
+    page = client.get("/ui/compare?id=first&id=second&id=third").text
+    assert "depth" in page
+    assert "model" in page
