@@ -48,7 +48,11 @@ CONTRACT: dict[str, dict[str, Any]] = {
 EXAMPLES: dict[str, Value] = {"learning_rate": 0.001, "epoch": 20}
 
 _KEYS = ("description", "image", "command", "parameters", "objective", "resources", "sizes")
-_RESOURCES = ("cpu", "memory", "gpu")
+_RESOURCES = {
+    "cpu": (QUANTITY, "a quantity such as 500m or 2"),
+    "memory": (QUANTITY, "a quantity such as 512Mi or 4Gi"),
+    "gpu": (re.compile(r"[0-9]{1,4}", re.ASCII), "a whole number"),
+}
 
 
 class InvalidEntry(ValueError):
@@ -326,8 +330,9 @@ class _Reader:
         texts = {}
         for name, value in resources.items():
             is_plain = isinstance(value, int | float | str) and not isinstance(value, bool)
-            if not is_plain or not QUANTITY.fullmatch(str(value)):
-                self.problems.append(f"{key}: {name} must be a quantity such as 500m, 2 or 1Gi.")
+            allowed, such_as = _RESOURCES[name]
+            if not is_plain or not allowed.fullmatch(str(value)):
+                self.problems.append(f"{key}: {name} must be {such_as}.")
             texts[name] = str(value)
         return texts
 

@@ -43,6 +43,8 @@ from backend.launchers.base import (
 )
 from backend.store.queries import Store
 
+INDENTED = 4  # times as large as compact JSON is indented JSON at most
+
 log = logging.getLogger(__name__)
 
 
@@ -184,7 +186,7 @@ class Submission:
             parameters = replace(parameters, dataset=dataset)
         values = new_values(experiment_id, parameters)
         job = self._render(Attempt.from_columns(values), entry)
-        problem = self._problem(experiment_id, parameters)
+        problem = self._problem(experiment_id, parameters, entry)
         row_id = None
         if problem is None:
             row_id = self._store.insert(values, actor=by, entry=entry.content if entry else None)
@@ -279,14 +281,15 @@ class Submission:
         return replace(experiment, **values)
 
     def _problem(
-        self, experiment_id: str, parameters: Parameters
+        self, experiment_id: str, parameters: Parameters, entry: Entry | None
     ) -> UnknownDataset | FolderTaken | OutputUnwritable | None:
         """Return why a new experiment cannot start, before its intent is committed for good."""
         try:
             self._inputs.check(parameters.dataset)
             if not self._outputs.is_free(experiment_id):
                 return FolderTaken()
-            self._outputs.check_space()
+            chosen = (entry.content if entry else "") + (parameters.model_parameters or "")
+            self._outputs.check_space(INDENTED * len(chosen.encode()))
         except UnknownDataset as error:
             return error
         except OSError as error:

@@ -40,7 +40,7 @@ SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
 SET_ASIDE = ".deleted-"  # begins the name of a folder that is being removed
 MAX_FILES = 10_000  # in the list of one experiment's files
-SPACE_BYTES = 4096  # more than a new run.json takes
+SPACE_BYTES = 4096  # more than a new run.json takes, without its entry and parameters
 MAX_REMOVALS = 1000  # tries to remove a folder that other processes remove, too
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 MAX_JSON_BYTES = 2**20  # of run.json: far more than a thousand attempts take
@@ -105,8 +105,11 @@ class Outputs:
         except FileNotFoundError:
             return True
 
-    def check_space(self) -> None:
+    def check_space(self, more: int = 0) -> None:
         """Check that a new folder and its `run.json` can be written; leave nothing behind.
+
+        Args:
+            more: bytes that the files take in addition to SPACE_BYTES.
 
         Raises:
             OSError: they cannot (no space, no permission).
@@ -114,7 +117,7 @@ class Outputs:
         folders = (self._root, *self._root.parents)
         existing = next(folder for folder in folders if folder.exists())
         with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(bytes(SPACE_BYTES))
+            file.write(bytes(SPACE_BYTES + more))
             file.flush()
 
     def write_run_file(

@@ -121,6 +121,7 @@ def test_contract_can_be_narrowed():
         ({"objective": {"metric": "loss", "goal": "min"}}, "minimize or maximize"),
         ({"resources": {"disk": "1Gi"}}, "resources"),
         ({"resources": {"cpu": "lots"}}, "quantity"),
+        ({"resources": {"gpu": 0.5}}, "gpu must be a whole number"),
         ({"sizes": {"Large": {}}}, "sizes"),
         ({"sizes": {"large": {"cpu": True}}}, "sizes: large: cpu"),
     ],
