@@ -5,7 +5,7 @@ class of the body.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from backend.domain.catalogue import AUTOENCODER, Entry
@@ -24,6 +24,8 @@ def describe_submissions(document: Any, entries: Sequence[Entry]) -> None:
     """Replace the body of each submission by one that knows the parameters of these models."""
     schemas = document["components"]["schemas"]
     shared = schemas[NAME]
+    for field in shared["properties"].values():
+        field.pop("default", None)  # only that of a parameter is worth sending
     names = _component_names(entries)
     for entry in entries:
         schemas[names[entry.name]] = _model_schema(entry, shared)
@@ -61,19 +63,16 @@ def _component_names(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _model_schema(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
-    model: dict[str, Any] = {"type": "string", "const": entry.name}
+    model = {"type": "string", "const": entry.name}
     required = [
         "experiment_id",
         *(one.name for one in entry.parameters.values() if one.is_required),
     ]
-    if entry.name == AUTOENCODER:
-        model["default"] = AUTOENCODER
-    else:
+    if entry.name != AUTOENCODER:
         required.append("model")
-    size = shared["properties"]["size"]
-    if entry.sizes:
-        size = size | {"type": "string", "enum": list(entry.sizes)}
-    fields = shared["properties"] | {"model": model | {"example": entry.name}, "size": size}
+    fields = shared["properties"] | {"model": model | {"example": entry.name}}
+    fields["size"] = _size(entry.sizes, shared)
+    fields = {name: field for name, field in fields.items() if field}
     parameters = {name: _property(one) for name, one in entry.parameters.items()}
     return {
         "type": "object",
@@ -92,10 +91,11 @@ def _form_schema(entries: Sequence[Entry], shared: Mapping[str, Any]) -> dict[st
         for name, one in first.parameters.items()
         if all(one == other.parameters.get(name) for other in rest)
     ]
-    model = {"type": "string", "enum": [entry.name for entry in entries], "default": AUTOENCODER}
-    properties = {one.name: _property(one) for one in common}
-    properties |= shared["properties"]
+    model = {"type": "string", "enum": [entry.name for entry in entries]}
+    properties = {one.name: _property(one) for one in common} | shared["properties"]
     properties["model"] = shared["properties"]["model"] | model
+    properties["size"] = _size({size for entry in entries for size in entry.sizes}, shared)
+    properties = {name: field for name, field in properties.items() if field}
     others = {"type": "string", "description": "Another parameter of the model."}
     return {
         "type": "object",
@@ -104,6 +104,15 @@ def _form_schema(entries: Sequence[Entry], shared: Mapping[str, Any]) -> dict[st
         "required": ["experiment_id", *(one.name for one in common if one.is_required)],
         "additionalProperties": others if rest else False,
     }
+
+
+def _size(sizes: Iterable[str], shared: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the schema of the field `size`, or None if there is nothing to choose."""
+    names = sorted(sizes)
+    if not names:
+        return None
+    field: dict[str, Any] = shared["properties"]["size"]
+    return field | {"type": "string", "enum": names, "example": names[0]}
 
 
 def _property(parameter: Parameter) -> dict[str, Any]:
