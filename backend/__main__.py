@@ -65,6 +65,8 @@ def main() -> int:
             database_required=role in ("migrate", "claim", "rebuild"),
             check_owner=role not in ("migrate", "claim"),
         )
+        if role in ("serve", "web"):
+            log.info("Dashboard: %s", settings.dashboard_url)
         if role == "serve":
             from backend.serve import serve
 

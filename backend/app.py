@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
     register_errors(app)
     telemetry = Telemetry(app, services.experiments.counts)
     app.extensions["telemetry"] = telemetry
-    services.logs.on_unheard = telemetry.log_unheard
+    services.logs.on_lost_end = telemetry.log_end_lost
     register_access(app, settings)
     app.extensions["services"] = services
     app.extensions["streams"] = Streams(settings.max_streams)

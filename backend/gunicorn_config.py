@@ -10,18 +10,19 @@ from gunicorn.workers.base import Worker
 
 from backend.settings import Settings, socket_address
 from backend.store.engine import POOL_SIZE
-from backend.web.telemetry_folder import make_folder, remove_folder
+from backend.web.worker.limits import LONG, most_connections
+from backend.web.worker.orphans import MasterPipe
 
-make_folder()  # prometheus_client reads its path when the app is imported
+_master_pipe = MasterPipe()
 _settings = Settings.from_environment()
 wsgi_app = "backend.app:create_app()"
 _family, (_host, _port) = socket_address(_settings.bind)  # gunicorn resolves names to IPv4 only
 bind = f"[{_host}]:{_port}" if _family == socket.AF_INET6 else f"{_host}:{_port}"
-worker_class = (
-    "backend.web.slow_clients.TimeLimitedWorker"  # gthread, with a time limit for slow clients
-)
+worker_class = "backend.web.worker.poller.PollingWorker"  # gthread that waits for clients itself
 workers = 2
-threads = POOL_SIZE + _settings.max_streams  # a stream holds a thread, but no connection
+# A stream or an upload holds a thread, but no connection to the database.
+threads = POOL_SIZE + _settings.max_streams + LONG
+worker_connections = most_connections()
 preload_app = True  # the workers share the memory of everything that is imported once
 control_socket_disable = True
 graceful_timeout = 20  # seconds; shorter than the pod's terminationGracePeriodSeconds
@@ -34,19 +35,16 @@ def when_ready(_server: Arbiter) -> None:
     gc.freeze()
 
 
+def post_fork(_server: Arbiter, _worker: Worker) -> None:
+    """Leave the pipe to the master."""
+    _master_pipe.leave_to_master()
+
+
 def post_worker_init(worker: Worker) -> None:
-    """End open streams as soon as the worker is told to stop: they would outlast its timeout."""
+    """End open streams as soon as the worker is told to stop: they would outlast its timeout.
+
+    A worker whose master was killed is stopped, too.
+    """
     app: Any = worker.wsgi
     app.extensions["streams"].is_stopping = lambda: not worker.alive
-
-
-def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Remove the gauges of a worker that has exited, such as its number of open streams."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)
-
-
-def on_exit(_server: Arbiter) -> None:
-    """Remove the folder of the metrics."""
-    remove_folder()
+    _master_pipe.watch(worker)

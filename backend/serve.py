@@ -18,7 +18,7 @@ from backend.launchers.base import Phase
 from backend.settings import Settings
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-RESTART_SECONDS = 10.0  # in which the orphans of a killed process release its address
+RESTART_SECONDS = 60.0  # to release an address; longer than the longest shutdown (gunicorn_config)
 POLL_SECONDS = 0.5
 
 ROLES: dict[str, Callable[[Settings], None]] = {"web": roles.web, "reconcile": roles.reconcile}
@@ -50,32 +50,47 @@ class _Supervisor:
     def __init__(self, settings: Settings, run: Callable[[Callable[[], None]], int]) -> None:
         self._settings, self._run = settings, run
         self._stopping = False
+        self._processes: dict[str, BaseProcess] = {}
+        self._killed: dict[str, float] = {}  # roles to restart, and until when they may wait
 
     def supervise(self) -> int:
-        processes = {name: self._start(name) for name in ROLES}
+        self._processes = {name: self._start(name) for name in ROLES}
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         code = 0
         while not self._stopping:
-            sentinels = [process.sentinel for process in processes.values()]
+            sentinels = [process.sentinel for process in self._processes.values()]
             multiprocessing.connection.wait(sentinels, timeout=POLL_SECONDS)
-            for name, process in processes.items():
-                if self._stopping or process.exitcode is None:
-                    continue
-                if process.exitcode >= 0:  # it has printed the reason
-                    self._stopping, code = True, process.exitcode
-                else:
-                    log.warning(
-                        "%s was killed by signal %s: restarting it", name, -process.exitcode
-                    )
-                    self._wait_for_address(name)
-                    processes[name] = self._start(name)
-        for process in processes.values():
+            code = self._reap()
+            self._restart()
+        for process in self._processes.values():
             if process.is_alive():
                 process.terminate()
-        for process in processes.values():
+        for process in self._processes.values():
             process.join()
         return code
+
+    def _reap(self) -> int:
+        """Note which roles were killed; stop, and return its exit code, if one ended by itself."""
+        for name, process in list(self._processes.items()):
+            if self._stopping or process.exitcode is None:
+                continue
+            if process.exitcode >= 0:  # it has printed the reason
+                self._stopping = True
+                return process.exitcode
+            log.warning("%s was killed by signal %s: restarting it", name, -process.exitcode)
+            del self._processes[name]
+            self._killed[name] = time.monotonic() + RESTART_SECONDS
+        return 0
+
+    def _restart(self) -> None:
+        """Start each killed role whose address is free, or has been in use for too long."""
+        for name, deadline in list(self._killed.items()):
+            if self._stopping:
+                return
+            if self._is_free(name) or time.monotonic() > deadline:
+                del self._killed[name]
+                self._processes[name] = self._start(name)
 
     def _start(self, name: str) -> BaseProcess:
         context = multiprocessing.get_context("fork")
@@ -94,24 +109,22 @@ class _Supervisor:
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _wait_for_address(self, name: str) -> None:
-        deadline = time.monotonic() + RESTART_SECONDS
-        while not self._stopping and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-            try:
-                roles.check_addresses(self._settings, ADDRESSES[name])
-            except roles.CannotStart:
-                continue
-            return
+    def _is_free(self, name: str) -> bool:
+        try:
+            roles.check_addresses(self._settings, ADDRESSES[name])
+        except roles.CannotStart:
+            return False
+        return True
 
 
 def _report_running(settings: Settings, command: str) -> None:
     if settings.launcher != "local":
         return
-    live = (Phase.QUEUED, Phase.RUNNING)
-    number = sum(seen.phase in live for seen in make_launcher(settings).observe().values())
-    if number:
+    phases = [seen.phase for seen in make_launcher(settings).observe().values()]
+    if number := phases.count(Phase.RUNNING):
         print(
             f"Stopped serving. Training of {number} experiment(s) continues; to follow it, start "
             f"again: {command}"
         )
+    if number := phases.count(Phase.QUEUED):
+        print(f"{number} experiment(s) wait for a slot until you start again: {command}")

@@ -22,6 +22,13 @@ HOST_NAME = re.compile(
     r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"
 )  # with a leading dot: every name below it
 
+MEMORY = re.compile(r"([0-9]{1,18})((?:[kMGT]i?)?)")
+LEAST_MEMORY = 64 * 2**20  # in which an interpreter starts
+MEMORY_UNITS = {"": 1} | {
+    unit + suffix: base**power
+    for power, unit in enumerate("kMGT", start=1)
+    for suffix, base in (("", 1000), ("i", 1024))
+}
 DIGITS = re.compile(r"[0-9]{1,20}")
 
 LauncherName = Literal["kubernetes", "local"]
@@ -56,6 +63,7 @@ class Settings:
     api_token_file: Path | None
     launcher: LauncherName
     local_slots: int
+    local_memory: int | None
     log_max_bytes: int
     max_streams: int
     model_image: str
@@ -79,6 +87,12 @@ class Settings:
         """
         settings, _ = read(environ)
         return settings
+
+    @property
+    def dashboard_url(self) -> str:
+        """The address of the dashboard, for a browser on this machine."""
+        host, _, port = self.bind.rpartition(":")
+        return f"http://{'localhost' if host in ('0.0.0.0', '[::]') else host}:{port}/ui"  # noqa: S104
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -113,6 +127,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         api_token_file=api_token_file,
         launcher=launcher,
         local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
+        local_memory=env.memory("LOCAL_MEMORY"),
         log_max_bytes=env.integer("LOG_MAX_BYTES", 10_000_000, lowest=1000, highest=2**40),
         max_streams=env.integer("MAX_STREAMS", 16, lowest=1, highest=1000),
         model_image=_model_image(env, launcher),
@@ -193,6 +208,18 @@ class _Environment:
     def quantity(self, name: str, default: str) -> str:
         what = "a Kubernetes quantity such as 500m, 2 or 1Gi"
         return self.matching(name, default, QUANTITY.fullmatch, what)
+
+    def memory(self, name: str) -> int | None:
+        """Return an amount of memory in bytes, 0 for no limit, None if the variable is not set."""
+        text = self.text(name)
+        found = MEMORY.fullmatch(text)
+        size: int = int(found[1]) * MEMORY_UNITS[found[2]] if found else -1
+        if size == 0 or LEAST_MEMORY <= size < 2**60:
+            return size
+        if text and text.lower() != "none":
+            what = "an amount of memory from 64Mi on, such as 2Gi or 1500M, or 0 for no limit"
+            self.problems.append(f"{name} must be {what}, not {text!r}.")
+        return 0 if text else None
 
     def name(self, name: str, default: str) -> str:
         what = "a Kubernetes name (a-z, 0-9, '-' and '.')"

@@ -46,6 +46,7 @@ class Section:
 
 SECTIONS = (
     Section("server"),
+    Section("crowd"),
     Section("listing"),
     Section("dashboard"),
     Section("curves"),

@@ -98,7 +98,6 @@ def hello_instructions() -> Row:
     """Compare the instructions of `GET /` and of the bare route."""
     with tempfile.TemporaryDirectory() as folder:
         settings = dict.fromkeys(("DATA_DIR", "INPUT_DIR", "OUTPUT_DIR"), folder)
-        settings["PROMETHEUS_MULTIPROC_DIR"] = folder
         ours = instructions.per_request("backend.app:create_app()", "/", environment=settings)
     bare = instructions.per_request("bench.bare:app", "/")
     what, limit = "`GET /`, instructions of the app", f"{bare:,.0f}, a bare Flask route"

@@ -38,6 +38,7 @@ def main() -> int:
         if path.is_file():
             print(f"  {path.stat().st_size:>9,} B  {path.relative_to(folder)}")
     print("\nTo keep the server running:  make run")
+    print(f"Then open the dashboard at http://{address}/ui/experiments/{folder.name}")
     return 0 if experiment["status"] == "succeeded" else 1
 
 

@@ -151,6 +151,16 @@ class FolderTaken(Exception):
         )
 
 
+class OutputOfAnother(Exception):
+    """The output folder belongs to another experiment than the one to be deleted with it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The output folder belongs to another experiment: its run.json has another uid. "
+            "Nothing was deleted. Delete this experiment without outputs=true; its folder stays."
+        )
+
+
 class _FolderUnwritable(Exception):
     """A folder cannot be written.
 
@@ -286,6 +296,23 @@ class InputEmpty(Exception):
 
     def __init__(self) -> None:
         super().__init__("The body is empty: send the file as the body.")
+
+
+class InputUnusable(Exception):
+    """A data set claims sizes that no trainer could use; nothing was changed."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name!r} cannot be a data set: {problem}.")
+
+
+class InputBusy(Exception):
+    """Another process holds the lock of the input folder; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another upload is being completed and does not end; nothing was changed. Send the "
+            "file again later."
+        )
 
 
 class InputExists(Exception):

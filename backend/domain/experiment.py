@@ -117,6 +117,17 @@ class Experiment:
         """The current attempt, as a launcher is given it."""
         return Attempt.from_columns(vars(self))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its Job waits for a diagnosed cause, such as an image that cannot be pulled."""
+        return self.status is Status.QUEUED and bool(self.reason)
+
+    @property
+    def is_retriable(self) -> bool:
+        """Whether another attempt may follow the current one."""
+        ended = self.status in (Status.FAILED, Status.CANCELLED)
+        return (ended or self.is_waiting) and not self.delete_requested_at
+
     def has_superseded(self, attempt: Attempt) -> bool:
         """Return whether `attempt` must not be running, because this experiment has moved on.
 

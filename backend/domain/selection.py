@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from backend.domain.conditions import Condition, metric_of
 from backend.domain.experiment import Experiment
 
-SORTS = ("-created_at", "created_at", "-updated_at", "updated_at")  # `-`: latest first
+# A leading `-` means latest first, or largest first.
+SORTS = ("-created_at", "created_at", "-updated_at", "updated_at")
+PARAMETER_SORTS = ("learning_rate", "-learning_rate", "epoch", "-epoch")
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,11 @@ class Cursor:
     """The position in a sorted list after which the next page begins.
 
     Attributes:
-        time: the time that the list is sorted by, of the last experiment of the page.
-        id: that experiment's key, which orders experiments of the same time.
+        value: what the list is sorted by, of the last experiment of the page: a time or a number.
+        id: that experiment's key, which orders experiments of the same value.
     """
 
-    time: datetime
+    value: datetime | float
     id: int
 
 
@@ -32,27 +35,40 @@ class Selection:
         model: match this model.
         text: match if the experiment_id contains this, ignoring case.
         created_after: match if created later than this.
-        sort: one of SORTS.
+        conditions: match all of these.
+        sort: one of SORTS or PARAMETER_SORTS, or `metrics.NAME.FIGURE`, which leaves out
+            experiments without that metric; with a leading `-`, largest first.
     """
 
     statuses: tuple[str, ...] = ()
     model: str | None = None
     text: str | None = None
     created_after: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
     sort: str = SORTS[0]
 
     @property
     def column(self) -> str:
-        """The time that the list is sorted by."""
+        """The field that the list is sorted by."""
         return self.sort.removeprefix("-")
 
     @property
+    def metric(self) -> tuple[str, str] | None:
+        """The metric and its figure that the list is sorted by, if it is."""
+        return metric_of(self.column)
+
+    @property
     def is_descending(self) -> bool:
-        """Whether the latest experiment comes first."""
+        """Whether the latest or largest comes first."""
         return self.sort.startswith("-")
 
+    @property
+    def is_by_time(self) -> bool:
+        """Whether the list is sorted by a time."""
+        return self.sort in SORTS
+
     def cursor(self, last: Experiment) -> Cursor:
-        """Return the cursor of a page that ends with the experiment `last`."""
+        """Return the cursor of a page, not sorted by a metric, that ends with `last`."""
         return Cursor(getattr(last, self.column), last.id)
 
 
@@ -86,6 +102,7 @@ class ListedExperiment(NamedTuple):
     entry_sha256: str | None
     image: str | None
     id: int
+    metrics: str | None  # JSON: by name, the members of MetricSummary
 
 
 @dataclass(frozen=True)

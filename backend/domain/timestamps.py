@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+# Stored by all databases.
+TIMES = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
+
 
 def to_text(time: datetime) -> str:
     """Return an aware time as text, with microseconds."""

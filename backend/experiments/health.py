@@ -4,10 +4,14 @@ The metrics are in the text format of Prometheus; their names follow its naming 
 """
 
 import logging
+import selectors
+import socket
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
@@ -15,17 +19,17 @@ from prometheus_client.exposition import generate_latest
 from backend.settings import socket_address
 
 PATIENCE_SECONDS = 60.0  # without a successful pass until the reconciler is not ready
+MAX_CLIENTS = 64  # of the health server at once
+CLIENT_SECONDS = 5.0  # in which a client has to send its request
+HEAD_BYTES = 8192  # of a request
+POLL_SECONDS = 0.5
+BACKLOG = 128  # connections that the system keeps until they are accepted
+
+# Counted by both roles: each of them may save a log.
+LOST_ENDS = "hello_flask_log_ends_lost"
+LOST_ENDS_HELP = "Logs whose end was lost, because their pod was gone before it was read."
 
 log = logging.getLogger(__name__)
-
-
-def unheard_counter(registry: CollectorRegistry) -> Counter:
-    """Return the counter of lost log ends, which both roles have: each of them may save a log."""
-    return Counter(
-        "hello_flask_log_ends_lost",
-        "Logs whose end was lost, because their pod was gone before it was read.",
-        registry=registry,
-    )
 
 
 class Passes:
@@ -50,7 +54,7 @@ class Passes:
             "Unforeseen errors in one experiment, which did not hold up the others.",
             registry=registry,
         )
-        self._unheard = unheard_counter(registry)
+        self._lost_ends = Counter(LOST_ENDS, LOST_ENDS_HELP, registry=registry)
         self._duration = Gauge(
             f"{prefix}_last_pass_duration_seconds",
             "Duration of the last pass.",
@@ -77,9 +81,9 @@ class Passes:
         """Count an unforeseen error in one experiment."""
         self._experiment_failures.inc()
 
-    def log_unheard(self) -> None:
+    def log_end_lost(self) -> None:
         """Count a log whose end was lost."""
-        self._unheard.inc()
+        self._lost_ends.inc()
 
     def failed(self, seconds: float, reason: str, error: Exception | None = None) -> None:
         """Record a pass that failed after `seconds`; log the traceback of an unforeseen `error`."""
@@ -110,41 +114,143 @@ class Passes:
         return self._clock() - self._last_success
 
 
-def serve_health(address: str, passes: Passes) -> ThreadingHTTPServer:
+def serve_health(address: str, passes: Passes) -> "HealthServer":
     """Serve at `address` (HOST:PORT) in a thread of its own.
 
     `/healthz` always answers 200; `/readyz` answers 503 with the reason as text while no pass
     succeeds.
     """
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            match self.path:
-                case "/healthz":
-                    self._answer(200, b"alive\n")
-                case "/readyz":
-                    trouble = passes.trouble
-                    self._answer(503 if trouble else 200, f"{trouble or 'ready'}\n".encode())
-                case "/metrics":
-                    self._answer(200, passes.metrics(), CONTENT_TYPE_LATEST)
-                case _:
-                    self._answer(404, b"try /healthz, /readyz or /metrics\n")
-
-        def _answer(
-            self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
-        ) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            """Keep probes out of the log."""
-
-    family, target = socket_address(address)
-    # The class makes its socket when it is called, of the family that it names.
-    listener = type("HealthServer", (ThreadingHTTPServer,), {"address_family": family})
-    server: ThreadingHTTPServer = listener(target, Handler)
+    server = HealthServer(address, passes)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
+
+
+class HealthServer:
+    """A server for short requests, which one thread answers when they are whole.
+
+    Clients that send nothing are waited for together: at most MAX_CLIENTS, then the oldest is
+    disconnected, and each for at most CLIENT_SECONDS.
+    """
+
+    def __init__(self, address: str, passes: Passes) -> None:
+        """Listen at `address` (HOST:PORT)."""
+        family, target = socket_address(address)
+        self._passes = passes
+        self._clients: dict[socket.socket, _Client] = {}  # the oldest first
+        self._poller = selectors.DefaultSelector()
+        self._is_stopping = False
+        self._listener = socket.socket(family)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(target)
+        self._listener.listen(BACKLOG)
+        self._listener.setblocking(False)
+        self._poller.register(self._listener, selectors.EVENT_READ)
+
+    @property
+    def port(self) -> int:
+        """The port it listens at."""
+        return int(self._listener.getsockname()[1])
+
+    def serve_forever(self) -> None:
+        """Answer until `stop` is called."""
+        while not self._is_stopping:
+            for key, _ in self._poller.select(POLL_SECONDS):
+                if key.data is None:
+                    self._accept()
+                elif key.data.connection in self._clients:
+                    self._receive(key.data)
+            now = time.monotonic()
+            for client in [one for one in self._clients.values() if one.deadline <= now]:
+                self._close(client)
+        for client in list(self._clients.values()):
+            self._close(client)
+        self._poller.close()
+        self._listener.close()
+
+    def stop(self) -> None:
+        """Stop listening, and close every connection, within POLL_SECONDS."""
+        self._is_stopping = True
+
+    def _accept(self) -> None:
+        if len(self._clients) >= MAX_CLIENTS:
+            self._close(next(iter(self._clients.values())))
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # the client has gone, or the process has no file descriptor left
+            return
+        connection.setblocking(False)
+        client = _Client(connection, time.monotonic() + CLIENT_SECONDS)
+        self._clients[connection] = client
+        self._poller.register(connection, selectors.EVENT_READ, client)
+
+    def _receive(self, client: "_Client") -> None:
+        try:
+            piece = client.connection.recv(HEAD_BYTES)
+            client.received += piece
+            is_whole = b"\r\n\r\n" in client.received or b"\n\n" in client.received
+            if piece and not is_whole and len(client.received) < HEAD_BYTES:
+                return
+            answer = _Handler.answer(client.received, self._passes)
+            client.connection.send(answer)  # shorter than the buffer of a new connection
+            client.connection.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug("A client of the health server has gone: %s", error)
+        except Exception:
+            log.exception("A health check could not be answered.")
+        self._close(client)
+
+    def _close(self, client: "_Client") -> None:
+        del self._clients[client.connection]
+        self._poller.unregister(client.connection)
+        client.connection.close()
+
+
+@dataclass(eq=False)
+class _Client:
+    connection: socket.socket
+    deadline: float
+    received: bytes = b""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request that is in memory."""
+
+    protocol_version = "HTTP/1.0"  # one request for each connection
+    passes: Passes
+
+    @classmethod
+    def answer(cls, received: bytes, passes: Passes) -> bytes:
+        """Return the answer to a request."""
+        handler = cls.__new__(cls)
+        handler.passes = passes
+        handler.rfile = BytesIO(received)
+        handler.wfile = BytesIO()
+        handler.client_address = ("", 0)
+        handler.handle_one_request()
+        return handler.wfile.getvalue()
+
+    def do_GET(self) -> None:
+        match self.path:
+            case "/healthz":
+                self._answer(200, b"alive\n")
+            case "/readyz":
+                trouble = self.passes.trouble
+                self._answer(503 if trouble else 200, f"{trouble or 'ready'}\n".encode())
+            case "/metrics":
+                self._answer(200, self.passes.metrics(), CONTENT_TYPE_LATEST)
+            case _:
+                self._answer(404, b"try /healthz, /readyz or /metrics\n")
+
+    def _answer(
+        self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        """Keep probes out of the log."""

@@ -47,16 +47,16 @@ class Logs:
     saved one by one; the whole log is saved when the attempt ends.
 
     Attributes:
-        on_unheard: called when a log was saved whose end was lost.
+        on_lost_end: called when a log was saved whose end was lost.
     """
 
-    on_unheard: Callable[[], object]
+    on_lost_end: Callable[[], object]
 
     def __init__(self, launcher: Launcher, outputs: Outputs, *, max_bytes: int) -> None:
         """Use these; of a log longer than `max_bytes`, only head and tail are saved."""
         self._source, self._max_bytes = launcher.log_source, max_bytes
         self._files = LogFiles(outputs)
-        self.on_unheard = lambda: None
+        self.on_lost_end = lambda: None
         self._recording: set[str] = set()  # Jobs and parts whose output is being saved
         self._pending: dict[str, Experiment] = {}  # by Job; logs that could not be saved yet
         self._savings: dict[str, _Saving] = {}  # by Job, or name of a part
@@ -317,7 +317,7 @@ class Logs:
                 # Unless another process has heard more.
                 if UNHEARD in self._files.lines(experiment_id, number, saved_as, last=1):
                     log.warning("The end of the log of %r is lost", experiment_id)
-                    self.on_unheard()
+                    self.on_lost_end()
                 if saved_as and self._files.exists(experiment_id, number):
                     self.save(experiment)  # the attempt has ended meanwhile
             except OSError as error:

@@ -15,8 +15,8 @@ from backend.domain.exceptions import StoreUnavailable
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.selection import ALL
-from backend.experiments.adoption import Adoption, unknown_attempts
 from backend.experiments.archive import Archive, ExperimentDeleted
+from backend.experiments.reconciling.adoption import Adoption, unknown_attempts
 from backend.experiments.run_file import RunFile, UnusableRunFile
 from backend.launchers.base import Launcher
 

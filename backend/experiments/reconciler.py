@@ -23,10 +23,10 @@ from backend.domain.exceptions import (
 )
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
-from backend.experiments.adoption import Adoption
-from backend.experiments.expiry import Expiry
 from backend.experiments.health import Passes
-from backend.experiments.isolation import Isolation, name_of
+from backend.experiments.reconciling.adoption import Adoption
+from backend.experiments.reconciling.expiry import Expiry
+from backend.experiments.reconciling.isolation import Isolation, name_of
 from backend.experiments.services import Services
 from backend.launchers.base import ACTIVE_PHASES, LauncherUnavailable, Observation, Phase
 
@@ -60,7 +60,7 @@ class Reconciler:
         self._archive, self._recorder = services.archive, services.recorder
         self._logs = services.logs
         self.passes = Passes()
-        self._logs.on_unheard = self.passes.log_unheard
+        self._logs.on_lost_end = self.passes.log_end_lost
         self._isolation = Isolation(self.passes.experiment_failed)
         self._expiry = Expiry(
             services.archive, services.logs, services.launcher, ttl_seconds, self._isolation

@@ -12,6 +12,7 @@ from backend.domain.exceptions import (
     HasEnded,
     NotRetriable,
     OutputNotDeleted,
+    OutputOfAnother,
     StillEnding,
     StillLive,
     UnknownAttempt,
@@ -229,7 +230,7 @@ class Experiments:
             SubmissionRefused: the launcher refused the Job for good.
         """
         experiment = self.get(experiment_id)
-        if experiment.status is Status.QUEUED and experiment.reason:
+        if experiment.is_waiting:
             experiment = self._end_waiting(experiment, by)
         _check_retriable(experiment)
         next_attempt = replace(experiment.current_attempt, number=experiment.attempt + 1)
@@ -296,12 +297,15 @@ class Experiments:
         Raises:
             UnknownExperiment: there is none of that id.
             StillLive: it has not ended, or is retried meanwhile; nothing of it was removed.
+            OutputOfAnother: its folder belongs to another experiment; nothing was deleted.
             LauncherUnavailable: its Jobs cannot be deleted now; nothing else was deleted.
             OutputNotDeleted: its folder cannot be removed or marked; its row is kept.
         """
         experiment = self.get(experiment_id)
         if experiment.status in LIVE:
             raise StillLive(experiment_id, experiment.status)
+        if outputs and self._outputs.is_of_another(experiment_id, experiment.uid):
+            raise OutputOfAnother
         for number in range(1, experiment.attempt + 1):
             self._launcher.delete_job(replace(experiment.current_attempt, number=number))
         if outputs or experiment.delete_requested_at:

@@ -6,6 +6,7 @@ from functools import partial
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
 from backend.experiments.submission import Models
@@ -17,6 +18,7 @@ from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
 from backend.launchers.owner import owner_of
 from backend.settings import Settings
+from backend.store.metrics import MetricSummaries
 from backend.store.queries import Store
 
 
@@ -33,6 +35,7 @@ class Services:
     events: TransitionFeed
     archive: Archive
     recorder: Recorder
+    summaries: Summaries
     models: Models
     experiments: Experiments
 
@@ -85,17 +88,19 @@ def assemble(
     recorder = Recorder(store, outputs, logs, archive)
     events = TransitionFeed(store.transitions)
     models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
+    curves = Curves(outputs)
     return Services(
         store=store,
         launcher=launcher,
         inputs=inputs,
         outputs=outputs,
-        curves=Curves(outputs),
+        curves=curves,
         logs=logs,
         events=events,
         archive=archive,
         recorder=recorder,
         models=models,
+        summaries=Summaries(store, MetricSummaries(store.database), curves),
         experiments=Experiments(
             store, launcher, inputs, outputs, logs, archive, recorder, events, models
         ),

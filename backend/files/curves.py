@@ -2,11 +2,13 @@
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from backend.domain.metric_summary import MetricSummary
 from backend.files.curve_table import Curve, Table
 from backend.files.metrics import MAX_LINE_BYTES, parse_rows
 from backend.files.outputs import METRICS_FILE, Outputs
@@ -16,8 +18,11 @@ from backend.files.untrusted import entry_of
 MAX_CACHED_NUMBERS = 4_000_000  # of all curves, in one process
 MAX_READ_BYTES = 32 * 2**20  # of one file in one call; the next call continues
 MAX_READ_LINES = 400_000  # likewise
+MAX_READ_SECONDS = 1.5  # of processor time, likewise
 LINES_AT_ONCE = 256  # parsed and added to the table together
 MARK_BYTES = 256  # of the end of what was read, by which a rewritten file is recognised
+
+T = TypeVar("T")
 
 
 class Curves:
@@ -77,22 +82,43 @@ class Curves:
         budget = Budget() if experiment_id not in self._readings else Budget(0, 0)
         return self._read(experiment_id, lambda table: table.at(epochs), budget, ended=False)
 
+    def summaries(
+        self, experiment_id: str, *, ended: bool = False
+    ) -> tuple[dict[str, MetricSummary], bool]:
+        """Return the summaries of an experiment's metrics, and whether its whole curve was read.
+
+        Args:
+            experiment_id: which experiment.
+            ended: whether the trainer has ended, as in `read`.
+        """
+        return self._select(experiment_id, Table.summaries, Budget(), ended=ended)
+
     def _read(
         self, experiment_id: str, select: Callable[[Table], Curve], budget: "Budget", *, ended: bool
     ) -> Curve:
-        """Read the new lines of an experiment, and return what `select` takes from its table."""
+        curve, complete = self._select(experiment_id, select, budget, ended=ended)
+        return replace(curve, complete=complete)
+
+    def _select(
+        self, experiment_id: str, select: Callable[[Table], T], budget: "Budget", *, ended: bool
+    ) -> tuple[T, bool]:
+        """Read the new lines of an experiment, and select something from its table.
+
+        Returns:
+            What `select` returns, and whether the file was read to its end.
+        """
         file = self._outputs.open(experiment_id, METRICS_FILE)
         if file is None:
-            return select(Table())
+            return select(Table()), True
         with self._lock:
             reading = self._readings.setdefault(experiment_id, _Reading())
             self._readings.move_to_end(experiment_id)
         with file, reading.lock:
             complete = reading.read(file, budget, ended=ended)
-            curve = replace(select(reading.table), complete=complete)
+            selected = select(reading.table)
         with self._lock:
             self._drop_oldest()
-        return curve
+        return selected, complete
 
     def _drop_oldest(self) -> None:
         size = sum(reading.table.size for reading in self._readings.values())
@@ -103,15 +129,16 @@ class Curves:
 
 @dataclass
 class Budget:
-    """How much may still be read of curves, by one call or by several together."""
+    """How much may still be read of curves, by one call or by several of one thread."""
 
     bytes: int = field(default_factory=lambda: MAX_READ_BYTES)
     lines: int = field(default_factory=lambda: MAX_READ_LINES)
+    until: float = field(default_factory=lambda: time.thread_time() + MAX_READ_SECONDS)
 
     @property
     def is_used_up(self) -> bool:
         """Whether nothing may be read any more."""
-        return self.bytes <= 0 or self.lines <= 0
+        return self.bytes <= 0 or self.lines <= 0 or time.thread_time() >= self.until
 
 
 @dataclass

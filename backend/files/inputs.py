@@ -12,22 +12,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backend.domain.exceptions import (
+    InputBusy,
     InputChanged,
     InputEmpty,
     InputExists,
     InputTooLarge,
+    InputUnusable,
     InputUnwritable,
     InvalidInputName,
     UnknownDataset,
 )
 from backend.domain.identifiers import canonical, invisible_character
+from backend.files import array_files
+from backend.files.private_lock import LockBusy, private_lock
 from backend.files.untrusted import Entry, entry_of, is_public, opened_root
 
 DATA_SUFFIXES = (".npz", ".npy", ".csv")
 MAX_NAME_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_INPUTS = 10_000  # in the list of data sets
 UPLOAD = ".upload."  # begins the name of an incomplete upload
-STALE_SECONDS = 24 * 3600  # after which an incomplete upload is removed
+STALE_SECONDS = 600  # without a write, after which an incomplete upload is removed
+LOCK_SECONDS = 5.0  # to wait for another upload that is just being completed
 
 
 class Inputs:
@@ -128,6 +133,8 @@ class Inputs:
             InvalidInputName: the name is not allowed.
             InputExists, InputChanged: the existing data set must not be replaced.
             InputEmpty, InputTooLarge: the content is empty or too large.
+            InputUnusable: it claims sizes that no trainer could use.
+            InputBusy: another process holds the lock of the folder.
             InputUnwritable: no space, or no permission to write.
         """
         name = self.stored_name(name)
@@ -139,11 +146,16 @@ class Inputs:
             self._remove_stale()
             with opened_root(self._root) as folder, _temporary(folder) as (temporary, file):
                 _fill(file, pieces, max_bytes)
-                fcntl.flock(folder, fcntl.LOCK_EX)  # checked again, as another upload may have won
-                existing = self._check_replaceable(name, overwrite, versions)
-                os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                if problem := array_files.problem_of(name, file):
+                    raise InputUnusable(name, problem)
+                with private_lock(folder, LOCK_SECONDS):
+                    # Checked again, as another upload may have won.
+                    existing = self._check_replaceable(name, overwrite, versions)
+                    os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
                 os.fsync(folder)
                 return entry_of(name, os.fstat(file.fileno())), existing is None
+        except LockBusy as error:
+            raise InputBusy from error
         except OSError as error:
             raise InputUnwritable(error) from error
 
@@ -159,11 +171,13 @@ class Inputs:
         return existing
 
     def _remove_stale(self) -> None:
-        """Remove the uploads of processes that were killed."""
+        """Remove the uploads of processes that were killed: an upload locks its file."""
         for path in self._root.glob(f"{UPLOAD}*"):
-            with suppress(FileNotFoundError):
-                # A time in the future is from a clock that was wrong.
-                if abs(time.time() - path.lstat().st_mtime) > STALE_SECONDS:
+            with suppress(OSError):
+                # Uploads on other machines may have locks that are not seen here, and clocks that
+                # differ; they write all the time.
+                is_old = abs(time.time() - path.lstat().st_mtime) > STALE_SECONDS
+                if is_old and not _is_locked(path):
                     path.unlink()
 
 
@@ -181,14 +195,28 @@ def _is_data(path: Path) -> bool:
 def _temporary(folder: int) -> Iterator[tuple[str, BinaryIO]]:
     """Create a file in an open folder for a `with` block; then remove it, unless it was renamed."""
     name = f"{UPLOAD}{uuid.uuid4().hex}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o644, dir_fd=folder)
     try:
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
+        with os.fdopen(descriptor, "w+b", buffering=0) as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield name, file
     finally:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _fill(file: BinaryIO, pieces: Iterable[bytes], max_bytes: int) -> None:

@@ -146,6 +146,11 @@ class Outputs:
         with opened_folder(folder) as directory:
             write_file(directory, RUN_FILE, [orjson.dumps(content, option=orjson.OPT_INDENT_2)])
 
+    def is_of_another(self, experiment_id: str, uid: str) -> bool:
+        """Return whether the folder has the `run.json` of an experiment with another uid."""
+        existing = self.read_run_file(experiment_id)
+        return existing is not None and existing.get("uid") != uid
+
     def write_parameters(self, experiment_id: str, values: dict[str, Any]) -> None:
         """Write `parameters.json`, the values that a trainer may read, atomically.
 
@@ -222,9 +227,13 @@ class Outputs:
     def set_aside(self, experiment_id: str, uid: str) -> None:
         """Rename an experiment's folder, if it exists, so that it no longer belongs to its id.
 
+        A folder of another experiment stays.
+
         Raises:
             OSError: it cannot be renamed; `filename` is its name.
         """
+        if self.is_of_another(experiment_id, uid):
+            return
         folder = self.folder(experiment_id)
         try:
             if folder.is_dir() and not folder.is_symlink():

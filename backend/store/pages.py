@@ -6,7 +6,8 @@ search within ids, `text`, examines every experiment until the page is full.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -18,20 +19,33 @@ from sqlalchemy import (
     Row,
     Select,
     String,
+    and_,
     bindparam,
     cast,
+    exists,
     func,
     or_,
     select,
     union_all,
 )
 
+from backend.domain.conditions import Condition, metric_of
 from backend.domain.selection import Cursor, ListedExperiment, Listing, Selection
 from backend.domain.timestamps import from_text
-from backend.store.tables import UTCDateTime, experiment
+from backend.store.tables import UTCDateTime, experiment, metric, metric_summaries
 
 SEPARATOR = "\n"  # between the versions of the experiments of a page
 STATEMENTS = 32  # cached; building a statement takes as long as executing it
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_compared_metric = metric.alias("_compared_metric")
 
 
 class Columns(Enum):
@@ -53,28 +67,39 @@ def statement(selection: Selection, *, has_cursor: bool, columns: Columns) -> Se
     """
     conditions = list(_conditions(selection, has_cursor))
     table: FromClause = experiment
+    key = _sort_column(selection)
     query = select(experiment).where(*conditions)
+    if selection.metric:
+        query = query.join(metric, metric.c.experiment == experiment.c.id)
     if len(selection.statuses) == 1:
         query = query.where(experiment.c.status == selection.statuses[0])
+    elif selection.statuses and not selection.is_by_time:
+        query = query.where(experiment.c.status.in_(selection.statuses))
     elif selection.statuses:
         # One query per status, each sorted by its index; with IN the database would have to sort.
         queries = [query.where(experiment.c.status == status) for status in selection.statuses]
-        sorted_queries = [_sorted(query, experiment, selection).subquery() for query in queries]
+        sorted_queries = [
+            _sorted(query, experiment, key, selection).subquery() for query in queries
+        ]
         table = union_all(*map(select, sorted_queries)).subquery()
+        key = table.c[selection.column]
         query = select(table)
     match columns:
         case Columns.LISTED:
-            listed = [_as_json(table.c[name]) for name in ListedExperiment._fields]
-            query = query.with_only_columns(*listed, _version(table))
+            listed = [_as_json(table.c[name]) for name in ListedExperiment._fields[:-1]]
+            query = _with_summaries(query, table)
+            query = query.with_only_columns(
+                *listed, metric_summaries.c.content, _as_json(key).label("key"), _version(table)
+            )
         case Columns.VERSION:
-            query = query.with_only_columns(_version(table))
-            return _joined(_sorted(query, table, selection))
-    return _sorted(query, table, selection)
+            query = _with_summaries(query, table).with_only_columns(_version(table))
+            return _joined(_sorted(query, table, key, selection))
+    return _sorted(query, table, key, selection)
 
 
 def parameters(limit: int, after: Cursor | None) -> dict[str, Any]:
     """Return the parameters of a page of at most `limit` experiments that follow `after`."""
-    return {"limit": limit} | ({"time": after.time, "key": after.id} if after else {})
+    return {"limit": limit} | ({"value": after.value, "key": after.id} if after else {})
 
 
 def to_listing(rows: Sequence[Row[Any]], limit: int, selection: Selection) -> Listing:
@@ -82,11 +107,11 @@ def to_listing(rows: Sequence[Row[Any]], limit: int, selection: Selection) -> Li
 
     One row more than `limit` shows that another page follows; it is part of the version.
     """
-    listed = [ListedExperiment._make(row[:-1]) for row in rows[:limit]]
+    listed = [ListedExperiment._make(row[:-2]) for row in rows[:limit]]
     following = None
     if len(rows) > limit:
-        last = listed[-1]
-        following = Cursor(from_text(getattr(last, selection.column)), last.id)
+        key = rows[limit - 1].key
+        following = Cursor(from_text(key) if selection.is_by_time else key, listed[-1].id)
     return Listing(to_version(SEPARATOR.join([row[-1] for row in rows])), listed, following)
 
 
@@ -95,28 +120,60 @@ def to_version(joined: str) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
+def _sort_column(selection: Selection) -> ColumnElement[Any]:
+    if selection.metric:
+        return metric.c[selection.metric[1]]
+    return experiment.c[selection.column]
+
+
 def _conditions(selection: Selection, has_cursor: bool) -> Iterator[ColumnElement[bool]]:
-    column, key = experiment.c[selection.column], experiment.c.id
-    time, last = bindparam("time", type_=column.type), bindparam("key", type_=key.type)
+    column = _sort_column(selection)
+    key = metric.c.experiment if selection.metric else experiment.c.id
+    value, last = bindparam("value", type_=column.type), bindparam("key", type_=key.type)
+    if selection.metric:
+        yield metric.c.name == selection.metric[0]
     if has_cursor and selection.is_descending:
-        yield column <= time
-        yield or_(column < time, key < last)
+        yield column <= value
+        yield or_(column < value, key < last)
     elif has_cursor:
-        yield column >= time
-        yield or_(column > time, key > last)
+        yield column >= value
+        yield or_(column > value, key > last)
     if selection.created_after is not None:
         yield experiment.c.created_at > selection.created_after
-        if column is not experiment.c.created_at:  # implied, and limits the range of the index
+        if selection.column == "updated_at":  # implied, and limits the range of the index
             yield column > selection.created_after
     if selection.model is not None:
         yield experiment.c.model == selection.model
     if selection.text is not None:
         yield experiment.c.experiment_id.icontains(selection.text, autoescape=True)
+    yield from map(_comparison, selection.conditions)
 
 
-def _sorted(query: Select[Any], table: FromClause, selection: Selection) -> Select[Any]:
-    columns: Iterable[ColumnElement[Any]] = (table.c[selection.column], table.c.id)
-    order = [column.desc() if selection.is_descending else column.asc() for column in columns]
+def _comparison(condition: Condition) -> ColumnElement[bool]:
+    """Return a condition as SQL; its value is a parameter of the statement."""
+    compare: Callable[[Any, Any], ColumnElement[bool]] = _OPERATORS[condition.operator]
+    named = metric_of(condition.field)
+    if named:
+        name, figure = named
+        fits = and_(
+            _compared_metric.c.name == name, compare(_compared_metric.c[figure], condition.value)
+        )
+        return exists().where(_compared_metric.c.experiment == experiment.c.id, fits)
+    column = experiment.c[condition.field]
+    if condition.operator == "!=" and condition.value is not None and column.nullable:
+        return or_(column.is_(None), column != condition.value)
+    return compare(column, condition.value)
+
+
+def _with_summaries(query: Select[Any], table: FromClause) -> Select[Any]:
+    return query.outerjoin(metric_summaries, metric_summaries.c.experiment == table.c.id)
+
+
+def _sorted(
+    query: Select[Any], table: FromClause, key: ColumnElement[Any], selection: Selection
+) -> Select[Any]:
+    last = metric.c.experiment if selection.metric else table.c.id
+    order = [column.desc() if selection.is_descending else column.asc() for column in (key, last)]
     return query.order_by(*order).limit(bindparam("limit", type_=Integer()))
 
 
@@ -128,10 +185,14 @@ def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _version(table: FromClause) -> ColumnElement[str]:
-    """Return the version of an experiment: every change of it sets `updated_at`."""
+    """Return the version of an experiment: every change of it sets `updated_at`.
+
+    Its metrics have a version of their own.
+    """
     columns = table.c
     text = columns.uid + columns.status
     text += cast(columns.attempt, String(10)) + cast(columns.updated_at, String(32))
+    text += func.coalesce(metric_summaries.c.version, "")
     return text.label("version")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -102,6 +103,45 @@ model_entries = Table(
     metadata,
     Column("sha256", String(64), primary_key=True),
     Column("content", Text, nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+metric_summaries = Table(  # of one experiment, as JSON for the list
+    "metric_summaries",
+    metadata,
+    Column(
+        "experiment",
+        Identity,
+        ForeignKey("experiment.id", name="fk_metric_summaries_experiment", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("attempt", Integer, nullable=False),
+    Column("is_final", Boolean(create_constraint=False), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("content", Text().with_variant(mysql.MEDIUMTEXT(), "mysql"), nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+metric = Table(  # the same, a row for each metric, by which lists are sorted
+    "metric",
+    metadata,
+    Column(
+        "experiment",
+        Identity,
+        ForeignKey("experiment.id", name="fk_metric_experiment", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("name", ByteText, primary_key=True),
+    Column("last", Double, nullable=False),
+    Column("min", Double, nullable=False),
+    Column("max", Double, nullable=False),
+    Index("ix_metric_last", "name", "last", "experiment"),
+    Index("ix_metric_min", "name", "min", "experiment"),
+    Index("ix_metric_max", "name", "max", "experiment"),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from apiflask import APIFlask
 from flask import Response, current_app, g, make_response, render_template, request
@@ -169,16 +170,22 @@ def access() -> Access:
 
 def sign_in_page(following: str, *, refused: bool = False) -> Response:
     """Return the page that asks for a token (401), and then leads to `following`."""
-    nonce = secrets.token_urlsafe(16)
     inside = following if is_page(following) else HOME
-    page = render_template("login.html", nonce=nonce, following=inside, refused=refused)
-    response = make_response(page, 401)
+    response = plain_page("login.html", following=inside, refused=refused)
+    response.status_code = 401
     response.headers["WWW-Authenticate"] = CHALLENGE
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def plain_page(template: str, **values: Any) -> Response:
+    """Return a page made from plain.html, which loads nothing else."""
+    nonce = secrets.token_urlsafe(16)
+    response = make_response(render_template(template, nonce=nonce, **values))
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
-    response.headers["Cache-Control"] = "no-store"
     return response
 
 

@@ -20,7 +20,7 @@ _TRANSITION_EVENT = (
     '"by": null}\n\n'
 )
 _TEXT_EXAMPLES = {  # of responses other than JSON, by path and content type
-    "/": {"text/plain": "Hello Flask!"},
+    "/": {"text/plain": "Hello Flask!", "text/html": "<!doctype html>..."},
     "/metrics": {"text/plain": 'hello_flask_runs{status="running"} 1.0\n'},
     "/experiments/{experiment_id}/logs": {
         "text/plain": f"{_LOG_LINE}\n",

@@ -1,43 +1,48 @@
 """What Prometheus reads at /metrics: requests and submissions, and experiments by status.
 
-Each web worker counts in files of its own, in the folder that `telemetry_folder` creates
-(prometheus_client's multiprocess mode). Without that folder, as in tests, there is one process and
-it counts in memory.
+The web workers count in memory that they share (`shared_counts`). An error there never reaches an
+answer: it is logged once.
 """
 
-import os
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from flask import Flask, Request, Response
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-    values,
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
-from backend.experiments.health import unheard_counter
-from backend.web.telemetry_folder import VARIABLE
+from backend.experiments.health import LOST_ENDS, LOST_ENDS_HELP
+from backend.web.shared_counts import Key, SharedCounts
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 COUNT_SECONDS = 10  # that the numbers of experiments may be out of date
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
+BUCKET_NAMES = [*map(floatToGoString, BUCKETS), "+Inf"]
 KNOWN_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 SUBMISSION = "experiments.submit_experiment"
 OUTCOMES = {201: "created", 202: "accepted", 200: "existing", 409: "conflict", 422: "invalid"}
+# The first part of a key of the shared counts; the others are the values of its labels.
+REQUESTS, SUBMISSIONS, STREAMS = "requests", "submissions", "streams"
+SUM = len(BUCKET_NAMES)  # position of the sum of seconds, after the buckets
 
 Counts = Callable[[], Mapping[str, int]]
+
+log = logging.getLogger(__name__)
 
 
 class Telemetry:
@@ -45,41 +50,16 @@ class Telemetry:
 
     def __init__(self, app: Flask, counts: Counts) -> None:
         """Measure the requests of `app`; `counts` returns the number of experiments by status."""
-        self._folder = os.environ.get(VARIABLE)
-        # prometheus_client chose where to count when it was imported, perhaps before the folder
-        # was created: choose again.
-        values.ValueClass = values.get_value_class()
+        self._counts = SharedCounts(gauges=[(STREAMS,)])
+        self._has_failed = False
         self._registry = CollectorRegistry()
-        self._experiments = ExperimentCollector(counts)
-        self._seconds = Histogram(
-            "hello_flask_http_request_seconds",
-            "Time from a request to the start of its response, by route.",
-            ("method", "route", "status"),
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        self._submissions = Counter(
-            "hello_flask_submissions",
-            "Submissions by outcome.",
-            ("outcome",),
-            registry=self._registry,
-        )
-        self._streams = Gauge(
-            "hello_flask_streams_open",
-            "Responses that are being sent piece by piece.",
-            registry=self._registry,
-            multiprocess_mode="livesum",
-        )
-        self._unheard = unheard_counter(self._registry)
+        self._registry.register(RequestCollector(self._counts))
+        self._registry.register(ExperimentCollector(counts))
         app.after_request(self._count_stream)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        registry = self._registry
-        if self._folder:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, self._folder)
-        return generate_latest(registry) + generate_latest(self._experiments)
+        return generate_latest(self._registry)
 
     def count(self, environ: "WSGIEnvironment", status: int, seconds: float) -> None:
         """Count a request that Flask has handled.
@@ -94,19 +74,62 @@ class Telemetry:
         # Labels must take few values, whatever clients send.
         method = request.method if request.method in KNOWN_METHODS else "other"
         route = rule.rule if rule else "none"
-        self._seconds.labels(method, route, str(status)).observe(seconds)
+        amounts = {bisect_left(BUCKETS, seconds): 1, SUM: seconds}
+        self._add((REQUESTS, method, route, str(status)), SUM + 1, amounts)
         if rule and rule.endpoint == SUBMISSION:
-            self._submissions.labels(OUTCOMES.get(status, "refused")).inc()
+            self._add((SUBMISSIONS, OUTCOMES.get(status, "refused")), 1, {0: 1})
 
-    def log_unheard(self) -> None:
+    def log_end_lost(self) -> None:
         """Count a log whose end was lost."""
-        self._unheard.inc()
+        self._add((LOST_ENDS,), 1, {0: 1})
 
     def _count_stream(self, response: Response) -> Response:
         if response.is_streamed:
-            self._streams.inc()
-            response.call_on_close(self._streams.dec)
+            self._add((STREAMS,), 1, {0: 1})
+            response.call_on_close(lambda: self._add((STREAMS,), 1, {0: -1}))
         return response
+
+    def _add(self, key: Key, width: int, amounts: Mapping[int, float]) -> None:
+        try:
+            self._counts.add(key, width, amounts)
+        except Exception:  # counting must not break an answer
+            if not self._has_failed:
+                log.exception("Requests are not counted completely; /metrics shows too few")
+            self._has_failed = True
+
+
+class RequestCollector(Collector):
+    """The requests, submissions and open streams of all workers."""
+
+    def __init__(self, counts: SharedCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families that Prometheus reads."""
+        requests = HistogramMetricFamily(
+            "hello_flask_http_request_seconds",
+            "Time from a request to the start of its response, by route.",
+            labels=("method", "route", "status"),
+        )
+        submissions = CounterMetricFamily(
+            "hello_flask_submissions", "Submissions by outcome.", labels=("outcome",)
+        )
+        lost_ends = CounterMetricFamily(LOST_ENDS, LOST_ENDS_HELP)
+        streams = 0.0
+        for (kind, *labels), numbers in sorted(self._counts.totals().items()):
+            if kind == REQUESTS:
+                buckets = list(zip(BUCKET_NAMES, accumulate(numbers[:SUM]), strict=True))
+                requests.add_metric(labels, buckets, numbers[SUM])
+            elif kind == SUBMISSIONS:
+                submissions.add_metric(labels, numbers[0])
+            elif kind == LOST_ENDS:
+                lost_ends.add_metric([], numbers[0])
+            elif kind == STREAMS:
+                streams = numbers[0]
+        yield from (requests, submissions, lost_ends)
+        yield GaugeMetricFamily(
+            "hello_flask_streams_open", "Responses that are being sent piece by piece.", streams
+        )
 
 
 class ExperimentCollector(Collector):

@@ -1,6 +1,6 @@
 """Inject faults while clients work, and check the outcome.
 
-    python -m tests.chaos [--on local|lab] [--seed N] [--runs N] [--keep]
+    python -m tests.chaos [--on local|lab] [--seed N] [--runs N] [--neighbours] [--keep]
 
 `local` is `serve` on this machine with SQLite and local processes. `lab` is two processes of each
 role with the lab's MySQL and Kubernetes; the variable LAB names the lab's folder. Exits with 1 if
@@ -20,6 +20,7 @@ from tests.chaos.check import check
 from tests.chaos.clients import Api, Clients
 from tests.chaos.plan import make_plan
 from tests.chaos.report import Figures, report
+from tests.chaos.watchers import watching
 
 DEFAULT_SEED = 20261125
 DEFAULT_EXPERIMENTS = {"local": 200, "lab": 40}
@@ -31,11 +32,14 @@ def main() -> int:
     parser.add_argument("--on", choices=DEFAULT_EXPERIMENTS, default="local", help="platform")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="seed of the plan")
     parser.add_argument("--runs", type=int, metavar="N", help="number of experiments")
+    parser.add_argument(
+        "--neighbours", action="store_true", help="start servers that must be refused, too (local)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder for inspection")
     arguments = parser.parse_args()
     experiments = arguments.runs or DEFAULT_EXPERIMENTS[arguments.on]
     folder = Path(tempfile.mkdtemp(prefix="hello-flask-chaos-"))
-    platform = make_platform(arguments.on, folder)
+    platform = make_platform(arguments.on, folder, neighbours=arguments.neighbours)
     try:
         figures = measure(platform, arguments.seed, experiments)
     finally:
@@ -48,7 +52,7 @@ def main() -> int:
     return 1 if any(figures.violations.values()) else 0
 
 
-def make_platform(name: str, folder: Path) -> Platform:
+def make_platform(name: str, folder: Path, *, neighbours: bool = False) -> Platform:
     """Return the platform of that name in an empty folder."""
     if name == "lab":
         from tests.chaos.lab_platform import LabPlatform
@@ -56,7 +60,7 @@ def make_platform(name: str, folder: Path) -> Platform:
         return LabPlatform(folder)
     from tests.chaos.local_platform import LocalPlatform
 
-    return LocalPlatform(folder)
+    return LocalPlatform(folder, neighbours=neighbours)
 
 
 def measure(platform: Platform, seed: int, experiments: int) -> Figures:
@@ -68,15 +72,19 @@ def measure(platform: Platform, seed: int, experiments: int) -> Figures:
     breaker = Breaker(plan, platform, clients)
     began = time.monotonic()
     breaking = threading.Thread(target=breaker.run, name="breaker")
-    breaking.start()
-    clients.run()
-    breaking.join()
+    with watching(api, platform.addresses[0], plan.experiments):
+        breaking.start()
+        clients.run()
+        breaking.join()
     platform.heal()
     last_fault = time.monotonic()
     stuck = clients.settle_all(platform.quiet_seconds)
     quiet = time.monotonic()
     evidence = clients.gather(
-        platform.hits, stuck, jobs=platform.jobs(), differences=platform.differences()
+        platform.hits,
+        stuck,
+        jobs=platform.jobs(),
+        differences=platform.problems + platform.differences(),
     )
     return Figures(
         seed=seed,

@@ -27,6 +27,7 @@ class Platform(ABC):
         program: starts the program's roles.
         quiet_seconds: how long experiments may take to end after the last fault.
         hits: the attempts that a fault has struck.
+        problems: what a fault has found to be wrong by itself.
     """
 
     faults: dict[str, int]
@@ -44,6 +45,7 @@ class Platform(ABC):
         self.addresses: list[str] = []
         self.outputs = folder / "output"
         self.hits: list[Hit] = []
+        self.problems: list[str] = []
 
     @abstractmethod
     def start(self) -> None:

@@ -24,9 +24,11 @@ ALLOWED = {  # HTTP statuses that may answer each action; no answer is always al
     "repeat": (200, 201, 202, 503),  # 201: the first form had no answer and no effect
     "other": (201, 202, 409, 503),
     "show": (200, 404, 503),
+    "look": (200, 404, 503),
     "cancel": (200, 202, 404, 409, 503),
     "retry": (202, 404, 409, 503),
     "delete": (204, 404, 409, 503),
+    "watch": (200, 404, 409, 429, 503),
 }
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -44,9 +46,16 @@ def _answers(evidence: Evidence) -> Iterator[str]:
         for request in evidence.requests
         if request.action == "other" and request.status in CREATED
     }
+    unanswered = {
+        request.experiment_id
+        for request in evidence.requests
+        if request.action == "other" and request.status is None
+    }
     for request in evidence.requests:
         name, status = request.experiment_id, request.status
         is_taken = status == 409 and name in created_by_other
+        # The same other form was sent before, and its answer was lost.
+        is_taken |= status == 200 and request.action == "other" and name in unanswered
         if status is not None and status not in ALLOWED[request.action.split()[0]] and not is_taken:
             yield f"{name}: {request.action} was answered {status}: {request.body}"
     forms = [request for request in evidence.requests if request.action in FORMS]
@@ -66,7 +75,7 @@ def _nothing_lost(evidence: Evidence) -> Iterator[str]:
     accepted = {
         request.experiment_id
         for request in evidence.requests
-        if request.status in (200, 201, 202) and request.action != "delete"
+        if request.status in (200, 201, 202) and request.action.split()[0] not in ("delete", "look")
     }
     deleted = {
         request.experiment_id
@@ -173,7 +182,10 @@ def _true_status(evidence: Evidence) -> Iterator[str]:
             yield f"{name}: {status}, but its trainer had finished"
         if status == "failed" and not shown["diagnosis"]:
             yield f"{name}: failed without a diagnosis"
-        if status == "failed" and 1 not in codes and (name, attempt) not in struck:
+        reason = (shown["diagnosis"] or {}).get("reason")
+        ran_out = name in _hostile(evidence) and reason == "out_of_memory"
+        is_explained = ran_out or (name, attempt) in struck
+        if status == "failed" and 1 not in codes and not is_explained:
             yield f"{name}: failed ({shown['diagnosis']}), but its trainer exited with {codes}"
         was_requested = any(
             (request.experiment_id, request.action) == (name, f"cancel {attempt}")
@@ -225,7 +237,7 @@ def _legal_history(evidence: Evidence) -> Iterator[str]:
 def _whole_metrics(evidence: Evidence) -> Iterator[str]:
     """metrics.jsonl has no gap and no duplicate, and every epoch of a succeeded experiment."""
     for name, final in _final(evidence):
-        if final.folder is None:
+        if final.folder is None or name in _hostile(evidence):
             continue
         metrics = final.folder.metrics
         if metrics != list(range(1, len(metrics) + 1)):
@@ -241,6 +253,8 @@ def _kept_logs(evidence: Evidence) -> Iterator[str]:
     """
     lost = {(hit.experiment_id, hit.attempt) for hit in evidence.hits if hit.kind in ("pod", "job")}
     for name, final in _final(evidence):
+        if name in _hostile(evidence):
+            continue
         for line in _ledger(final, "exit"):
             attempt, last_line = line["attempt"], line["says"]
             kept = final.logs.get(attempt, "")
@@ -275,6 +289,11 @@ def _final(evidence: Evidence) -> Iterator[tuple[str, Found]]:
         final = found if found.shown else found.deleted
         if final is not None and final.shown and name not in evidence.stuck:
             yield name, final
+
+
+def _hostile(evidence: Evidence) -> set[str]:
+    """Return the experiments whose trainers have overwritten their own metrics and logs."""
+    return {plan.experiment_id for plan in evidence.plans if plan.is_hostile}
 
 
 def _ledger(found: Found, event: str) -> list[Json]:

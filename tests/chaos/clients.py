@@ -73,6 +73,15 @@ class Api:
         status, content = _send(urllib.request.Request(url))
         return content.decode() if status == 200 else None
 
+    def look(self, experiment_id: str) -> None:
+        """GET what shows the files of an experiment, and record the statuses of the answers."""
+        path = path_of(experiment_id)
+        views = ("", "/metrics", "/metrics?max_points=100", "/logs?tail=50", "/files")
+        for view in (*(path + view for view in views), f"/ui{path}", "/ui", "/experiments"):
+            request = urllib.request.Request(f"http://{self._addresses[0]}{view}")
+            status, _ = _send(request)
+            self.requests.append(Request(experiment_id, f"look {view}", status, None))
+
     def listed(self) -> list[str]:
         """Return the ids on all pages of the list."""
         ids, path = [], f"/experiments?limit={PAGE}"
@@ -164,6 +173,9 @@ class Clients:
         attempt = shown.body["attempt"] if shown.status == 200 else 1
         self._until_answered(lambda: self._api.cancel(plan.experiment_id, attempt))
 
+    def _look(self, plan: ExperimentPlan) -> None:
+        self._api.look(plan.experiment_id)
+
     def _settle(self, plan: ExperimentPlan) -> None:
         """Wait for the end, and retry and delete the experiment as planned."""
         name = plan.experiment_id
@@ -175,6 +187,8 @@ class Clients:
             if status == "succeeded" or not retries_left or (status == "cancelled" and plan.spared):
                 break
             self._until_answered(lambda: self._api.retry(name))
+        if plan.is_hostile:
+            self._api.look(name)
         if plan.delete != "no" and shown.body["status"] in TERMINAL:
             self._delete(plan)
 
@@ -200,7 +214,7 @@ class Clients:
             lambda: next((a for a in [self._api.show(name)] if a.status in (200, 404)), None),
             deadline,
         )
-        folder = read_folder(self._outputs / name)
+        folder = read_folder(self._outputs / name, trusted=not name.endswith("-hostile"))
         if shown is None or shown.status == 404:
             return Found(None, {}, folder, self._deleted.get(name))
         logs = {}

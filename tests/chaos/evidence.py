@@ -16,7 +16,7 @@ class Request:
     """One request as its client saw it.
 
     Attributes:
-        action: submit, repeat, other, show, `cancel ATTEMPT`, retry or delete.
+        action: submit, repeat, other, show, `cancel ATTEMPT`, retry, delete or watch.
         status: None if no answer came.
         body: the JSON body of the answer.
     """
@@ -93,14 +93,19 @@ class Evidence:
     differences: Sequence[str]
 
 
-def read_folder(folder: Path) -> Folder | None:
-    """Read the output folder of an experiment; return None if there is none."""
+def read_folder(folder: Path, *, trusted: bool = True) -> Folder | None:
+    """Read the output folder of an experiment; return None if there is none.
+
+    Args:
+        folder: the folder.
+        trusted: whether its metrics can be read; those of a hostile trainer are left out.
+    """
     if not folder.is_dir():
         return None
     return Folder(
         run_file=next(iter(read_lines(folder / "run.json", whole=True)), None),
         finished=(folder / "summary.json").is_file(),
-        metrics=[line["epoch"] for line in read_lines(folder / "metrics.jsonl")],
+        metrics=[line["epoch"] for line in read_lines(folder / "metrics.jsonl")] if trusted else [],
         ledger=read_lines(folder / "ledger.jsonl"),
     )
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.integration.waiting import eventually
 
 TRAINER = Path(__file__).with_name("trainer.py")
 SLOTS = 3
+REFUSED = 2  # exit code
 FAULTS = {
     "kill_worker": 3,
     "kill_web": 2,
@@ -35,10 +37,12 @@ class LocalPlatform(Platform):
     faults = FAULTS
     quiet_seconds = 60.0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, neighbours: bool = False) -> None:
         super().__init__(folder)
+        if neighbours:
+            self.faults = FAULTS | {"wrong_neighbour": 2}
         self._state = self.outputs / ".local"
-        self.environ |= {"LOCAL_SLOTS": str(SLOTS)}
+        self.environ |= {"LOCAL_SLOTS": str(SLOTS), "LOCAL_MEMORY": "256Mi"}
         self.addresses = [free_address()]
         self.program = backend_process.Installation(folder / "program", self.environ, TRAINER)
 
@@ -128,6 +132,20 @@ class LocalPlatform(Platform):
                 self.hits.append(hit)
                 return _signal(pid, signal.SIGKILL)
         return False
+
+    def wrong_neighbour(self, _draw: random.Random, _pause: Pause) -> bool:
+        """Start a server with another launcher on the same database: it must not start."""
+        neighbour = self.program.start(
+            "serve", LAUNCHER="kubernetes", AE_MODEL_IMAGE_URL="localhost:5000/none:1"
+        )
+        try:
+            code = neighbour.exit_code()
+        except subprocess.TimeoutExpired:
+            code = None
+        neighbour.kill_all()
+        if code != REFUSED:
+            self.problems.append(f"a server with another launcher was not refused: {code}")
+        return True
 
     def _roles(self) -> tuple[int, list[int], int]:
         """Wait for all roles; return the ids of web, of its workers, and of reconcile."""

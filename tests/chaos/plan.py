@@ -7,6 +7,7 @@ from dataclasses import dataclass
 CLIENTS = 4
 SETTLE_AFTER = 6  # submissions of the same client, so that experiments overlap
 EXPERIMENTS_PER_FAULT = 4
+BEHAVIOURS, WEIGHTS = ("ok", "once", "always", "hostile"), (6, 2, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class ExperimentPlan:
     delete: str
 
     @property
+    def is_hostile(self) -> bool:
+        """Whether its trainer writes what it likes; see `hostile.py`."""
+        return self.experiment_id.endswith("-hostile")
+
+    @property
     def form(self) -> dict[str, str]:
         """The form that is sent."""
         epoch = str(self.epoch)
@@ -38,7 +44,7 @@ class ExperimentPlan:
 
 @dataclass(frozen=True)
 class Step:
-    """One action of a client: submit, repeat, other, cancel or settle."""
+    """One action of a client: submit, repeat, other, cancel, look or settle."""
 
     action: str
     experiment: ExperimentPlan
@@ -83,7 +89,7 @@ def make_plan(seed: int, number: int, faults: Mapping[str, int]) -> Plan:
 
 
 def _experiment(draw: random.Random, number: int) -> ExperimentPlan:
-    behaviour = draw.choices(("ok", "once", "always"), (7, 2, 1))[0]
+    behaviour = draw.choices(BEHAVIOURS, WEIGHTS)[0]
     return ExperimentPlan(
         experiment_id=f"chaos {number:04}-{behaviour}",
         epoch=draw.randint(5, 100),
@@ -99,7 +105,12 @@ def _steps(draw: random.Random, experiments: list[ExperimentPlan]) -> list[Step]
     steps = []
     for number, experiment in enumerate(experiments):
         steps.append(Step("submit", experiment))
-        for action, chance, back in (("repeat", 0.3, 5), ("other", 0.15, 5), ("cancel", 0.25, 2)):
+        for action, chance, back in (
+            ("repeat", 0.3, 5),
+            ("other", 0.15, 5),
+            ("cancel", 0.25, 2),
+            ("look", 0.3, 5),
+        ):
             if draw.random() < chance:
                 # An experiment that is not settled yet.
                 target = experiments[draw.randint(max(0, number - back), number)]

@@ -1,9 +1,10 @@
 """A trainer that only pretends to train, follows the contract of a model image, and keeps a ledger.
 
 The suffix of EXPERIMENT_ID determines how it ends: `-ok` succeeds, `-once` fails halfway in attempt
-1, `-always` fails halfway in every attempt. It appends a line to OUTPUT_DIR/ledger.jsonl on every
-start and every exit, and syncs it to disk first, so that the ledger is independent evidence. It
-needs only the standard library, because the image contains nothing but this file.
+1, `-always` fails halfway in every attempt, `-hostile` attacks its readers (`hostile.py`) and then
+succeeds, unless it ran out of memory. It appends a line to OUTPUT_DIR/ledger.jsonl on every start
+and every exit, and syncs it to disk first, so that the ledger is independent evidence. It
+needs only the standard library, because the image contains nothing but these files.
 """
 
 import fcntl
@@ -15,6 +16,8 @@ import sys
 import time
 import uuid
 from pathlib import Path
+
+import hostile
 
 EPOCH_SECONDS = float(os.environ.get("EPOCH_SECONDS", "0.01"))
 STOP_SECONDS = (0.0, 0.2, 2.0)  # for a last checkpoint; chosen at random
@@ -51,13 +54,23 @@ def replace(name, content):
     temporary.replace(FOLDER / name)
 
 
+def remove(path):
+    """Remove what a hostile attempt has left in place of a file."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
 def resume():
     """Return the last finished epoch, and truncate the metrics to the last checkpoint."""
     try:
         checkpoint = json.loads((FOLDER / CHECKPOINT).read_text())
     except FileNotFoundError:
         checkpoint = {"epoch": 0, "bytes": 0}
-    if METRICS.exists():
+    if not METRICS.is_file() or METRICS.is_symlink():
+        remove(METRICS)
+    else:
         os.truncate(METRICS, checkpoint["bytes"])
     return checkpoint["epoch"]
 
@@ -71,6 +84,8 @@ def train(done):
         time.sleep(EPOCH_SECONDS)
         append(METRICS, {"epoch": epoch, "loss": 1 / epoch})
         replace(CHECKPOINT, {"epoch": epoch, "bytes": METRICS.stat().st_size})
+    if BEHAVIOUR == "hostile":
+        hostile.misbehave(FOLDER, ATTEMPT)
     replace("summary.json", {"epochs": EPOCHS, "attempt": ATTEMPT})
     return 0
 

@@ -1,7 +1,7 @@
 """A trainer that follows orders from the FIFO `orders` in its experiment's folder.
 
-Orders, one a line: `print TEXT`, `exit CODE`, `ignore SIGTERM`, and `child`, which starts a process
-that ignores SIGTERM and writes its process id to the file `child`.
+Orders, one a line: `print TEXT`, `exit CODE`, `allocate BYTES`, `ignore SIGTERM`, and `child`,
+which starts a process that ignores SIGTERM and writes its process id to the file `child`.
 """
 
 import json
@@ -39,5 +39,7 @@ with os.fdopen(os.open(orders, os.O_RDWR | os.O_NOCTTY), encoding="utf-8") as li
                 sys.exit(int(code))
             case ["ignore", _]:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            case ["allocate", size]:
+                held = b"x" * int(size)
             case ["child"]:
                 subprocess.Popen([sys.executable, "-c", STUBBORN])

@@ -16,11 +16,12 @@ import pymysql
 from sqlalchemy import NullPool, create_engine, inspect, make_url, text
 
 from backend.store.schema import HEAD, VERSION_TABLE
+from backend.store.tables import metadata
 from tests.integration.waiting import eventually
 from tests.ports import reserve_port
 
 # In an order in which they can be dropped.
-TABLES = ("transition", "experiment", "model_entries", "hello_flask_owner", VERSION_TABLE)
+TABLES = (*(table.name for table in reversed(metadata.sorted_tables)), VERSION_TABLE)
 ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps mariadbd
 
 
@@ -70,10 +71,8 @@ class Database:
                 connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) == HEAD
             )
             if is_current:
-                connection.execute(text("DELETE FROM transition"))
-                connection.execute(text("DELETE FROM experiment"))
-                connection.execute(text("DELETE FROM model_entries"))
-                connection.execute(text("DELETE FROM hello_flask_owner"))
+                for table in reversed(metadata.sorted_tables):
+                    connection.execute(table.delete())
         if not is_current:
             self.drop_tables()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.launchers.local.launcher import LocalLauncher
+from backend.launchers.local.memory import remove_group
 from backend.settings import Settings
 from tests.integration.waiting import eventually
 
@@ -165,6 +166,8 @@ def kill_local_runs(output_dir):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    for state in (Path(output_dir) / ".local").glob("*"):
+        remove_group(state)
 
 
 def _open_pipe(path):

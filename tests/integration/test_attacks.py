@@ -6,14 +6,17 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from backend.store.engine import POOL_SIZE
+from backend.web.worker.limits import LONG
 from tests.integration.backend_process import Installation
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 MAX_STREAMS = 1
-THREADS = 2 * (POOL_SIZE + MAX_STREAMS)  # backend/gunicorn_config.py: workers, and threads of each
+THREADS = 2 * (
+    POOL_SIZE + MAX_STREAMS + LONG
+)  # backend/gunicorn_config.py: workers, and threads of each
 # The same limits, only shorter, so that no test waits for a minute.
 HURRIED = """from backend.web import slow_clients
-from backend.web.slow_clients import TimeLimitedWorker as Worker
+from backend.web.worker.poller import PollingWorker as Worker
 slow_clients.GRACE_SECONDS = slow_clients.PAUSE_SECONDS = 1.0
 slow_clients.LOWEST_RATE = 1e6
 """

@@ -173,3 +173,44 @@ def test_local_attempt_without_its_disk(disk, backend, harness):
         assert server.ask("/experiments/first").json["status"] == "running"
     finally:
         disk.mount()
+
+
+@pytest.fixture
+def temporary(tmp_path):
+    """A small disk for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    disk = SmallDisk(folder)
+    yield disk
+    disk.unmount()
+
+
+def get_much(server):
+    """Send requests of many methods, routes and statuses, and check that all are answered."""
+    paths = ("/", "/model", "/ui", "/docs", "/inputs", "/experiments", "/nothing", "/metrics")
+    for _ in range(5):
+        for path in paths:
+            assert server.ask(path).status in (200, 404)
+        for number in range(20):
+            assert server.ask(f"/experiments/{number}/metrics").status == 404
+
+
+@pytest.mark.parametrize("accident", ["full", "emptied", "truncated"])
+def test_accidents_of_temporary_files(temporary, backend, environ, accident):
+    """Requests are counted in memory: no file can be lost, truncated or without space."""
+    server = backend("web", TMPDIR=str(temporary.folder)).ready()
+    server.ask("/")
+    files = [path for path in temporary.folder.rglob("*") if path.is_file()]
+    for path in files:
+        if accident == "truncated":
+            path.write_bytes(b"")
+        elif accident == "emptied":
+            path.unlink()
+    if accident == "full":
+        with temporary.full():
+            get_much(server)
+    else:
+        get_much(server)
+
+    assert 'route="/",status="200"' in server.ask("/metrics").content.decode()
+    assert "was terminated" not in server.stderr

@@ -273,6 +273,17 @@ def test_read_without_a_whole_answer(source, kubernetes, failing, pod, part, fau
     assert len(source.read(part)) == 100
 
 
+def test_log_that_the_kubelet_has_lost(follow, kubernetes, pod, part, monkeypatch):
+    """Its message is not the log, which was not read to its end then."""
+    answer = b"unable to retrieve container logs for containerd://0123"
+    monkeypatch.setattr(kubernetes, "follow_log", lambda *_request: iter([answer]))
+    follower = follow(part)
+    eventually(lambda: follower.connections)
+    kubernetes.evict(pod)
+
+    assert follower.whole() == [UNHEARD.decode()]
+
+
 def test_kubelet_message_is_dropped(source, kubernetes, pod, part, monkeypatch):
     answer = "unable to retrieve container logs for containerd://0123\n"
     monkeypatch.setattr(kubernetes, "log", lambda *_request: answer)

@@ -4,6 +4,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 from backend.domain.attempt import Program
 from backend.domain.catalogue import as_json
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
+from backend.launchers.local import memory
 from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
 from tests.integration.launcher_harness import (
@@ -236,7 +238,27 @@ def test_unusable_attempt_does_not_hold_up_the_queue(harness, launcher, caplog):
     assert any(bad.handle in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("obstacle", ["fifo", "link", "dangling link"])
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "file"])
+def test_folder_of_logs_that_is_no_folder(harness, launcher, obstacle, tmp_path):
+    """An earlier attempt of the same experiment has replaced it."""
+    logs = harness.folder(AN_ATTEMPT) / "logs"
+    logs.parent.mkdir()
+    if obstacle == "fifo":
+        os.mkfifo(logs)
+    elif obstacle == "link":
+        (tmp_path / "elsewhere").mkdir()
+        logs.symlink_to(tmp_path / "elsewhere")
+    else:
+        logs.touch()
+    harness.submitted()
+    harness.start(AN_ATTEMPT)
+    harness.say(AN_ATTEMPT, "hello")
+
+    assert logs.is_dir()
+    assert not logs.is_symlink()
+
+
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "dangling link", "folder"])
 def test_log_that_is_no_file(harness, launcher, obstacle, tmp_path):
     """An earlier attempt of the same experiment left it; the runner does not wait for it."""
     log = harness.folder(AN_ATTEMPT) / "logs" / "1.log"
@@ -244,6 +266,8 @@ def test_log_that_is_no_file(harness, launcher, obstacle, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     if obstacle == "fifo":
         os.mkfifo(log)
+    elif obstacle == "folder":
+        (log / "inner").mkdir(parents=True)
     else:
         log.symlink_to(elsewhere)
     if obstacle == "link":
@@ -410,6 +434,62 @@ def test_killed_trainer_has_code_137(harness, launcher):
     seen = reaches(launcher, AN_ATTEMPT, Phase.FAILED)
     assert seen.diagnosis.reason == "trainer_failed"
     assert "137" in seen.diagnosis.message
+    assert "memory" in seen.diagnosis.remedy
+
+
+@pytest.fixture(params=["cgroup", "rlimit"])
+def limited(request, environ, tmp_path, monkeypatch):
+    """A harness whose attempts may use 200 MiB each."""
+    if request.param == "rlimit":
+        monkeypatch.setattr(memory, "CGROUPS", tmp_path / "no control groups")
+    elif not memory.create_group(tmp_path, 2**30):
+        pytest.skip("this process may not create a control group")
+    memory.remove_group(tmp_path)
+    harness = LocalHarness(environ | {"LOCAL_MEMORY": "200Mi"})
+    yield harness
+    harness.close()
+
+
+def test_memory_limit(limited):
+    """The attempt ends with the reason, and nothing else of the machine is touched."""
+    attempt = limited.submitted()
+    launcher = limited.launcher()
+    limited.start(attempt)
+    limited.order(attempt, f"allocate {2**24}")
+    limited.say(attempt, "within the limit")
+
+    limited.order(attempt, f"allocate {2**30}")
+
+    seen = reaches(launcher, attempt, Phase.FAILED)
+    assert seen.diagnosis.reason == "out_of_memory"
+    assert "LOCAL_MEMORY" in seen.diagnosis.remedy
+    assert list(memory.CGROUPS.rglob(memory.group_name(limited.state / attempt.handle))) == []
+
+
+def test_memory_limit_counts_children(limited):
+    """A control group bounds all processes of an attempt together, and ends with them."""
+    attempt = limited.submitted()
+    launcher = limited.launcher()
+    limited.start(attempt)
+    limited.order(attempt, "child")
+    eventually(lambda: (limited.folder(attempt) / "child").exists())
+
+    limited.order(attempt, "exit 0")
+
+    reaches(launcher, attempt, Phase.SUCCEEDED)
+    assert list(memory.CGROUPS.rglob(memory.group_name(limited.state / attempt.handle))) == []
+
+
+def test_no_memory_limit(environ):
+    harness = LocalHarness(environ | {"LOCAL_MEMORY": "none"})
+    attempt = harness.submitted()
+    harness.start(attempt)
+    trainer = int((harness.folder(attempt) / "starts").read_text())
+
+    limits = Path(f"/proc/{trainer}/limits").read_text()
+    assert re.search(r"Max data size +unlimited", limits)
+    assert "hello-flask" not in Path(f"/proc/{trainer}/cgroup").read_text()
+    harness.close()
 
 
 @pytest.mark.parametrize("dataset", [None, "digits.npz"])

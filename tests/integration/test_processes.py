@@ -74,6 +74,35 @@ def test_failure_is_explained(serve, harness):
     assert "error: there is no data" in diagnosis["message"]
 
 
+def test_waiting_experiment_starts_by_itself(serve, harness):
+    server = serve()
+    attempt = submit(server, harness)
+    assert server.ask("/test", FORM | {"experiment_id": "second"}).status == 201
+    assert server.ask("/experiments/second").json["status"] == "queued"
+
+    harness.end(attempt, 0)
+
+    server.reaches("second", "running")
+
+
+def test_waiting_experiment_starts_with_the_next_server(serve, harness):
+    """The slot was freed while no server ran."""
+    server = serve()
+    attempt = submit(server, harness)
+    assert server.ask("/test", FORM | {"experiment_id": "second"}).status == 201
+    server.reaches("first", "running")
+    server.press_ctrl_c()
+    assert server.exit_code() == 0
+    assert "1 experiment(s) continues" in server.stdout
+    assert "1 experiment(s) wait" in server.stdout
+    harness.end(attempt, 0)
+
+    server = serve()
+
+    server.reaches("second", "running")
+    server.reaches("first", "succeeded")
+
+
 def test_training_survives_ctrl_c(serve, harness):
     """The next server records its end."""
     server = serve()

@@ -144,3 +144,20 @@ def test_number_in_plain_digits(number):
     (problem,) = problems({"DB_PORT": number})
 
     assert problem.startswith("DB_PORT must be a whole number")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("", None), ("0", 0), ("none", 0), ("2Gi", 2**31), ("1500M", 1_500_000_000), ("64Mi", 2**26)],
+)
+def test_local_memory(text, size):
+    assert Settings.from_environment({"LOCAL_MEMORY": text}).local_memory == size
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "1Ki", "-1Gi", "2GiB", "1.5Gi", "lots", "9" * 18 + "T", "٢Gi"]
+)
+def test_local_memory_refused(text):
+    [problem] = problems({"LOCAL_MEMORY": text})
+    assert problem.startswith("LOCAL_MEMORY must be")
+    assert text in problem

@@ -118,7 +118,7 @@ class PodLogs:
         response = self._open_log(_pod_of(part), recent.since())
         if response is None:
             return False
-        splitter = LineSplitter()
+        splitter, is_log = LineSplitter(), True
         try:
             connected()
             for piece in response.stream(decode_content=False):
@@ -127,6 +127,7 @@ class PodLogs:
                         repeated[raw] -= 1
                         continue
                     stamp = TIMESTAMP.match(raw)
+                    is_log &= bool(stamp)  # otherwise the kubelet says that it has no log
                     if stamp:
                         recent.add(raw, stamp)
                         yield raw[stamp.end() :]
@@ -141,7 +142,7 @@ class PodLogs:
         stamp = TIMESTAMP.match(rest)
         if ended and stamp and not repeated[rest]:
             yield rest[stamp.end() :]
-        return True
+        return is_log and bool(stamp or not rest)
 
 
 class _RecentLines:

@@ -21,6 +21,7 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -31,6 +32,7 @@ from backend.domain.attempt import Attempt, Diagnosis
 from backend.files.catalogue import catalogue_files
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
 from backend.launchers.local import runner, slots
+from backend.launchers.local.memory import default_limit, remove_group
 from backend.launchers.local.programs import LocalPrograms
 from backend.launchers.local.state_files import (
     Life,
@@ -67,9 +69,9 @@ class LocalLauncher:
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
         self._damaged: set[str] = set()  # handles of attempts whose state was logged as damaged
+        self._device: int | None = None  # of the file system of OUTPUT_DIR
         self._failing: set[str] = set()  # handles of attempts whose failed start was logged
         self._is_queue_restored = False
-        self._device: int | None = None  # of the file system of OUTPUT_DIR
         self._closed = threading.Event()
 
     def render(self, attempt: Attempt) -> Job:
@@ -173,7 +175,11 @@ class LocalLauncher:
                 self._start_waiting()
 
     def _start_waiting(self) -> None:
-        failures = dict(slots.start_waiting(self._state, self._settings.local_slots))
+        settings = self._settings
+        memory = settings.local_memory
+        if memory is None:
+            memory = default_limit(settings.local_slots)
+        failures = dict(slots.start_waiting(self._state, settings.local_slots, memory))
         for handle in failures.keys() - self._failing:
             log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
         self._failing = set(failures)
@@ -212,6 +218,7 @@ class LocalLauncher:
             if (read(state / "job.json") or {}).get("uid") != attempt.uid:
                 return
             if life_of(state) is Life.GONE:
+                remove_group(state)
                 shutil.rmtree(state, ignore_errors=True)
                 return
         self.cancel(attempt.handle)
@@ -271,7 +278,11 @@ class LocalLauncher:
         if not is_same or life is Life.GONE:  # of a deleted experiment, or a runner was killed
             shutil.rmtree(state)
             state.mkdir()
-        Path(job["log"]).parent.mkdir(parents=True, exist_ok=True)
+        logs = Path(job["log"]).parent
+        with suppress(FileNotFoundError):  # an earlier attempt may have replaced it
+            if not stat.S_ISDIR(logs.lstat().st_mode):
+                logs.unlink()
+        logs.mkdir(parents=True, exist_ok=True)
         slots.enqueue(self._state, str(job["handle"]))  # first: a complete Job is in the queue
         slots.write_job(state, job)
 

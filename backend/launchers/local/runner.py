@@ -2,10 +2,11 @@
 
 This is a separate program:
 
-    runner.py STATE LOCK_FD SLOT_FD FOLDER LOG COMMAND...
+    runner.py STATE LOCK_FD SLOT_FD MEMORY GROUP FOLDER LOG COMMAND...
 
 Its environment is that of the trainer. LOCK_FD and SLOT_FD are locks of the attempt and of its slot
-that its parent has taken; they are released when the runner ends, in whatever way.
+that its parent has taken; they are released when the runner ends, in whatever way. MEMORY is the
+limit in bytes, 0 for none, and GROUP the control group that enforces it, "" for RLIMIT_DATA.
 
 A user waits for the first line of the trainer: 357 ms after the submission, of which 27 ms are the
 start of this interpreter (docs/performance.md, Local experiments). Importing pathlib, subprocess,
@@ -27,6 +28,7 @@ CHANGED = "changed"  # in `.local`; grows by a byte with each change of an attem
 TRAINING = "training"
 KILL_SECONDS = 10  # from SIGTERM to SIGKILL
 SPACE_POLL_SECONDS = 1.0
+GROUP_TRIES, GROUP_PAUSE_SECONDS = 20, 0.02
 PR_SET_PDEATHSIG = 1  # prctl(2)
 EXIT_CANNOT_START = 127  # as of a shell that does not find a command
 
@@ -57,16 +59,14 @@ def has_begun(state: str) -> bool:
     return any(os.path.lexists(os.path.join(state, name)) for name in (TRAINING, "started.json"))
 
 
-def run(state: str, lock: int, slot: int, folder: str, log: str, command: list[str]) -> None:
+def run(state: str, lock: int, slot: int, trainer: "Trainer") -> None:
     """Run the trainer, and write `exit.json`.
 
     Args:
         state: the state folder of the attempt, in `.local`.
         lock: the descriptor of a locked file; closing it releases the lock.
         slot: the descriptor of the locked file of its slot.
-        folder: the working directory of the trainer.
-        log: the file to which the output of the trainer is appended.
-        command: the command of the trainer.
+        trainer: what to run.
     """
     signal.signal(signal.SIGTERM, _cancel)
     common = os.path.dirname(state)
@@ -74,10 +74,13 @@ def run(state: str, lock: int, slot: int, folder: str, log: str, command: list[s
     try:
         _write_when_possible(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
         _check_cancel(state)
-        _train(state, folder, log, command, outcome)
+        _train(state, trainer, outcome)
     except Cancelled:
         outcome.cancelled = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to cancel
+    if trainer.group:
+        outcome.out_of_memory = _was_out_of_memory(trainer.group)
+        _remove_group(trainer.group)
     os.close(slot)  # before the end is recorded, for which it may have to wait
     _write_when_possible(os.path.join(state, "exit.json"), outcome.as_json())
     os.close(lock)  # before the change is reported, so that an observer sees that it has ended
@@ -85,11 +88,29 @@ def run(state: str, lock: int, slot: int, folder: str, log: str, command: list[s
         report_change(common)
 
 
+class Trainer:
+    """What to run, and how.
+
+    Attributes:
+        memory: the limit in bytes, or 0.
+        group: the control group that enforces the limit, or "".
+        folder: the working directory.
+        log: the file to which the output is appended.
+        command: the command.
+    """
+
+    def __init__(self, memory: str, group: str, folder: str, log: str, *command: str) -> None:
+        """Read the arguments of the program."""
+        self.memory, self.group = int(memory), group
+        self.folder, self.log, self.command = folder, log, command
+
+
 class Outcome:
     """The outcome of the trainer."""
 
     code: int | None = None
     cancelled = False
+    out_of_memory = False  # a process of the attempt was killed by its memory limit
     started_at: float | None = None  # seconds since 1970
 
     def as_json(self) -> str:
@@ -98,6 +119,7 @@ class Outcome:
 
         started_at = None if self.started_at is None else _iso(self.started_at)
         ended = {"code": self.code, "cancelled": self.cancelled, "started_at": started_at}
+        ended |= {"out_of_memory": self.out_of_memory}
         return json.dumps(ended | {"finished_at": _iso(time.time())})
 
 
@@ -116,34 +138,34 @@ def _write_when_possible(path: str, text: str) -> None:
             time.sleep(SPACE_POLL_SECONDS)
 
 
-def _train(state: str, folder: str, log: str, command: list[str], outcome: Outcome) -> None:
+def _train(state: str, trainer: Trainer, outcome: Outcome) -> None:
     """Run the trainer and fill in `outcome`."""
     training = _open(os.path.join(state, TRAINING))
     fcntl.flock(training, fcntl.LOCK_EX)
-    output = _open_log(log)
+    output = _open_log(trainer.log)
     # A SIGTERM between the fork and the `try` would leave the trainer running.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     outcome.started_at = time.time()
-    trainer = os.fork()
-    if not trainer:
-        _become_trainer(command, folder, output, training)
+    process = os.fork()
+    if not process:
+        _become(trainer, output, training)
     os.close(output)
     os.close(training)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         with suppress(OSError):  # exit.json has the start time too
             at = _iso(outcome.started_at)
-            write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {trainer}}}')
+            write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {process}}}')
             report_change(os.path.dirname(state))
-        code = _wait(trainer)
+        code = _wait(process)
     except Cancelled:
-        code = _stop(trainer)
+        code = _stop(process)
         # A trainer that finished before the signal arrived has succeeded.
         outcome.cancelled = code != 0
     outcome.code = 128 - code if code < 0 else code  # as a shell reports signals
 
 
-def _become_trainer(command: list[str], folder: str, output: int, training: int) -> None:
+def _become(trainer: Trainer, output: int, training: int) -> None:
     """Replace this process by the trainer, in its own session, which keeps `training` locked."""
     try:
         # Python ignores SIGPIPE and SIGXFSZ, and a trainer would inherit that.
@@ -155,13 +177,49 @@ def _become_trainer(command: list[str], folder: str, output: int, training: int)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.set_inheritable(training, True)
-        os.chdir(folder)
+        os.chdir(trainer.folder)
+        _limit_memory(trainer)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        command = trainer.command
         os.execve(command[0], command, os.environ)  # noqa: S606  (the command that the server rendered)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         os.write(output, f"error: the trainer cannot be started: {error}\n".encode())
     finally:
         os._exit(EXIT_CANNOT_START)
+
+
+def _limit_memory(trainer: Trainer) -> None:
+    """Limit the memory of this process and of those that it starts."""
+    if not trainer.memory:
+        return
+    if trainer.group:
+        with suppress(OSError):  # somebody has removed the group
+            with open(os.path.join(trainer.group, "cgroup.procs"), "w") as processes:
+                processes.write("0")  # this process, as cgroups(7) defines
+            return
+    import resource  # imported here because it is rarely needed
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = trainer.memory if hard == resource.RLIM_INFINITY else min(trainer.memory, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _was_out_of_memory(group: str) -> bool:
+    """Return whether the kernel has killed a process of a control group for its memory."""
+    for name in ("memory.events", "memory.oom_control"):  # of versions 2 and 1
+        with suppress(OSError), open(os.path.join(group, name)) as counters:
+            for line in counters:
+                if line.startswith("oom_kill ") and int(line.split()[1]):
+                    return True
+    return False
+
+
+def _remove_group(group: str) -> None:
+    for _ in range(GROUP_TRIES):  # the kernel takes a moment to bury killed processes
+        with suppress(OSError):
+            os.rmdir(group)
+            return
+        time.sleep(GROUP_PAUSE_SECONDS)
 
 
 def _cancel(_signal: int, _frame: object) -> None:
@@ -180,7 +238,7 @@ def _open(path: str, flags: int = 0) -> int:
 
 
 def _open_log(path: str) -> int:
-    """Open the log; a link, FIFO or device that an earlier attempt put in its place is removed."""
+    """Open the log; what an earlier attempt put in its place is removed, a folder renamed."""
     try:
         # A FIFO without a reader refuses O_NONBLOCK, instead of waiting for one.
         output = _open(path, os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -191,7 +249,11 @@ def _open_log(path: str) -> int:
     except OSError:
         if not os.path.lexists(path):
             raise
-    os.unlink(path)
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        folder, name = os.path.split(path)
+        os.rename(path, os.path.join(folder, f".{name}.{os.getpid()}"))
     return _open(path, os.O_EXCL)
 
 
@@ -238,10 +300,9 @@ def _iso(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    state_folder, output_folder, log_file = sys.argv[1], sys.argv[4], sys.argv[5]
     attempt_lock, slot_lock = int(sys.argv[2]), int(sys.argv[3])
     for descriptor in (attempt_lock, slot_lock):
         os.set_inheritable(descriptor, False)  # the trainer must not hold the locks
     if os.fork():
         os._exit(0)  # the runner continues as a child of init
-    run(state_folder, attempt_lock, slot_lock, output_folder, log_file, sys.argv[6:])
+    run(sys.argv[1], attempt_lock, slot_lock, Trainer(*sys.argv[4:]))

@@ -18,10 +18,10 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from backend.launchers.base import Job
 from backend.launchers.local import runner
+from backend.launchers.local.memory import create_group
 from backend.launchers.local.state_files import Life, is_locked, life_of, read
 
 QUEUE = "queue"
@@ -59,8 +59,13 @@ def restore_queue(folder: Path) -> None:
         enqueue(folder, handle)
 
 
-def start_waiting(folder: Path, slots: int) -> list[tuple[str, Exception]]:
+def start_waiting(folder: Path, slots: int, memory: int) -> list[tuple[str, Exception]]:
     """Start waiting attempts until `slots` attempts train, and remove settled entries.
+
+    Args:
+        folder: the state folder of all attempts.
+        slots: how many attempts may train at the same time.
+        memory: how many bytes each may use; 0 for no limit.
 
     Returns:
         The handles of the attempts that could not be started, each with its error; they keep their
@@ -81,7 +86,7 @@ def start_waiting(folder: Path, slots: int) -> list[tuple[str, Exception]]:
                     slot = _lock_free_slot(folder, slots) if slot is None else slot
                     if slot is None:
                         break
-                    _start_runner(state, job, slot)
+                    _start_runner(state, job, slot, memory)
                     os.close(slot)
                     slot = None
                 elif life is not Life.LIVING or runner.has_begun(str(state)):
@@ -120,7 +125,7 @@ def _lock_free_slot(folder: Path, slots: int) -> int | None:
     return slot
 
 
-def _start_runner(state: Path, job: Job, slot: int) -> None:
+def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
     """Start the runner of a waiting attempt.
 
     It inherits the locks of its attempt and of its slot, so that they are never free in between.
@@ -129,9 +134,12 @@ def _start_runner(state: Path, job: Job, slot: int) -> None:
         (state / name).unlink(missing_ok=True)
     with (state / "lock").open("a") as lock, (state / "runner.log").open("a") as log:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        command = [sys.executable, "-I", "-S", runner.__file__]
+        command += [str(state), str(lock.fileno()), str(slot)]
+        group = create_group(state, memory) if memory else ""
         # The process waited for here forks and exits: the runner is not a child of the server.
         subprocess.run(  # noqa: S603  (our own program and arguments)
-            _command(state, job, lock.fileno(), slot),
+            [*command, str(memory), group, job["folder"], job["log"], *job["command"]],
             env=job["environment"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -140,11 +148,6 @@ def _start_runner(state: Path, job: Job, slot: int) -> None:
             start_new_session=True,
             check=True,
         )
-
-
-def _command(state: Path, job: dict[str, Any], lock: int, slot: int) -> list[str]:
-    command = [sys.executable, "-I", "-S", runner.__file__, str(state), str(lock), str(slot)]
-    return [*command, job["folder"], job["log"], *job["command"]]
 
 
 def write_job(state: Path, job: Job) -> None:

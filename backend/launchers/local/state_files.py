@@ -6,6 +6,7 @@ Whatever a file holds, an error in it concerns one attempt only.
 import fcntl
 import json
 import os
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -17,11 +18,14 @@ from backend.domain.timestamps import from_text
 from backend.files.terminal import shown
 from backend.files.untrusted import open_file
 from backend.launchers.base import Job, Observation, Phase
-from backend.launchers.exit_codes import diagnose_exit_code
+from backend.launchers.exit_codes import EXIT_UNUSABLE_INPUT, diagnose_exit_code, quote_end
 from backend.launchers.local import runner
 
 MAX_STATE_BYTES = 2**20  # of one state file: far more than any takes
 TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
+
+# The end of the output of Python, NumPy, PyTorch and C++ programs that got no more memory.
+OUT_OF_MEMORY = re.compile(r"\bMemoryError\b|([Cc]an('t|not)|Unable to) allocate|std::bad_alloc")
 
 Stamp = tuple[int, int, int]  # inode, time of modification in ns, size
 
@@ -92,8 +96,21 @@ def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
     if ended["code"] == 0:
         return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
     log = Path(job["log"])
-    why = diagnose_exit_code(ended["code"], _last_line(log), str(log))
+    last = _last_line(log)
+    why = _out_of_memory(ended, last, log) or diagnose_exit_code(ended["code"], last, str(log))
     return Observation(uid, Phase.FAILED, started_at, finished_at, why)
+
+
+def _out_of_memory(ended: dict[str, Any], last_line: str, log: Path) -> Diagnosis | None:
+    """Return the diagnosis of a trainer that got no more memory, or None if it did."""
+    if ended.get("out_of_memory") is True:
+        message = "The trainer needed more memory than LOCAL_MEMORY allows and was killed."
+    elif ended["code"] != EXIT_UNUSABLE_INPUT and OUT_OF_MEMORY.search(last_line):
+        message = f"The trainer got no more memory: {quote_end(last_line)}"
+    else:
+        return None
+    remedy = f"Train on less data, or raise LOCAL_MEMORY. Its log: {log}."
+    return Diagnosis("out_of_memory", message, remedy)
 
 
 def _started_at(started: dict[str, Any] | None) -> datetime | None:

@@ -169,7 +169,7 @@ def show_experiment(experiment_id: str) -> str:
             needs_token=access().has_tokens,
         ),
         live=experiment.status in LIVE,
-        retriable=experiment.status in (Status.FAILED, Status.CANCELLED),
+        retriable=experiment.is_retriable,
     )
 
 

@@ -24,6 +24,7 @@ from backend.web.schemas.experiments import (
     ExperimentDetailOut,
     ExperimentIn,
     ExperimentOut,
+    ListedExperimentOut,
     PageIn,
     SubmissionOut,
     experiment_out,
@@ -47,7 +48,7 @@ _MESSAGES = {
 @blueprint.get("/model")
 @blueprint.get("/experiments")
 @blueprint.input(PageIn, location="query")
-@blueprint.output(ExperimentOut(many=True), description="A page of experiments")
+@blueprint.output(ListedExperimentOut(many=True), description="A page of experiments")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
     """List experiments, newest first by default. A `Link` header leads to the next page, if any.
@@ -59,6 +60,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         model=query_data.get("model"),
         text=query_data.get("q"),
         created_after=query_data.get("created_after"),
+        conditions=tuple(query_data["where"]),
         sort=query_data["sort"],
     )
     page = {"limit": query_data["limit"], "after": query_data.get("after"), "selection": selection}
@@ -110,9 +112,11 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
         fields["experiment_id"], parameters.with_values(values), choice=choice, by=actor()
     )
     status, message = _MESSAGES[outcome]
-    response = jsonify({"message": message} | experiment_out(experiment))
+    path = quote(experiment.experiment_id, safe="")
+    ui_url = f"{request.host_url}ui/experiments/{path}"
+    response = jsonify({"message": message} | experiment_out(experiment) | {"ui_url": ui_url})
     response.status_code = status
-    response.headers["Location"] = f"/experiments/{quote(experiment.experiment_id, safe='')}"
+    response.headers["Location"] = f"/experiments/{path}"
     return response
 
 

@@ -58,7 +58,8 @@ def download_input(name: str) -> Response:
         412: "The data set is not the version that If-Match names",
         413: "The data set is larger than INPUT_MAX_BYTES",
         415: "The body is a form or compressed, and not the file itself",
-        503: "The input folder cannot be written",
+        422: "The name is not allowed, or the file claims sizes that no trainer could use",
+        503: "The input folder cannot be written, or another upload does not end",
         507: "The input folder is full",
     },
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from apiflask import Schema
 from apiflask.fields import (
     AwareDateTime,
@@ -28,19 +29,22 @@ from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.parameter import shown_value
 from backend.domain.selection import SORTS, ListedExperiment
 from backend.domain.status import Status
-from backend.domain.timestamps import to_text
+from backend.domain.timestamps import TIMES, to_text
 from backend.web.current import services
 from backend.web.schemas.fields import (
-    TIMES,
+    FOREIGN_CURSOR,
     After,
     ExperimentId,
+    Sort,
     Statuses,
     Text,
+    Where,
     WholeNumber,
 )
 from backend.web.schemas.strict import StrictSchema
 
 MAX_PAGE = 1000  # experiments
+MAX_CONDITIONS = 20
 
 
 class ExperimentIn(StrictSchema):
@@ -194,10 +198,37 @@ class ExperimentOut(Schema):
     cancel_requested_at = DateTime(allow_none=True)
 
 
+class MetricSummaryOut(Schema):
+    """The last, lowest and highest value of a metric, each with its first epoch."""
+
+    last = Float(metadata={"example": 0.031})
+    last_epoch = Float(metadata={"example": 20})
+    min = Float(metadata={"example": 0.03})
+    min_epoch = Float(metadata={"example": 18})
+    max = Float(metadata={"example": 0.68})
+    max_epoch = Float(metadata={"example": 1})
+
+
+class ListedExperimentOut(ExperimentOut):
+    """An experiment in a list, with the summaries of its metrics."""
+
+    metrics = Dict(
+        keys=String(),
+        values=Nested(MetricSummaryOut),
+        metadata={"description": "By name; empty before the first epoch."},
+    )
+
+
 class SubmissionOut(ExperimentOut):
     """The response to a submission: the experiment, and what became of the submission."""
 
     message = String(metadata={"example": "Job Created"})
+    ui_url = String(
+        metadata={
+            "description": "The page of the experiment in the dashboard.",
+            "example": "http://127.0.0.1:31112/ui/experiments/run-1",
+        }
+    )
 
 
 class TransitionOut(Schema):
@@ -267,12 +298,18 @@ class ExperimentDetailOut(ExperimentOut):
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Return an experiment with the members of ExperimentOut."""
-    values = (getattr(experiment, name) for name in ListedExperiment._fields)
-    return listed_out(ListedExperiment._make(map(_as_json, values)))
+    values = [_as_json(getattr(experiment, name)) for name in ListedExperiment._fields[:-1]]
+    return _members(ListedExperiment._make([*values, None]))
 
 
 def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
-    """Return an experiment of a listing with the members of ExperimentOut."""
+    """Return an experiment of a listing with the members of ListedExperimentOut, for orjson."""
+    members = _members(experiment)
+    members["metrics"] = orjson.Fragment(experiment.metrics or "{}")  # JSON already
+    return members
+
+
+def _members(experiment: ListedExperiment) -> dict[str, Any]:
     return {
         "experiment_id": experiment.experiment_id,
         "model": experiment.model,
@@ -331,6 +368,13 @@ def _as_json(value: Any) -> Any:
 class PageIn(StrictSchema):
     """Which experiments to list, and in which order."""
 
+    @validates_schema
+    def check_cursor(self, data: dict[str, Any], **_options: Any) -> None:
+        """Refuse the cursor of a list that is sorted by something else."""
+        after = data.get("after")
+        if after and isinstance(after.value, datetime) is not (data["sort"] in SORTS):
+            raise ValidationError(FOREIGN_CURSOR, "after")
+
     status = Statuses(
         load_default=[],
         metadata={
@@ -349,10 +393,24 @@ class PageIn(StrictSchema):
         error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
         metadata={"description": "Only experiments created after this time (UTC by default)."},
     )
-    sort = String(
+    where = List(
+        Where(),
+        load_default=[],
+        validate=Length(max=MAX_CONDITIONS),
+        metadata={
+            "description": "Only experiments for which this comparison holds, such as "
+            "`learning_rate<0.01`, `dataset=digits.npz` or `metrics.val_loss.min<=0.1`; repeat it "
+            "for more than one.",
+            "items": {"type": "string"},
+        },
+    )
+    sort = Sort(
         load_default=SORTS[0],
-        validate=OneOf(SORTS),
-        metadata={"description": "The order; a leading `-` means latest first."},
+        metadata={
+            "description": "The order: a time, `learning_rate`, `epoch`, or a metric such as "
+            "`metrics.val_loss.min`, which leaves out experiments without it. A leading `-` means "
+            "latest or largest first."
+        },
     )
     limit = WholeNumber(
         load_default=100,

@@ -1,26 +1,25 @@
 """Fields that several schemas share. Their messages say what is wrong and what to send."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
+from backend.domain.conditions import Condition, ConditionError, metric_of, parse
 from backend.domain.identifiers import canonical, new_id_problem
-from backend.domain.parameter import read_number, shown_value
-from backend.domain.selection import Cursor
+from backend.domain.parameter import NUMBER, read_number, shown_value
+from backend.domain.selection import PARAMETER_SORTS, SORTS, Cursor
 from backend.domain.status import Status
-from backend.domain.timestamps import to_text
+from backend.domain.timestamps import TIMES, to_text
 
 MAX_ROW_ID = 2**63 - 1  # what the databases' integers hold
-TIMES = (
-    datetime(1970, 1, 2, tzinfo=UTC),
-    datetime(9999, 12, 30, tzinfo=UTC),
-)  # stored by all databases
+MAX_SORT = 300  # characters
+FOREIGN_CURSOR = "must come from the Link header of the previous page."
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
-_CURSOR = re.compile(r"([0-9TZ:.-]{27})~([1-9][0-9]{0,18})", re.ASCII)
+_CURSOR = re.compile(r"([0-9TZ:.-]{27}|[0-9.e+-]{1,26})~([1-9][0-9]{0,18})", re.ASCII)
 
 
 class Number(Float):
@@ -102,16 +101,49 @@ class After(Field[Cursor]):
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Cursor:
         match = _CURSOR.fullmatch(value)
-        try:
-            time = datetime.fromisoformat(match[1]) if match else None
-            is_valid = time is not None and TIMES[0] <= time <= TIMES[1]
-        except (ValueError, TypeError):  # TypeError: a time without its offset cannot be compared
-            time, is_valid = None, False
-        if match is None or time is None or not is_valid or int(match[2]) > MAX_ROW_ID:
-            raise ValidationError("must come from the Link header of the previous page.")
-        return Cursor(time, int(match[2]))
+        last = _last_value(match[1]) if match else None
+        if match is None or last is None or int(match[2]) > MAX_ROW_ID:
+            raise ValidationError(FOREIGN_CURSOR)
+        return Cursor(last, int(match[2]))
 
 
 def cursor_text(cursor: Cursor) -> str:
     """Return a cursor as the text that `After` reads."""
-    return f"{to_text(cursor.time)}~{cursor.id}"
+    value = cursor.value
+    return f"{to_text(value) if isinstance(value, datetime) else repr(value)}~{cursor.id}"
+
+
+def _last_value(text: str) -> datetime | float | None:
+    """Return the time or the number of a cursor; None if it is neither."""
+    if NUMBER.fullmatch(text):
+        return read_number(text)
+    try:
+        time = datetime.fromisoformat(text)
+        return time if TIMES[0] <= time <= TIMES[1] else None
+    except (ValueError, TypeError):  # TypeError: a time without its offset cannot be compared
+        return None
+
+
+class Sort(String):
+    """An order of a list."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        text = super()._deserialize(value, *args, **options)
+        if text not in (*SORTS, *PARAMETER_SORTS):
+            named = metric_of(text.removeprefix("-"))
+            if not named or len(text) > MAX_SORT or "\0" in text:
+                raise ValidationError(
+                    f"must be one of {', '.join((*SORTS, *PARAMETER_SORTS))}, or "
+                    f"metrics.NAME.last, .min or .max; you sent {shown_value(text)}."
+                )
+        return text
+
+
+class Where(Field[Condition]):
+    """A comparison."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Condition:
+        try:
+            return parse(value)
+        except ConditionError as error:
+            raise ValidationError(str(error)) from error

@@ -7,8 +7,8 @@ import pytest
 
 from backend.domain.attempt import Attempt
 from backend.domain.status import Status
-from backend.experiments import adoption as module
-from backend.experiments.adoption import Adoption
+from backend.experiments.reconciling import adoption as module
+from backend.experiments.reconciling.adoption import Adoption
 from backend.launchers.base import Observation, Phase
 from tests.component.support import PARAMETERS
 

@@ -486,7 +486,7 @@ def test_unforeseen_error_leaves_others(
         _, experiment = experiments.submit(name, PARAMETERS)
         launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.RUNNING)
     monkeypatch.setattr(services.recorder, "record", fail)
-    monkeypatch.setattr("backend.experiments.isolation.FIRST_PAUSE", 0)
+    monkeypatch.setattr("backend.experiments.reconciling.isolation.FIRST_PAUSE", 0)
     reconciler.reconcile()
     reconciler.reconcile()
 

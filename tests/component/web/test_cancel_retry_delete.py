@@ -1,5 +1,7 @@
 """Cancel, retry, delete."""
 
+import json
+
 import pytest
 
 from backend.domain.status import Status
@@ -153,6 +155,20 @@ def test_delete_follows_no_link(client, settings, tmp_path, bring_to):
     client.delete("/experiments/first?outputs=true")
 
     assert (tmp_path / "elsewhere" / "kept").exists()
+
+
+def test_delete_with_the_folder_of_another(client, settings, bring_to):
+    """Its folder was replaced by that of another experiment, which loses nothing."""
+    bring_to(Phase.CANCELLED)
+    file = settings.output_dir / "first" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"uid": "other"}))
+
+    refused = client.delete("/experiments/first?outputs=true")
+    assert refused.status_code == 409
+    assert "belongs to another experiment" in refused.json["detail"]
+    assert client.get("/experiments/first").json["status"] == "cancelled"
+    assert client.delete("/experiments/first").status_code == 204
+    assert file.exists()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,39 @@ def test_hello(client):
     assert response.content_type == "text/plain; charset=utf-8"
 
 
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "", "text/plain", "text/*", "application/json", "text/html;q=0.1, */*"]
+)
+def test_hello_to_programs(client, accept):
+    response = client.get("/", headers={"Accept": accept})
+
+    assert response.text == "Hello Flask!"
+    assert response.headers["Vary"] == "Accept"
+    assert '</ui>; rel="alternate"' in response.headers["Link"]
+
+
+def test_hello_to_browsers(client):
+    response = client.get("/", headers={"Accept": BROWSER})
+
+    assert response.content_type == "text/html; charset=utf-8"
+    assert "<h1>Hello Flask!</h1>" in response.text
+    assert 'href="/ui"' in response.text
+    assert 'href="/docs"' in response.text
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["Vary"] == "Accept"
+
+
+def test_page_of_a_submission(client):
+    form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "첫 실험"}
+    url = client.post("/test", data=form).json["ui_url"]
+
+    assert url.startswith("http://localhost/ui/experiments/")
+    assert "첫 실험" in client.get(url).text
+
+
 def test_empty_list(client):
     assert client.get("/model").json == []
 

@@ -1,9 +1,12 @@
 """The input folder: list, download, upload."""
 
 import errno
+import fcntl
 import io
 import os
 import threading
+import time
+import zipfile
 from urllib.parse import quote
 
 import pytest
@@ -223,6 +226,120 @@ def test_stale_partial_upload_removed(client, folder):
     put(client)
 
     assert names(folder) == [".upload.new", "a.csv"]
+
+
+def test_abandoned_upload_removed(client, folder):
+    """Within minutes, but not that of a process that still holds its file."""
+    past = time.time() - 2 * module.STALE_SECONDS
+    for name in (".upload.dead", ".upload.alive"):
+        (folder / name).touch()
+        os.utime(folder / name, (past, past))
+    with (folder / ".upload.alive").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        put(client)
+
+    assert names(folder) == [".upload.alive", "a.csv"]
+
+
+def test_lock_of_another_user(client, folder):
+    """Everyone who can read the folder can lock it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        assert put(client).status_code == 201
+    finally:
+        os.close(descriptor)
+
+
+def test_lock_is_not_awaited_for_ever(client, folder, monkeypatch):
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.0)
+    lock = folder / f".lock-{os.geteuid()}"
+    lock.touch(0o600)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        response = put(client)
+    check_problem(response, 503, "nothing was changed")
+    assert response.headers["Retry-After"]
+
+    assert put(client).status_code == 201
+    assert names(folder) == ["a.csv"]
+
+
+@pytest.mark.parametrize("plant", ["fifo", "link", "folder", "public"])
+def test_planted_lock(client, folder, plant, tmp_path):
+    lock = folder / f".lock-{os.geteuid()}"
+    if plant == "fifo":
+        os.mkfifo(lock, 0o600)
+    elif plant == "link":
+        lock.symlink_to(tmp_path / "elsewhere")
+    elif plant == "folder":
+        lock.mkdir()
+    else:
+        lock.touch()
+        lock.chmod(0o666)
+
+    check_problem(put(client), 503, "nothing was changed")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def archive(*sizes, names="abc"):
+    """Return a .npz file with arrays of zeros of these sizes in bytes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, size in zip(names, sizes, strict=False):
+            with file.open(f"{name}.npy", "w") as array:
+                for _ in range(size // 2**20):
+                    array.write(bytes(2**20))
+    return content.getvalue()
+
+
+def array_of(shape, descr="<f8", content=b""):
+    """Return a .npy file with this header and content."""
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+def claiming(content, size):
+    """Return an archive of one array whose directory claims `size` bytes for it."""
+    start = content.rindex(b"PK\1\2") + 24
+    return content[:start] + size.to_bytes(4, "little") + content[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("bomb.npz", lambda: archive(260 * 2**20), "expand to"),
+        ("two.npz", lambda: archive(130 * 2**20, 130 * 2**20), "expand to"),
+        ("claim.npz", lambda: claiming(archive(2**20), 2**32 - 2), "expand to"),
+        ("list.npz", lambda: archive(2**20)[:-10] + b"\xff\xff\xff\x7f" + bytes(6), "its list"),
+        ("huge.npy", lambda: array_of((10**15, 64)), "claims"),
+        ("short.npy", lambda: array_of((2, 2), "<f4", bytes(15)), "claims"),
+        ("below.npy", lambda: array_of((-1, -8)), "claims"),
+        ("LONG.NPY", lambda: b"\x93NUMPY\x02\x00\xff\xff\xff\x7f", "header"),
+    ],
+)
+def test_claimed_sizes_refused(client, folder, name, content, words):
+    response = put(client, name, content())
+
+    check_problem(response, 422, name, words)
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("zeros.npz", archive(20 * 2**20)),
+        ("good.npy", array_of((2, 2), "<f4", bytes(16))),
+        ("text.npy", array_of((2,), "<U2", bytes(16))),
+        ("other.npz", b"PK\5\6"),
+        ("other.npy", b"\x93NUMPY\x01\x00\x02\x00({"),
+        ("nested.npy", b"\x93NUMPY\x01\x00\xff\x7f" + b"(" * 32767),
+        ("records.npy", array_of((2,), [("a", "<f4")])),
+        ("text.csv", b"PK\5\6"),
+    ],
+)
+def test_other_content_is_not_judged(client, name, content):
+    assert put(client, name, content).status_code == 201
 
 
 def test_submit_with_missing_data_set(client, launcher):

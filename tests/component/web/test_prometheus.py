@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.domain.exceptions import StoreUnavailable
+from backend.web.shared_counts import CountsFull, SharedCounts
 from backend.web.telemetry import COUNT_SECONDS
 from tests.component.support import FORM
 
@@ -94,3 +95,14 @@ def test_open_streams(client, path):
 
 def test_names_have_our_prefix(client):
     assert all(name.startswith("hello_flask_") for name, *_ in samples(client))
+
+
+def test_answers_without_counts(client, monkeypatch, caplog):
+    def full(*_):
+        raise CountsFull("no room")
+
+    monkeypatch.setattr(SharedCounts, "add", full)
+
+    assert [client.get("/").status_code for _ in range(3)] == [200] * 3
+    assert client.get("/metrics").status_code == 200
+    assert len(caplog.records) == 1

@@ -6,48 +6,79 @@ import socket
 import pytest
 
 from backend.web import slow_clients as slow_clients
-from backend.web.slow_clients import TimeLimitedSocket
+from backend.web.slow_clients import LOWEST_RATE, PAUSE_SECONDS, Allowance, Receiver, Sender
 
 
 @pytest.fixture
-def connection(monkeypatch):
+def sockets():
     """The server's end and the client's end of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    server.setblocking(False)
+    with server, client:
+        yield server, client
+
+
+@pytest.fixture
+def hurried(monkeypatch):
     monkeypatch.setattr(slow_clients, "GRACE_SECONDS", 0.01)
-    monkeypatch.setattr(slow_clients, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(slow_clients, "LOWEST_RATE", 1e12)
-    server, clients = socket.socketpair()
-    with server, clients:
-        yield TimeLimitedSocket(server), clients
 
 
-def test_prompt_traffic_passes(connection):
-    server, client = connection
+def test_prompt_traffic_passes(sockets):
+    server, client = sockets
+    receiver, sender = Receiver(server), Sender(server)
     client.sendall(b"question")
-    assert server.recv(100) == b"question"
-    server.sendall(b"answer")
+    assert receiver.recv(100) == b"question"
+    sender.sendall(b"an")
+    sender.sendall(b"swer")
+    assert sender.flush()
     assert client.recv(100) == b"answer"
-    assert server.gettimeout() is None  # gunicorn's own timeout is restored
+    assert server.gettimeout() == 0  # so that no answer can block
 
 
-def test_peek_consumes_nothing(connection):
-    server, client = connection
+def test_peek_consumes_nothing(sockets):
+    server, client = sockets
     client.sendall(b"question")
-    assert server.recv(1, socket.MSG_PEEK) == b"q"
-    assert server.recv(100) == b"question"
+    receiver = Receiver(server)
+    assert receiver.recv(1) == b"q"
+    assert Sender(server).recv(1, socket.MSG_PEEK) == b"u"
+    assert receiver.recv(100) == b"uestion"
 
 
-def test_client_sends_nothing(connection):
-    server, _ = connection
+def test_client_sends_nothing(sockets, hurried):
+    server, _ = sockets
 
     with pytest.raises(ConnectionResetError, match="too slowly"):
-        server.recv(100)
+        Receiver(server).recv(100)
 
 
-def test_client_reads_nothing(connection):
-    server, _ = connection
+def test_nothing_is_received_beyond_a_whole_request(sockets):
+    server, client = sockets
+    client.sendall(b"more")
+    receiver = Receiver(server)
+    receiver.begin_request(is_whole=True)
+    assert receiver.recv(100) == b""
 
-    with pytest.raises(ConnectionResetError, match="reads too slowly"):
-        server.sendall(bytes(2**24))
+
+def test_client_reads_nothing(sockets):
+    """Sending does not wait; what was not sent is sent once the client reads."""
+    server, client = sockets
+    sender = Sender(server)
+    content = bytes(range(256)) * 2**16
+    sender.sendall(b"first")
+    sender.sendall(content)
+
+    assert not sender.flush()
+    assert 0 < sender.held < len(content)
+    assert sender.delivered() < len(content)
+    received = b""
+    while len(received) < len(content) + 5:
+        received += client.recv(2**20)
+        sender.flush()
+    assert received == b"first" + content
+    assert sender.held == 0
 
 
 class Trickle:
@@ -57,10 +88,10 @@ class Trickle:
         self.waits = []
 
     def settimeout(self, seconds):
-        if seconds is not None:
+        if seconds:
             self.waits.append(seconds)
 
-    def recv(self, _size, _flags):
+    def recv(self, _size):
         return b"x"
 
 
@@ -73,7 +104,7 @@ def trickle(monkeypatch):
 
 def test_trickle_gets_no_extra_time(trickle):
     """One byte a second does not extend the deadline of a request."""
-    limited = TimeLimitedSocket(trickle)
+    limited = Receiver(trickle)
     for _ in range(20):
         limited.recv(100)
 
@@ -83,9 +114,28 @@ def test_trickle_gets_no_extra_time(trickle):
 
 
 def test_next_request_has_own_deadline(trickle):
-    limited = TimeLimitedSocket(trickle)
+    limited = Receiver(trickle)
     for _ in range(20):
         limited.begin_request()
         limited.recv(100)
 
     assert set(trickle.waits) == {slow_clients.GRACE_SECONDS}
+
+
+def test_lowest_rate_is_enough_for_ever():
+    allowance = Allowance(PAUSE_SECONDS)
+    for _ in range(10_000):
+        allowance.spend(10, 10 * LOWEST_RATE)
+
+    assert allowance.seconds == pytest.approx(PAUSE_SECONDS)
+
+
+@pytest.mark.parametrize("size", [1000, LOWEST_RATE // 8, LOWEST_RATE - 1024])
+def test_lower_rate_is_not(size):
+    """Nor does it help to have been quick before."""
+    allowance = Allowance(PAUSE_SECONDS)
+    allowance.spend(1, 10**12)
+    for _ in range(1000):
+        allowance.spend(1, size)
+
+    assert allowance.seconds <= 0

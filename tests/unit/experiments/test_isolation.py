@@ -1,7 +1,7 @@
 import pytest
 
 from backend.domain.exceptions import StoreUnavailable
-from backend.experiments.isolation import LONGEST_PAUSE, Isolation
+from backend.experiments.reconciling.isolation import LONGEST_PAUSE, Isolation
 
 
 class Work:

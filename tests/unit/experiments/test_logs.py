@@ -135,10 +135,10 @@ class EndingSource:
 
 
 def listen(folder, experiment, *ending):
-    """Save the final output of a pod, and return how often `on_unheard` was called."""
+    """Save the final output of a pod, and return how often `on_lost_end` was called."""
     logs = Logs(SimpleNamespace(log_source=EndingSource(*ending)), Outputs(folder), max_bytes=1000)
     calls = []
-    logs.on_unheard = lambda: calls.append(1)
+    logs.on_lost_end = lambda: calls.append(1)
     logs.save_final_output(experiment)
     for thread in threading.enumerate():
         if thread.name == f"final-output-{experiment.job}":
@@ -181,7 +181,7 @@ def test_final_output_is_read_once(tmp_path):
 
 def test_lost_ends_are_a_metric():
     passes = Passes()
-    passes.log_unheard()
+    passes.log_end_lost()
 
     assert b"hello_flask_log_ends_lost_total 1.0" in passes.metrics()
 

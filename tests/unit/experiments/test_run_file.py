@@ -35,7 +35,7 @@ def test_round_trip():
     experiment = an_experiment()
     file = parse(json.loads(json.dumps(render(experiment, HISTORY))), "실험 1")
 
-    assert {"id": 7, **file.values} == asdict(experiment)
+    assert {"id": 7, "delete_requested_at": None, **file.values} == asdict(experiment)
     assert file.history == tuple(HISTORY)
     assert (file.attempt, file.parameters) == (experiment.current_attempt, PARAMETERS)
 

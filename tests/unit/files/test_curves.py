@@ -421,3 +421,19 @@ def test_version_changes_with_file(curves, file):
     versions.append(curves.version("first"))
 
     assert len(set(versions)) == 3
+
+
+def test_processor_time_is_bounded(curves, file, monkeypatch):
+    """Lines that take long to parse: a call ends after a piece, and the next ones continue."""
+    write(file, *rows(1, 3001))
+    seconds = iter(range(0, 10**9, 10))
+    monkeypatch.setattr(module, "LARGE_PIECE_BYTES", 2**16)
+    monkeypatch.setattr(module.time, "thread_time", lambda: next(seconds))
+    monkeypatch.setattr(module, "MAX_READ_SECONDS", 15)  # one piece
+    first = curves.read("first")
+    assert not first.complete
+    assert 0 < len(first.epochs) < 3000
+
+    while not (curve := curves.read("first")).complete:
+        pass
+    assert list(curve.epochs) == list(range(1, 3001))

@@ -123,3 +123,38 @@ def test_no_signal_to_wrong_process(launcher, leave, keep_alive, pid, monkeypatc
     launcher.cancel(BAD.handle)
 
     assert signals == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "MemoryError",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 GiB for an array",
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't "
+        "allocate memory: you tried to allocate 8589934592 bytes. Error code 12",
+        "OSError: [Errno 12] Cannot allocate memory",
+        "  what():  std::bad_alloc",
+    ],
+)
+def test_out_of_memory_by_last_line(launcher, leave, tmp_path, line):
+    """As Python, NumPy, PyTorch, the kernel and C++ put it."""
+    state = leave(BAD)
+    (state / "exit.json").write_text(json.dumps(EXIT | {"code": 1}))
+    log = tmp_path / BAD.experiment_id / "logs" / "1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"Traceback (most recent call last):\n{line}\n\n")
+
+    why = launcher.observe()[BAD.handle].diagnosis
+    assert why.reason == "out_of_memory"
+    assert " ".join(line.split()) in why.message
+
+
+@pytest.mark.parametrize("line", ["ValueError: no memory of it", "CUDA out of memory"])
+def test_other_last_lines(launcher, leave, tmp_path, line):
+    state = leave(BAD)
+    (state / "exit.json").write_text(json.dumps(EXIT | {"code": 1}))
+    log = tmp_path / BAD.experiment_id / "logs" / "1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(line)
+
+    assert launcher.observe()[BAD.handle].diagnosis.reason == "trainer_failed"

@@ -200,3 +200,55 @@ def test_plan_is_reproducible():
     assert sorted(one.experiment_id for one in settled) == [
         one.experiment_id for one in plan.experiments
     ]
+
+
+HOSTILE = NAME.replace("once", "hostile")
+OUT_OF_MEMORY = {"reason": "out_of_memory"}
+
+
+def hostile(diagnosis):
+    """Return evidence of a hostile trainer that was killed and has overwritten its metrics."""
+    steps = [*STEPS[:3], (1, "running", "failed")]
+    shown = SHOWN | {"status": "failed", "attempt": 1, "diagnosis": diagnosis}
+    folder = Folder(FORM | {"status": "failed", "attempt": 1}, False, [], LEDGER[:1])
+    found = Found(shown | {"history": history(steps)}, {1: ""}, folder)
+    return replace(
+        SOUND,
+        plans=[replace(PLAN, experiment_id=HOSTILE)],
+        requests=[Request(HOSTILE, "submit", 201, FORM)],
+        found={HOSTILE: found},
+        jobs=None,
+        listed=[HOSTILE],
+        folders=[HOSTILE],
+    )
+
+
+def test_hostile_trainer():
+    assert violated(hostile(OUT_OF_MEMORY)) == set()
+    assert violated(hostile({"reason": "trainer_failed"})) == {"status matches the trainer"}
+
+
+def test_a_look_is_no_submission():
+    """The list is shown although the experiment of which it was asked does not exist."""
+    looked = replace(
+        SOUND,
+        requests=[Request(NAME, "submit", None), Request(NAME, "look /ui", 200)],
+        found={NAME: Found(None)},
+        jobs=None,
+        listed=[],
+        folders=[],
+    )
+    assert violated(looked) == set()
+
+
+def test_look_must_be_answered():
+    request = Request(NAME, "look /ui", 500)
+    assert violated(with_requests(request)) == {"answers are documented"}
+
+
+@pytest.mark.parametrize(("earlier", "count"), [([], 1), ([Request(NAME, "other", None)], 0)])
+def test_other_form_sent_twice(earlier, count):
+    """200 is right if the answer to the same other form was lost, and only then."""
+    requests = [*SOUND.requests, *earlier, Request(NAME, "other", 200, FORM)]
+
+    assert len(check(replace(SOUND, requests=requests))["answers are documented"]) == count

@@ -14,8 +14,8 @@ from backend.domain.attempt import Attempt
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.archive import Archive
-from backend.experiments.isolation import Isolation, name_of
 from backend.experiments.logs import Logs
+from backend.experiments.reconciling.isolation import Isolation, name_of
 from backend.launchers.base import Launcher, LauncherUnavailable, Observation
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from alembic import op
 
 from backend.store.migrations.once import add_column_once
 
-revision = "0017"
-down_revision = "0016"
+revision = "0019"
+down_revision = "0018"
 
 
 def upgrade() -> None:

@@ -1,0 +1,1 @@
+"""What the reconciler does besides recording observations: one module per duty."""

@@ -1,0 +1,104 @@
+"""Bounds the memory of local attempts.
+
+Each attempt gets a control group (cgroup v2, else v1) if this process may create one. Otherwise the
+runner sets RLIMIT_DATA, which bounds each process of the attempt by itself.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+SHARE = 0.75  # of the machine's memory that all attempts together may use by default
+LEAST_BYTES = 2**30  # of the default for one attempt: PyTorch alone takes about 300 MB
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def default_limit(slots: int) -> int:
+    """Return how many bytes an attempt may use by default if there are so many slots."""
+    usable = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for folder in _own_groups():
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):
+                usable = min(usable, int((folder / name).read_text()))
+    return max(LEAST_BYTES, int(usable * SHARE / slots))
+
+
+def create_group(state: Path, limit: int) -> str:
+    """Create the control group of an attempt, and return its path; "" if that is not possible.
+
+    Args:
+        state: the state folder of the attempt.
+        limit: the largest memory of all its processes together, in bytes.
+    """
+    remove_group(state)
+    for parent in _parents():
+        group = parent / group_name(state)
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        with suppress(OSError):
+            if (group / "memory.max").exists():
+                (group / "memory.max").write_text(str(limit))
+                for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
+                    with suppress(OSError):  # without swap, or of an older kernel
+                        (group / name).write_text(value)
+            else:
+                (group / "memory.limit_in_bytes").write_text(str(limit))
+                with suppress(OSError):  # a kernel that does not account for swap
+                    (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
+            return str(group)
+        group.rmdir()
+    return ""
+
+
+def remove_group(state: Path) -> None:
+    """Remove the control group that a killed runner of this attempt has left."""
+    for parent in _parents():
+        with suppress(OSError):  # there is none, or processes are left in it
+            (parent / group_name(state)).rmdir()
+
+
+def group_name(state: Path) -> str:
+    """Return the name of a group; two servers with other output folders use other names."""
+    folder = hashlib.sha256(str(state.parent).encode()).hexdigest()[:8]
+    return f"hello-flask-{folder}-{state.name}"
+
+
+def _parents() -> list[Path]:
+    """Return the groups in which this process may create one with a limit of memory."""
+    found = []
+    for own in _own_groups():
+        if (own / "cgroup.subtree_control").exists():
+            # A group of version 2 that holds processes passes on no controllers, except the root.
+            candidates = [own] if own == CGROUPS else [own.parent, own]
+            found += [folder for folder in candidates if _passes_memory_on(folder)]
+        elif (own / "memory.limit_in_bytes").exists():
+            found.append(own)
+    return [folder for folder in found if os.access(folder, os.W_OK)]
+
+
+def _passes_memory_on(folder: Path) -> bool:
+    try:
+        return "memory" in (folder / "cgroup.subtree_control").read_text().split()
+    except OSError:
+        return False
+
+
+def _own_groups() -> list[Path]:
+    """Return the groups of this process that may account for memory, as cgroups(7) lists them."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = CGROUPS / "memory" if controllers else CGROUPS
+        # In a container, the path may be that of the host, of which only the end is mounted.
+        own = root / path.lstrip("/")
+        found.append(own if own.is_dir() else root)
+    return found

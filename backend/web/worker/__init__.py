@@ -1,0 +1,1 @@
+"""gunicorn's threaded worker, in which a client that has to be waited for holds no thread."""
