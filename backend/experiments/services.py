@@ -10,7 +10,7 @@ from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
 from backend.experiments.submission import Models
-from backend.files.catalogue import BUILT_IN, CatalogueFiles, catalogue_files
+from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles, catalogue_files
 from backend.files.curves import Curves
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs

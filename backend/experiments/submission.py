@@ -30,7 +30,7 @@ from backend.domain.experiment import Experiment, Parameters, Transition, new_va
 from backend.domain.status import Status
 from backend.experiments.archive import Archive
 from backend.experiments.recorder import Recorder
-from backend.files.catalogue import CatalogueFiles
+from backend.files.catalogue.entries import CatalogueFiles
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import (

@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backend.domain.attempt import Attempt, Diagnosis
-from backend.files.catalogue import catalogue_files
+from backend.files.catalogue.entries import catalogue_files
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group

@@ -22,7 +22,6 @@ from backend.web.current import services
 from backend.web.schemas.experiments import (
     DeleteIn,
     ExperimentDetailOut,
-    ExperimentIn,
     ExperimentOut,
     ListedExperimentOut,
     PageIn,
@@ -33,6 +32,7 @@ from backend.web.schemas.experiments import (
     warnings_out,
 )
 from backend.web.schemas.fields import cursor_text
+from backend.web.schemas.submissions import ExperimentIn
 
 COARSE_POINTS = 40  # of a curve: the extremes, which show whether it has improved, are among them
 

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from backend.files.catalogue import BUILT_IN, MAX_ENTRIES, MAX_FILE_BYTES, CatalogueFiles
+from backend.files.catalogue.entries import BUILT_IN, MAX_ENTRIES, CatalogueFiles
+from backend.files.catalogue.loader import MAX_FILE_BYTES
 
 ENTRY = "description: Ours\nimage: localhost:5000/ours:1\n"
 

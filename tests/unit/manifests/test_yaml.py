@@ -8,7 +8,7 @@ import yaml
 from backend import __version__ as VERSION
 from backend import settings
 from backend.domain.attempt import Attempt
-from backend.files.catalogue import BUILT_IN, CatalogueFiles
+from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles
 from backend.launchers.kubernetes import manifest as job_manifest
 from tests.unit.manifests.pod_rules import (
     containers_of,
