@@ -205,9 +205,7 @@ class Archive:
             False if the experiment has changed meanwhile.
         """
         is_changed = self._store.retry(
-            experiment.id,
-            attempt=experiment.attempt,
-            status=experiment.status,
+            experiment,
             job=attempt.handle,
             following=attempt.number,
             reason="adopted",

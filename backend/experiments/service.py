@@ -235,9 +235,7 @@ class Experiments:
         _check_retriable(experiment)
         next_attempt = replace(experiment.current_attempt, number=experiment.attempt + 1)
         is_changed = self._store.retry(
-            experiment.id,
-            attempt=experiment.attempt,
-            status=experiment.status,
+            experiment,
             job=next_attempt.handle,
             actor=by,
         )
@@ -329,21 +327,14 @@ class Experiments:
             OutputNotDeleted: its folder cannot be removed; its row is kept.
         """
         name, uid = experiment.experiment_id, experiment.uid
-        attempt, status = experiment.attempt, experiment.status
         try:
             self._outputs.remove_aside(uid)
             # Locked, because after the row is gone a new experiment may have a folder of this name.
-            self._store.while_deleting(
-                experiment.id,
-                uid=uid,
-                attempt=attempt,
-                status=status,
-                work=lambda: self._outputs.set_aside(name, uid),
-            )
+            self._store.while_deleting(experiment, lambda: self._outputs.set_aside(name, uid))
             self._outputs.remove_aside(uid)
         except OSError as error:
             raise OutputNotDeleted(error, outputs=True) from error
-        self._store.delete(experiment.id, uid=uid, attempt=attempt, status=status)
+        self._store.delete(experiment)
 
     def remove_deleted_folders(self) -> None:
         """Remove what earlier processes have left of the folders of deleted experiments."""
@@ -355,12 +346,7 @@ class Experiments:
 
     def _delete_with_outputs(self, experiment: Experiment) -> bool:
         """Delete an experiment and its folder; return False if it has changed meanwhile."""
-        is_requested = self._store.update(
-            experiment.id,
-            attempt=experiment.attempt,
-            status=experiment.status,
-            values={"delete_requested_at": datetime.now(UTC)},
-        )
+        is_requested = self._store.update(experiment, {"delete_requested_at": datetime.now(UTC)})
         if is_requested:
             self.finish_deletion(experiment)
         return is_requested
@@ -372,10 +358,7 @@ class Experiments:
         except OSError as error:
             raise OutputNotDeleted(error, outputs=False) from error
         is_deleted = self._store.delete(
-            experiment.id,
-            uid=experiment.uid,
-            attempt=experiment.attempt,
-            status=experiment.status,
+            experiment,
         )
         if not is_deleted:
             current = self._store.get(experiment.experiment_id)
