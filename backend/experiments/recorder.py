@@ -65,8 +65,7 @@ class Recorder:
         [at] = in_order(history[-1].at, [now]) if history else [now]
         old, new = Status.SUBMITTING, Status.QUEUED
         is_changed = self._store.advance(
-            experiment.id,
-            attempt=experiment.attempt,
+            experiment,
             path=(old, new),
             times=[at],
             values=NO_DIAGNOSIS,
@@ -97,6 +96,8 @@ class Recorder:
             observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
+        if observation.image:
+            diagnosis = diagnosis | {"image": observation.image}
         steps = path(experiment.status, status)
         if steps:
             if status not in LIVE:
@@ -114,9 +115,7 @@ class Recorder:
         """
         if experiment.status not in LIVE:
             return False
-        return self._store.update(
-            experiment.id, attempt=experiment.attempt, status=experiment.status, values=values
-        )
+        return self._store.update(experiment, values)
 
     def _conclude(self, experiment: Experiment, observation: Observation) -> Observation:
         """Return how a Job ended whose end was not observed: a finished one left its summary."""
@@ -142,8 +141,7 @@ class Recorder:
         times = {Status.RUNNING: observation.started_at, steps[-1]: values.get("finished_at")}
         latest = min(now, times[steps[-1]] or now)  # of steps that were not observed
         return self._store.advance(
-            experiment.id,
-            attempt=experiment.attempt,
+            experiment,
             path=steps,
             times=[min(times.get(step) or latest, now) for step in steps[1:]],
             values=values,

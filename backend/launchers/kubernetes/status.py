@@ -10,7 +10,7 @@ from typing import Any
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Observation, Phase
 from backend.launchers.kubernetes import diagnosis
-from backend.launchers.kubernetes.manifest import RUN, UID
+from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
 
 # A Job has ended only if one of these conditions is true. `completionTime` is set on success only
 # (Kubernetes documentation, Jobs).
@@ -28,6 +28,7 @@ POD_PHASES = {
 # newest one has succeeded, it has yet to set a condition, and nothing is observed.
 ENDED_POD_PHASES = ("Succeeded", "Failed")
 
+MAX_IMAGE = 1000  # characters
 START_TIME = timedelta(seconds=3)  # within which a Job gets its pod, and a pod its volumes
 
 
@@ -53,7 +54,7 @@ def observation(
     """Return the observation of an attempt from its Job and pods."""
     leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
     seen = _observation(job, pods, surroundings)
-    return replace(seen, attempt=attempt_of(job), leaving=leaving)
+    return replace(seen, attempt=attempt_of(job), leaving=leaving, image=_image(pods))
 
 
 def observation_of_orphans(
@@ -157,6 +158,17 @@ def _is_old(thing: dict[str, Any], now: datetime) -> bool:
     """Return whether a Job or pod is older than START_TIME."""
     since = parse_time(thing["metadata"].get("creationTimestamp"))
     return since is not None and now - since > START_TIME
+
+
+def _image(pods: list[dict[str, Any]]) -> str | None:
+    """Return the image with its digest that the newest pod executes, once it has been pulled."""
+    images = {
+        str(pod["metadata"].get("creationTimestamp")): str(container["imageID"])
+        for pod in pods
+        for container in (pod.get("status") or {}).get("containerStatuses") or []
+        if container.get("name") == CONTAINER and container.get("imageID")
+    }
+    return images[max(images)][:MAX_IMAGE] if images else None
 
 
 def _phase(pod: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ from markupsafe import Markup
 from marshmallow import ValidationError
 
 from backend import __version__
-from backend.domain.exceptions import UnknownExperiment
+from backend.domain.catalogue import AUTOENCODER, CONTRACT
+from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.selection import Selection
@@ -29,7 +30,7 @@ from backend.web import presentation
 from backend.web.access import access
 from backend.web.current import services
 from backend.web.presentation import Summary
-from backend.web.schemas.fields import MAX_EPOCH, MAX_LEARNING_RATE, After, cursor_text
+from backend.web.schemas.fields import After, cursor_text
 
 PAGE_ROWS = 50
 SPARK_POINTS = 40
@@ -37,8 +38,6 @@ CACHED_ROWS = 2000
 MAX_CURVES = 8  # in one chart, whose colours can still be told apart
 MAX_SUGGESTIONS = 100  # ids that are tried for the form
 MAX_FILES_SHOWN = 200  # on an experiment's page
-DEFAULT_PARAMETERS = {"learning_rate": 0.001, "epoch": 20, "dataset": None}
-PARAMETERS = ("learning_rate", "epoch", "dataset")
 PAGE_PATHS = ("/ui", "/static/")
 STATIC_FOLDER = Path(__file__).parents[1] / "static"
 PAGE_HEADERS = {
@@ -65,6 +64,7 @@ def register_dashboard(app: APIFlask) -> None:
     app.jinja_env.globals.update(
         version=__version__, max_id_characters=MAX_ID_CHARACTERS, max_compared=MAX_CURVES
     )
+    app.add_template_filter(presentation.label_of)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
     app.after_request(_add_headers)
@@ -126,15 +126,25 @@ def new_experiment() -> str:
     """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
     experiments, template = services.experiments, request.args.get("from")
     last = [experiments.get(template)] if template else experiments.page(limit=1)
-    values = {name: getattr(last[0], name) for name in PARAMETERS} if last else DEFAULT_PARAMETERS
+    chosen = last[0].parameters if last else Parameters(AUTOENCODER, 0.001, 20, None)
+    entries = services.models.catalogue().entries
+    model = request.args.get("model", chosen.model)
+    if model not in entries and "model" not in request.args:
+        model = AUTOENCODER  # that of the last experiment is gone
+    entry = entries.get(model)
+    if entry is None:
+        raise UnknownModel(model, list(entries))
+    values = chosen.values if model == chosen.model else {}
     return render_template(
         "new.html",
-        values=values,
+        entry=entry,
+        models=list(entries),
+        fields=presentation.form_fields(entry, values),
+        dataset=chosen.dataset,
+        size=chosen.size if model == chosen.model else None,
         experiment_id=_free_id(last[0].experiment_id, last[0].parameters) if last else "run-1",
         template=template,
         datasets=services.inputs.list_names(),
-        max_epoch=MAX_EPOCH,
-        max_learning_rate=MAX_LEARNING_RATE,
     )
 
 
@@ -180,6 +190,13 @@ def compare_experiments() -> str:
         "epochs": [one.epoch for one in chosen],
         "data set": [one.dataset or "every file" for one in chosen],
     }
+    values = [experiment.parameters.values for experiment in chosen]
+    others = dict.fromkeys(name for one in values for name in one if name not in CONTRACT)
+    parameters |= {
+        presentation.label_of(name).lower(): [one.get(name) for one in values] for name in others
+    }
+    if len({one.model for one in chosen}) > 1:
+        parameters["model"] = [one.model for one in chosen]
     return render_template(
         "compare.html",
         experiments=chosen,

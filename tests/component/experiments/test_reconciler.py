@@ -431,7 +431,7 @@ def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, m
 
 
 def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
-    store.delete(expired.id, uid=expired.uid, attempt=1, status="queued")
+    store.delete(expired)
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [expired.job]
