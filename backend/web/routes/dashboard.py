@@ -184,7 +184,7 @@ def compare_experiments() -> str:
     chosen = [experiments.get(experiments.stored_id(experiment_id)) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
-    summaries = [_summary(experiment)[0] for experiment in chosen]
+    shown = [_summary(experiment) for experiment in chosen]
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
@@ -201,10 +201,10 @@ def compare_experiments() -> str:
         "compare.html",
         experiments=chosen,
         parameters=parameters,
-        best=presentation.best_values([_coarse_curve(experiment) for experiment in chosen]),
+        best=presentation.best_values([curve for _, curve in shown]),
         winner=presentation.winner,
         last={name: [last.get(name) for last in metrics] for name in names},
-        warnings=[summary.warnings for summary in summaries],
+        warnings=[summary.warnings for summary, _ in shown],
         differ=presentation.differ,
     )
 
@@ -242,14 +242,14 @@ def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve
     )
 
 
-def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, bool]:
-    """Return the summary of an experiment, and whether its whole curve was read."""
+def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, Curve]:
+    """Return the summary of an experiment, and the coarse curve that it was made from."""
     curve, recent = _coarse_curve(experiment, budget), None
     if experiment.status is Status.RUNNING and curve.complete and curve.epochs:
         since = curve.epochs[-1] - presentation.RECENT_EPOCHS
         recent = services.curves.read(experiment.experiment_id, since_epoch=since, budget=budget)
     last_row = _last_metrics(experiment) if curve.complete else None
-    return presentation.summary(experiment, curve, recent, last_row), curve.complete
+    return presentation.summary(experiment, curve, recent, last_row), curve
 
 
 def _row(experiment: Experiment, budget: Budget) -> Markup:
@@ -262,9 +262,9 @@ def _row(experiment: Experiment, budget: Budget) -> Markup:
         key = services.curves, experiment, services.curves.version(experiment.experiment_id)
         row = _rows.get(key)
         if row is None:
-            summary, complete = _summary(experiment, budget)
+            summary, curve = _summary(experiment, budget)
             row = _rendered("row", summary)
-            if complete:
+            if curve.complete:
                 with _rows_lock:
                     _rows[key] = row
                     while len(_rows) > CACHED_ROWS:
