@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -209,8 +210,11 @@ def as_text(value: Value) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """Return a value as a message repeats it: on one line, printable, MAX_SHOWN characters."""
-    text = repr(value)
+    """Return a value as a message repeats it: on one line, printable, MAX_SHOWN characters.
+
+    Lists and objects are abridged: `repr` fails on one that is nested a thousand deep.
+    """
+    text = reprlib.repr(value) if isinstance(value, list | dict) else repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 

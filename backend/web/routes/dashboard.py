@@ -125,7 +125,10 @@ def list_experiments() -> str:
 def new_experiment() -> str:
     """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
     experiments, template = services.experiments, request.args.get("from")
-    last = [experiments.get(template)] if template else experiments.page(limit=1)
+    if template:
+        last = [experiments.get(experiments.stored_id(template))]
+    else:
+        last = experiments.page(limit=1)
     chosen = last[0].parameters if last else Parameters(AUTOENCODER, 0.001, 20, None)
     entries = services.models.catalogue().entries
     model = request.args.get("model", chosen.model)
