@@ -6,6 +6,7 @@ from functools import partial
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.overview import Overview
 from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
@@ -35,6 +36,7 @@ class Services:
     recorder: Recorder
     summaries: Summaries
     experiments: Experiments
+    overview: Overview
 
     def close(self) -> None:
         """Close the connections to the database and to the launcher; Jobs keep running."""
@@ -89,4 +91,5 @@ def assemble(
         recorder=recorder,
         summaries=Summaries(store, MetricSummaries(store.database), curves),
         experiments=Experiments(store, launcher, inputs, outputs, logs, archive, recorder, events),
+        overview=Overview(store),
     )

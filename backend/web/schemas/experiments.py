@@ -306,14 +306,13 @@ class PageIn(StrictSchema):
         error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
         metadata={"description": "Only experiments created after this time (UTC by default)."},
     )
-    where = List(
-        Where(),
+    where = Where(
         load_default=[],
         validate=Length(max=MAX_CONDITIONS),
         metadata={
             "description": "Only experiments for which this comparison holds, such as "
-            "`learning_rate<0.01`, `dataset=digits.npz` or `metrics.val_loss.min<=0.1`; repeat it "
-            "for more than one.",
+            "`learning_rate<0.01`, `dataset=digits.npz` or `metrics.val_loss.min<=0.1`; repeat it, "
+            "or join several by ` and `.",
             "items": {"type": "string"},
         },
     )
