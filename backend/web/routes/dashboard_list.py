@@ -22,8 +22,9 @@ from backend.files.curves import Budget, Curves
 from backend.web.current import services
 from backend.web.presentation import Figures, best_figure, figures
 from backend.web.routes.dashboard import blueprint, refuse, summary_of
-from backend.web.schemas.experiments import MAX_CONDITIONS
+from backend.web.schemas.columns import CSV
 from backend.web.schemas.fields import MAX_SORT, After, Sort, cursor_text
+from backend.web.schemas.lists import MAX_CONDITIONS
 
 PAGE_ROWS = 50
 CACHED_ROWS = 2000
@@ -59,10 +60,15 @@ class Filters:
     def url(self, **changes: Any) -> str:
         """Return the address of the list with some of these changed, or with another `after`."""
         after = changes.pop("after", None)
-        query = {name: value or None for name, value in vars(replace(self, **changes)).items()}
-        if query["sort"] == SORTS[0]:
-            query["sort"] = None
+        query = replace(self, **changes).query()
         return url_for("dashboard.list_experiments", **query, after=after)
+
+    def query(self, *without: str) -> dict[str, Any]:
+        """Return the parameters of an address, without these; None where none is needed."""
+        query = {name: value or None for name, value in vars(self).items() if name not in without}
+        if self.sort == SORTS[0]:
+            query["sort"] = None
+        return query
 
 
 class Header(NamedTuple):
@@ -120,6 +126,7 @@ def list_experiments() -> tuple[str, int]:
         headers={header.style: header for header in _headers(filters, metric)},
         counts=services.overview.counts() if is_whole else None,
         end=_text(end),
+        table_url=url_for("experiments.list_experiments", format=CSV, **filters.query("metric")),
         next_url=filters.url(after=cursor_text(end)) if end else None,
     )
     return html, 422 if problem else 200

@@ -35,7 +35,7 @@ def names(html):
 
 def link(html, label):
     """Return the address of the link with this text."""
-    (address,) = re.findall(rf'<a href="([^"]+)"[^>]*>{label}</a>', html)
+    (address,) = re.findall(rf'<a [^>]*href="([^"]+)"[^>]*>{label}</a>', html)
     return unescape(address)
 
 
@@ -144,6 +144,15 @@ def test_rows_name_what_can_be_done(client):
         "cancel",
         *["retry delete"] * 3,
     ]
+
+
+@pytest.mark.usefixtures("trained")
+def test_link_to_the_same_list_as_a_table(client):
+    html = client.get("/ui?where=epoch%3D3&sort=metrics.val_loss.min&metric=accuracy").text
+    answer = client.get(link(html, "CSV"))
+
+    assert answer.content_type.startswith("text/csv")
+    assert [row.partition(",")[0] for row in answer.text.split("\r\n")[1:4]] == ["b", "a", "c"]
 
 
 def test_hostile_metric_names(client, services, experiments):
