@@ -159,7 +159,9 @@ def test_any_id_has_a_page(get_page, submit, name):
 
     assert name in page.texts
     links = [
-        element["href"] for element in get_page("/ui").all("a") if "experiments" in element["href"]
+        element["href"]
+        for element in get_page("/ui").all("a")
+        if "/ui/experiments/" in element["href"]
     ]
     assert [get_page(link) for link in links]
     (curve,) = [element["data-url"] for element in page.all("div") if element.get("id") == "chart"]

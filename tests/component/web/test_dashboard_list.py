@@ -9,7 +9,7 @@ import pytest
 
 from backend.launchers.base import Observation, Phase
 from backend.web.routes import dashboard_list
-from tests.component.support import BOB
+from tests.component.support import ALICE, BOB, bearer
 from tests.component.web.test_sorted_list import submit
 
 CURVES = {"a": [0.9, 0.3, 0.4], "b": [0.8, 0.1, 0.9], "c": [0.7, 0.5, 0.35]}
@@ -180,4 +180,16 @@ def test_read_only_session_is_offered_nothing(client, protected_app, signed_in):
     html = reader.get("/ui").text
     assert "Experiments" in html
     for offer in ("New experiment", "data-bulk", "<dialog"):
+        assert offer not in html
+
+
+def test_read_only_session_cannot_cancel_on_the_page(protected_app):
+    reader = protected_app.test_client()
+    form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "a"}
+    assert reader.post("/test", data=form, headers=bearer(ALICE)).status_code == 201
+    reader.post("/ui/login", data={"token": BOB})
+    html = reader.get("/ui/experiments/a").text
+
+    assert "<h1>a</h1>" in html
+    for offer in ("cancel-dialog", "Run again", "New experiment"):
         assert offer not in html
