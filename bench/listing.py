@@ -208,7 +208,7 @@ def fill(url: URL, begin: int, end: int) -> None:
 def fill_metrics(url: URL) -> None:
     """Add the summary of one metric to every experiment, in another order than they are in."""
     is_sqlite = url.get_backend_name() == "sqlite"
-    value = "((id * 7919) % 1000003) / 1000003.0"
+    value = "(((id * 7919) % 1000003) / 1000003.0)"  # || of SQLite binds more tightly than /
     parts = f":begin, {value}, :middle, {value}, :end"
     content = " || ".join(parts.split(", ")) if is_sqlite else f"CONCAT({parts})"
     texts = {
