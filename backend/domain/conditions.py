@@ -18,6 +18,8 @@ MAX_CHARACTERS = 300
 _OPERATOR = re.compile("|".join(OPERATORS))
 _METRIC = re.compile(rf"metrics\.(.+)\.({'|'.join(FIGURES)})", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+# Followed by a name and an operator, because a text may contain the word.
+_AND = re.compile(r"\s+and\s+(?=(?:[a-z_]+|metrics\..+?\.[a-z]+)\s*[<>=!])")
 _FIELDS = ", ".join([*NUMBERS, *MOMENTS, *TEXTS])
 
 Value = float | datetime | str | None
@@ -46,6 +48,15 @@ def metric_of(field: str) -> tuple[str, str] | None:
     """Return the name and the figure of a field `metrics.NAME.FIGURE`; None of another field."""
     match = _METRIC.fullmatch(field)
     return (match[1], match[2]) if match else None
+
+
+def parse_all(text: str) -> list[Condition]:
+    """Return the comparisons of a text that are joined by ` and `; none of an empty one.
+
+    Raises:
+        ConditionError: one of them cannot be read.
+    """
+    return [parse(part) for part in _AND.split(text)] if text.strip() else []
 
 
 def parse(text: str) -> Condition:

@@ -6,6 +6,7 @@ from functools import partial
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.overview import Overview
 from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
@@ -38,6 +39,7 @@ class Services:
     summaries: Summaries
     models: Models
     experiments: Experiments
+    overview: Overview
 
     def close(self) -> None:
         """Close the connections to the database and to the launcher; Jobs keep running."""
@@ -104,4 +106,5 @@ def assemble(
         experiments=Experiments(
             store, launcher, inputs, outputs, logs, archive, recorder, events, models
         ),
+        overview=Overview(store),
     )

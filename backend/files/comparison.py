@@ -53,7 +53,7 @@ def compare(
     if len(epochs) * columns > MAX_NUMBERS:
         share = max(2, MAX_NUMBERS // columns // number)
         samples = [curves.read(each, max_points=share, budget=budget) for each in experiment_ids]
-        epochs = _common(samples)
+        epochs = _thinned(_common(samples), MAX_NUMBERS // columns)
     return epochs, (
         _outcome(sample, curves.read_at(experiment_id, epochs))
         for experiment_id, sample in zip(experiment_ids, samples, strict=True)
@@ -62,6 +62,17 @@ def compare(
 
 def _common(samples: Sequence[Curve]) -> list[float]:
     return sorted({epoch for sample in samples for epoch in sample.epochs})
+
+
+def _thinned(epochs: list[float], number: int) -> list[float]:
+    """Return at most `number` of the epochs, but two or more, evenly and with the first and last.
+
+    Needed because every curve keeps its extremes, however small its share is.
+    """
+    last = max(number, 2) - 1
+    if len(epochs) <= last + 1:
+        return epochs
+    return [epochs[round(place * (len(epochs) - 1) / last)] for place in range(last + 1)]
 
 
 def _outcome(sample: Curve, curve: Curve) -> Outcome:

@@ -6,10 +6,12 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import URL, Row, Select, and_, func, not_, or_, select
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
+from backend.domain.metric_summary import MetricSummary
 from backend.domain.owner import Owner
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.store import ownership, pages
@@ -17,7 +19,7 @@ from backend.store.changes import Changes, Values
 from backend.store.database import Database
 from backend.store.engine import ANSWER_SECONDS
 from backend.store.pages import Columns
-from backend.store.tables import experiment, model_entries, transition
+from backend.store.tables import experiment, metric_summaries, model_entries, transition
 from backend.store.transitions import TRANSITION_COLUMNS, TransitionLog, history_of
 
 log = logging.getLogger(__name__)
@@ -151,6 +153,16 @@ class Store(Changes):
         return pages.to_version(
             self.database.read(lambda connection: connection.execute(query, values).scalar_one())
         )
+
+    def summaries(self, keys: Sequence[int]) -> dict[int, dict[str, MetricSummary]]:
+        """Return the summaries of the metrics of experiments, by their keys and by name."""
+        columns = metric_summaries.c
+        query = select(columns.experiment, columns.content).where(columns.experiment.in_(keys))
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return {
+            key: {name: MetricSummary(**one) for name, one in orjson.loads(content).items()}
+            for key, content in rows
+        }
 
     def counts(self) -> dict[str, int]:
         """Return the number of experiments of each status that has any."""

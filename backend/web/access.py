@@ -150,10 +150,16 @@ class Access:
 
 
 def register_access(app: APIFlask, settings: Settings) -> None:
-    """Make the app check every request, and offer `csrf_token` and `signs_in` to templates."""
+    """Make the app check every request, and offer what templates need to know."""
     access = app.extensions["access"] = Access(settings)
     app.before_request(access.check)
-    app.context_processor(lambda: {"csrf_token": access.csrf_token, "signs_in": access.has_tokens})
+    app.context_processor(
+        lambda: {
+            "csrf_token": access.csrf_token,
+            "signs_in": access.has_tokens,
+            "may_change": not is_read_only(),
+        }
+    )
 
 
 def protected(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -197,6 +203,12 @@ def is_page(address: str) -> bool:
 def is_page_path(path: str) -> bool:
     """Return whether `path` is that of a page for people, as opposed to the API."""
     return path in ("/ui", "/docs") or path.startswith("/ui/")
+
+
+def is_read_only() -> bool:
+    """Return whether the token of the current request may only read."""
+    token: Token | None = g.get("token")
+    return bool(token and token.read_only)
 
 
 def actor() -> str | None:

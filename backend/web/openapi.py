@@ -28,6 +28,10 @@ _TEXT_EXAMPLES = {  # of responses other than JSON, by path and content type
     },
     "/events": {"text/event-stream": _TRANSITION_EVENT},
 }
+_LIST_EXAMPLES = {
+    "text/csv": "experiment_id,metrics.val_loss.min\r\nrun-1,0.03\r\n",
+    "application/x-ndjson": '{"experiment_id":"run-1","metrics.val_loss.min":0.03}\n',
+}
 _LAST_EVENT_ID_PARAMETER = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -172,6 +176,11 @@ def _responses(path: str, method: str, responses: dict[str, Any], has_body: bool
         responses["200"]["content"] = {
             kind: {"schema": {"type": "string"}, "example": example}
             for kind, example in _TEXT_EXAMPLES[path].items()
+        }
+    if method == "get" and path in ("/model", "/experiments"):
+        responses["200"]["content"] |= {
+            kind: {"schema": {"type": "string"}, "example": example}
+            for kind, example in _LIST_EXAMPLES.items()
         }
     for status in {"200", "206"} & responses.keys():
         if method == "get" and path in _DOWNLOADS:

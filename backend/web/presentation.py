@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from backend.domain.attempt import environment_text
 from backend.domain.catalogue import AUTOENCODER, Entry
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
+from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import MAX_MAGNITUDE, MAX_SECONDS, is_number
 from backend.domain.objective import Curve, CurveWarning, Extreme, Goal, best, goal_of, warnings
 from backend.domain.parameter import Parameter
@@ -95,6 +96,29 @@ def summary(
         spark=sparkline(epochs, loss),
         warnings=warnings(curve, last_row, is_live=is_live) if last_row is not None else (),
     )
+
+
+class Figures(NamedTuple):
+    """What the list shows of one metric; None if unknown."""
+
+    last: float | None = None
+    best: float | None = None
+    best_epoch: float | None = None
+
+
+def figures(metric: str, summaries: Mapping[str, MetricSummary]) -> Figures:
+    """Return the figures of a metric from the summaries of all metrics, by name."""
+    found = summaries.get(metric)
+    if found is None:
+        return Figures()
+    if best_figure(metric) == "max":
+        return Figures(found.last, found.max, found.max_epoch)
+    return Figures(found.last, found.min, found.min_epoch)
+
+
+def best_figure(metric: str) -> str:
+    """Return which figure of a metric is its best: `max` if its name shows so, otherwise `min`."""
+    return "max" if goal_of(metric) is Goal.HIGH else "min"
 
 
 def time_left(experiment: Experiment, done: int, seconds: Sequence[Any]) -> str | None:

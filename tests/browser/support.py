@@ -71,10 +71,20 @@ class Server:
         return self.ask("/test", urlencode({"experiment_id": experiment_id, **fields}).encode())
 
     def ask(self, path, form=None):
+        return self.ask_query(quote(path), form)
+
+    def ask_query(self, path, form=None):
+        """Ask for a path with a query, which is quoted already."""
+        return json.loads(self._send(path, form))
+
+    def delete(self, experiment_id):
+        self._send(quote(f"/experiments/{experiment_id}"), method="DELETE")
+
+    def _send(self, path, form=None, **options):
         headers = {"Authorization": f"Bearer {ALICE}"}  # ignored by a server without tokens
-        request = urllib.request.Request(f"{self.url}{quote(path)}", form, headers)
+        request = urllib.request.Request(f"{self.url}{path}", form, headers, **options)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+            return answer.read()
 
     def until_ended(self, *ids):
         """Wait until experiments have ended."""

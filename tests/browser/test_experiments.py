@@ -77,7 +77,7 @@ def test_zoom_and_axis(page, two_experiments):
 def test_two_experiments_compared(page, two_experiments):
     page.goto("/ui")
     for one in two_experiments:
-        page.get_by_role("checkbox", name=f"Compare {one}").check()
+        page.get_by_role("checkbox", name=f"Select {one}").check()
     expect(page.get_by_text("2 experiments ticked")).to_be_visible()
     page.get_by_role("button", name="Compare them").click()
 

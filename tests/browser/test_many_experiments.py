@@ -58,17 +58,17 @@ def test_too_many_ticks_are_refused_in_words(page, many):
     page.goto("/ui")
     button = page.get_by_role("button", name="Compare them")
     for name in SERIES[:8]:
-        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+        page.get_by_role("checkbox", name=f"Select {name}", exact=True).check()
     expect(button).to_be_enabled()
     for name in SERIES[8:]:
-        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+        page.get_by_role("checkbox", name=f"Select {name}", exact=True).check()
 
     expect(
         page.get_by_text("10 experiments ticked. At most 8 can be compared: untick 2.")
     ).to_be_visible()
     expect(button).to_be_disabled()
     for name in SERIES[8:]:
-        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).uncheck()
+        page.get_by_role("checkbox", name=f"Select {name}", exact=True).uncheck()
     button.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 8 experiments")
 
@@ -106,7 +106,7 @@ def test_pages_without_javascript(chromium, server, many, dead):
     page.goto("/ui?q=many")
     expect(page.locator("#rows > tr")).to_have_count(len(SERIES))
     for name in SERIES:
-        page.get_by_role("checkbox", name=f"Compare {name}", exact=True).check()
+        page.get_by_role("checkbox", name=f"Select {name}", exact=True).check()
     expect(page.get_by_text("Tick 2 to 8 experiments to compare them.")).to_be_visible()
     page.get_by_role("button", name="Compare them").click()
     expect(page.locator("main")).to_contain_text("10 were ticked.")

@@ -6,35 +6,28 @@ The pages only show. To change anything, their script calls the API.
 import hashlib
 import logging
 import secrets
-import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, abort, get_template_attribute, render_template, request, url_for
-from markupsafe import Markup
-from marshmallow import ValidationError
+from flask import Response, abort, render_template, request, url_for
 
 from backend import __version__
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS
-from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
 from backend.files.curve_table import Curve
-from backend.files.curves import Budget, Curves
+from backend.files.curves import Budget
 from backend.web import presentation
 from backend.web.access import access
 from backend.web.current import services
 from backend.web.presentation import Summary
-from backend.web.schemas.fields import After, cursor_text
 
-PAGE_ROWS = 50
 SPARK_POINTS = 40
-CACHED_ROWS = 2000
 MAX_CURVES = 8  # in one chart, whose colours can still be told apart
 MAX_SUGGESTIONS = 100  # ids that are tried for the form
 MAX_FILES_SHOWN = 200  # on an experiment's page
@@ -49,14 +42,12 @@ PAGE_HEADERS = {
 }
 
 log = logging.getLogger(__name__)
-_rows: dict[tuple[Curves, Experiment, str], Markup] = {}  # oldest first
-_rows_lock = threading.Lock()
 
 blueprint = APIBlueprint("dashboard", __name__, url_prefix="/ui", enable_openapi=False)
 
 
 def register_dashboard(app: APIFlask) -> None:
-    """Make the app serve the pages and their static files."""
+    """Prepare the app for the pages; `dashboard_list` completes the blueprint with the list."""
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.add_template_global(static_url)
     app.add_template_global(stylesheet)
@@ -68,7 +59,6 @@ def register_dashboard(app: APIFlask) -> None:
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
     app.after_request(_add_headers)
-    app.register_blueprint(blueprint)
 
 
 @cache
@@ -86,39 +76,6 @@ def static_url(name: str) -> str:
 def stylesheet() -> str:
     """Return the style sheet, for a page whose reader may not load static files yet."""
     return (STATIC_FOLDER / "dashboard.css").read_text()
-
-
-@blueprint.get("")
-def list_experiments() -> str:
-    """Show the experiments, newest first, PAGE_ROWS on a page."""
-    status, text = (
-        request.args.get("status") or None,
-        request.args.get("q", "").strip()[:MAX_ID_CHARACTERS],
-    )
-    if "\0" in text:
-        _refuse("q must not contain NUL (%00).")
-    if status is not None and status not in list(Status):
-        _refuse(f"status must be one of {', '.join(Status)}.")
-    after = request.args.get("after")
-    try:
-        cursor = After().deserialize(after) if after is not None else None
-    except ValidationError:
-        _refuse("after must come from the link to the next page.")
-    selection = Selection(statuses=(status,) if status else (), text=text or None)
-    page = services.experiments.page(limit=PAGE_ROWS + 1, after=cursor, selection=selection)
-    shown = page[:PAGE_ROWS]
-    next_after = cursor_text(selection.cursor(shown[-1])) if len(page) > PAGE_ROWS else None
-    budget = Budget()
-    return render_template(
-        "list.html",
-        rows=[_row(experiment, budget) for experiment in shown],
-        last=shown[-1] if shown else None,
-        status=status,
-        text=text,
-        after=after,
-        next_url=_list_url(status, text, next_after) if next_after else None,
-        list_url=_list_url,
-    )
 
 
 @blueprint.get("/new")
@@ -159,7 +116,7 @@ def show_experiment(experiment_id: str) -> str:
     submit_url = url_for("experiments.submit_experiment", _external=True)
     return render_template(
         "experiment.html",
-        summary=_summary(experiment)[0],
+        summary=summary_of(experiment)[0],
         experiment=experiment,
         metrics=_last_metrics(experiment),
         history=experiments.history(experiment),
@@ -182,12 +139,12 @@ def compare_experiments() -> str:
     ids = list(dict.fromkeys(request.args.getlist("id")))
     if not 2 <= len(ids) <= MAX_CURVES:
         number = f"{len(ids)} were ticked" if len(ids) != 1 else "one was ticked"
-        _refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them; {number}.")
+        refuse(f"Tick 2 to {MAX_CURVES} experiments in the list to compare them; {number}.")
     experiments = services.experiments
     chosen = [experiments.get(experiments.stored_id(experiment_id)) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
-    shown = [_summary(experiment) for experiment in chosen]
+    shown = [summary_of(experiment) for experiment in chosen]
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
@@ -227,12 +184,9 @@ def _add_headers(response: Response) -> Response:
     return response
 
 
-def _refuse(detail: str) -> NoReturn:
+def refuse(detail: str) -> NoReturn:
+    """Answer 422 with a page that shows `detail`."""
     abort(422, detail)
-
-
-def _list_url(status: str | None, text: str, after: str | None = None) -> str:
-    return url_for("dashboard.list_experiments", status=status, q=text or None, after=after)
 
 
 def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve:
@@ -245,7 +199,7 @@ def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve
     )
 
 
-def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, Curve]:
+def summary_of(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, Curve]:
     """Return the summary of an experiment, and the coarse curve that it was made from."""
     curve, recent = _coarse_curve(experiment, budget), None
     if experiment.status is Status.RUNNING and curve.complete and curve.epochs:
@@ -253,35 +207,6 @@ def _summary(experiment: Experiment, budget: Budget | None = None) -> tuple[Summ
         recent = services.curves.read(experiment.experiment_id, since_epoch=since, budget=budget)
     last_row = _last_metrics(experiment) if curve.complete else None
     return presentation.summary(experiment, curve, recent, last_row), curve
-
-
-def _row(experiment: Experiment, budget: Budget) -> Markup:
-    """Return the row of an experiment in the list; of one that cannot be shown, a row saying so.
-
-    A row is rendered again only if the experiment or its curve has changed: a page of 50 takes 4 ms
-    instead of 23 ms (docs/performance.md, "The dashboard").
-    """
-    try:
-        key = services.curves, experiment, services.curves.version(experiment.experiment_id)
-        row = _rows.get(key)
-        if row is None:
-            summary, curve = _summary(experiment, budget)
-            row = _rendered("row", summary)
-            if curve.complete:
-                with _rows_lock:
-                    _rows[key] = row
-                    while len(_rows) > CACHED_ROWS:
-                        del _rows[next(iter(_rows))]
-    except Exception:
-        # What a trainer has written must not hide the experiments of others.
-        log.exception("%r cannot be shown in the list", experiment.experiment_id)
-        return _rendered("unshowable_row", experiment)
-    return row
-
-
-def _rendered(macro: str, shown: Summary | Experiment) -> Markup:
-    row: Markup = get_template_attribute("macros.html", macro)(shown)
-    return row
 
 
 def _last_metrics(experiment: Experiment) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from backend.domain.status import LIVE, Status
 from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
+from backend.web.exports import export, format_of
+from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
     DeleteIn,
     ExperimentDetailOut,
     ExperimentOut,
     ListedExperimentOut,
-    PageIn,
     SubmissionOut,
     experiment_out,
     listed_out,
@@ -32,6 +33,7 @@ from backend.web.schemas.experiments import (
     warnings_out,
 )
 from backend.web.schemas.fields import cursor_text
+from backend.web.schemas.lists import ListIn
 from backend.web.schemas.submissions import ExperimentIn
 
 COARSE_POINTS = 40  # of a curve: the extremes, which show whether it has improved, are among them
@@ -47,12 +49,13 @@ _MESSAGES = {
 
 @blueprint.get("/model")
 @blueprint.get("/experiments")
-@blueprint.input(PageIn, location="query")
+@blueprint.input(ListIn, location="query")
 @blueprint.output(ListedExperimentOut(many=True), description="A page of experiments")
 @blueprint.doc(summary="List experiments", responses=[422, 503])
 def list_experiments(query_data: dict[str, Any]) -> Response:
     """List experiments, newest first by default. A `Link` header leads to the next page, if any.
 
+    As CSV or NDJSON, all pages are sent in one answer, or `limit` experiments if that is given.
     An experiment that changes while a client pages by `updated_at` may appear twice or not at all.
     """
     selection = Selection(
@@ -63,6 +66,25 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         conditions=tuple(query_data["where"]),
         sort=query_data["sort"],
     )
+    response = _listed(query_data, selection)
+    response.vary.add("Accept")
+    return response
+
+
+def _listed(query_data: dict[str, Any], selection: Selection) -> Response:
+    """Return the page of a selection, or all of its pages in another format than JSON."""
+    columns: list[str] = query_data["fields_"]
+    kind = format_of(request, query_data.get("format"))
+    if kind != JSON:
+        experiments = services.experiments  # the list is read after the request
+        limit = query_data["limit"] if "limit" in request.args else None
+        return export(
+            lambda limit, after: experiments.listing(limit=limit, after=after, selection=selection),
+            kind,
+            after=query_data.get("after"),
+            limit=limit,
+            columns=columns,
+        )
     page = {"limit": query_data["limit"], "after": query_data.get("after"), "selection": selection}
     if request.if_none_match:
         tag = _tag(services.experiments.listing_version(**page))
@@ -72,7 +94,10 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
             return unchanged
     listing = services.experiments.listing(**page)
     content = orjson.dumps(
-        [listed_out(experiment) for experiment in listing.experiments],
+        [
+            choose(experiment, columns) if columns else listed_out(experiment)
+            for experiment in listing.experiments
+        ],
         option=orjson.OPT_APPEND_NEWLINE,
     )
     response = Response(content, content_type="application/json")

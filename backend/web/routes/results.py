@@ -139,7 +139,7 @@ def download_files(experiment_id: str) -> Response:
 @blueprint.output(ComparisonOut, description="The experiments side by side")
 @blueprint.doc(summary="Compare experiments", responses=[404, 422, 503])
 def compare_experiments(query_data: dict[str, Any]) -> Response:
-    """Compare up to 20 experiments: their parameters, results and curves."""
+    """Compare up to 100 experiments: their parameters, results and curves."""
     asked = [*filter(None, query_data["ids"]), *query_data["id"]]
     ids = list(dict.fromkeys(map(services.experiments.stored_id, asked)))
     experiments = services.experiments.get_all(ids)

@@ -1,13 +1,12 @@
 """Requests and responses about experiments."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 from apiflask import Schema
 from apiflask.fields import (
-    AwareDateTime,
     Boolean,
     DateTime,
     Dict,
@@ -17,30 +16,16 @@ from apiflask.fields import (
     Nested,
     String,
 )
-from apiflask.validators import Length, OneOf, Range
-from marshmallow import ValidationError, validates_schema
+from apiflask.validators import OneOf
 
 from backend.domain.attempt import all_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.experiment import Experiment, Transition
-from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.objective import CurveWarning, WarningCode
-from backend.domain.selection import SORTS, ListedExperiment
+from backend.domain.selection import ListedExperiment
 from backend.domain.status import Status
-from backend.domain.timestamps import TIMES, to_text
-from backend.web.schemas.fields import (
-    FOREIGN_CURSOR,
-    After,
-    Sort,
-    Statuses,
-    Text,
-    Where,
-    WholeNumber,
-)
+from backend.domain.timestamps import to_text
 from backend.web.schemas.strict import StrictSchema
-
-MAX_PAGE = 1000  # experiments
-MAX_CONDITIONS = 20
 
 
 class DeleteIn(StrictSchema):
@@ -271,63 +256,3 @@ def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
 
 def _as_json(value: Any) -> Any:
     return to_text(value) if isinstance(value, datetime) else value
-
-
-class PageIn(StrictSchema):
-    """Which experiments to list, and in which order."""
-
-    @validates_schema
-    def check_cursor(self, data: dict[str, Any], **_options: Any) -> None:
-        """Refuse the cursor of a list that is sorted by something else."""
-        after = data.get("after")
-        if after and isinstance(after.value, datetime) is not (data["sort"] in SORTS):
-            raise ValidationError(FOREIGN_CURSOR, "after")
-
-    status = Statuses(
-        load_default=[],
-        metadata={
-            "description": "Only experiments with one of these; separated by commas, or repeated."
-        },
-    )
-    model = Text(metadata={"description": "Only experiments of this model."})
-    q = Text(
-        validate=Length(min=1, max=MAX_ID_CHARACTERS),
-        metadata={"description": "Only experiments whose id contains this text, ignoring case."},
-    )
-    created_after = AwareDateTime(
-        format="iso",
-        default_timezone=UTC,
-        validate=Range(*TIMES),
-        error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
-        metadata={"description": "Only experiments created after this time (UTC by default)."},
-    )
-    where = List(
-        Where(),
-        load_default=[],
-        validate=Length(max=MAX_CONDITIONS),
-        metadata={
-            "description": "Only experiments for which this comparison holds, such as "
-            "`learning_rate<0.01`, `dataset=digits.npz` or `metrics.val_loss.min<=0.1`; repeat it "
-            "for more than one.",
-            "items": {"type": "string"},
-        },
-    )
-    sort = Sort(
-        load_default=SORTS[0],
-        metadata={
-            "description": "The order: a time, `learning_rate`, `epoch`, or a metric such as "
-            "`metrics.val_loss.min`, which leaves out experiments without it. A leading `-` means "
-            "latest or largest first."
-        },
-    )
-    limit = WholeNumber(
-        load_default=100,
-        validate=Range(min=1, max=MAX_PAGE),
-        metadata={"description": "The largest number of experiments to return."},
-    )
-    after = After(
-        metadata={
-            "type": "string",
-            "description": "The end of the previous page, from its Link header.",
-        }
-    )

@@ -7,7 +7,7 @@ from typing import Any
 from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
-from backend.domain.conditions import Condition, ConditionError, metric_of, parse
+from backend.domain.conditions import ConditionError, metric_of, parse_all
 from backend.domain.identifiers import canonical, new_id_problem
 from backend.domain.parameter import NUMBER, read_number, shown_value
 from backend.domain.selection import PARAMETER_SORTS, SORTS, Cursor
@@ -139,11 +139,14 @@ class Sort(String):
         return text
 
 
-class Where(Field[Condition]):
-    """A comparison."""
+class Where(List[Any]):
+    """Comparisons, sent as repeated parameters, joined by ` and `, or both."""
 
-    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Condition:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(Text(), **options)
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> list[Any]:
         try:
-            return parse(value)
+            return [condition for text in value for condition in parse_all(text)]
         except ConditionError as error:
             raise ValidationError(str(error)) from error

@@ -17,7 +17,7 @@ from backend.web.schemas.experiments import ExperimentOut, warnings_field
 from backend.web.schemas.fields import Number, Text, Texts, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
-MAX_COMPARED = 20  # experiments in one comparison
+MAX_COMPARED = 100  # experiments in one comparison
 MAX_DIGEST_BYTES = 2**30  # read for the digests of one list of files
 MAX_POINTS = 100_000  # epochs in one response
 

@@ -166,80 +166,6 @@ document.addEventListener("pointerover", ({ target }) => {
   if (target.matches("time")) target.title = new Date(target.dateTime).toLocaleString();
 });
 
-/* The list */
-
-function startList() {
-  const rows = find("#rows");
-  const pages = [{ url: location.href, begin: "~" }]; // "~" sorts after every key
-  const key = (row) => row.dataset.key; // text that sorts as the list does, the newest last
-  const html = new WeakMap(findAll("tr", rows).map((row) => [row, row.outerHTML]));
-
-  /** Update the rows from a fresh page, which holds the first experiments with keys below `begin`. */
-  function merge(fresh, begin) {
-    const found = new Map(findAll("#rows > tr", fresh).map((row) => [key(row), row]));
-    const end = find("#next", fresh)?.dataset.begin ?? "";
-    for (const row of found.values()) html.set(row, row.outerHTML);
-    for (const old of [...rows.children]) {
-      const row = found.get(key(old));
-      found.delete(key(old));
-      if (!row && key(old) < begin && key(old) >= end) old.remove(); // deleted, or filtered out
-      if (!row || html.get(row) === html.get(old)) continue;
-      find("input", row).checked = find("input", old).checked;
-      const focused = old.contains(document.activeElement) && document.activeElement.tagName;
-      old.replaceWith(document.adoptNode(row));
-      if (focused) find(focused, row).focus();
-    }
-    for (const row of found.values()) {
-      const older = [...rows.children].find((old) => key(old) < key(row)) ?? null;
-      rows.insertBefore(document.adoptNode(row), older);
-    }
-    if (rows.children.length) find(".empty")?.remove();
-    count();
-  }
-
-  function count() {
-    const ticked = findAll("input:checked", rows).length;
-    const limit = Number(find("#compare").dataset.max);
-    const hint = ticked > limit ? `. At most ${limit} can be compared: untick ${ticked - limit}.`
-      : ticked === 1 ? ". Tick another one to compare them." : "";
-    find(".selection span").textContent = `${ticked} ${ticked === 1 ? "experiment" : "experiments"} ticked${hint}`;
-    find(".selection button").disabled = ticked < 2 || ticked > limit;
-  }
-
-  const more = new IntersectionObserver(async ([seen]) => {
-    const next = find("#next");
-    if (!seen.isIntersecting || !next || next.dataset.busy) return;
-    next.dataset.busy = "yes";
-    try {
-      const fresh = await fetchPage(next.href);
-      pages.push({ url: next.href, begin: next.dataset.begin });
-      merge(fresh, next.dataset.begin);
-      showTimes();
-      find(".more").replaceWith(document.adoptNode(find(".more", fresh)));
-      more.disconnect();
-      more.observe(find(".more"));
-    } catch (error) {
-      delete next.dataset.busy; // the link still works by hand
-      if (!(error instanceof Problem)) throw error;
-    }
-  }, { rootMargin: "600px" });
-  more.observe(find(".more"));
-
-  rows.addEventListener("change", count);
-  count();
-
-  page = {
-    live: () => Boolean(find("[data-live]", rows)),
-    async refresh(whole) {
-      const oldest = whole ? "" : (findAll("[data-live]", rows).map(key).sort()[0] ?? "~");
-      for (const [index, { url, begin }] of pages.entries()) {
-        if (index && begin <= oldest) break; // older pages hold no live experiment
-        merge(await fetchPage(url), begin);
-      }
-    },
-  };
-}
-
 /* The form for a new experiment */
 
 function showWrong(id, text) {
@@ -315,7 +241,7 @@ document.addEventListener("click", async ({ target }) => {
   }
 });
 
-for (const form of findAll("dialog form")) {
+for (const form of findAll("dialog form[data-method]")) {
   form.addEventListener("submit", async (event) => {
     if (event.submitter?.value !== "yes") return;
     event.preventDefault();
@@ -344,16 +270,15 @@ for (const form of findAll("dialog form")) {
 /* Start */
 
 const { page: name, module } = document.body.dataset;
-if (name === "list") startList();
 if (name === "new") startNew();
 if (module) {
-  const kit = { find, findAll, on, element, request, fetchPage, replaceParts, Problem };
+  const kit = { find, findAll, on, element, request, fetchPage, replaceParts, showTimes, refresh, Problem };
   page = (await import(module)).start(kit);
-  refresh(true);
+  if (name !== "list") refresh(true); // the list is complete as the server sends it
 }
 showTimes();
 setInterval(showTimes, 30_000);
-if (name === "list" || module) {
+if (module) {
   listen();
   setInterval(poll, POLL_MS);
 }

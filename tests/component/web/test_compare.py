@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import pytest
 
+from backend.files import comparison
+
 
 def submit(client, settings, experiment_id, losses, learning_rate="0.001"):
     form = {"learning_rate": learning_rate, "epoch": "20", "experiment_id": experiment_id}
@@ -53,6 +55,28 @@ def test_long_curves_keep_their_extremes(client, settings):
         assert None not in experiment["metrics"]["loss"]
 
 
+def test_a_hundred_experiments_are_bounded_together(client, settings, monkeypatch):
+    """Every curve has extremes of its own, which would all become common epochs."""
+    monkeypatch.setattr(comparison, "MAX_NUMBERS", 2000)
+    names = [f"m{number}" for number in range(5)]
+    ids = [f"run-{number}" for number in range(100)]
+    for number, experiment_id in enumerate(ids):
+        form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": experiment_id}
+        assert client.post("/test", data=form).status_code == 201
+        with (settings.output_dir / experiment_id / "metrics.jsonl").open("w") as out:
+            for step in range(20):
+                values = {name: (step * 7 + place) % 20 for place, name in enumerate(names)}
+                out.write(json.dumps({"epoch": 1 + number / 100 + step} | values) + "\n")
+    answer = client.get(f"/compare?ids={','.join(ids)}").json
+
+    compared = answer["experiments"]
+    assert [experiment["experiment_id"] for experiment in compared] == ids
+    sent = sum(len(values) for each in compared for values in each["metrics"].values())
+    assert sent + len(ids) * len(answer["epoch"]) <= 2000
+    assert (answer["epoch"][0], answer["epoch"][-1]) == (1, 20.99)
+    assert all(each["highest"]["m0"]["value"] == 19 for each in compared)
+
+
 def test_unknown_ids_are_named(client, settings):
     submit(client, settings, "a", {})
     response = client.get("/compare?ids=a,none,neither")
@@ -66,7 +90,7 @@ def test_unknown_ids_are_named(client, settings):
     [
         ("", "ids"),
         ("ids=", "ids"),
-        ("ids=" + ",".join(map(str, range(21))), "ids"),
+        ("ids=" + ",".join(map(str, range(101))), "ids"),
         ("ids=a&max_points=1", "max_points"),
         ("ids=a&sort=b", "sort"),
     ],

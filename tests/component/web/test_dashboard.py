@@ -7,7 +7,8 @@ import pytest
 
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
-from backend.web.routes.dashboard import PAGE_ROWS, STATIC_FOLDER
+from backend.web.routes.dashboard import STATIC_FOLDER
+from backend.web.routes.dashboard_list import PAGE_ROWS
 
 HOSTILE = "<script>alert(1)</script>'\"&"
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -158,7 +159,9 @@ def test_any_id_has_a_page(get_page, submit, name):
 
     assert name in page.texts
     links = [
-        element["href"] for element in get_page("/ui").all("a") if "experiments" in element["href"]
+        element["href"]
+        for element in get_page("/ui").all("a")
+        if "/ui/experiments/" in element["href"]
     ]
     assert [get_page(link) for link in links]
     (curve,) = [element["data-url"] for element in page.all("div") if element.get("id") == "chart"]
@@ -379,7 +382,7 @@ def test_static_files_cached_by_content(client):
     urls = re.findall(r'(?:href|src)="(/static/[^"]+)"', client.get("/ui").text)
     urls += re.findall(r'data-module="([^"]+)"', client.get("/ui").text)
 
-    assert len(urls) == 3
+    assert len(urls) == 4
     for url in urls:
         response = client.get(url, buffered=True)
         assert response.status_code == 200

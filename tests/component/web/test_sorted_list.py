@@ -61,6 +61,7 @@ def ids(client, query):
         ("sort=metrics.val_loss.min&where=learning_rate<0.05", "bc"),
         ("where=metrics.val_loss.min<0.35", "ba"),
         ("where=metrics.val_loss.min<0.4&where=metrics.val_loss.last>=0.5", "b"),
+        ("where=metrics.val_loss.min<0.4 and metrics.val_loss.last>=0.5&where=epoch=3", "b"),
         ("where=metrics.val_loss.min!=0.1", "ca"),
         ("where=dataset=digits.npz", "d"),
         ("where=dataset=", "cba"),
