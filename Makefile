@@ -2,14 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKS := requirements.lock models/autoencoder/requirements.lock
-TORCH_LOCKS := models/autoencoder/torch-cpu.lock models/autoencoder/torch.lock
+LOCKS := requirements.lock models/common/requirements.lock
+TORCH_LOCKS := models/common/torch-cpu.lock models/common/torch.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Install only what the locks name: pip refuses files with another hash, and resolves nothing.
 INSTALL := $(PIP) install --require-hashes --no-deps
 PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run check check-static check-unit test e2e chaos lint image lock sbom openapi bench bench-peers clean
+.PHONY: help demo run check check-static check-unit test e2e chaos lint image uninstall lock sbom openapi bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ chaos: $(VENV)/.dev ## break everything while clients work (ON=lab: on LAB's ser
 lint: $(VENV)/.dev ## every static check
 	@tools/lint.sh $(BIN)
 
-image: ## build both images and push them to REPOSITORY_URL (default localhost:5000)
+image: ## build all images and push them to REPOSITORY_URL (default localhost:5000)
 	@./build.sh
+
+uninstall: ## remove the backend from the cluster of your KUBECONFIG; folders and database stay
+	@tools/uninstall.sh
 
 bench: $(VENV)/.bench ## measure and write docs/performance.md (QUICK=1: fewer rounds, printed only)
 	@tools/install-test-services.sh bench
@@ -60,7 +63,7 @@ openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection
 lock: $(VENV)/.dev ## choose the exact versions in *.lock again
 	@$(BIN)/python -m tools.lock --upgrade
 
-sbom: $(VENV)/.dev ## write what both images contain (CycloneDX) to sbom/
+sbom: $(VENV)/.dev ## write what all images contain (CycloneDX) to sbom/
 	@$(BIN)/python -m tools.sbom
 
 clean: ## remove the virtual environments and caches, but no data and no output

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images hello-flask and autoencoder and pushes them to a registry.
+# build.sh [NAME ...]: builds images and pushes them to a registry; without a name, all of them:
+# hello-flask and every model, a folder of models/ with a Dockerfile.
 # Needs docker, podman or buildah; runs from any folder. Environment variables:
 #   REPOSITORY_URL  the registry, optionally with a path: registry.example/team
 #   TAG             tag of the images (the version in backend/__init__.py)
@@ -23,6 +24,16 @@ root=$(dirname "$self")
 for file in Dockerfile models/autoencoder/Dockerfile backend/__init__.py; do
   [ -f "$root/$file" ] || fail "$file is missing beside build.sh: run the build.sh of a complete checkout."
 done
+
+images=(hello-flask)
+for file in "$root"/models/*/Dockerfile; do
+  model=${file%/Dockerfile}
+  images+=("${model##*/}")
+done
+for name; do
+  [[ " ${images[*]} " == *" $name "* ]] || fail "there is no image '$name': choose from ${images[*]}."
+done
+if [ $# -gt 0 ]; then images=("$@"); fi
 
 REPOSITORY_URL=${REPOSITORY_URL%/}
 case $REPOSITORY_URL in
@@ -71,10 +82,12 @@ for name in BASE_IMAGE PIP_INDEX_URL PIP_EXTRA_INDEX_URL; do
   if [ -n "${!name:-}" ]; then build+=(--build-arg "$name=${!name}"); fi
 done
 
-build_image() { # NAME FOLDER
-  local image=$REPOSITORY_URL/$1:$TAG
+build_image() { # NAME
+  local image=$REPOSITORY_URL/$1:$TAG source=("$root/.")
+  # Models share the files of models/common, so that they are built in the folder above their own.
+  if [ "$1" != hello-flask ]; then source=(-f "$root/models/$1/Dockerfile" "$root/models"); fi
   say "building $image with $tool"
-  "${build[@]}" -t "$image" "$root/$2" ||
+  "${build[@]}" -t "$image" "${source[@]}" ||
     fail "$image was not built; see the error above. (If the base image cannot be pulled, set BASE_IMAGE to that of a mirror.)"
 }
 
@@ -85,12 +98,10 @@ push_image() { # NAME
     fail "$image was not pushed; see the error above. Does the registry answer ('curl $scheme://$host/v2/'), and does it require '$tool login $host'?"
 }
 
-build_image hello-flask .
-build_image autoencoder models/autoencoder
-push_image hello-flask
-push_image autoencoder
+for name in "${images[@]}"; do build_image "$name"; done
+for name in "${images[@]}"; do push_image "$name"; done
 
 say "done. From a node of the cluster, these commands list $TAG:"
-for name in hello-flask autoencoder; do
+for name in "${images[@]}"; do
   printf '  curl -X GET %s://%s/v2%s/%s/tags/list\n' "$scheme" "$host" "$path" "$name"
 done

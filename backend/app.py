@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from apiflask import APIFlask
 
 from backend import __version__
+from backend.domain.catalogue import Catalogue
 from backend.experiments.services import build
 from backend.launchers.base import Launcher
 from backend.settings import Settings
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 class App(APIFlask):
     """APIFlask that counts every request and adds security headers to every response."""
+
+    _described: Catalogue | None = None
+
+    def _get_spec(
+        self, spec_format: str | None = None, force_update: bool = False
+    ) -> dict[Any, Any] | str:
+        """Return the OpenAPI document; make it again if the catalogue has changed since."""
+        catalogue: Catalogue = self.extensions["services"].models.catalogue()
+        is_changed, self._described = catalogue is not self._described, catalogue
+        return super()._get_spec(spec_format, force_update=force_update or is_changed)
 
     def wsgi_app(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -77,20 +88,28 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     register_errors(app)
-    app.extensions["telemetry"] = Telemetry(app, services.experiments.counts)
+    telemetry = Telemetry(app, services.experiments.counts)
+    app.extensions["telemetry"] = telemetry
+    services.logs.on_lost_end = telemetry.log_end_lost
     register_access(app, settings)
     app.extensions["services"] = services
     app.extensions["streams"] = Streams(settings.max_streams)
     register_routes(app)
-    app.spec_processor(lambda document: openapi.describe(document, _descriptions(app)))
+    app.spec_processor(lambda document: _described(app, document))
     return app
 
 
-def _descriptions(app: APIFlask) -> dict[tuple[str, str], str]:
-    """Return the description of each operation, by method and path: its function's docstring."""
+def _described(app: APIFlask, document: Any) -> Any:
+    entries = list(app.extensions["services"].models.catalogue().entries.values())
+    return openapi.describe(document, _descriptions(app), entries)
+
+
+def _descriptions(app: APIFlask) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return the name and the docstring of each operation's function, by method and path."""
     return {
-        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): " ".join(
-            (inspect.getdoc(app.view_functions[rule.endpoint]) or "").split()
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): (
+            rule.endpoint.rpartition(".")[2],
+            " ".join((inspect.getdoc(app.view_functions[rule.endpoint]) or "").split()),
         )
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()

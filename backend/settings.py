@@ -13,12 +13,10 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from backend import __version__
+from backend.domain.catalogue import QUANTITY
 from backend.tokens import TokenFile, TokensError, parse
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-QUANTITY = re.compile(
-    r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?"
-)  # resource.Quantity of Kubernetes, without exponents
 DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 HOST_NAME = re.compile(
     r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?"
@@ -57,6 +55,7 @@ class Settings:
     input_dir: Path
     input_max_bytes: int
     output_dir: Path
+    models_dir: Path | None
     bind: str
     health_bind: str
     allowed_hosts: frozenset[str]
@@ -120,6 +119,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         input_dir=env.path("INPUT_DIR", "/input" if in_pod else "input"),
         input_max_bytes=env.integer("INPUT_MAX_BYTES", 2**30, lowest=1, highest=2**50),
         output_dir=env.path("OUTPUT_DIR", "/output" if in_pod else "output"),
+        models_dir=env.optional_path("MODELS_DIR"),
         bind=env.address("BIND", "127.0.0.1:31112"),
         health_bind=env.address("HEALTH_BIND", ""),
         allowed_hosts=env.hosts("ALLOWED_HOSTS"),
@@ -179,6 +179,10 @@ class _Environment:
 
     def path(self, name: str, default: str) -> Path:
         return Path(self.text(name, default)).absolute()
+
+    def optional_path(self, name: str) -> Path | None:
+        text = self.text(name)
+        return Path(text).absolute() if text else None
 
     def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
         text = self.text(name, str(default))

@@ -15,7 +15,10 @@ from bench.figures import Row
 from bench.server import ROOT
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"  # Docker's, schema 2
-IMAGES = (("hello-flask", "Dockerfile", 75), ("autoencoder", "models/autoencoder/Dockerfile", None))
+IMAGES = [("hello-flask", "Dockerfile", 75)] + [
+    (file.parent.name, str(file.relative_to(ROOT)), None)
+    for file in sorted(ROOT.glob("models/*/Dockerfile"))
+]
 
 
 def rows(_quick: bool) -> Iterator[Row]:

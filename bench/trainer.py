@@ -32,17 +32,18 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench import models
 from bench.figures import Growth, Row
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models" / "autoencoder"
-sys.path.insert(0, str(MODEL))
+MODELS = ROOT / "models"
+sys.path[:0] = [str(MODELS), str(MODELS / "autoencoder")]
 
-from dataset import Dataset, read_dataset  # noqa: E402
-from network import Autoencoder  # noqa: E402
-from output_folder import OutputFolder  # noqa: E402
-from settings import Settings  # noqa: E402
-from training import Training  # noqa: E402
+from autoencoder_parameters import AutoencoderParameters  # noqa: E402
+from autoencoder_training import Autoencoder, AutoencoderTraining  # noqa: E402
+from common.dataset import Dataset, read_dataset  # noqa: E402
+from common.output_folder import OutputFolder  # noqa: E402
+from common.settings import Settings  # noqa: E402
 
 LEARNING_RATE = 0.001
 MANY_ROWS = 60_000
@@ -65,13 +66,13 @@ def synthetic(samples: int) -> Dataset:
     return Dataset(rows, (28, 28), {"synthetic": len(rows)}, {"synthetic": ""})
 
 
-def trainer(training: Training) -> None:
+def trainer(training: AutoencoderTraining) -> None:
     """Train as train.py does."""
     with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
         training.run(lambda: False)
 
 
-def tensors(training: Training) -> None:
+def tensors(training: AutoencoderTraining) -> None:
     """Train in the shortest loop over tensors."""
     rows, network = training.training_rows, training.network
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
@@ -86,18 +87,18 @@ def tensors(training: Training) -> None:
             mse_loss(network(training.validation_rows), training.validation_rows).item()
 
 
-def dataloader(training: Training) -> None:
+def dataloader(training: AutoencoderTraining) -> None:
     """Train with a DataLoader."""
     _dataloader(training, torch.optim.Adam(training.network.parameters(), lr=LEARNING_RATE))
 
 
-def dataloader_fused(training: Training) -> None:
+def dataloader_fused(training: AutoencoderTraining) -> None:
     """Train with a DataLoader and the fused Adam."""
     parameters = training.network.parameters()
     _dataloader(training, torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True))
 
 
-def _dataloader(training: Training, optimizer: torch.optim.Adam) -> None:
+def _dataloader(training: AutoencoderTraining, optimizer: torch.optim.Adam) -> None:
     def loader(rows: Tensor, *, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(TensorDataset(rows), batch_size=training.batch_size, shuffle=shuffle)
 
@@ -119,7 +120,7 @@ def _dataloader(training: Training, optimizer: torch.optim.Adam) -> None:
             total = sum(loss_of(network, rows).item() * len(rows) for (rows,) in validation_loader)
 
 
-CONTENDERS: dict[str, Callable[[Training], None]] = {
+CONTENDERS: dict[str, Callable[[AutoencoderTraining], None]] = {
     "trainer": trainer,
     "dataloader": dataloader,
     "dataloader, fused": dataloader_fused,
@@ -146,9 +147,10 @@ class Contender:
         """Train a new network on about so many samples and return the seconds per epoch."""
         epochs = max(1, min(100, samples // len(cls.dataset.rows)))
         with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(Path(), Path(folder), LEARNING_RATE, epochs)
+            parameters = AutoencoderParameters()
+            settings = Settings(Path(), Path(folder), LEARNING_RATE, epochs, parameters)
             dataset = replace(cls.dataset, rows=cls.dataset.rows.copy())
-            training = Training(settings, dataset, OutputFolder(settings.output_dir))
+            training = AutoencoderTraining(settings, dataset, OutputFolder(settings.output_dir))
             if name in PYTORCH_DEFAULTS:
                 torch.set_flush_denormal(False)
                 torch.set_num_threads(cls.default_threads)
@@ -170,7 +172,7 @@ def measure(
     """
     seconds: dict[str, list[float]] = {name: [] for name in names}
     context = get_context("forkserver")  # imports PyTorch once instead of in each process
-    context.set_forkserver_preload([__name__, "torch._dynamo"])
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # for the others' Adam
     with ExitStack() as stack:
         processes = {name: stack.enter_context(ProcessPoolExecutor(1, context)) for name in names}
         for process in processes.values():
@@ -192,7 +194,7 @@ def peak_megabytes(samples: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "input.npy"), synthetic(samples).rows)
         settings = {"INPUT_DIR": folder, "LEARNING_RATE": str(LEARNING_RATE), "EPOCH": "1"}
-        command = [sys.executable, str(MODEL / "train.py")]
+        command = [sys.executable, str(MODELS / "autoencoder" / "train.py")]
         environment = os.environ | settings | {"OUTPUT_DIR": f"{folder}/output"}
         peak = 0
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
@@ -235,6 +237,7 @@ def rows(quick: bool) -> Iterator[Row]:
         f"{limit:.0f} MB, JOB_MEMORY",
         round(peak / limit, 2),
     )
+    yield from models.rows(quick)
 
 
 def growths() -> Iterator[Growth]:

@@ -87,6 +87,8 @@ def delete_rows(settings):
                 "DELETE FROM experiment WHERE experiment_id = coalesce(?, experiment_id)",
                 (experiment_id,),
             )
+            if experiment_id is None:
+                database.execute("DELETE FROM model_entries")
 
     return delete_rows
 

@@ -18,8 +18,8 @@ LOCKS = (
     "requirements.lock",
     "requirements-dev.lock",
     "requirements-bench.lock",
-    "models/autoencoder/requirements.lock",
-    "models/autoencoder/torch.lock",  # covers torch-cpu.lock, a build of the same source
+    "models/common/requirements.lock",
+    "models/common/torch.lock",  # covers torch-cpu.lock, a build of the same source
 )
 OSV_URL = os.environ.get("OSV_URL", "https://api.osv.dev/v1/query")
 PYPI_URL = "https://pypi.org/pypi/jinja2/2.4.1/json"

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "models" / "autoencoder"
+MODEL = ROOT / "models" / "common"
 BUILD = re.compile(r"(torch|triton)==|(cuda|nvidia)-")  # needed by one build of PyTorch only
 HASH = re.compile(r"--hash=(\S+)")
 
@@ -60,7 +60,7 @@ def cpu_build(torch: str, before: str) -> str:
 
 
 def lock_model(*options: str) -> None:
-    """Lock the packages of the model image: the common ones, and PyTorch in two builds.
+    """Lock the packages of the model images: the common ones, and PyTorch in two builds.
 
     The default index's build for Linux is for GPUs and depends on CUDA packages of several GB; the
     CPU build does not. The image's build decides which of the two it can install.

@@ -5,8 +5,9 @@ import re
 from typing import Any
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-# An experiment is submitted first and deleted last: prefixes of operationId, in order.
-_ORDER = ("post_test", "post_experiments", "get", "put", "post", "delete")
+# An experiment is submitted first and deleted last.
+_SUBMISSIONS = ("/test", "/experiments")
+_ORDER = ("get", "put", "post", "delete")
 # A stream never ends, which a collection runner would wait for; an upload would never be deleted.
 _OMITTED = ("/events", "/inputs/{name}")
 _ID = "{{experiment_id}}"
@@ -24,7 +25,7 @@ def collection(document: Any) -> dict[str, Any]:
         for method, operation in methods.items()
         if path not in _OMITTED
     ]
-    operations.sort(key=lambda entry: (_rank(entry[2]), entry[2]["operationId"]))
+    operations.sort(key=lambda entry: (_rank(*entry[:2]), entry[0]))
     return {
         "info": {
             "name": document["info"]["title"],
@@ -42,9 +43,9 @@ def collection(document: Any) -> dict[str, Any]:
     }
 
 
-def _rank(operation: dict[str, Any]) -> int:
-    name = operation["operationId"]
-    return next(rank for rank, prefix in enumerate(_ORDER) if name.startswith(prefix))
+def _rank(path: str, method: str) -> int:
+    is_submission = method == "post" and path in _SUBMISSIONS
+    return -1 if is_submission else _ORDER.index(method)
 
 
 def _item(document: Any, path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _item(document: Any, path: str, method: str, operation: dict[str, Any]) -> d
     return {
         "name": name,
         "request": request,
-        "event": [_script("test", _tests(document, method, operation))],
+        "event": [_script("test", _tests(document, path, method, operation))],
     }
 
 
@@ -100,11 +101,11 @@ def _fields(document: Any, schema: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _tests(document: Any, method: str, operation: dict[str, Any]) -> str:
+def _tests(document: Any, path: str, method: str, operation: dict[str, Any]) -> str:
     """Return a test script that expects success, or 409 where the experiment's status decides."""
     responses = operation["responses"]
     good = [int(status) for status in responses if status.startswith("2")]
-    if "409" in responses and not operation["operationId"].endswith(("test", "experiments")):
+    if "409" in responses and path not in _SUBMISSIONS:
         good.append(409)
     kinds = {status: list(_content(document, responses[status])) for status in map(str, good)}
     return "\n".join(

@@ -5,7 +5,7 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-EXTRAS = {"local": "models/autoencoder/requirements.txt"}  # to train on this machine
+EXTRAS = {"local": "models/common/requirements.txt"}  # to train on this machine
 
 
 def read(path: Path) -> list[str]:

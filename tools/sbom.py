@@ -1,4 +1,4 @@
-"""Write sbom/*.cdx.json: the components of both images, as CycloneDX 1.6 (ECMA-424).
+"""Write sbom/*.cdx.json: the components of all images, as CycloneDX 1.6 (ECMA-424).
 
     python -m tools.sbom    # REPOSITORY_URL and TAG as for build.sh
 
@@ -39,7 +39,8 @@ MODEL_LOCKS: Locks = {
     MODEL / "torch-cpu.lock": ComponentScope.OPTIONAL,
     MODEL / "torch.lock": ComponentScope.OPTIONAL,
 }
-IMAGES = {"hello-flask": BACKEND_LOCKS, "autoencoder": MODEL_LOCKS}
+MODELS = sorted(file.parent.name for file in ROOT.glob("models/*/Dockerfile"))
+IMAGES = {"hello-flask": BACKEND_LOCKS, **dict.fromkeys(MODELS, MODEL_LOCKS)}
 PACKAGES, SYSTEM = "var/lib/dpkg/status", "usr/lib/os-release"
 
 
@@ -118,7 +119,7 @@ def document(name: str, version: str, locks: Locks, image: Image | None) -> str:
 
 
 def main() -> None:
-    """Write the documents of both images."""
+    """Write the documents of all images."""
     repository = (os.environ.get("REPOSITORY_URL") or "localhost:5000").rstrip("/")
     tag = os.environ.get("TAG") or __version__
     TARGET.mkdir(exist_ok=True)

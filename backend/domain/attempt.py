@@ -1,12 +1,13 @@
 """An attempt of an experiment, as a launcher is given it, and the diagnosis of one."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.domain.identifiers import experiment_id_problem, job_name
 
-_TYPES: dict[str, Any] = {
+_TYPES: dict[str, Any] = {  # of those that every version has stored
     "experiment_id": str,
     "uid": str,
     "model": str,
@@ -15,7 +16,23 @@ _TYPES: dict[str, Any] = {
     "dataset": str | None,
     "attempt": int,
 }
-FIELDS = tuple(_TYPES)  # in the order of the attributes of Attempt
+_LATER = ("model_parameters", "size", "entry_sha256")  # text, or missing
+FIELDS = (*_TYPES, *_LATER)  # in the order of the attributes of Attempt
+
+
+@dataclass(frozen=True)
+class Program:
+    """What executes an attempt. A launcher takes what is empty from its settings.
+
+    Attributes:
+        image: the image of its Job.
+        command: starts it as a process of this machine.
+        resources: pairs of cpu, memory or gpu and a quantity of Kubernetes.
+    """
+
+    image: str = ""
+    command: tuple[str, ...] = ()
+    resources: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,10 @@ class Attempt:
     Attributes:
         uid: distinguishes experiments that used the same `experiment_id` one after the other.
         number: 1 for the first attempt.
+        model_parameters: the other parameters of the model as canonical JSON, if it has any.
+        size: the name of the resources that were chosen, if any were.
+        entry_sha256: the digest of the model's entry in the catalogue.
+        program: what executes it, according to that entry.
     """
 
     experiment_id: str
@@ -34,6 +55,10 @@ class Attempt:
     epoch: int
     dataset: str | None
     number: int
+    model_parameters: str | None = None
+    size: str | None = None
+    entry_sha256: str | None = None
+    program: Program = field(default=Program(), compare=False)
 
     @property
     def handle(self) -> str:
@@ -41,13 +66,17 @@ class Attempt:
         return job_name(self.model, self.experiment_id, self.number)
 
     def to_fields(self) -> dict[str, Any]:
-        """Return FIELDS as they are stored in a Job's annotation, a local job file and run.json."""
-        return dict(zip(FIELDS, vars(self).values(), strict=True))
+        """Return FIELDS as they are stored in a Job's annotation and a local job file.
+
+        Those of _LATER that are None are left out.
+        """
+        named = zip(FIELDS, vars(self).values(), strict=False)
+        return {name: value for name, value in named if name not in _LATER or value is not None}
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Attempt":
         """Return the attempt with these values, named like FIELDS; others are ignored."""
-        return cls(*(columns[name] for name in FIELDS))
+        return cls(*(columns[name] for name in _TYPES), *(columns.get(name) for name in _LATER))
 
     @classmethod
     def from_fields(cls, fields: Any) -> "Attempt | None":
@@ -55,13 +84,22 @@ class Attempt:
 
         Other programs can write where it is stored, so every field is checked.
         """
-        if not isinstance(fields, dict) or fields.keys() != _TYPES.keys():
+        if not isinstance(fields, dict) or fields.keys() - set(_LATER) != _TYPES.keys():
             return None
         if not all(_is_a(fields[name], kind) for name, kind in _TYPES.items()):
+            return None
+        if not all(_is_a(fields.get(name), str | None) for name in _LATER):
+            return None
+        if not _is_object(fields.get("model_parameters") or "{}"):
             return None
         if fields["attempt"] < 1 or experiment_id_problem(fields["experiment_id"]):
             return None
         return cls.from_columns(fields)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of all parameters of the model, by name."""
+        return all_values(self.learning_rate, self.epoch, self.model_parameters)
 
     def environment(self, *, input_dir: str, output_dir: str) -> dict[str, str]:
         """Return the environment variables of the trainer.
@@ -77,6 +115,9 @@ class Attempt:
             "ATTEMPT": str(self.number),
             "INPUT_DIR": input_dir,
             "OUTPUT_DIR": output_dir,
+        }
+        variables |= {
+            f"PARAM_{name.upper()}": environment_text(value) for name, value in self.values.items()
         }
         return variables | ({"DATASET": self.dataset} if self.dataset else {})
 
@@ -94,6 +135,26 @@ class Diagnosis:
     reason: str
     message: str
     remedy: str
+
+
+def all_values(learning_rate: float, epoch: int, model_parameters: str | None) -> dict[str, Any]:
+    """Return the values of all parameters of a model, of which the others are stored as JSON."""
+    others = json.loads(model_parameters) if model_parameters else {}
+    return {"learning_rate": learning_rate, "epoch": epoch, **others}
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def environment_text(value: Any) -> str:
+    """Return a value as the trainer's environment holds it: true, 0.001, 20, text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _is_a(value: Any, kind: Any) -> bool:

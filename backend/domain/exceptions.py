@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backend.domain.attempt import Diagnosis
+from backend.domain.catalogue import AUTOENCODER
 from backend.domain.identifiers import invisible_character
+from backend.domain.parameter import shown_value
 
 if TYPE_CHECKING:
     from backend.domain.experiment import Parameters
@@ -91,6 +93,20 @@ class UnknownDataset(Exception):
         self.name, self.names = name, names
 
 
+class UnknownModel(Exception):
+    """The catalogue has no model with this name.
+
+    Attributes:
+        name: what was asked for.
+    """
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"There is no model {shown_value(name)}; there is {', '.join(names[:MAX_NAMES])}."
+        )
+        self.name = name
+
+
 class OtherParameters(Exception):
     """The id belongs to an experiment with other parameters.
 
@@ -100,11 +116,15 @@ class OtherParameters(Exception):
     """
 
     def __init__(self, experiment_id: str, parameters: "Parameters") -> None:
+        chosen = [f"{name} {_shown(value)}" for name, value in parameters.values.items()]
+        if parameters.model != AUTOENCODER:
+            chosen.insert(0, f"model {parameters.model}")
+        if parameters.size:
+            chosen.append(f"size {parameters.size}")
         super().__init__(
-            f"experiment_id {experiment_id!r} was submitted before with learning_rate "
-            f"{parameters.learning_rate}, epoch {parameters.epoch} and dataset "
-            f"{parameters.dataset or 'all'}: send those again to get that experiment, or choose "
-            "another experiment_id."
+            f"experiment_id {experiment_id!r} was submitted before with {', '.join(chosen)} and "
+            f"dataset {parameters.dataset or 'all'}: send those again to get that experiment, or "
+            "choose another experiment_id."
         )
         self.experiment_id, self.parameters = experiment_id, parameters
 
@@ -350,6 +370,10 @@ class StoreUnavailable(Exception):
 
 class SchemaError(Exception):
     """The database holds tables that must not be changed; the message says which and why."""
+
+
+def _shown(value: object) -> str:
+    return shown_value(value) if isinstance(value, str) else str(value)
 
 
 class WrongOwner(SchemaError):

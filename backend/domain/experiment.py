@@ -2,34 +2,62 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
 
-from backend.domain.attempt import Attempt
+from backend.domain.attempt import Attempt, all_values
+from backend.domain.catalogue import CONTRACT, as_json
 from backend.domain.identifiers import canonical
+from backend.domain.parameter import Value
 from backend.domain.status import Status
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values a person chose."""
+    """What a person chose.
+
+    Attributes:
+        model_parameters: the other parameters of the model as canonical JSON; None if it has none.
+        size: the name of the resources, if they are not those of the model.
+        entry_sha256: the digest of the model's entry in the catalogue at that time.
+    """
 
     model: str
     learning_rate: float
     epoch: int
     dataset: str | None
+    model_parameters: str | None = None
+    size: str | None = None
+    entry_sha256: str | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of all parameters of the model, by name."""
+        return all_values(self.learning_rate, self.epoch, self.model_parameters)
+
+    def with_values(self, values: Mapping[str, Value]) -> "Parameters":
+        """Return the same choice with other values of the model's parameters."""
+        others = {name: value for name, value in values.items() if name not in CONTRACT}
+        return replace(
+            self,
+            learning_rate=float(values["learning_rate"]),
+            epoch=int(values["epoch"]),
+            model_parameters=as_json(others) if others else None,
+        )
 
     def same_as(self, other: "Parameters") -> bool:
         """Return whether two submissions of one id with these parameters are the same.
 
-        The forms of Unicode (NFC, NFD) of a data set's name do not matter.
+        The forms of Unicode (NFC, NFD) of a data set's name do not matter, nor does the entry that
+        the values were chosen from.
         """
         return self._canonical() == other._canonical()
 
     def _canonical(self) -> "Parameters":
-        return replace(self, dataset=self.dataset and canonical(self.dataset))
+        dataset = self.dataset and canonical(self.dataset)
+        return replace(self, dataset=dataset, entry_sha256=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +72,9 @@ class Experiment:
         reason, message, remedy: the diagnosis, if there is one.
         cancel_requested_by: the name of the token that was used to cancel it, if any.
         delete_requested_at: when a deletion with its folder began; it cannot be retried since.
+        model_parameters, size, entry_sha256: as in Parameters; None in rows of older versions.
+        image: what the current attempt executes, as far as it is known: the image with its digest,
+            or the command and the digest of the trainer's files.
     """
 
     id: int
@@ -66,6 +97,10 @@ class Experiment:
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
     delete_requested_at: datetime | None = None
+    model_parameters: str | None = None
+    size: str | None = None
+    entry_sha256: str | None = None
+    image: str | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -75,7 +110,7 @@ class Experiment:
     @property
     def parameters(self) -> Parameters:
         """The values a person chose."""
-        return Parameters(self.model, self.learning_rate, self.epoch, self.dataset)
+        return Parameters(**{field.name: getattr(self, field.name) for field in fields(Parameters)})
 
     @property
     def current_attempt(self) -> Attempt:

@@ -97,6 +97,10 @@ class ListedExperiment(NamedTuple):
     started_at: str | None
     finished_at: str | None
     cancel_requested_at: str | None
+    model_parameters: str | None
+    size: str | None
+    entry_sha256: str | None
+    image: str | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

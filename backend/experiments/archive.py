@@ -4,12 +4,14 @@ The database can be lost while the output folders stay: run.json holds the compl
 history of an experiment. It is written before its Job is created, and after each change of status.
 """
 
+import json
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.attempt import Attempt
+from backend.domain.catalogue import Entry
 from backend.domain.exceptions import FolderTaken, StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.selection import Cursor
@@ -38,15 +40,24 @@ class Archive:
     def __init__(self, store: Store, outputs: Outputs) -> None:
         self._store, self._outputs = store, outputs
 
-    def create_run_file(self, experiment: Experiment, history: list[Transition]) -> None:
-        """Write the run.json of an experiment that is about to start; create its folder if needed.
+    def create_run_file(
+        self, experiment: Experiment, history: list[Transition], entry: Entry | None = None
+    ) -> None:
+        """Write the files of an experiment that is about to start; create its folder if needed.
+
+        They are run.json, which also holds the `entry` of the model, and parameters.json.
 
         Raises:
             FolderTaken: the folder belongs to another experiment.
-            OSError: the file cannot be written.
+            OSError: a file cannot be written.
         """
-        self._outputs.write_run_file(experiment.experiment_id, run_file.render(experiment, history))
-        self._outputs.remove_tombstone(experiment.experiment_id)
+        name = experiment.experiment_id
+        content = run_file.render(experiment, history)
+        if entry:
+            content |= {"entry": json.loads(entry.content)}
+        self._outputs.write_run_file(name, content)
+        self._outputs.write_parameters(name, experiment.parameters.values)
+        self._outputs.remove_tombstone(name)
 
     def update_run_file(
         self, experiment: Experiment, expected: Record | None = None
@@ -194,9 +205,7 @@ class Archive:
             False if the experiment has changed meanwhile.
         """
         is_changed = self._store.retry(
-            experiment.id,
-            attempt=experiment.attempt,
-            status=experiment.status,
+            experiment,
             job=attempt.handle,
             following=attempt.number,
             reason="adopted",

@@ -25,6 +25,10 @@ HEAD_BYTES = 8192  # of a request
 POLL_SECONDS = 0.5
 BACKLOG = 128  # connections that the system keeps until they are accepted
 
+# Counted by both roles: each of them may save a log.
+LOST_ENDS = "hello_flask_log_ends_lost"
+LOST_ENDS_HELP = "Logs whose end was lost, because their pod was gone before it was read."
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +54,7 @@ class Passes:
             "Unforeseen errors in one experiment, which did not hold up the others.",
             registry=registry,
         )
+        self._lost_ends = Counter(LOST_ENDS, LOST_ENDS_HELP, registry=registry)
         self._duration = Gauge(
             f"{prefix}_last_pass_duration_seconds",
             "Duration of the last pass.",
@@ -75,6 +80,10 @@ class Passes:
     def experiment_failed(self) -> None:
         """Count an unforeseen error in one experiment."""
         self._experiment_failures.inc()
+
+    def log_end_lost(self) -> None:
+        """Count a log whose end was lost."""
+        self._lost_ends.inc()
 
     def failed(self, seconds: float, reason: str, error: Exception | None = None) -> None:
         """Record a pass that failed after `seconds`; log the traceback of an unforeseen `error`."""

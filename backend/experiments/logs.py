@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import BinaryIO
@@ -14,7 +14,7 @@ from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.events import AttemptWatch
 from backend.files.log_files import LogFiles, read_piece
-from backend.files.log_lines import LineSplitter, Unfinished, numbered, stands_for
+from backend.files.log_lines import UNHEARD, LineSplitter, Unfinished, numbered, stands_for
 from backend.files.outputs import Outputs
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 
@@ -45,12 +45,18 @@ class Logs:
 
     A log consists of parts, one for each pod of the attempt. Parts whose pods leave early are
     saved one by one; the whole log is saved when the attempt ends.
+
+    Attributes:
+        on_lost_end: called when a log was saved whose end was lost.
     """
+
+    on_lost_end: Callable[[], object]
 
     def __init__(self, launcher: Launcher, outputs: Outputs, *, max_bytes: int) -> None:
         """Use these; of a log longer than `max_bytes`, only head and tail are saved."""
         self._source, self._max_bytes = launcher.log_source, max_bytes
         self._files = LogFiles(outputs)
+        self.on_lost_end = lambda: None
         self._recording: set[str] = set()  # Jobs and parts whose output is being saved
         self._pending: dict[str, Experiment] = {}  # by Job; logs that could not be saved yet
         self._savings: dict[str, _Saving] = {}  # by Job, or name of a part
@@ -183,8 +189,9 @@ class Logs:
         Returns as soon as their output is being read, in another thread; if this process ends
         before they do, the log up to now is saved.
         """
-        if self._source is None:
-            return
+        with self._lock:
+            if self._source is None or experiment.job in self._recording:
+                return
         if not self.save(experiment) and not self._is_saving(experiment):
             return
         experiment_id, number = experiment.experiment_id, experiment.attempt
@@ -307,6 +314,10 @@ class Logs:
             lines = chain(before, _final_output(source, parts, connected))
             try:
                 self._files.write(experiment_id, number, lines, self._max_bytes, saved_as)
+                # Unless another process has heard more.
+                if UNHEARD in self._files.lines(experiment_id, number, saved_as, last=1):
+                    log.warning("The end of the log of %r is lost", experiment_id)
+                    self.on_lost_end()
                 if saved_as and self._files.exists(experiment_id, number):
                     self.save(experiment)  # the attempt has ended meanwhile
             except OSError as error:

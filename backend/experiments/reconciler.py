@@ -60,6 +60,7 @@ class Reconciler:
         self._archive, self._recorder = services.archive, services.recorder
         self._logs = services.logs
         self.passes = Passes()
+        self._logs.on_lost_end = self.passes.log_end_lost
         self._isolation = Isolation(self.passes.experiment_failed)
         self._expiry = Expiry(
             services.archive, services.logs, services.launcher, ttl_seconds, self._isolation

@@ -13,6 +13,11 @@ from backend.files.outputs import Outputs
 from backend.launchers.base import Observation, Phase
 from backend.store.queries import Store
 
+RESTARTING = Diagnosis(
+    "restarting",
+    "The trainer was interrupted, and has not been started again yet.",
+    "Nothing: it continues from its checkpoint.",
+)
 NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
@@ -33,6 +38,11 @@ class Recorder:
 
     def record_gone(self, experiment: Experiment) -> None:
         """Record the end of a live experiment because its Job no longer exists."""
+        # Read again: it may have been cancelled, and its Job deleted for that, since it was read.
+        known = self._archive.by_ids([experiment.experiment_id])
+        current = known.get(experiment.experiment_id)
+        if current and (current.uid, current.attempt) == (experiment.uid, experiment.attempt):
+            experiment = current
         diagnosis = Diagnosis(
             "job_deleted",
             f"The Job {experiment.job} no longer exists, and its end was not observed: "
@@ -55,8 +65,7 @@ class Recorder:
         [at] = in_order(history[-1].at, [now]) if history else [now]
         old, new = Status.SUBMITTING, Status.QUEUED
         is_changed = self._store.advance(
-            experiment.id,
-            attempt=experiment.attempt,
+            experiment,
             path=(old, new),
             times=[at],
             values=NO_DIAGNOSIS,
@@ -82,8 +91,13 @@ class Recorder:
             return False
         if observation.phase is Phase.LOST:
             observation = self._conclude(experiment, observation)
+        if experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED:
+            # A status never goes back: the diagnosis says that nothing trains at the moment.
+            observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
+        if observation.image:
+            diagnosis = diagnosis | {"image": observation.image}
         steps = path(experiment.status, status)
         if steps:
             if status not in LIVE:
@@ -101,9 +115,7 @@ class Recorder:
         """
         if experiment.status not in LIVE:
             return False
-        return self._store.update(
-            experiment.id, attempt=experiment.attempt, status=experiment.status, values=values
-        )
+        return self._store.update(experiment, values)
 
     def _conclude(self, experiment: Experiment, observation: Observation) -> Observation:
         """Return how a Job ended whose end was not observed: a finished one left its summary."""
@@ -129,8 +141,7 @@ class Recorder:
         times = {Status.RUNNING: observation.started_at, steps[-1]: values.get("finished_at")}
         latest = min(now, times[steps[-1]] or now)  # of steps that were not observed
         return self._store.advance(
-            experiment.id,
-            attempt=experiment.attempt,
+            experiment,
             path=steps,
             times=[min(times.get(step) or latest, now) for step in steps[1:]],
             values=values,

@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from backend.domain.attempt import FIELDS, Attempt
+from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.experiment import Experiment, Parameters, Transition
+from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
+from backend.domain.parameter import NAME
 from backend.domain.status import LIVE, Status
 from backend.domain.timestamps import from_text, to_text
 
@@ -19,7 +22,7 @@ MAX_ATTEMPTS = 10_000  # more than fit in a run.json that is still read
 MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _OF_ROW = ("id", "delete_requested_at")
-_MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _UID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ACTOR = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _REASON = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
@@ -66,6 +69,8 @@ def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
     """Return the run.json of an experiment: all but what only its row needs."""
     kept = {name: value for name, value in vars(experiment).items() if name not in _OF_ROW}
     record = {name: _as_json(value) for name, value in kept.items()}
+    del record["model_parameters"]
+    record["parameters"] = experiment.parameters.values
     steps = [{name: _as_json(value) for name, value in vars(step).items()} for step in history]
     return record | {"history": steps}
 
@@ -73,6 +78,7 @@ def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
 def adopted(attempt: Attempt, since: datetime) -> dict[str, Any]:
     """Return the run.json of an attempt of which only the Job exists, created by `since`."""
     values = attempt.to_fields() | {"status": Status.QUEUED, "job": attempt.handle}
+    values |= {"parameters": attempt.values}
     values |= {"created_at": to_text(since), "updated_at": to_text(since)}
     steps = [(None, Status.SUBMITTING), (Status.SUBMITTING, Status.QUEUED)]
     history = [Transition(attempt.number, old, new, "adopted", since) for old, new in steps]
@@ -87,6 +93,7 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
     Raises:
         UnusableRunFile: it does not describe a valid experiment of that folder.
     """
+    content = content | {"model_parameters": _model_parameters(content.get("parameters"))}
     attempt = Attempt.from_fields({name: content.get(name) for name in FIELDS})
     if attempt is None:
         raise UnusableRunFile("its run.json does not identify its experiment")
@@ -94,7 +101,9 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         raise UnusableRunFile(f"its run.json belongs to {attempt.experiment_id!r}")
     try:
         _check(attempt)
-        values = attempt.to_fields() | {"job": attempt.handle, "status": Status(content["status"])}
+        values = dict.fromkeys(FIELDS) | attempt.to_fields()
+        values |= {"job": attempt.handle, "status": Status(content["status"])}
+        values |= {"image": _text(content.get("image"))}
         values |= {name: _time(content.get(name)) for name in _TIMES}
         values |= {"reason": _reason(content.get("reason"))}
         values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
@@ -111,15 +120,49 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
 def _check(attempt: Attempt) -> None:
     if not _UID.fullmatch(attempt.uid):
         raise ValueError("its uid is not 32 hexadecimal digits")
-    if not _MODEL.fullmatch(attempt.model):
+    if not MODEL_NAME.fullmatch(attempt.model):
         raise ValueError("its model is not a valid name")
     if not (math.isfinite(attempt.learning_rate) and attempt.learning_rate > 0):
         raise ValueError("its learning_rate is not a finite number above 0")
     if not (1 <= attempt.epoch <= MAX_INTEGER and attempt.number <= MAX_ATTEMPTS):
         raise ValueError("its epoch or attempt is out of range")
+    if attempt.size is not None and not MODEL_NAME.fullmatch(attempt.size):
+        raise ValueError("its size is not a valid name")
+    if attempt.entry_sha256 is not None and not _SHA256.fullmatch(attempt.entry_sha256):
+        raise ValueError("its entry_sha256 is not a digest")
     dataset = attempt.dataset or ""
     if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:
         raise ValueError("its dataset is not a file name")
+
+
+def _model_parameters(values: Any) -> str | None:
+    """Return the parameters beyond learning_rate and epoch as they are stored.
+
+    Raises:
+        UnusableRunFile: they are not values of parameters.
+    """
+    if values is None:
+        return None
+    if not isinstance(values, dict):
+        raise UnusableRunFile("its parameters are not an object")
+    others = {name: value for name, value in values.items() if name not in CONTRACT}
+    for name, value in others.items():
+        if not NAME.fullmatch(name) or not (isinstance(value, str) or _is_storable(value)):
+            raise UnusableRunFile("its parameters hold an invalid name or value")
+    try:
+        text = as_json(others)
+        if len(text.encode()) > MAX_TEXT_BYTES or "\\u0000" in text:
+            raise UnusableRunFile("its parameters are too long, or hold NUL")
+    except UnicodeEncodeError:
+        raise UnusableRunFile("its parameters hold half of a surrogate pair") from None
+    return text if others else None
+
+
+def _is_storable(value: Any) -> bool:
+    """Return whether a value is a boolean or a number that JSON and the database can hold."""
+    if isinstance(value, bool | float):
+        return math.isfinite(value)
+    return isinstance(value, int) and abs(value) <= MAX_PARAMETER
 
 
 def _history(steps: Any, values: dict[str, Any]) -> list[Transition]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from backend.domain.catalogue import Choice
 from backend.domain.exceptions import (
     BeingDeleted,
     HasEnded,
@@ -25,13 +26,12 @@ from backend.experiments.archive import Archive
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
 from backend.experiments.recorder import Recorder
-from backend.experiments.submission import Outcome, Submission
+from backend.experiments.submission import Models, Outcome, Submission
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import ENDED_PHASES, Launcher, LauncherUnavailable, Phase
 from backend.store.queries import Store
 
-MODEL = "autoencoder"  # its image is AE_MODEL_IMAGE_URL
 ENDING_SECONDS, ENDING_POLL_SECONDS = 5.0, 0.1  # a retry waits for the end of the Job it replaces
 
 log = logging.getLogger(__name__)
@@ -54,12 +54,13 @@ class Experiments:
         archive: Archive,
         recorder: Recorder,
         events: TransitionFeed,
+        models: Models,
     ) -> None:
         self._store, self._launcher = store, launcher
         self._outputs = outputs
         self._logs, self._archive = logs, archive
         self._recorder, self._events = recorder, events
-        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder)
+        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder, models)
 
     def check_ready(self) -> str:
         """Check that the database answers and has the schema that this version needs.
@@ -71,10 +72,16 @@ class Experiments:
         return self._store.database.write_problem()
 
     def submit(
-        self, experiment_id: str, parameters: Parameters, *, by: str | None = None
+        self,
+        experiment_id: str,
+        parameters: Parameters,
+        *,
+        choice: Choice | None = None,
+        by: str | None = None,
     ) -> tuple[Outcome, Experiment]:
         """Start an experiment exactly once; see `Submission.submit`."""
-        return self._submission.submit(self.stored_id(experiment_id), parameters, by=by)
+        experiment_id = self.stored_id(experiment_id)
+        return self._submission.submit(experiment_id, parameters, choice=choice, by=by)
 
     def stored_id(self, experiment_id: str) -> str:
         """Return the id of the experiment that is called so in one of the forms of Unicode.
@@ -228,9 +235,7 @@ class Experiments:
         _check_retriable(experiment)
         next_attempt = replace(experiment.current_attempt, number=experiment.attempt + 1)
         is_changed = self._store.retry(
-            experiment.id,
-            attempt=experiment.attempt,
-            status=experiment.status,
+            experiment,
             job=next_attempt.handle,
             actor=by,
         )
@@ -322,21 +327,14 @@ class Experiments:
             OutputNotDeleted: its folder cannot be removed; its row is kept.
         """
         name, uid = experiment.experiment_id, experiment.uid
-        attempt, status = experiment.attempt, experiment.status
         try:
             self._outputs.remove_aside(uid)
             # Locked, because after the row is gone a new experiment may have a folder of this name.
-            self._store.while_deleting(
-                experiment.id,
-                uid=uid,
-                attempt=attempt,
-                status=status,
-                work=lambda: self._outputs.set_aside(name, uid),
-            )
+            self._store.while_deleting(experiment, lambda: self._outputs.set_aside(name, uid))
             self._outputs.remove_aside(uid)
         except OSError as error:
             raise OutputNotDeleted(error, outputs=True) from error
-        self._store.delete(experiment.id, uid=uid, attempt=attempt, status=status)
+        self._store.delete(experiment)
 
     def remove_deleted_folders(self) -> None:
         """Remove what earlier processes have left of the folders of deleted experiments."""
@@ -348,12 +346,7 @@ class Experiments:
 
     def _delete_with_outputs(self, experiment: Experiment) -> bool:
         """Delete an experiment and its folder; return False if it has changed meanwhile."""
-        is_requested = self._store.update(
-            experiment.id,
-            attempt=experiment.attempt,
-            status=experiment.status,
-            values={"delete_requested_at": datetime.now(UTC)},
-        )
+        is_requested = self._store.update(experiment, {"delete_requested_at": datetime.now(UTC)})
         if is_requested:
             self.finish_deletion(experiment)
         return is_requested
@@ -365,10 +358,7 @@ class Experiments:
         except OSError as error:
             raise OutputNotDeleted(error, outputs=False) from error
         is_deleted = self._store.delete(
-            experiment.id,
-            uid=experiment.uid,
-            attempt=experiment.attempt,
-            status=experiment.status,
+            experiment,
         )
         if not is_deleted:
             current = self._store.get(experiment.experiment_id)

@@ -10,6 +10,8 @@ from backend.experiments.overview import Overview
 from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
+from backend.experiments.submission import Models
+from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles, catalogue_files
 from backend.files.curves import Curves
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
@@ -35,6 +37,7 @@ class Services:
     archive: Archive
     recorder: Recorder
     summaries: Summaries
+    models: Models
     experiments: Experiments
     overview: Overview
 
@@ -58,12 +61,19 @@ def build(settings: Settings, launcher: Launcher | None = None) -> Services:
         launcher or make_launcher(settings),
         Inputs(settings.input_dir),
         Outputs(settings.output_dir),
+        catalogue_files(settings),
         log_max_bytes=settings.log_max_bytes,
     )
 
 
 def assemble(
-    store: Store, launcher: Launcher, inputs: Inputs, outputs: Outputs, *, log_max_bytes: int
+    store: Store,
+    launcher: Launcher,
+    inputs: Inputs,
+    outputs: Outputs,
+    catalogue: CatalogueFiles | None = None,
+    *,
+    log_max_bytes: int,
 ) -> Services:
     """Return the services that use these parts.
 
@@ -72,12 +82,14 @@ def assemble(
         launcher: where Jobs run.
         inputs: the input folder.
         outputs: the output folder.
+        catalogue: the files of the models; those of this program by default.
         log_max_bytes: the size to which a longer log is shortened when it is saved.
     """
     logs = Logs(launcher, outputs, max_bytes=log_max_bytes)
     archive = Archive(store, outputs)
     recorder = Recorder(store, outputs, logs, archive)
     events = TransitionFeed(store.transitions)
+    models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
     curves = Curves(outputs)
     return Services(
         store=store,
@@ -89,7 +101,10 @@ def assemble(
         events=events,
         archive=archive,
         recorder=recorder,
+        models=models,
         summaries=Summaries(store, MetricSummaries(store.database), curves),
-        experiments=Experiments(store, launcher, inputs, outputs, logs, archive, recorder, events),
+        experiments=Experiments(
+            store, launcher, inputs, outputs, logs, archive, recorder, events, models
+        ),
         overview=Overview(store),
     )

@@ -1,11 +1,22 @@
-"""Starts experiments: the intent is committed first, then the Job is created from it."""
+"""Starts experiments: the intent is committed first, then the Job is created from it.
+
+Both are made from an entry of the catalogue of models, which is stored for retries.
+"""
 
 import logging
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
 
-from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.attempt import Attempt, Diagnosis, Program
+from backend.domain.catalogue import (
+    CONTRACT,
+    Catalogue,
+    Choice,
+    Entry,
+    InvalidEntry,
+    InvalidParameters,
+)
 from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
@@ -19,6 +30,7 @@ from backend.domain.experiment import Experiment, Parameters, Transition, new_va
 from backend.domain.status import Status
 from backend.experiments.archive import Archive
 from backend.experiments.recorder import Recorder
+from backend.files.catalogue.entries import CatalogueFiles
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import (
@@ -31,6 +43,8 @@ from backend.launchers.base import (
 )
 from backend.store.queries import Store
 
+INDENTED = 4  # times as large as compact JSON is indented JSON at most
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +54,82 @@ class Outcome(Enum):
     CREATED = "the Job was created"
     ACCEPTED = "the Job will be created"
     EXISTING = "the same experiment was submitted before"
+
+
+class Models:
+    """The catalogue of now, and the stored entries of existing experiments."""
+
+    def __init__(self, files: CatalogueFiles, store: Store) -> None:
+        self._files, self._store = files, store
+
+    def catalogue(self) -> Catalogue:
+        """Return all models, and what is wrong with entries that cannot be used."""
+        return self._files.current()
+
+    def find(self, name: str) -> tuple[Entry | None, str]:
+        """Return a model's entry, or None and what is wrong with it; an empty text if unknown."""
+        return self._files.find(name)
+
+    def entry_of(self, experiment: Experiment) -> Entry | None:
+        """Return the entry that an experiment was made from, or the one that takes its place.
+
+        None for an experiment of a version without a catalogue. A rebuilt database has no entries:
+        the one in run.json is not used, because a trainer can write to that file. The current entry
+        then takes its place if it allows the same choice.
+
+        Raises:
+            LauncherRefused: there is no such entry.
+            StoreUnavailable: the database cannot be used.
+        """
+        if experiment.entry_sha256 is None:
+            return None
+        stored = self._stored(experiment.entry_sha256)
+        if stored:
+            return stored
+        current, _ = self.find(experiment.model)
+        if current and _allows(current, experiment):
+            return current
+        raise LauncherRefused(
+            Diagnosis(
+                "model_changed",
+                f"The entry of the model {experiment.model!r} that this experiment was made from "
+                "is lost, and the catalogue has none that allows the same parameters.",
+                f"Restore the entry of {experiment.model!r} in MODELS_DIR, then retry.",
+            )
+        )
+
+    def as_submitted(
+        self, parameters: Parameters, choice: Choice | None, existing: Experiment
+    ) -> Parameters:
+        """Return a new submission as it would have been recorded when `existing` was submitted.
+
+        Sending the same fields again means the same, although the defaults may have changed since.
+
+        Args:
+            parameters: what was chosen now, with the defaults of now.
+            choice: where they come from.
+            existing: the experiment that has its id.
+        """
+        sha256, values = existing.entry_sha256, parameters.values
+        if choice is None or sha256 == choice.entry.sha256 or existing.model != parameters.model:
+            return parameters
+        if sha256 is None:  # by a version that knew no other parameters: they had their defaults
+            defaults = choice.entry.defaults
+            values = {
+                name: value
+                for name, value in values.items()
+                if name in CONTRACT or value != defaults.get(name)
+            }
+        elif stored := self._stored(sha256):
+            values = stored.defaults | {name: values[name] for name in choice.sent}
+        return parameters.with_values(values)
+
+    def _stored(self, sha256: str) -> Entry | None:
+        content = self._store.entry(sha256)
+        try:
+            return Entry.from_content(content) if content else None
+        except InvalidEntry:  # this version allows less than the one that stored it
+            return None
 
 
 class Submission:
@@ -56,18 +146,30 @@ class Submission:
         outputs: Outputs,
         archive: Archive,
         recorder: Recorder,
+        models: Models,
     ) -> None:
         self._store, self._launcher = store, launcher
         self._inputs, self._outputs = inputs, outputs
-        self._archive, self._recorder = archive, recorder
+        self._archive, self._recorder, self._models = archive, recorder, models
 
     def submit(
-        self, experiment_id: str, parameters: Parameters, *, by: str | None = None
+        self,
+        experiment_id: str,
+        parameters: Parameters,
+        *,
+        choice: Choice | None = None,
+        by: str | None = None,
     ) -> tuple[Outcome, Experiment]:
         """Start an experiment exactly once, however often this is called, by any process.
 
         The intent is committed before anything is started, and the name of the Job is derived from
         the id. Whatever fails in between, the reconciler finds the intent and starts the same Job.
+
+        Args:
+            experiment_id: the id of the experiment.
+            parameters: what was chosen.
+            choice: where the parameters come from.
+            by: the name of the token of the person who submits it.
 
         Raises:
             OtherParameters: the id is taken by an experiment with other parameters.
@@ -76,20 +178,26 @@ class Submission:
             OutputUnwritable: the output folder cannot be written.
             SubmissionRefused: the launcher refused the Job for good.
         """
+        entry = choice.entry if choice else None
+        if entry:
+            parameters = replace(parameters, entry_sha256=entry.sha256)
         if parameters.dataset is not None:
             dataset = self._inputs.stored_name(parameters.dataset)
             parameters = replace(parameters, dataset=dataset)
         values = new_values(experiment_id, parameters)
-        job = self._launcher.render(Attempt.from_columns(values))
-        problem = self._problem(experiment_id, parameters)
-        row_id = self._store.insert(values, actor=by) if problem is None else None
+        job = self._render(Attempt.from_columns(values), entry)
+        problem = self._problem(experiment_id, parameters, entry)
+        row_id = None
+        if problem is None:
+            row_id = self._store.insert(values, actor=by, entry=entry.content if entry else None)
         if row_id:
-            return self._start(Experiment.from_columns(values | {"id": row_id}), job, by)
+            return self._start(Experiment.from_columns(values | {"id": row_id}), job, entry, by)
         existing = self._store.get(experiment_id)
         if existing is None:
             raise problem or FolderTaken()
         if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
-            return self._start(existing, job, by)
+            return self._start(existing, job, entry, by)
+        parameters = self._models.as_submitted(parameters, choice, existing)
         if not existing.parameters.same_as(parameters):
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
@@ -111,15 +219,15 @@ class Submission:
         expected = (experiment.uid, experiment.attempt, Status.SUBMITTING)
         if (current.uid, current.attempt, current.status) != expected:
             return current  # another process has launched it
-        return self._launch(current, history, self._launcher.render(current.current_attempt))
+        return self._launch(current, history)
 
     def _start(
-        self, experiment: Experiment, job: Job, by: str | None
+        self, experiment: Experiment, job: Job, entry: Entry | None, by: str | None
     ) -> tuple[Outcome, Experiment]:
         now, status = experiment.created_at, experiment.status
         history = [Transition(experiment.attempt, None, status, None, now, by)]
         try:
-            started = self._launch(experiment, history, job)
+            started = self._launch(experiment, history, (job, entry))
         except StoreUnavailable:  # the intent is committed; the reconciler continues from there
             log.warning(
                 "%r is submitted; its row will be updated once the database answers again",
@@ -130,9 +238,15 @@ class Submission:
             return Outcome.ACCEPTED, started
         return Outcome.CREATED, started
 
-    def _launch(self, experiment: Experiment, history: list[Transition], job: Job) -> Experiment:
+    def _launch(
+        self,
+        experiment: Experiment,
+        history: list[Transition],
+        rendered: tuple[Job, Entry | None] | None = None,
+    ) -> Experiment:
         try:
-            self._archive.create_run_file(experiment, history)
+            job, entry = rendered or self._rendered(experiment)
+            self._archive.create_run_file(experiment, history, entry)
             self._launcher.submit(job)
         except LauncherUnavailable as error:
             return self._delay(experiment, error.diagnosis)
@@ -151,6 +265,15 @@ class Submission:
             raise UnknownExperiment(experiment.experiment_id)
         return current
 
+    def _rendered(self, experiment: Experiment) -> tuple[Job, Entry | None]:
+        """Return the Job of the current attempt, made from the stored entry, and that entry."""
+        entry = self._models.entry_of(experiment)
+        return self._render(experiment.current_attempt, entry), entry
+
+    def _render(self, attempt: Attempt, entry: Entry | None) -> Job:
+        program = entry.program(attempt.size) if entry else Program()
+        return self._launcher.render(replace(attempt, program=program))
+
     def _delay(self, experiment: Experiment, diagnosis: Diagnosis) -> Experiment:
         """Record why a Job cannot be created yet; the reconciler tries again."""
         values = asdict(diagnosis)
@@ -158,19 +281,29 @@ class Submission:
         return replace(experiment, **values)
 
     def _problem(
-        self, experiment_id: str, parameters: Parameters
+        self, experiment_id: str, parameters: Parameters, entry: Entry | None
     ) -> UnknownDataset | FolderTaken | OutputUnwritable | None:
         """Return why a new experiment cannot start, before its intent is committed for good."""
         try:
             self._inputs.check(parameters.dataset)
             if not self._outputs.is_free(experiment_id):
                 return FolderTaken()
-            self._outputs.check_space()
+            chosen = (entry.content if entry else "") + (parameters.model_parameters or "")
+            self._outputs.check_space(INDENTED * len(chosen.encode()))
         except UnknownDataset as error:
             return error
         except OSError as error:
             return OutputUnwritable(error)
         return None
+
+
+def _allows(entry: Entry, experiment: Experiment) -> bool:
+    """Return whether an entry allows the parameters and the size of an experiment."""
+    try:
+        entry.parse(experiment.parameters.values)
+    except InvalidParameters:
+        return False
+    return experiment.size is None or experiment.size in entry.sizes
 
 
 def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from backend.files.log_lines import (
     MARKER_BYTES,
     MAX_TAIL_BYTES,
+    UNHEARD,
     bounded,
     count_lines,
     end_of,
@@ -86,7 +87,8 @@ class LogFiles:
         """Save a log, or its first and last lines if it is longer than `max_bytes`.
 
         An existing log is replaced only by one with more lines, so that of several processes that
-        save it at the same time, the one that saw most wins.
+        save it at the same time, the one that saw most wins. The line UNHEARD is replaced by a line
+        of the trainer.
 
         Raises:
             OSError: it cannot be written.
@@ -104,7 +106,10 @@ class LogFiles:
                         yield line + b"\n"
 
                 def adds_nothing() -> bool:
-                    return written <= self.count(experiment_id, attempt, part)
+                    existing = self.count(experiment_id, attempt, part)
+                    if written != existing:
+                        return written < existing
+                    return UNHEARD not in self.lines(experiment_id, attempt, part, last=1)
 
                 write_file(directory, name, counted(), unless=adds_nothing)
 

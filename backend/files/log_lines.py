@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 MARKER = re.compile(rb"\.\.\. ([0-9]{1,15}) lines are left out \(LOG_MAX_BYTES\) \.\.\.")
+# The last line of a log whose end was lost.
+UNHEARD = b"... the pod was gone before the end of its output was read ..."
 _CONTINUATION = bytes(range(0x80, 0xC0))  # of a character in UTF-8
 MARKER_BYTES = 80  # at most
 MAX_LINE_BYTES = 64 * 1024  # of a longer line, the first and the last half of so much is kept

@@ -31,14 +31,16 @@ from backend.files.untrusted import (
 )
 
 RUN_FILE = "run.json"
+PARAMETERS_FILE = "parameters.json"
 TEMPORARY_RUN_FILE = f".{RUN_FILE}."  # begins the name under which it is written
+TEMPORARY_FILES = (TEMPORARY_RUN_FILE, f".{PARAMETERS_FILE}.")
 TOMBSTONE_FILE = "forgotten.json"  # in the folder of an experiment whose record was deleted
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
 SET_ASIDE = ".deleted-"  # begins the name of a folder that is being removed
 MAX_FILES = 10_000  # in the list of one experiment's files
-SPACE_BYTES = 4096  # more than a new run.json takes
+SPACE_BYTES = 4096  # more than a new run.json takes, without its entry and parameters
 MAX_REMOVALS = 1000  # tries to remove a folder that other processes remove, too
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
 MAX_JSON_BYTES = 2**20  # of run.json: far more than a thousand attempts take
@@ -103,8 +105,11 @@ class Outputs:
         except FileNotFoundError:
             return True
 
-    def check_space(self) -> None:
+    def check_space(self, more: int = 0) -> None:
         """Check that a new folder and its `run.json` can be written; leave nothing behind.
+
+        Args:
+            more: bytes that the files take in addition to SPACE_BYTES.
 
         Raises:
             OSError: they cannot (no space, no permission).
@@ -112,7 +117,7 @@ class Outputs:
         folders = (self._root, *self._root.parents)
         existing = next(folder for folder in folders if folder.exists())
         with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(bytes(SPACE_BYTES))
+            file.write(bytes(SPACE_BYTES + more))
             file.flush()
 
     def write_run_file(
@@ -122,7 +127,8 @@ class Outputs:
 
         Args:
             experiment_id: which experiment.
-            content: has at least `uid`.
+            content: has at least `uid`. If it has no `entry`, that of the file is kept, provided
+                that it is the one with the digest `entry_sha256`.
             make_folder: whether to create the folder if it is missing.
 
         Raises:
@@ -132,8 +138,11 @@ class Outputs:
         folder = self.folder(experiment_id)
         if make_folder:
             folder.mkdir(parents=True, exist_ok=True)
-        if self.is_of_another(experiment_id, content["uid"]):
+        existing = self.read_run_file(experiment_id)
+        if existing is not None and existing.get("uid") != content["uid"]:
             raise FolderTaken
+        if existing is not None and "entry" not in content:
+            content = content | _entry_of(existing, content.get("entry_sha256"))
         with opened_folder(folder) as directory:
             write_file(directory, RUN_FILE, [orjson.dumps(content, option=orjson.OPT_INDENT_2)])
 
@@ -141,6 +150,16 @@ class Outputs:
         """Return whether the folder has the `run.json` of an experiment with another uid."""
         existing = self.read_run_file(experiment_id)
         return existing is not None and existing.get("uid") != uid
+
+    def write_parameters(self, experiment_id: str, values: dict[str, Any]) -> None:
+        """Write `parameters.json`, the values that a trainer may read, atomically.
+
+        Raises:
+            OSError: the folder cannot be written, or is missing.
+        """
+        with opened_folder(self.folder(experiment_id)) as directory:
+            content = orjson.dumps(values, option=orjson.OPT_INDENT_2)
+            write_file(directory, PARAMETERS_FILE, [content])
 
     def read_run_file(self, experiment_id: str) -> dict[str, Any] | None:
         """Return the content of `run.json`, or None if it is missing or not a JSON object."""
@@ -190,8 +209,8 @@ class Outputs:
             names = {path.name for path in self.folder(experiment_id).iterdir()}
         except OSError:
             return False
-        ours = {RUN_FILE, TOMBSTONE_FILE, LOG_FOLDER}
-        traces = {name for name in names - ours if not name.startswith(TEMPORARY_RUN_FILE)}
+        ours = {RUN_FILE, PARAMETERS_FILE, TOMBSTONE_FILE, LOG_FOLDER}
+        traces = {name for name in names - ours if not name.startswith(TEMPORARY_FILES)}
         return attempt == 1 and bool(traces)
 
     def has_log(self, experiment_id: str, attempt: int) -> bool:
@@ -300,6 +319,19 @@ class Outputs:
         with file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             return file.read(TAIL_BYTES)
+
+
+def _entry_of(content: dict[str, Any], sha256: Any) -> dict[str, Any]:
+    """Return the member `entry` of a run.json if it has this digest: a trainer may have changed it.
+
+    The digest is that of `Entry.content`, which is JSON without spaces.
+    """
+    try:
+        text = json.dumps(content.get("entry"), ensure_ascii=False, separators=(",", ":"))
+        is_ours = hashlib.sha256(text.encode()).hexdigest() == sha256
+    except (ValueError, RecursionError):  # half of a surrogate pair, or nested too deeply
+        return {}
+    return {"entry": content["entry"]} if is_ours else {}
 
 
 def _aside(uid: str) -> str:

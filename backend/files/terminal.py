@@ -7,7 +7,9 @@ last one. Colours and other escape sequences (ECMA-48) are not shown.
 import re
 import unicodedata
 
-MAX_COLUMNS = 64 * 1024  # that a sequence moves the cursor to
+# How far beyond the text a sequence can move the cursor. The gap is filled with spaces, so a few
+# bytes would otherwise become 64 KiB, as often as a trainer repeats them.
+MAX_COLUMNS = 1000
 
 _NOT_PLAIN = re.compile(rb"[\x07\x08\r\x1b]|\xc2[\x80-\x9f]")
 _TOKEN = re.compile(
@@ -48,14 +50,16 @@ class _Screen:
     def write(self, text: str) -> None:
         """Write at the cursor, over what is there."""
         cells = list(text) if text.isascii() else _cells(text)
-        if self.cursor > len(self._cells):
-            self._cells.extend(" " * (self.cursor - len(self._cells)))
+        width = len(self._cells)
+        if self.cursor > width:
+            self.cursor = max(width, min(self.cursor, MAX_COLUMNS))
+            self._cells.extend(" " * (self.cursor - width))
         self._cells[self.cursor : self.cursor + len(cells)] = cells
         self.cursor += len(cells)
 
     def move(self, column: int) -> None:
-        """Move the cursor."""
-        self.cursor = min(max(0, column), MAX_COLUMNS)
+        """Move the cursor. Where it is beyond the text, `write` moves it back to MAX_COLUMNS."""
+        self.cursor = max(0, column)
         self._is_overwritten = True
 
     def control(self, control: str, numbers: str) -> None:

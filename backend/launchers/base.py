@@ -39,6 +39,8 @@ class Observation:
     Attributes:
         attempt: what was submitted, as the launcher has stored it; None if that is missing or
             invalid, or if the Job is being deleted.
+        image: what the attempt executes: the image with its digest, or the command and the digest
+            of the trainer's files.
         leaving: the log parts that will soon be gone although the attempt has not ended.
     """
 
@@ -49,6 +51,7 @@ class Observation:
     diagnosis: Diagnosis | None = None
     attempt: Attempt | None = None
     leaving: tuple[str, ...] = ()
+    image: str | None = None
 
 
 class LauncherError(Exception):

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from backend.domain.experiment import Transition, in_order
+from backend.domain.experiment import Experiment, Transition, in_order
 from backend.store.database import Database
-from backend.store.tables import experiment, transition
+from backend.store.tables import experiment, model_entries, transition
 
 Values = Mapping[str, Any]  # column values by name
 
@@ -25,21 +25,26 @@ _OF_AN_ATTEMPT = (  # what a retry clears
     "finished_at",
     "cancel_requested_at",
     "cancel_requested_by",
+    "image",
 )
 # These parameters have other names than any column, which UPDATE needs for the new values.
 _EXPECTED = and_(
     experiment.c.id == bindparam("expected_id"),
+    experiment.c.uid == bindparam("expected_uid"),  # SQLite may use the key of a removed row again
     experiment.c.status == bindparam("expected_status"),
     experiment.c.attempt == bindparam("expected_attempt"),
 )
-# SQLite may use the key of a removed row again, so a late deletion names the uid, too.
-_DELETED = and_(_EXPECTED, experiment.c.uid == bindparam("expected_uid"))
-_DELETE = delete(experiment).where(_DELETED)
+_INSERT_ENTRY = (  # unless it is there
+    insert(model_entries)
+    .prefix_with("IGNORE", dialect="mysql")
+    .prefix_with("OR IGNORE", dialect="sqlite")
+)
+_DELETE = delete(experiment).where(_EXPECTED)
 _UPDATE = update(experiment).where(_EXPECTED)
 _RETRY = _UPDATE.where(experiment.c.delete_requested_at.is_(None))
 _LOCK_DELETED = (
     select(experiment.c.id)
-    .where(_DELETED, experiment.c.delete_requested_at.is_not(None))
+    .where(_EXPECTED, experiment.c.delete_requested_at.is_not(None))
     .with_for_update()
 )
 _LAST_STEP = select(func.max(transition.c.at)).where(transition.c.experiment == bindparam("row_id"))
@@ -57,15 +62,23 @@ class Changes:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._known_entries: set[str] = set()  # digests of those that are stored
 
-    def insert(self, values: Values, *, actor: str | None = None) -> int | None:
+    def insert(
+        self, values: Values, *, actor: str | None = None, entry: str | None = None
+    ) -> int | None:
         """Add an experiment, and its first transition, caused by `actor`.
+
+        `entry` is the content of its model's entry, whose digest is among the values.
 
         Returns:
             The key of its row; None if its experiment_id is taken.
         """
+        sha256 = values.get("entry_sha256")
 
         def work(connection: Connection) -> int:
+            if entry is not None and sha256 not in self._known_entries:
+                connection.execute(_INSERT_ENTRY, {"sha256": sha256, "content": entry})
             row_id = _insert(connection, values)
             first = {
                 "experiment": row_id,
@@ -78,9 +91,12 @@ class Changes:
             return row_id
 
         try:
-            return self.database.write(work)
+            row_id = self.database.write(work)
         except IntegrityError:
             return None
+        if sha256:
+            self._known_entries.add(sha256)
+        return row_id
 
     def restore(
         self,
@@ -119,26 +135,24 @@ class Changes:
                 continue
         return self.database.write(work) if experiments else []
 
-    def delete(self, row_id: int, *, uid: str, attempt: int, status: str) -> bool:
+    def delete(self, known: Experiment) -> bool:
         """Remove an experiment and its history.
 
         Returns:
-            False if it is no longer in that status and attempt; nothing was changed then.
+            False if its status or attempt has changed since; nothing was changed then.
         """
-        expected = _expected(row_id, status, attempt) | {"expected_uid": uid}
+        expected = _expected(known)
         return self.database.write(
             lambda connection: connection.execute(_DELETE, expected).rowcount == 1
         )
 
-    def while_deleting(
-        self, row_id: int, *, uid: str, attempt: int, status: str, work: Callable[[], None]
-    ) -> None:
+    def while_deleting(self, known: Experiment, work: Callable[[], None]) -> None:
         """Call `work` if the deletion of an experiment was requested, while its row is locked.
 
         Its id cannot be used again before `work` returns. `work` may be called twice, after a
         deadlock or a lost connection.
         """
-        expected = _expected(row_id, status, attempt) | {"expected_uid": uid}
+        expected = _expected(known)
 
         def locked(connection: Connection) -> None:
             if connection.execute(_LOCK_DELETED, expected).first():
@@ -148,9 +162,8 @@ class Changes:
 
     def advance(
         self,
-        row_id: int,
+        known: Experiment,
         *,
-        attempt: int,
         path: Sequence[str],
         times: Sequence[datetime],
         values: Values,
@@ -162,9 +175,8 @@ class Changes:
         The actor of a cancellation is the person who requested it.
 
         Args:
-            row_id: the experiment's key.
-            attempt: the attempt it is expected to be in.
-            path: statuses; it is expected to be in the first.
+            known: the experiment, as the decision was based on.
+            path: statuses, from the one that it has.
             times: when it reached each of the others. Those of another clock may be out of order;
                 the history has them in order.
             values: further columns to set.
@@ -172,24 +184,23 @@ class Changes:
             check_order: whether `times` may be earlier than the last transition so far.
 
         Returns:
-            False if it is no longer in that status and attempt; nothing was changed then.
+            False if its status or attempt has changed since; nothing was changed then.
         """
-        changes = {**values, "status": path[-1], "updated_at": at}
-        changes |= _expected(row_id, path[0], attempt)
+        changes = {**values, "status": path[-1], "updated_at": at} | _expected(known)
 
         def work(connection: Connection) -> bool:
             if connection.execute(_UPDATE, changes).rowcount != 1:
                 return False
             actor = None
             if path[-1] == "cancelled":
-                query = select(experiment.c.cancel_requested_by).where(experiment.c.id == row_id)
+                query = select(experiment.c.cancel_requested_by).where(experiment.c.id == known.id)
                 actor = connection.execute(query).scalar()
-            last = _last_step(connection, row_id) if check_order else None
+            last = _last_step(connection, known.id) if check_order else None
             ordered = in_order(last or times[0], times)
             steps = [
                 {
-                    "experiment": row_id,
-                    "attempt": attempt,
+                    "experiment": known.id,
+                    "attempt": known.attempt,
                     "from_status": old,
                     "to_status": new,
                     "reason": values.get("reason") if new == path[-1] else None,
@@ -203,24 +214,21 @@ class Changes:
 
         return self.database.write(work)
 
-    def update(self, row_id: int, *, attempt: int, status: str, values: Values) -> bool:
+    def update(self, known: Experiment, values: Values) -> bool:
         """Set columns other than the status, for example a diagnosis.
 
         Returns:
-            False if it is no longer in that status and attempt; nothing was changed then.
+            False if its status or attempt has changed since; nothing was changed then.
         """
-        changes = {**values, "updated_at": datetime.now(UTC)}
-        changes |= _expected(row_id, status, attempt)
+        changes = {**values, "updated_at": datetime.now(UTC)} | _expected(known)
         return self.database.write(
             lambda connection: connection.execute(_UPDATE, changes).rowcount == 1
         )
 
     def retry(
         self,
-        row_id: int,
+        known: Experiment,
         *,
-        attempt: int,
-        status: str,
         job: str,
         following: int | None = None,
         reason: str = "retry",
@@ -231,18 +239,18 @@ class Changes:
         `following` is the number of that attempt, by default the next one.
 
         Returns:
-            False if it is no longer in that status and attempt, or is being deleted; nothing was
+            False if its status or attempt has changed since, or it is being deleted; nothing was
             changed then.
         """
         now = datetime.now(UTC)
-        following = following or attempt + 1
+        following = following or known.attempt + 1
         changes = dict.fromkeys(_OF_AN_ATTEMPT)
         changes |= {"status": "submitting", "attempt": following, "job": job, "updated_at": now}
-        changes |= _expected(row_id, status, attempt)
+        changes |= _expected(known)
         step = {
-            "experiment": row_id,
+            "experiment": known.id,
             "attempt": following,
-            "from_status": status,
+            "from_status": known.status,
             "to_status": "submitting",
             "reason": reason,
             "actor": actor,
@@ -251,16 +259,16 @@ class Changes:
         def work(connection: Connection) -> bool:
             if connection.execute(_RETRY, changes).rowcount != 1:
                 return False
-            [at] = in_order(_last_step(connection, row_id) or now, [now])
+            [at] = in_order(_last_step(connection, known.id) or now, [now])
             connection.execute(insert(transition), [step | {"at": at}])
             return True
 
         return self.database.write(work)
 
 
-def _expected(row_id: int, status: str, attempt: int) -> dict[str, Any]:
+def _expected(known: Experiment) -> dict[str, Any]:
     """Return the parameters of _EXPECTED."""
-    return {"expected_id": row_id, "expected_status": status, "expected_attempt": attempt}
+    return {f"expected_{name}": getattr(known, name) for name in ("id", "uid", "status", "attempt")}
 
 
 def _last_step(connection: Connection, row_id: int) -> datetime | None:

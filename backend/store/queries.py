@@ -19,7 +19,7 @@ from backend.store.changes import Changes, Values
 from backend.store.database import Database
 from backend.store.engine import ANSWER_SECONDS
 from backend.store.pages import Columns
-from backend.store.tables import experiment, metric_summaries, transition
+from backend.store.tables import experiment, metric_summaries, model_entries, transition
 from backend.store.transitions import TRANSITION_COLUMNS, TransitionLog, history_of
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,14 @@ class Store(Changes):
         """Return one experiment, or None if there is none of that id."""
         found = self._experiments(_SELECT.where(experiment.c.experiment_id == experiment_id))
         return found[0] if found else None
+
+    def entry(self, sha256: str) -> str | None:
+        """Return the content of the catalogue's entry with this digest, or None."""
+        query = select(model_entries.c.content).where(model_entries.c.sha256 == sha256)
+        content: str | None = self.database.read(
+            lambda connection: connection.execute(query).scalar()
+        )
+        return content
 
     def with_history(self, experiment_id: str) -> tuple[Experiment, list[Transition]] | None:
         """Return one experiment and its transitions, oldest first, both as of one moment."""

@@ -81,6 +81,10 @@ experiment = Table(
     Column("cancel_requested_at", UTCDateTime),
     Column("cancel_requested_by", String(64)),
     Column("delete_requested_at", UTCDateTime),
+    Column("model_parameters", Text),
+    Column("size", String(32)),
+    Column("entry_sha256", String(64)),
+    Column("image", Text),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
     Index("ix_experiment_delete_requested_at", "delete_requested_at"),
@@ -89,6 +93,16 @@ experiment = Table(
     Index("ix_experiment_updated_at", "updated_at"),
     Index("ix_experiment_status_created_at", "status", "created_at"),
     Index("ix_experiment_status_updated_at", "status", "updated_at"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+# The entries of the catalogue from which experiments were made, by the digest of their content.
+model_entries = Table(
+    "model_entries",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("content", Text, nullable=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

@@ -13,11 +13,11 @@ from flask import Response, current_app, g, make_response, render_template, requ
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.datastructures import Headers
 
+from backend.domain.parameter import shown_value
 from backend.settings import Settings
 from backend.tokens import Token, TokenFile, find, parse
 from backend.web.errors import problem
 from backend.web.host_headers import host_name, is_allowed, is_cross_origin
-from backend.web.schemas.fields import shown_value
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})  # answered without a token

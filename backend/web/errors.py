@@ -37,6 +37,7 @@ from backend.domain.exceptions import (
     UnknownDataset,
     UnknownExperiment,
     UnknownFile,
+    UnknownModel,
 )
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
@@ -62,6 +63,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidInputName: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownModel: HTTPStatus.NOT_FOUND,
     UnknownDataset: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
     SubmissionRefused: HTTPStatus.BAD_GATEWAY,

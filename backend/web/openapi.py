@@ -1,13 +1,14 @@
 """Adds to the OpenAPI document what APIFlask cannot read from the routes and schemas. Pure."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from backend.domain.catalogue import AUTOENCODER, Entry
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.files.inputs import MAX_NAME_BYTES
 from backend.web.access import OPEN_PATHS
+from backend.web.openapi_models import describe_submissions
 
 VERSION = "3.1.0"
 METHOD_ORDER = ("get", "put", "post", "patch", "delete")
@@ -62,6 +63,11 @@ _PATH_PARAMETERS = {
         "example": "run-1",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS},
     },
+    "model": {
+        "description": "The name of a model of the catalogue.",
+        "example": AUTOENCODER,
+        "schema": {"type": "string", "minLength": 1},
+    },
     "name": {
         "description": "The name of a data set: a file of the input folder.",
         "example": "digits.npz",
@@ -95,14 +101,18 @@ _DOWNLOADS = {
 }
 
 
-def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
+def describe(
+    document: Any, texts: Mapping[tuple[str, str], tuple[str, str]], entries: Sequence[Entry]
+) -> Any:
     """Complete the document in place, in an order that is always the same, and return it.
 
     Args:
         document: as APIFlask has made it.
-        texts: the description of each operation, by method (lower case) and path.
+        texts: the name and the description of each operation, by method (lower case) and path.
+        entries: the models of the catalogue.
     """
     components = document.setdefault("components", {})
+    describe_submissions(document, entries)
     components["securitySchemes"] = {"token": _TOKEN_SCHEME}
     components["responses"] = {
         name: _with_headers(status, {"description": description, "content": _problem()})
@@ -121,7 +131,7 @@ def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
     document["paths"] = {
         path: {
             method: _operation(
-                path, method, operations[method] | {"description": texts[method, path]}
+                path, method, operations[method] | _named(path, method, *texts[method, path])
             )
             for method in METHOD_ORDER
             if method in operations
@@ -143,7 +153,6 @@ def describe(document: Any, texts: Mapping[tuple[str, str], str]) -> Any:
 
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
-    operation["operationId"] = operation_id(method, path)
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
             parameter |= _PATH_PARAMETERS.get(parameter["name"], {})
@@ -151,11 +160,8 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, A
         operation["parameters"].append(_LAST_EVENT_ID_PARAMETER)
     if (method, path) == ("put", "/inputs/{name}"):
         operation["requestBody"] = _FILE_BODY
-    body = operation.get("requestBody", {}).get("content", {})
-    if "application/x-www-form-urlencoded" in body and "application/json" in body:
-        form = {"multipart/form-data": body["application/json"]}
-        operation["requestBody"] = {"required": True, "content": form | body}
-    operation["responses"] = _responses(path, method, operation["responses"], bool(body))
+    has_body = bool(operation.get("requestBody"))
+    operation["responses"] = _responses(path, method, operation["responses"], has_body)
     if path in OPEN_PATHS:
         operation["security"] = []
     return operation
@@ -240,9 +246,13 @@ def _problem_example(status: str, detail: str) -> dict[str, Any]:
     return {"type": "about:blank", "title": code.phrase, "status": code, "detail": f"{detail}."}
 
 
-def operation_id(method: str, path: str) -> str:
-    """Return the id of an operation, such as `get_experiments`; generated clients name it so."""
-    return "_".join([method, *re.findall(r"\w+", path)])
+def _named(path: str, method: str, name: str, description: str) -> dict[str, str]:
+    """Return id and description of an operation; generated clients name it by its id.
+
+    The second address of a function has the id of its path: `/test` is `post_test`.
+    """
+    second = {"/test": "post_test", "/model": "list_model"}
+    return {"operationId": second.get(path, name), "description": description}
 
 
 def _links(paths: dict[str, Any]) -> dict[str, Any]:

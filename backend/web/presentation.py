@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from backend.domain.attempt import environment_text
+from backend.domain.catalogue import AUTOENCODER, Entry
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import MAX_MAGNITUDE, MAX_SECONDS, is_number
 from backend.domain.objective import Curve, CurveWarning, Extreme, Goal, best, goal_of, warnings
+from backend.domain.parameter import Parameter
 from backend.domain.status import LIVE, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
@@ -240,17 +243,62 @@ def curl(parameters: Parameters, experiment_id: str, url: str, *, needs_token: b
 
     With `needs_token`, it sends the token of the environment variable TOKEN.
     """
-    fields: dict[str, Any] = {
-        "learning_rate": repr(parameters.learning_rate),
-        "epoch": parameters.epoch,
-        "experiment_id": experiment_id,
-    }
-    if parameters.dataset:
-        fields["dataset"] = parameters.dataset
+    fields = {name: environment_text(value) for name, value in parameters.values.items()}
+    fields["experiment_id"] = experiment_id
+    if parameters.model != AUTOENCODER:
+        fields["model"] = parameters.model
+    fields |= {"dataset": parameters.dataset} if parameters.dataset else {}
+    fields |= {"size": parameters.size} if parameters.size else {}
     # With -F instead of --form-string, curl would read a value that begins with @ or < as a file.
     forms = [f"--form-string {shlex.quote(f'{name}={value}')}" for name, value in fields.items()]
     token = ['-H "Authorization: Bearer $TOKEN"'] if needs_token else []
     return " \\\n  ".join(["curl", *token, *forms, shlex.quote(url)])
+
+
+@dataclass(frozen=True)
+class FormField:
+    """A parameter as a field of the form for a new experiment.
+
+    Attributes:
+        kind: `select`, `text`, `decimal` or `numeric`; the last two are keyboards of telephones.
+        choices: of a select.
+    """
+
+    name: str
+    label: str
+    hint: str
+    kind: str
+    value: str
+    choices: tuple[str, ...] = ()
+
+
+def form_fields(entry: Entry, values: Mapping[str, Any]) -> list[FormField]:
+    """Return the fields of a model's parameters, filled in with `values` as far as it has them."""
+    return [_form_field(one, values) for one in entry.parameters.values()]
+
+
+def _form_field(parameter: Parameter, values: Mapping[str, Any]) -> FormField:
+    default = parameter.default if parameter.example is None else parameter.example
+    value = values.get(parameter.name, default)
+    choices = parameter.enum or ((True, False) if parameter.type == "boolean" else ())
+    kinds = {"integer": "numeric", "number": "decimal", "string": "text"}
+    allowed = parameter.allowed[0].upper() + parameter.allowed[1:]
+    parts = [parameter.description, parameter.unit and f"In {parameter.unit}"]
+    parts += [] if choices or parameter.type == "string" else [allowed]
+    return FormField(
+        name=parameter.name,
+        label=label_of(parameter.name),
+        hint=" ".join(f"{part.rstrip('.')}." for part in parts if part),
+        kind="select" if choices else kinds[parameter.type],
+        value="" if value is None else environment_text(value),
+        choices=tuple(environment_text(choice) for choice in choices),
+    )
+
+
+def label_of(name: str) -> str:
+    """Return the label of a parameter: Learning rate for learning_rate."""
+    text = name.replace("_", " ")
+    return "Epochs" if name == "epoch" else text[0].upper() + text[1:]
 
 
 def differ(values: Sequence[Any]) -> bool:

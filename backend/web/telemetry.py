@@ -24,6 +24,7 @@ from prometheus_client.utils import floatToGoString
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
+from backend.experiments.health import LOST_ENDS, LOST_ENDS_HELP
 from backend.web.shared_counts import Key, SharedCounts
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class Telemetry:
         if rule and rule.endpoint == SUBMISSION:
             self._add((SUBMISSIONS, OUTCOMES.get(status, "refused")), 1, {0: 1})
 
+    def log_end_lost(self) -> None:
+        """Count a log whose end was lost."""
+        self._add((LOST_ENDS,), 1, {0: 1})
+
     def _count_stream(self, response: Response) -> Response:
         if response.is_streamed:
             self._add((STREAMS,), 1, {0: 1})
@@ -109,6 +114,7 @@ class RequestCollector(Collector):
         submissions = CounterMetricFamily(
             "hello_flask_submissions", "Submissions by outcome.", labels=("outcome",)
         )
+        lost_ends = CounterMetricFamily(LOST_ENDS, LOST_ENDS_HELP)
         streams = 0.0
         for (kind, *labels), numbers in sorted(self._counts.totals().items()):
             if kind == REQUESTS:
@@ -116,9 +122,11 @@ class RequestCollector(Collector):
                 requests.add_metric(labels, buckets, numbers[SUM])
             elif kind == SUBMISSIONS:
                 submissions.add_metric(labels, numbers[0])
+            elif kind == LOST_ENDS:
+                lost_ends.add_metric([], numbers[0])
             elif kind == STREAMS:
                 streams = numbers[0]
-        yield from (requests, submissions)
+        yield from (requests, submissions, lost_ends)
         yield GaugeMetricFamily(
             "hello_flask_streams_open", "Responses that are being sent piece by piece.", streams
         )

@@ -1,148 +1,29 @@
-"""Train an autoencoder as the environment describes and write the results to OUTPUT_DIR.
+"""Train an autoencoder on the rows of the data files; `common/trainer.py` lists the variables."""
 
-    INPUT_DIR           folder of the data files (see dataset.py)
-    OUTPUT_DIR          the experiment's own folder (see output_folder.py)
-    LEARNING_RATE       above 0, at most 10
-    EPOCH               number of epochs, 1 to 100000
-    DATASET             optional: the one file of INPUT_DIR to train on; without it, all files that
-                        are there at the first start
-    SEED                optional, 0; the same seed, input and machine lead to the same losses
-    EXPERIMENT_ID       optional, for the summary
-    ATTEMPT             optional, for the summary
-    CHECKPOINT_SECONDS  optional, 10: seconds of training that a crash may lose
-
-Exit code: 0 finished; 2 input or configuration cannot be used; 1 any other expected failure, such
-as a full disk; 128 + signal number after SIGTERM (143) or SIGINT (130), once a checkpoint is
-written. Every failure is one line on standard error. Started again, the trainer resumes from the
-checkpoint. Starting it for a finished experiment, or beside another trainer, is harmless.
-"""
-
-import errno
-import os
-import signal
 import sys
-from collections.abc import Mapping
-from types import FrameType
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exceptions import InputChangedError, UnusableError
-from input_list import record_files, recorded_files
-from output_folder import CHECKPOINT, INPUTS, OutputFolder
-from settings import Settings
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where `common` is
+
+from autoencoder_parameters import AutoencoderParameters
+from common.trainer import run
 
 if TYPE_CHECKING:
-    from dataset import Dataset
-
-EXIT_FAILED, EXIT_UNUSABLE, EXIT_SIGNAL = 1, 2, 128
-MAX_MESSAGE = 1000  # characters
-PERMANENT_ERRORS = {  # a retry would fail in the same way
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-}
+    from autoencoder_training import AutoencoderTraining
+    from common.dataset import Dataset
+    from common.output_folder import OutputFolder
+    from common.settings import Settings
 
 
-class SignalHandler:
-    """Ends the process on a signal, or only records the signal if `deferred` is set."""
+def training(
+    settings: "Settings[AutoencoderParameters]", dataset: "Dataset", folder: "OutputFolder"
+) -> "AutoencoderTraining":
+    """Return the training, importing PyTorch only now: mistakes are reported before that."""
+    from autoencoder_training import AutoencoderTraining
 
-    def __init__(self) -> None:
-        self.deferred = False
-        self.received: int | None = None
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Handle the signal `number`."""
-        if not self.deferred:
-            # Nothing needs saving yet, and an exception raised here could be lost in an import.
-            os._exit(EXIT_SIGNAL + number)
-        self.received = number
-
-
-def main(environment: Mapping[str, str], signals: SignalHandler) -> int:
-    """Train as the environment describes, report failures, and return the exit code."""
-    try:
-        return train(Settings.from_environment(environment), signals)
-    except UnusableError as error:
-        problem, code = str(error), EXIT_UNUSABLE
-    except OSError as error:
-        problem = f"cannot use {error.filename or environment['OUTPUT_DIR']}: {error.strerror}"
-        code = EXIT_UNUSABLE if error.errno in PERMANENT_ERRORS else EXIT_FAILED
-    print("error:", _printable(problem), file=sys.stderr, flush=True)
-    return code
-
-
-def _printable(problem: str) -> str:
-    """Return a message on one line; names in damaged files may hold escape codes, or be long."""
-    line = " ".join(problem.split())[:MAX_MESSAGE]
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
-
-
-def train(settings: Settings, signals: SignalHandler) -> int:
-    """Train from the checkpoint, or from the first epoch, to the end; return the exit code.
-
-    Raises:
-        UnusableError: The input or the output folder does not fit the settings.
-        OSError: A file cannot be read or written.
-    """
-    folder = OutputFolder(settings.output_dir)
-    with folder.locked():
-        if folder.is_finished(settings.parameters):
-            print("this experiment has already finished", flush=True)
-            return 0
-
-        dataset = _read_input(settings, folder)
-        samples, width = dataset.rows.shape
-        print(f"{samples} samples of {width} numbers from {', '.join(dataset.files)}", flush=True)
-        for note in dataset.notes:
-            print("note:", note, flush=True)
-
-        from report import write_results
-        from training import Training
-
-        training = Training(settings, dataset, folder)
-        signals.deferred = True
-        if not training.run(lambda: signals.received is not None):
-            print(f"stopped by signal {signals.received}, checkpoint written", flush=True)
-            return EXIT_SIGNAL + (signals.received or 0)
-        write_results(training)
-        folder.remove(CHECKPOINT)
-        folder.remove(INPUTS)
-    print(f"finished, results in {settings.output_dir}", flush=True)
-    return 0
-
-
-def _read_input(settings: Settings, folder: OutputFolder) -> "Dataset":
-    """Return the data set; without DATASET, that of the files that the training began with.
-
-    Raises:
-        UnusableError: The input cannot be used, or there is a checkpoint and a file has changed.
-        OSError: A file cannot be read.
-    """
-    # NumPy and PyTorch take seconds to import. Errors that can be found without them are reported
-    # before.
-    from dataset import read_dataset
-
-    if settings.dataset is not None:
-        return read_dataset(settings.input_dir, settings.dataset)
-    files = recorded_files(folder)
-    try:
-        dataset = read_dataset(settings.input_dir, files=files)
-    except InputChangedError as error:
-        if folder.size(CHECKPOINT):
-            raise
-        print(f"note: {_printable(str(error))}; starting with the files there are now", flush=True)
-        files = None
-        dataset = read_dataset(settings.input_dir)
-    if files is None:
-        record_files(folder, settings.input_dir, dataset.sha256)
-    return dataset
+    return AutoencoderTraining(settings, dataset, folder)
 
 
 if __name__ == "__main__":
-    handler = SignalHandler()
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, handler)
-    sys.exit(main(os.environ, handler))
+    run(AutoencoderParameters, training)

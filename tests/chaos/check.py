@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from backend.files.log_lines import UNHEARD
 from tests.chaos.evidence import Evidence, Found, Json
 
 STEPS = {
@@ -45,9 +46,16 @@ def _answers(evidence: Evidence) -> Iterator[str]:
         for request in evidence.requests
         if request.action == "other" and request.status in CREATED
     }
+    unanswered = {
+        request.experiment_id
+        for request in evidence.requests
+        if request.action == "other" and request.status is None
+    }
     for request in evidence.requests:
         name, status = request.experiment_id, request.status
         is_taken = status == 409 and name in created_by_other
+        # The same other form was sent before, and its answer was lost.
+        is_taken |= status == 200 and request.action == "other" and name in unanswered
         if status is not None and status not in ALLOWED[request.action.split()[0]] and not is_taken:
             yield f"{name}: {request.action} was answered {status}: {request.body}"
     forms = [request for request in evidence.requests if request.action in FORMS]
@@ -241,26 +249,18 @@ def _whole_metrics(evidence: Evidence) -> Iterator[str]:
 def _kept_logs(evidence: Evidence) -> Iterator[str]:
     """The kept log of an attempt has its trainer's last line, unless a fault deleted its pod.
 
-    On Kubernetes, cancelling deletes the pod as well: its last lines are lost if the process that
-    reads them is killed, or if the API server was down and does not yet know that the pod started.
+    Cancelling on Kubernetes deletes the pod, too. A log whose end nobody could read must say so.
     """
     lost = {(hit.experiment_id, hit.attempt) for hit in evidence.hits if hit.kind in ("pod", "job")}
     for name, final in _final(evidence):
         if name in _hostile(evidence):
             continue
-        if evidence.jobs is not None:
-            lost |= {(name, attempt) for attempt in _cancelled(final.shown)}
         for line in _ledger(final, "exit"):
             attempt, last_line = line["attempt"], line["says"]
-            if (name, attempt) not in lost and last_line not in final.logs.get(attempt, ""):
+            kept = final.logs.get(attempt, "")
+            is_said = evidence.jobs is not None and kept.rstrip("\n").endswith(UNHEARD.decode())
+            if (name, attempt) not in lost and last_line not in kept and not is_said:
                 yield f"{name}: the log of attempt {attempt} lacks {last_line!r}"
-
-
-def _cancelled(shown: Json) -> set[int]:
-    """Return the attempts that were to be cancelled, even if they ended by themselves first."""
-    history = shown["history"]
-    cancelled = {step["attempt"] for step in history if step["to_status"] == "cancelled"}
-    return cancelled | ({shown["attempt"]} if shown.get("cancel_requested_at") else set())
 
 
 def _nothing_differs(evidence: Evidence) -> Iterator[str]:

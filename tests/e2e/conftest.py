@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import OURS, ROOT, SETUP, Deployment, edit, kubectl, objects, run
+from tests.e2e.support import ROOT, SETUP, Deployment, edit, kubectl, objects, run, uninstall
 
 HOST_FOLDER = Path("/tmp/hello-flask-e2e")  # on the node
 PASSWORD = "testpassword"
@@ -71,11 +71,14 @@ def images(node: Node) -> Images:
 
 
 def build(script: str, tag: str) -> tuple[str, str, str]:
-    """Build and push both images of a checkout; return their names and the output."""
+    """Build and push the images of a checkout.
+
+    Return the names of the backend's and the autoencoder's, and the output.
+    """
     result = run("env", f"TAG={tag}", script, timeout=1800)
     printed = result.stdout.decode()
     assert result.returncode == 0, f"{printed}\n{result.stderr.decode()}"
-    flask, model = re.findall(r"^build\.sh: pushing (\S+)$", printed, re.MULTILINE)
+    flask, model, *_ = re.findall(r"^build\.sh: pushing (\S+)$", printed, re.MULTILINE)
     return flask, model, printed
 
 
@@ -108,8 +111,7 @@ class Stage:
         edit(self.yaml / "4_pod.yaml", "a node's IP", address)
         if namespace == "default":
             self.create_secret(namespace)
-            for name in (*SETUP, "4_pod.yaml", "5_svc.yaml"):
-                kubectl("apply", "-f", f"{self.yaml}/{name}")
+            self.apply_files()
         else:
             kubectl("apply", "-f", f"{self.yaml}/namespace/0_namespace.yaml")
             self.create_secret(namespace)
@@ -127,6 +129,11 @@ class Stage:
         deployment.wait_ready()
         return deployment
 
+    def apply_files(self) -> None:
+        """Apply the files for the namespace default, in the documented order."""
+        for name in (*SETUP, "4_pod.yaml", "5_svc.yaml"):
+            kubectl("apply", "-f", f"{self.yaml}/{name}")
+
     def create_secret(self, namespace: str) -> None:
         """Create the Secret that docs/kubernetes.md says to create."""
         secret = ("secret", "generic", "hello-flask-db", f"--from-literal=password={PASSWORD}")
@@ -135,14 +142,7 @@ class Stage:
     def remove_backend(self) -> None:
         """Remove the backend, however it was installed, and what it started."""
         self.current = None
-        gone = ("--ignore-not-found", "--timeout=170s")
-        files = [f"--filename={self.yaml}/{name}" for name in ("4_pod.yaml", "5_svc.yaml", *SETUP)]
-        kubectl("delete", "-n", "default", "jobs,pods", "-l", OURS, *gone)
-        kubectl("delete", "-n", "default", "secret", "hello-flask-db", *gone)
-        kubectl("delete", *files[:2], *gone)
-        # Before the volumes, which wait until their claims are gone.
-        kubectl("delete", "namespace", "hello-flask", "hello-flask-setup", *gone)
-        kubectl("delete", *files[2:], *gone)
+        uninstall()
 
     def remove_database(self) -> None:
         kubectl("delete", "-f", f"{self.yaml}/db/", "--ignore-not-found", "--timeout=170s")

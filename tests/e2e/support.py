@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
@@ -54,6 +55,23 @@ def kubectl(*arguments: str, stdin: bytes | None = None, timeout: float = 400) -
     result = run("kubectl", *arguments, stdin=stdin, timeout=timeout)
     assert result.returncode == 0, f"kubectl {' '.join(arguments)}:\n{result.stderr.decode()}"
     return result.stdout.decode()
+
+
+def documented(heading: str) -> list[str]:
+    """Return the commands of the first code block below a heading of docs/kubernetes.md."""
+    _, _, section = (ROOT / "docs/kubernetes.md").read_text().partition(f"\n## {heading}\n")
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert block, f"no commands below {heading!r}"
+    return block[1].splitlines()
+
+
+def uninstall() -> float:
+    """Remove the backend as documented, and return how many seconds that took."""
+    started = time.monotonic()
+    for command in documented("Remove"):
+        result = run(*shlex.split(command), timeout=400)
+        assert result.returncode == 0, f"{command}: {(result.stdout + result.stderr).decode()}"
+    return time.monotonic() - started
 
 
 def objects(*arguments: str) -> list[dict[str, Any]]:
@@ -137,6 +155,11 @@ class Deployment:
     url: str
     host_folder: Path
 
+    @property
+    def workload(self) -> str:
+        """What runs the backend: a bare pod or, in a namespace of its own, a Deployment."""
+        return "pod/hello-flask" if self.namespace == "default" else "deployment/hello-flask"
+
     def get(self, path: str) -> Answer:
         """GET a path."""
         return self._answered(curl(self.url + path))
@@ -210,7 +233,7 @@ class Deployment:
 
     def in_web(self, *command: str, stdin: bytes | None = None) -> bytes:
         """Run a command in the web container, and return its output."""
-        pod = ("-n", self.namespace, "exec", "-i", "hello-flask", "-c", "web", "--")
+        pod = ("-n", self.namespace, "exec", "-i", self.workload, "-c", "web", "--")
         result = run("kubectl", *pod, *command, stdin=stdin)
         assert result.returncode == 0, f"{command}: {result.stderr.decode()}\n{self.explain()}"
         return result.stdout
@@ -234,8 +257,9 @@ class Deployment:
 
     def wait_ready(self) -> None:
         """Wait until both containers are ready and the NodePort answers."""
-        pod = ("-n", self.namespace, "wait", "--for=condition=Ready", "pod/hello-flask")
-        result = run("kubectl", *pod, "--timeout=240s", timeout=270)
+        condition = "Ready" if self.workload.startswith("pod/") else "Available"
+        waiting = ("-n", self.namespace, "wait", f"--for=condition={condition}", self.workload)
+        result = run("kubectl", *waiting, "--timeout=240s", timeout=270)
         assert result.returncode == 0, f"{result.stderr.decode()}\n{self.explain()}"
 
         def check() -> bool:
@@ -250,8 +274,8 @@ class Deployment:
         commands = [
             ("get", "pods,jobs,pvc,svc", *mine, "-o", "wide"),
             ("get", "events", *mine, "--sort-by=.lastTimestamp"),
-            ("logs", *mine, "hello-flask", "-c", "web", "--tail=40"),
-            ("logs", *mine, "hello-flask", "-c", "reconcile", "--tail=40"),
+            ("logs", *mine, self.workload, "-c", "web", "--tail=40"),
+            ("logs", *mine, self.workload, "-c", "reconcile", "--tail=40"),
             ("logs", *mine, "-l", OURS, "--tail=20", "--prefix", "--ignore-errors"),
             ("logs", "-n", "default", "hello-flask-mysql-0", "-c", "mysql", "--tail=10"),
         ]

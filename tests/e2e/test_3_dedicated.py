@@ -1,7 +1,20 @@
 """The backend in a namespace of its own, installed by `kubectl apply -k yaml/dedicated/`."""
 
 from tests.e2e.conftest import Stage
-from tests.e2e.support import OURS, PERMITTED, RESULTS, Deployment, curl, granted, kubectl, objects
+from tests.e2e.support import (
+    OURS,
+    PERMITTED,
+    RESULTS,
+    Deployment,
+    curl,
+    eventually,
+    granted,
+    kubectl,
+    objects,
+)
+from tests.e2e.test_5_trouble import evict
+
+BACKEND = "app.kubernetes.io/component=backend"
 
 
 def test_form_trains_a_model(dedicated: Deployment) -> None:
@@ -39,6 +52,24 @@ def test_no_pod_runs_as_root(dedicated: Deployment) -> None:
         for container in spec.get("initContainers", []) + spec["containers"]:
             assert container["securityContext"].get("runAsUser", 10001) == 10001
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_evicted_backend_comes_back(dedicated: Deployment) -> None:
+    """`kubectl drain` evicts it in the same way."""
+    (pod,) = objects("-n", dedicated.namespace, "pods", "-l", BACKEND)
+    evict(dedicated.namespace, pod["metadata"]["name"])
+
+    def replaced() -> bool:
+        names = [
+            each["metadata"]["name"]
+            for each in objects("-n", dedicated.namespace, "pods", "-l", BACKEND)
+        ]
+        return len(names) == 1 and names != [pod["metadata"]["name"]]
+
+    what = "one other pod runs the backend"
+    eventually(replaced, seconds=90, what=what, explain=dedicated.explain)
+    dedicated.wait_ready()
+    assert dedicated.experiment("dedicated")["status"] == "succeeded"
 
 
 def test_no_permissions_elsewhere(dedicated: Deployment) -> None:

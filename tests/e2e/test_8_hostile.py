@@ -160,7 +160,7 @@ def image(images: Images, tmp_path_factory: pytest.TempPathFactory) -> str:
     (checkout / "backend").mkdir()
     for name in ("build.sh", "backend/__init__.py"):
         shutil.copy(ROOT / name, checkout / name)
-    for folder in (checkout, checkout / "models/autoencoder"):
+    for folder in (checkout, checkout / "models", checkout / "models/autoencoder"):
         shutil.copytree(ROOT / "tests/e2e/hostile", folder, dirs_exist_ok=True)
     _, model, _ = build(str(checkout / "build.sh"), f"{images.tag}-hostile")
     return model

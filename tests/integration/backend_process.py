@@ -29,6 +29,7 @@ OURS = (  # prefixes of variables that a test must not inherit
     "INPUT_",
     "OUTPUT_",
     "HEALTH_",
+    "MODELS_",
 )
 
 

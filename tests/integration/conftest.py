@@ -160,7 +160,7 @@ def failing(kubernetes, monkeypatch):
         kubernetes.fail(verb, resource, fault)
         with monkeypatch.context() as patch:
             if fault.hang:
-                patch.setattr(kubernetes_launcher, "TIMEOUT", (2.0, 2.0))
+                patch.setattr(kubernetes_launcher, "TIMEOUT", (DEADLINE_SECONDS, 3.0))
             yield
         eventually(lambda: kubernetes.count(verb, resource) > received)
 

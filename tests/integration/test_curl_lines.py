@@ -25,6 +25,7 @@ def test_one_line_for_each_route():
         (
             method,
             path.replace("{experiment_id}", "long")
+            .replace("{model}", "autoencoder")
             .replace("{path}", "run.json")
             .replace("{name}", "digits.npz"),
         )

@@ -74,6 +74,7 @@ def test_nothing_removed_before_retry_is_refused(processes, make_failed, setting
     """A retry at the moment the folder is renamed is refused, and says why."""
     experiments, outputs = processes[0].experiments, processes[0].outputs
     make_failed("first")
+    processes[1].store.get("first")  # its first query checks the schema, for which it may write
     set_aside, refusals = outputs.set_aside, []
 
     def retry_first(*arguments):

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from backend.files.log_lines import UNHEARD, Unfinished
 from backend.launchers.base import LauncherUnavailable
 from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.launchers.kubernetes import logs as kubernetes_logs
@@ -59,13 +60,15 @@ class Follower:
     """Follows a part of a log in a thread; `looks` counts the pauses."""
 
     def __init__(self, pool, source, part):
-        self.lines, self.looks, self.connections = [], 0, 0
+        self.lines, self.unfinished, self.looks, self.connections = [], [], 0, 0
         self.end = pool.submit(self._follow, source, part)
 
     def _follow(self, source, part):
         for line in source.follow(part, self._connected):
             if line is None:
                 self.looks += 1
+            elif isinstance(line, Unfinished):
+                self.unfinished.append(line.decode())
             else:
                 self.lines.append(line.decode())
 
@@ -93,6 +96,21 @@ def test_follow_first_to_last_line(follow, kubernetes, pod, part):
     kubernetes.finish(pod, 0)
 
     assert follower.whole() == ["에포크 1", "epoch 2\r half", "", "last"]
+
+
+def test_follow_a_line_before_it_ends(follow, kubernetes, pod, part):
+    """A container runtime passes on a long line in pieces."""
+    follower = follow(part)
+    kubernetes.write_log(pod, "\r 10%")
+    eventually(lambda: follower.unfinished[-1:] == ["\r 10%"])
+    kubernetes.write_log(pod, "\r 20%")
+    eventually(lambda: follower.unfinished[-1:] == ["\r 10%\r 20%"])
+    assert follower.lines == []
+
+    kubernetes.write_log(pod, "\n")
+    kubernetes.finish(pod, 0)
+
+    assert follower.whole() == ["\r 10%\r 20%"]
 
 
 def test_read_unfinished_log(source, kubernetes, pod, part):
@@ -211,6 +229,40 @@ def test_follow_ends_with_the_pod(follow, kubernetes, pod, part):
     assert follower.whole() == ["a"]
 
 
+def test_lost_end_of_a_log_is_said(follow, kubernetes, pod, part):
+    """The pod has gone while its log could not be read."""
+    kubernetes.write_log(pod, "a\n")
+    follower = follow(part)
+    eventually(lambda: follower.lines == ["a"])
+    kubernetes.stop()
+    kubernetes.write_log(pod, "last words\n")
+    kubernetes.evict(pod)
+    kubernetes.start()
+
+    assert follower.whole() == ["a", UNHEARD.decode()]
+
+
+@pytest.mark.parametrize(
+    ("node", "reason", "expected"),
+    [
+        (None, None, []),
+        ("node-1", "ImagePullBackOff", []),
+        ("node-1", "ContainerCreating", [UNHEARD.decode()]),
+    ],
+)
+def test_pod_deleted_before_its_start(follow, kubernetes, source, launcher, node, reason, expected):
+    """Its container may have run before anybody was told."""
+    pod = kubernetes.add_pod(AN_ATTEMPT.handle, node)
+    if reason:
+        kubernetes.set_pod(pod, "Pending", {"waiting": {"reason": reason}})
+    (part,) = source.parts(AN_ATTEMPT.handle)
+    follower = follow(part)
+    eventually(lambda: follower.looks > 2)
+    kubernetes.evict(pod)
+
+    assert follower.whole() == expected
+
+
 @pytest.mark.parametrize("fault", [*OUTAGES.values(), forbidden("get", "pods/log", "")])
 def test_read_without_a_whole_answer(source, kubernetes, failing, pod, part, fault):
     kubernetes.write_log(pod, "epoch 1\n" * 100)
@@ -219,6 +271,17 @@ def test_read_without_a_whole_answer(source, kubernetes, failing, pod, part, fau
         source.read(part)
 
     assert len(source.read(part)) == 100
+
+
+def test_log_that_the_kubelet_has_lost(follow, kubernetes, pod, part, monkeypatch):
+    """Its message is not the log, which was not read to its end then."""
+    answer = b"unable to retrieve container logs for containerd://0123"
+    monkeypatch.setattr(kubernetes, "follow_log", lambda *_request: iter([answer]))
+    follower = follow(part)
+    eventually(lambda: follower.connections)
+    kubernetes.evict(pod)
+
+    assert follower.whole() == [UNHEARD.decode()]
 
 
 def test_kubelet_message_is_dropped(source, kubernetes, pod, part, monkeypatch):

@@ -5,14 +5,18 @@ import json
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backend.domain.attempt import Program
+from backend.domain.catalogue import as_json
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
 from backend.launchers.local import memory
 from backend.launchers.local.launcher import LocalLauncher
@@ -575,6 +579,76 @@ def test_missing_trainer_is_refused(environ, tmp_path):
         launcher.submit(launcher.render(AN_ATTEMPT))
 
     assert error.value.diagnosis.reason == "trainer_missing"
+
+
+HOSTILE = ["$(EPOCH)", "\"'`\\;\n\r\t{{x}}", "", "x" * 10_000, "가" * 3000]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:8]))
+def test_parameters_reach_the_trainer_as_they_are(harness, text):
+    attempt = harness.submitted(model_parameters=as_json({"text": text, "flag": False}))
+    harness.start(attempt)
+
+    environment = json.loads((harness.folder(attempt) / "environment.json").read_text())
+    assert environment["PARAM_TEXT"] == text
+    assert environment["PARAM_FLAG"] == "false"
+    assert environment["PARAM_EPOCH"] == environment["EPOCH"] == "20"
+
+
+SCRIPT = """#!/bin/sh
+echo "$0 $1 $PARAM_TEXT" > said
+"""
+
+
+@pytest.fixture
+def model(environ, tmp_path):
+    """A model of its own, whose trainer is a shell script."""
+    folder = tmp_path / "models" / "shell"
+    folder.mkdir(parents=True)
+    (folder / "train.sh").write_text(SCRIPT)
+    (folder / "train.sh").chmod(0o755)
+    (folder / "train.py").write_text("open('said', 'w').write('python')")
+    environ["MODELS_DIR"] = str(tmp_path / "models")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("./train.sh", "$PARAM_TEXT"), "{folder}/train.sh $PARAM_TEXT $(ls)"),
+        (("sh", "./train.sh", "-x"), "{folder}/train.sh -x $(ls)"),
+        (("python", "-u", "./train.py"), "python"),
+        ((), "python"),
+    ],
+)
+def test_command_of_the_model(environ, model, command, said):
+    launcher = LocalLauncher(Settings.from_environment(environ))
+    text = as_json({"text": "$(ls)"})
+    attempt = replace(
+        AN_ATTEMPT, model="shell", model_parameters=text, program=Program("", command)
+    )
+    launcher.submit(launcher.render(attempt))
+    image = reaches(launcher, attempt, Phase.SUCCEEDED).image
+
+    folder = Settings.from_environment(environ).output_dir / attempt.experiment_id
+    assert (folder / "said").read_text().strip() == said.format(folder=model)
+    words = shlex.join(command or ("python", "-u", "./train.py"))
+    assert image.startswith(f"{words} sha256:")
+    before = launcher.render(attempt)["image"]
+    (model / "train.py").write_text("changed")
+    assert launcher.render(attempt)["image"] != before == image
+
+
+@pytest.mark.parametrize("command", [("./none.sh",), ("no-such-program",), ("python", "./none.py")])
+def test_missing_program_is_refused(environ, model, command):
+    launcher = LocalLauncher(Settings.from_environment(environ))
+    attempt = replace(AN_ATTEMPT, model="shell", program=Program("", command))
+
+    with pytest.raises(LauncherRefused) as error:
+        launcher.submit(launcher.render(attempt))
+
+    assert error.value.diagnosis.reason == "trainer_missing"
+    assert "no" in error.value.diagnosis.message
 
 
 def test_output_folder_made_again(settings):

@@ -152,7 +152,7 @@ def test_lost_answer_to_a_commit(server, store, kill_when):
     row = inserted(store, experiment_id="a")
     errors = kill_when(server, "commit", lambda: True)
 
-    store.update(row.id, attempt=1, status="submitting", values={"reason": "x"})
+    store.update(row, {"reason": "x"})
     store.insert(new_experiment("b"))
 
     assert errors == [True]

@@ -67,7 +67,13 @@ def test_submit_uses_three_round_trips(server_database, make_app, statements):
     assert client.post("/test", data=FORM).status_code == 201
 
     intent = ["ping", "BEGIN", "INSERT", "INSERT", "COMMIT"]
+    with_entry = ["ping", "BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"]
     queued = ["ping", "BEGIN", "UPDATE", "INSERT", "COMMIT"]
+    assert statements == [*with_entry, *queued, "ping", "SELECT"]
+    statements.clear()
+
+    assert client.post("/test", data=FORM | {"experiment_id": "next"}).status_code == 201
+
     assert statements == [*intent, *queued, "ping", "SELECT"]
 
 

@@ -128,6 +128,16 @@ def test_mistakes_do_not_import_torch(digits: Trainer, mistake: dict[str, str]) 
     assert "torch" not in errors
 
 
+def test_nothing_imports_the_compiler(digits: Trainer) -> None:
+    """PyTorch's compiler takes as long to import as PyTorch itself, and is not used."""
+    with digits.start("-X", "importtime", EPOCH="2") as process:
+        _, errors = process.communicate()
+    assert process.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in errors.splitlines()}
+    assert "torch" in imported
+    assert {"torch._dynamo", "torch._inductor"} & imported == set()
+
+
 def test_log_on_a_full_disk(digits: Trainer) -> None:
     with Path("/dev/full").open("w") as full, digits.start(stdout=full) as process:
         _, errors = process.communicate()

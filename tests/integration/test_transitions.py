@@ -45,7 +45,7 @@ def test_transitions_in_order(store):
 def test_ids_are_never_reused(store):
     kept, forgotten = inserted(store), inserted(store)
     last = store.transitions.last_id()
-    assert store.delete(forgotten.id, uid=forgotten.uid, attempt=1, status="submitting")
+    assert store.delete(forgotten)
 
     inserted(store)
 

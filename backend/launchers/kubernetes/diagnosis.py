@@ -8,14 +8,20 @@ from backend.launchers.exit_codes import diagnose_exit_code, quote
 from backend.launchers.kubernetes.manifest import CONTAINER
 
 # The words of Kubernetes, in the order in which a pod meets them. Sources: its documentation
-# (Images, Pod Lifecycle, Jobs), pkg/scheduler/framework and pkg/kubelet/images/types.go.
+# (Images, Pod Lifecycle, Jobs), pkg/scheduler/framework/plugins, pkg/kubelet and
+# pkg/controller/job. tests/unit/launchers/words.json holds samples by version.
 
 # No pod: the reasons of a Job's events.
 CREATE_EVENTS = ("FailedCreate",)
 
 # No node: what the scheduler's message contains, our reason, and the remedy. The first one counts.
 UNSCHEDULABLE = (
-    (r"nvidia\.com/gpu", "unschedulable_gpu", "Lower JOB_GPU, or wait for a node with a free GPU."),
+    (
+        # Not the taint of the same name, which keeps pods without a GPU away from GPU nodes.
+        r"Insufficient nvidia\.com/gpu",
+        "unschedulable_gpu",
+        "Lower JOB_GPU, or wait for a node with a free GPU.",
+    ),
     (
         r"Insufficient cpu",
         "unschedulable_cpu",
@@ -27,13 +33,14 @@ UNSCHEDULABLE = (
         "Wait for other experiments to end, or lower JOB_MEMORY.",
     ),
     (
-        r"persistentvolumeclaim \S+ not found",
+        r"persistentvolumeclaim \S+ (not found|is being deleted)",
         "claim_missing",
         "Apply yaml/setup/1_pvc_input.yaml and 1_pvc_output.yaml, or correct INPUT_PVC and "
         "OUTPUT_PVC.",
     ),
     (
-        r"unbound",
+        # Without a volume, or with one that was deleted.
+        r"unbound|bound to non-existent|persistentvolume \S+ not found|persistent volumes to bind",
         "claim_unbound",
         "Apply yaml/setup/0_pv_input.yaml and 0_pv_output.yaml; `kubectl get pv,pvc` must show "
         "both claims as Bound.",
@@ -45,20 +52,23 @@ UNSCHEDULABLE = (
         "SchedulingDisabled.",
     ),
     (
-        r"volume node affinity|PersistentVolume's node affinity",  # until 1.33; since 1.34
+        r"volume node affinity|PersistentVolume's node affinity",  # until 1.32; since 1.33
         "unschedulable_volume",
         "The host name in yaml/setup/0_pv_*.yaml must be that of a node that is Ready: "
         "`kubectl get nodes -L kubernetes.io/hostname`.",
     ),
     (
-        r"affinity|selector|taint",
+        r"affinity|selector|taint|topology spread",
         "unschedulable_affinity",
         "Check the node's labels and taints with `kubectl describe node`.",
     ),
 )
 
-# No volume: the reasons of a pod's events.
-MOUNT_EVENTS = ("FailedMount", "FailedAttachVolume")
+# No volume, or no network: the reasons of a pod's events.
+MOUNT_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
+SANDBOX_EVENTS = ("FailedCreatePodSandBox", "FailedPodSandBoxStatus", "NetworkNotReady")
+# The condition (1.29 and newer) that is true once a pod has its volumes and its network.
+PREPARED_CONDITION = "PodReadyToStartContainers"
 
 # No container: the reasons of its state `waiting`.
 IMAGE_REASONS = {
@@ -68,13 +78,20 @@ IMAGE_REASONS = {
     "InvalidImageName",
     "ImageInspectError",
     "RegistryUnavailable",
+    "SignatureValidationFailed",
 }
 CONTAINER_REASONS = {
     "CreateContainerConfigError",
+    "PreCreateHookError",
     "CreateContainerError",
+    "PreStartHookError",
     "RunContainerError",
     "CrashLoopBackOff",
 }
+# The reasons of its state `terminated` if the container's program never began.
+START_REASONS = {"StartError", "ContainerCannotRun"}
+# The same, if the container was lost: its exit code says nothing.
+LOST_REASONS = {"ContainerStatusUnknown"}
 
 # Ended early: the reasons of a pod's status, or (1.26 and newer) a condition of it.
 EVICTION_REASONS = {
@@ -91,9 +108,15 @@ EVICTION_CONDITION = "DisruptionTarget"
 def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
     """Return why a pending pod does not run, or None if nothing is wrong."""
     status = pod.get("status") or {}
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return _unschedulable(condition.get("message"))
+    scheduled = _condition(status, "PodScheduled")
+    if scheduled.get("reason") in ("Unschedulable", "SchedulerError"):
+        return _unschedulable(scheduled.get("message"))
+    if scheduled.get("reason") == "SchedulingGated":
+        return Diagnosis(
+            "suspended",
+            f"The pod is held back: {quote(scheduled.get('message'))}",
+            "Wait until its scheduling gates are removed; `kubectl describe pod` names them.",
+        )
     waiting = (_trainer(status).get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason"), quote(waiting.get("message"))
     if reason in IMAGE_REASONS:
@@ -114,30 +137,49 @@ def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
     return None
 
 
-def diagnose_unmounted(pod: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
-    """Return why the volumes of a pod are not mounted, according to its events; else None."""
-    message = _newest(warnings, pod["metadata"], MOUNT_EVENTS)
-    if message is None:
+def diagnose_unprepared(pod: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
+    """Return why a pod has no volumes or no network, according to its events; else None."""
+    if _condition(pod.get("status") or {}, PREPARED_CONDITION).get("status") == "True":
+        return None  # the events are from before
+    event = _newest(warnings, pod["metadata"], MOUNT_EVENTS + SANDBOX_EVENTS)
+    if event is None:
         return None
+    message = quote(event.get("message"))
+    if event.get("reason") in SANDBOX_EVENTS:
+        return Diagnosis(
+            "container_not_started",
+            f"The node cannot prepare the experiment's pod: {message}",
+            "Check the node's network plugin and container runtime. The experiment then starts by "
+            "itself.",
+        )
     return Diagnosis(
         "volume_not_mounted",
-        f"A volume of the experiment cannot be mounted: {quote(message)}",
+        f"A volume of the experiment cannot be mounted: {message}",
         "Check that the folders in yaml/setup/0_pv_*.yaml exist on their host. The experiment "
         "starts by itself once they can be mounted.",
     )
 
 
-def diagnose_without_pod(job: dict[str, Any], warnings: list[dict[str, Any]]) -> Diagnosis | None:
-    """Return why a Job has no pod, according to the Job and its events; else None."""
+def diagnose_without_pod(
+    job: dict[str, Any], pods: list[dict[str, Any]], warnings: list[dict[str, Any]]
+) -> Diagnosis | None:
+    """Return why a Job has no live pod, according to the Job and its events; else None.
+
+    An event counts only if no pod has been created since: `pods` are those that ended, oldest
+    first, and `status.active` counts one that the Job controller does not miss yet.
+    """
     if (job.get("spec") or {}).get("suspend"):
         return Diagnosis(
             "suspended",
             "The Job is suspended: its queue has not admitted it yet.",
             "Wait for its turn; `kubectl get workloads` shows the queue.",
         )
-    message = _newest(warnings, job["metadata"], CREATE_EVENTS)
-    if message is None:
+    event = _newest(warnings, job["metadata"], CREATE_EVENTS)
+    if event is None or (job.get("status") or {}).get("active"):
         return None
+    if pods and _last_seen(event) <= str(pods[-1]["metadata"].get("creationTimestamp")):
+        return None
+    message = str(event.get("message"))
     if "exceeded quota" in message:
         return diagnose_quota(message)
     return Diagnosis(
@@ -216,8 +258,12 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
     container = _trainer(status)
     state, last_state = container.get("state") or {}, container.get("lastState") or {}
     terminated = state.get("terminated") or last_state.get("terminated")
-    if not terminated:
-        return None
+    name = pod["metadata"].get("name", "")
+    return _diagnose_terminated(terminated, name) if terminated else _diagnose_rejected(status)
+
+
+def _diagnose_terminated(terminated: dict[str, Any], pod: str) -> Diagnosis | None:
+    """Return why the container of a pod of that name ended, or None if it succeeded."""
     code, message = terminated.get("exitCode"), terminated.get("message")
     if terminated.get("reason") == "OOMKilled":
         return Diagnosis(
@@ -225,34 +271,61 @@ def _diagnose_ended(pod: dict[str, Any]) -> Diagnosis | None:
             "The trainer needed more memory than JOB_MEMORY allows and was killed.",
             "Raise JOB_MEMORY, or train on less data.",
         )
-    if code == 0:
+    if terminated.get("reason") in START_REASONS:
+        return Diagnosis(
+            "container_not_started",
+            f"The trainer's program cannot be started: {quote(message)}",
+            "Check that the model image contains the program that it starts; then retry.",
+        )
+    if terminated.get("reason") in LOST_REASONS:
+        return Diagnosis(
+            "evicted",
+            f"The node lost the experiment's container: {quote(message)}",
+            "Check the node with `kubectl describe node`; then retry: training continues from the "
+            "checkpoint.",
+        )
+    return diagnose_exit_code(code, message, f"`kubectl logs {pod}`") if code != 0 else None
+
+
+def _diagnose_rejected(status: dict[str, Any]) -> Diagnosis | None:
+    """Return why the kubelet rejected a pod, which never had a container then; else None."""
+    if status.get("phase") != "Failed" or not status.get("reason"):
         return None
-    name = pod["metadata"].get("name", "")
-    return diagnose_exit_code(code, message, f"`kubectl logs {name}`")
+    message = quote(status.get("message")) or status["reason"]
+    return Diagnosis(
+        "pod_refused",
+        f"The node refused the experiment's pod: {message}",
+        "Check the node with `kubectl describe node`, and the JOB_* variables; then retry.",
+    )
 
 
 def _eviction(status: dict[str, Any]) -> str | None:
     """Return the message of an eviction, or None if the pod was not evicted."""
     if status.get("reason") in EVICTION_REASONS:
         return status.get("message") or str(status["reason"])
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == EVICTION_CONDITION and condition.get("status") == "True":
-            return condition.get("message") or str(condition.get("reason"))
+    condition = _condition(status, EVICTION_CONDITION)
+    if condition.get("status") == "True":
+        return condition.get("message") or str(condition.get("reason"))
     return None
+
+
+def _condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a pod's condition of this type; empty if it has none."""
+    conditions: list[dict[str, Any]] = status.get("conditions") or []
+    return next((each for each in conditions if each.get("type") == kind), {})
 
 
 def _newest(
     warnings: list[dict[str, Any]], metadata: dict[str, Any], reasons: tuple[str, ...]
-) -> str | None:
-    """Return the message of an object's newest event with one of these reasons, or None."""
+) -> dict[str, Any] | None:
+    """Return an object's newest event with one of these reasons, or None."""
     events = [
         event
         for event in warnings
         if (event.get("involvedObject") or {}).get("uid") == metadata.get("uid")
         and event.get("reason") in reasons
     ]
-    newest = max(events, key=_last_seen, default=None)
-    return None if newest is None else str(newest.get("message"))
+    return max(events, key=_last_seen, default=None)
 
 
 def _last_seen(event: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 from kubernetes.client.exceptions import ApiException
 
@@ -10,6 +11,9 @@ from backend.launchers.base import LauncherRefused, LauncherUnavailable
 from backend.launchers.kubernetes.diagnosis import diagnose_quota
 
 log = logging.getLogger(__name__)
+
+ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9-]+):")
+DEDICATED = "hello-flask"  # the namespace of yaml/dedicated/
 
 
 def no_answer(error: Exception) -> LauncherUnavailable:
@@ -34,8 +38,7 @@ def unavailable(error: ApiException) -> LauncherUnavailable:
             Diagnosis(
                 "kubernetes_forbidden",
                 f"Kubernetes does not allow it: {message}",
-                "Apply yaml/setup/2_sa.yaml and 3_crb.yaml, and name that serviceAccount in "
-                "4_pod.yaml. The experiment then starts by itself.",
+                f"{_remedy(message)} The experiment then starts by itself.",
             )
         )
     return LauncherUnavailable(
@@ -58,6 +61,29 @@ def refused(error: ApiException) -> LauncherRefused | LauncherUnavailable:
             f"Kubernetes refuses the Job: {_message_of(error)}",
             "Check the JOB_* variables and AE_MODEL_IMAGE_URL of the server.",
         )
+    )
+
+
+def _remedy(message: str) -> str:
+    """Return how to get the rights of yaml/setup/3_crb.yaml back, where this backend runs.
+
+    The file itself is for the namespace default: applied for another one, it would take the right
+    to read nodes from the account there and give everything to one of the same name in default.
+    """
+    account = ACCOUNT.search(message)
+    namespace = account[1] if account else "default"
+    if namespace == "default":
+        return (
+            "Apply yaml/setup/2_sa.yaml and 3_crb.yaml, and name that serviceAccount in 4_pod.yaml."
+        )
+    if namespace == DEDICATED:
+        return (
+            "Run `kubectl apply -k yaml/dedicated/`, which restores the Role and its binding. Do "
+            "not apply yaml/setup/3_crb.yaml, which is for the namespace default."
+        )
+    return (
+        f"Apply the objects of yaml/setup/3_crb.yaml with the namespace {namespace} in place of "
+        "default."
     )
 
 

@@ -15,12 +15,21 @@ from typing import Any
 
 import urllib3
 
-from backend.files.log_lines import MAX_TAIL_BYTES, BoundedText, LineSplitter
+from backend.files.log_lines import (
+    MAX_TAIL_BYTES,
+    UNHEARD,
+    BoundedText,
+    LineSplitter,
+    Unfinished,
+)
 from backend.launchers.base import LauncherUnavailable
 from backend.launchers.kubernetes.status import ENDED_POD_PHASES, part_of
 
 SILENCE_SECONDS = 10.0  # without a line; a followed log is then requested again
 PAUSE_SECONDS = 1.0  # between two connections, and between two None
+# Between two looks at a pod that starts, growing to PAUSE_SECONDS. A pod that is deleted meanwhile
+# may be gone within a second.
+SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0  # seconds between two connections while the API server is unavailable
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+(?:Z|[+-]\d\d:\d\d) ")
 
@@ -74,24 +83,32 @@ class PodLogs:
         """Yield the lines of a part from the first to the last, and None while waiting for more.
 
         Waits while the API server cannot be reached. `connected` is called once the log is being
-        read.
+        read. Ends with UNHEARD if the pod is gone before its log was read to its end.
         """
-        recent, seconds = _RecentLines(), PAUSE_SECONDS
+        recent, seconds = _RecentLines(), SHORTEST_PAUSE
+        is_complete = True
         while True:
             try:
                 pod = self._get_pod(_pod_of(part))
                 if pod is None:
-                    return
-                ended = _has_ended(pod)
-                if ended or _has_started(pod):
-                    complete = yield from self._follow_once(part, recent, connected, ended)
+                    break
+                ended, has_started = _has_ended(pod), _has_started(pod)
+                if ended or has_started:
+                    is_complete = not has_started
+                    is_complete |= yield from self._follow_once(part, recent, connected, ended)
                     # A log that was read to its end after the pod had ended is complete.
-                    if complete and ended:
+                    if is_complete and ended:
                         return
-                seconds = PAUSE_SECONDS
+                    seconds = PAUSE_SECONDS
+                else:
+                    is_complete = not _may_have_started(pod)
+                    is_deleted = "deletionTimestamp" in pod["metadata"]
+                    seconds = SHORTEST_PAUSE if is_deleted else min(PAUSE_SECONDS, 1.25 * seconds)
             except LauncherUnavailable:
                 seconds = min(LONGEST_PAUSE, 2 * seconds)
             yield from _pause(seconds)
+        if not is_complete:
+            yield UNHEARD
 
     def _follow_once(
         self, part: str, recent: "_RecentLines", connected: Callable[[], object], ended: bool
@@ -100,8 +117,8 @@ class PodLogs:
         repeated = recent.count()
         response = self._open_log(_pod_of(part), recent.since())
         if response is None:
-            return True
-        splitter = LineSplitter()
+            return False
+        splitter, is_log = LineSplitter(), True
         try:
             connected()
             for piece in response.stream(decode_content=False):
@@ -110,9 +127,13 @@ class PodLogs:
                         repeated[raw] -= 1
                         continue
                     stamp = TIMESTAMP.match(raw)
+                    is_log &= bool(stamp)  # otherwise the kubelet says that it has no log
                     if stamp:
                         recent.add(raw, stamp)
                         yield raw[stamp.end() :]
+                stamp = TIMESTAMP.match(splitter.rest)
+                if stamp and not repeated.total():
+                    yield Unfinished(splitter.rest[stamp.end() :])
         except urllib3.exceptions.HTTPError:  # the connection was lost, or silent for too long
             return False
         finally:
@@ -121,7 +142,7 @@ class PodLogs:
         stamp = TIMESTAMP.match(rest)
         if ended and stamp and not repeated[rest]:
             yield rest[stamp.end() :]
-        return True
+        return is_log and bool(stamp or not rest)
 
 
 class _RecentLines:
@@ -169,6 +190,16 @@ def _states(pod: Pod) -> list[dict[str, Any]]:
 
 def _has_started(pod: Pod) -> bool:
     return any("running" in state or "terminated" in state for state in _states(pod))
+
+
+def _may_have_started(pod: Pod) -> bool:
+    """Return whether the container may run although the kubelet has not reported it yet.
+
+    The kubelet of an old Kubernetes never does if the pod is deleted in that moment.
+    """
+    waiting = [state.get("waiting") or {} for state in _states(pod)]
+    is_starting = all(each.get("reason") in (None, "ContainerCreating") for each in waiting)
+    return is_starting and bool((pod.get("spec") or {}).get("nodeName"))
 
 
 def _has_ended(pod: Pod) -> bool:

@@ -103,11 +103,11 @@ def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         "containers": [
             {
                 "name": CONTAINER,
-                "image": settings.model_image,
+                "image": attempt.program.image or settings.model_image,
                 "env": [
                     {"name": name, "value": _literal(value)} for name, value in environment.items()
                 ],
-                "resources": _resources(settings),
+                "resources": _resources(attempt, settings),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "capabilities": {"drop": ["ALL"]},
@@ -138,9 +138,11 @@ def _literal(value: str) -> str:
     return value.replace("$", "$$")
 
 
-def _resources(settings: Settings) -> dict[str, dict[str, str]]:
+def _resources(attempt: Attempt, settings: Settings) -> dict[str, dict[str, str]]:
+    own = dict(attempt.program.resources)
+    memory, gpus = own.get("memory", settings.job_memory), own.get("gpu", str(settings.job_gpu))
     # No cpu limit: a trainer may use what is idle on its node.
-    requests = {"cpu": settings.job_cpu, "memory": settings.job_memory}
-    limits = {"memory": settings.job_memory}
-    gpu = {"nvidia.com/gpu": str(settings.job_gpu)} if settings.job_gpu else {}
+    requests = {"cpu": own.get("cpu", settings.job_cpu), "memory": memory}
+    limits = {"memory": memory}
+    gpu = {"nvidia.com/gpu": gpus} if gpus != "0" else {}
     return {"requests": requests | gpu, "limits": limits | gpu}

@@ -10,7 +10,7 @@ from typing import Any
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Observation, Phase
 from backend.launchers.kubernetes import diagnosis
-from backend.launchers.kubernetes.manifest import RUN, UID
+from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
 
 # A Job has ended only if one of these conditions is true. `completionTime` is set on success only
 # (Kubernetes documentation, Jobs).
@@ -24,10 +24,11 @@ POD_PHASES = {
     "Pending": Phase.QUEUED,  # not scheduled yet, or its image or volumes are not there yet
     "Running": Phase.RUNNING,
 }
-# Without such a pod the attempt is queued: the Job controller has yet to make the next pod, or to
-# set a condition.
+# Without such a pod the attempt is queued: the Job controller has yet to make the next pod. If the
+# newest one has succeeded, it has yet to set a condition, and nothing is observed.
 ENDED_POD_PHASES = ("Succeeded", "Failed")
 
+MAX_IMAGE = 1000  # characters
 START_TIME = timedelta(seconds=3)  # within which a Job gets its pod, and a pod its volumes
 
 
@@ -53,7 +54,7 @@ def observation(
     """Return the observation of an attempt from its Job and pods."""
     leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
     seen = _observation(job, pods, surroundings)
-    return replace(seen, attempt=attempt_of(job), leaving=leaving)
+    return replace(seen, attempt=attempt_of(job), leaving=leaving, image=_image(pods))
 
 
 def observation_of_orphans(
@@ -70,7 +71,8 @@ def observation_of_orphans(
         ended = _phase(pod) in ENDED_POD_PHASES
         if node and not ended and surroundings.node_is_ready(node):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
-            return Observation(uid, Phase.UNKNOWN, leaving=tuple(map(part_of, pods)))
+            phase = Phase.RUNNING if _phase(pod) == "Running" else Phase.UNKNOWN
+            return Observation(uid, phase, leaving=tuple(map(part_of, pods)))
     return None
 
 
@@ -117,8 +119,10 @@ def _observation(
     live = [pod for pod in pods if _phase(pod) not in ENDED_POD_PHASES]
     if live:
         return _observe_pod(uid, live[-1], _started_at(job, pods), surroundings)
+    if pods and _phase(pods[-1]) == "Succeeded":
+        return Observation(uid, Phase.UNKNOWN)
     warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
-    why = diagnosis.diagnose_without_pod(job, warnings) or diagnosis.diagnose_restart(pods)
+    why = diagnosis.diagnose_without_pod(job, pods, warnings) or diagnosis.diagnose_restart(pods)
     return Observation(uid, Phase.QUEUED, diagnosis=why)
 
 
@@ -143,7 +147,7 @@ def _observe_pod(
     if phase is Phase.QUEUED:
         why = diagnosis.diagnose_pending(pod)
         if why is None and _is_old(pod, surroundings.now):
-            why = diagnosis.diagnose_unmounted(pod, surroundings.warnings())
+            why = diagnosis.diagnose_unprepared(pod, surroundings.warnings())
         return Observation(uid, phase, diagnosis=why)
     why = _diagnose_dead_node(pod, surroundings.node_is_ready)
     started_at = started_at if phase is Phase.RUNNING else None
@@ -154,6 +158,17 @@ def _is_old(thing: dict[str, Any], now: datetime) -> bool:
     """Return whether a Job or pod is older than START_TIME."""
     since = parse_time(thing["metadata"].get("creationTimestamp"))
     return since is not None and now - since > START_TIME
+
+
+def _image(pods: list[dict[str, Any]]) -> str | None:
+    """Return the image with its digest that the newest pod executes, once it has been pulled."""
+    images = {
+        str(pod["metadata"].get("creationTimestamp")): str(container["imageID"])
+        for pod in pods
+        for container in (pod.get("status") or {}).get("containerStatuses") or []
+        if container.get("name") == CONTAINER and container.get("imageID")
+    }
+    return images[max(images)][:MAX_IMAGE] if images else None
 
 
 def _phase(pod: dict[str, Any]) -> str:

@@ -22,7 +22,6 @@ import os
 import shutil
 import signal
 import stat
-import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -30,9 +29,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.files.catalogue.entries import catalogue_files
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
+from backend.launchers.local.programs import LocalPrograms
 from backend.launchers.local.state_files import (
     Life,
     Stamp,
@@ -46,10 +47,6 @@ from backend.launchers.local.state_files import (
 )
 from backend.settings import Settings
 
-_BACKEND = Path(__file__).parents[2]
-# The wheel puts the models inside the package; in a checkout they are beside it.
-_MODELS = (_BACKEND if (_BACKEND / "models").is_dir() else _BACKEND.parent) / "models"
-TRAINER = _MODELS / "autoencoder" / "train.py"
 POLL_SECONDS = 0.1
 
 # The variables of this process that a trainer gets. The others may be secrets.
@@ -64,9 +61,9 @@ class LocalLauncher:
 
     log_source = None  # the runner writes the log into the output folder
 
-    def __init__(self, settings: Settings, trainer: Path = TRAINER) -> None:
+    def __init__(self, settings: Settings, trainer: Path | None = None) -> None:
         self._settings = settings
-        self._trainer = trainer
+        self._programs = LocalPrograms(catalogue_files(settings).folder_of, trainer)
         self._state = settings.output_dir / ".local"
         # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
@@ -80,11 +77,14 @@ class LocalLauncher:
     def render(self, attempt: Attempt) -> Job:
         """Return the command, environment and paths of an attempt, without starting it."""
         folder = self._settings.output_dir / attempt.experiment_id
+        program = self._programs.find(attempt)
         return {
             "handle": attempt.handle,
             "uid": attempt.uid,
             "run": attempt.to_fields(),
-            "command": [sys.executable, "-u", str(self._trainer)],
+            "command": list(program.command),
+            "trainer": program.trainer,
+            "image": program.image,
             "environment": _inherited()
             | attempt.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
             "folder": str(folder),
@@ -94,12 +94,13 @@ class LocalLauncher:
     def submit(self, job: Job) -> str:
         """Put an attempt in the queue, unless it has begun, and start it if a slot is free."""
         handle = str(job["handle"])
-        if not self._trainer.is_file():
+        if not Path(job["trainer"]).is_file():
             raise LauncherRefused(
                 Diagnosis(
                     "trainer_missing",
-                    f"There is no trainer at {self._trainer}.",
-                    "Run the server from a complete checkout.",
+                    f"There is no trainer at {job['trainer']}.",
+                    "Correct the command in the model's entry, or run the server from a complete "
+                    "checkout.",
                 )
             )
         with self._gate(fcntl.LOCK_EX):

@@ -55,7 +55,9 @@ def observe(state: Path, life: Life) -> Observation | None:
     if life is Life.UNKNOWN:
         return Observation(job["uid"], Phase.UNKNOWN)
     seen = _observe_job(state, job, life)
-    return replace(seen, attempt=Attempt.from_fields(job.get("run")))
+    # Jobs of older versions have no image; that of a waiting one has not been executed.
+    image = str(job["image"]) if job.get("image") and seen.phase is not Phase.QUEUED else None
+    return replace(seen, attempt=Attempt.from_fields(job.get("run")), image=image)
 
 
 def _observe_job(state: Path, job: Job, life: Life) -> Observation:

@@ -17,6 +17,7 @@ from backend.web.routes import (
     hello,
     inputs,
     logs,
+    models,
     results,
     sign_in,
 )
@@ -26,7 +27,18 @@ def register_routes(app: APIFlask) -> None:
     """Make the app answer at every address."""
     forms.register_parser()
     app.before_request(_without_trailing_slash)
-    for module in (hello, experiments, logs, results, inputs, events, health, docs, sign_in):
+    for module in (
+        hello,
+        experiments,
+        models,
+        logs,
+        results,
+        inputs,
+        events,
+        health,
+        docs,
+        sign_in,
+    ):
         app.register_blueprint(module.blueprint)
     dashboard.register_dashboard(app)
     app.register_blueprint(dashboard_list.blueprint)

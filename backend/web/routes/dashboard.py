@@ -15,7 +15,8 @@ from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, render_template, request, url_for
 
 from backend import __version__
-from backend.domain.exceptions import UnknownExperiment
+from backend.domain.catalogue import AUTOENCODER, CONTRACT
+from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.status import LIVE, Status
@@ -25,14 +26,11 @@ from backend.web import presentation
 from backend.web.access import access
 from backend.web.current import services
 from backend.web.presentation import Summary
-from backend.web.schemas.fields import MAX_EPOCH, MAX_LEARNING_RATE
 
 SPARK_POINTS = 40
 MAX_CURVES = 8  # in one chart, whose colours can still be told apart
 MAX_SUGGESTIONS = 100  # ids that are tried for the form
 MAX_FILES_SHOWN = 200  # on an experiment's page
-DEFAULT_PARAMETERS = {"learning_rate": 0.001, "epoch": 20, "dataset": None}
-PARAMETERS = ("learning_rate", "epoch", "dataset")
 PAGE_PATHS = ("/ui", "/static/")
 STATIC_FOLDER = Path(__file__).parents[1] / "static"
 PAGE_HEADERS = {
@@ -57,6 +55,7 @@ def register_dashboard(app: APIFlask) -> None:
     app.jinja_env.globals.update(
         version=__version__, max_id_characters=MAX_ID_CHARACTERS, max_compared=MAX_CURVES
     )
+    app.add_template_filter(presentation.label_of)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
     app.after_request(_add_headers)
@@ -83,16 +82,29 @@ def stylesheet() -> str:
 def new_experiment() -> str:
     """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
     experiments, template = services.experiments, request.args.get("from")
-    last = [experiments.get(template)] if template else experiments.page(limit=1)
-    values = {name: getattr(last[0], name) for name in PARAMETERS} if last else DEFAULT_PARAMETERS
+    if template:
+        last = [experiments.get(experiments.stored_id(template))]
+    else:
+        last = experiments.page(limit=1)
+    chosen = last[0].parameters if last else Parameters(AUTOENCODER, 0.001, 20, None)
+    entries = services.models.catalogue().entries
+    model = request.args.get("model", chosen.model)
+    if model not in entries and "model" not in request.args:
+        model = AUTOENCODER  # that of the last experiment is gone
+    entry = entries.get(model)
+    if entry is None:
+        raise UnknownModel(model, list(entries))
+    values = chosen.values if model == chosen.model else {}
     return render_template(
         "new.html",
-        values=values,
+        entry=entry,
+        models=list(entries),
+        fields=presentation.form_fields(entry, values),
+        dataset=chosen.dataset,
+        size=chosen.size if model == chosen.model else None,
         experiment_id=_free_id(last[0].experiment_id, last[0].parameters) if last else "run-1",
         template=template,
         datasets=services.inputs.list_names(),
-        max_epoch=MAX_EPOCH,
-        max_learning_rate=MAX_LEARNING_RATE,
     )
 
 
@@ -132,20 +144,27 @@ def compare_experiments() -> str:
     chosen = [experiments.get(experiments.stored_id(experiment_id)) for experiment_id in ids]
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
-    summaries = [summary_of(experiment)[0] for experiment in chosen]
+    shown = [summary_of(experiment) for experiment in chosen]
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
         "data set": [one.dataset or "every file" for one in chosen],
     }
+    values = [experiment.parameters.values for experiment in chosen]
+    others = dict.fromkeys(name for one in values for name in one if name not in CONTRACT)
+    parameters |= {
+        presentation.label_of(name).lower(): [one.get(name) for one in values] for name in others
+    }
+    if len({one.model for one in chosen}) > 1:
+        parameters["model"] = [one.model for one in chosen]
     return render_template(
         "compare.html",
         experiments=chosen,
         parameters=parameters,
-        best=presentation.best_values([_coarse_curve(experiment) for experiment in chosen]),
+        best=presentation.best_values([curve for _, curve in shown]),
         winner=presentation.winner,
         last={name: [last.get(name) for last in metrics] for name in names},
-        warnings=[summary.warnings for summary in summaries],
+        warnings=[summary.warnings for summary, _ in shown],
         differ=presentation.differ,
     )
 
@@ -180,14 +199,14 @@ def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve
     )
 
 
-def summary_of(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, bool]:
-    """Return the summary of an experiment, and whether its whole curve was read."""
+def summary_of(experiment: Experiment, budget: Budget | None = None) -> tuple[Summary, Curve]:
+    """Return the summary of an experiment, and the coarse curve that it was made from."""
     curve, recent = _coarse_curve(experiment, budget), None
     if experiment.status is Status.RUNNING and curve.complete and curve.epochs:
         since = curve.epochs[-1] - presentation.RECENT_EPOCHS
         recent = services.curves.read(experiment.experiment_id, since_epoch=since, budget=budget)
     last_row = _last_metrics(experiment) if curve.complete else None
-    return presentation.summary(experiment, curve, recent, last_row), curve.complete
+    return presentation.summary(experiment, curve, recent, last_row), curve
 
 
 def _last_metrics(experiment: Experiment) -> dict[str, Any]:

@@ -224,12 +224,12 @@ def _row(
         key = services.curves, experiment, version, metric, stored, position
         row = _rows.get(key)
         if row is None:
-            summary, complete = summary_of(experiment, budget)
+            summary, curve = summary_of(experiment, budget)
             last = {"loss": summary.loss, "val_loss": summary.val_loss}.get(metric)
             row = _rendered(
                 "row", summary, position, stored or Figures(last), _possible(experiment)
             )
-            if complete:
+            if curve.complete:
                 with _rows_lock:
                     _rows[key] = row
                     while len(_rows) > CACHED_ROWS:

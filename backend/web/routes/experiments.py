@@ -16,7 +16,6 @@ from backend.domain.numbers import is_number
 from backend.domain.objective import warnings
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
-from backend.experiments.service import MODEL
 from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
@@ -25,7 +24,6 @@ from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
     DeleteIn,
     ExperimentDetailOut,
-    ExperimentIn,
     ExperimentOut,
     ListedExperimentOut,
     SubmissionOut,
@@ -36,6 +34,7 @@ from backend.web.schemas.experiments import (
 )
 from backend.web.schemas.fields import cursor_text
 from backend.web.schemas.lists import ListIn
+from backend.web.schemas.submissions import ExperimentIn
 
 COARSE_POINTS = 40  # of a curve: the extremes, which show whether it has improved, are among them
 
@@ -130,11 +129,12 @@ def _listed(query_data: dict[str, Any], selection: Selection) -> Response:
 )
 def submit_experiment(fields: dict[str, Any]) -> Response:
     """Submit an experiment. Sending the same fields again returns it and starts nothing."""
-    parameters = Parameters(
-        MODEL, fields["learning_rate"], fields["epoch"], fields["dataset"] or None
-    )
+    values, choice = fields["values"], fields["choice"]
+    learning_rate, epoch = values["learning_rate"], values["epoch"]
+    dataset, size = fields["dataset"] or None, fields["size"] or None
+    parameters = Parameters(choice.entry.name, learning_rate, epoch, dataset, size=size)
     outcome, experiment = services.experiments.submit(
-        fields["experiment_id"], parameters, by=actor()
+        fields["experiment_id"], parameters.with_values(values), choice=choice, by=actor()
     )
     status, message = _MESSAGES[outcome]
     path = quote(experiment.experiment_id, safe="")

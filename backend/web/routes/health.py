@@ -29,10 +29,16 @@ def readyz() -> Response:
     """Answer if the database is available and has the schema that this version needs.
 
     A database that is read-only or full is named in `detail`, with status 200: reads are answered,
-    and a 503 would make Kubernetes send no requests here at all.
+    and a 503 would make Kubernetes send no requests here at all. Models whose entries are wrong are
+    named there, too; the others can be used.
     """
     problem = services.experiments.check_ready()
-    return jsonify({"status": "read-only", "detail": problem} if problem else {"status": "ready"})
+    unusable = services.models.catalogue().problems
+    details = [problem] if problem else []
+    if unusable:
+        details.append(f"Models that cannot be used (GET /models): {', '.join(unusable)}.")
+    state = {"status": "read-only" if problem else "ready"}
+    return jsonify(state | ({"detail": " ".join(details)} if details else {}))
 
 
 @blueprint.get("/metrics")

@@ -8,9 +8,10 @@ import orjson
 from marshmallow import ValidationError
 
 from backend.domain.metric_summary import FIGURES, MetricSummary
+from backend.domain.parameter import shown_value
 from backend.domain.selection import ListedExperiment
 from backend.web.schemas.experiments import ListedExperimentOut, listed_out
-from backend.web.schemas.fields import Texts, shown_value
+from backend.web.schemas.fields import Texts
 
 JSON, CSV, NDJSON = "json", "csv", "ndjson"
 FORMATS = {JSON: "application/json", CSV: "text/csv", NDJSON: "application/x-ndjson"}

@@ -16,55 +16,16 @@ from apiflask.fields import (
     Nested,
     String,
 )
-from apiflask.validators import Length, OneOf, Range
+from apiflask.validators import OneOf
 
+from backend.domain.attempt import all_values
+from backend.domain.catalogue import AUTOENCODER
 from backend.domain.experiment import Experiment, Transition
-from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
-from backend.experiments.service import MODEL
-from backend.web.schemas.fields import (
-    MAX_EPOCH,
-    MAX_LEARNING_RATE,
-    Epoch,
-    ExperimentId,
-    LearningRate,
-)
 from backend.web.schemas.strict import StrictSchema
-
-
-class ExperimentIn(StrictSchema):
-    """A submission."""
-
-    learning_rate = LearningRate(
-        required=True,
-        validate=Range(min=0, min_inclusive=False, max=MAX_LEARNING_RATE),
-        error_messages={"required": "is missing: send a number such as 0.001."},
-        metadata={"description": "Learning rate of Adam.", "example": 0.001},
-    )
-    epoch = Epoch(
-        required=True,
-        validate=Range(min=1, max=MAX_EPOCH),
-        error_messages={"required": "is missing: send a whole number such as 20."},
-        metadata={"description": "Number of passes over the data.", "example": 20},
-    )
-    experiment_id = ExperimentId(
-        required=True,
-        validate=Length(min=1, max=MAX_ID_CHARACTERS),
-        error_messages={"required": "is missing: send a name for the experiment, such as run-1."},
-        metadata={"description": "Names the experiment and its output folder.", "example": "run-1"},
-    )
-    dataset = String(
-        load_default=None,
-        allow_none=True,
-        error_messages={"invalid": "must be the name of a file in the input folder."},
-        metadata={
-            "description": "A file of the input folder; all of them by default.",
-            "example": "digits.npz",
-        },
-    )
 
 
 class DeleteIn(StrictSchema):
@@ -85,10 +46,20 @@ class ExperimentOut(Schema):
     """An experiment."""
 
     experiment_id = String(metadata={"example": "run-1"})
-    model = String(metadata={"example": MODEL})
+    model = String(metadata={"example": AUTOENCODER})
     learning_rate = Float(metadata={"example": 0.001})
     epoch = Integer(metadata={"example": 20})
+    parameters = Dict(
+        metadata={
+            "description": "The values of all parameters of the model.",
+            "example": {"learning_rate": 0.001, "epoch": 20},
+        }
+    )
     dataset = String(allow_none=True)
+    size = String(
+        allow_none=True,
+        metadata={"description": "The size that was chosen, if any.", "example": None},
+    )
     status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
     attempt = Integer(metadata={"example": 1})
     job = String(
@@ -96,6 +67,21 @@ class ExperimentOut(Schema):
             "description": "The name of the Job.",
             "example": "autoencoder-run-1-fvr7tkk2mq4d-1",
         }
+    )
+    image = String(
+        allow_none=True,
+        metadata={
+            "description": "What the current attempt executes, once it is known: the image with "
+            "its digest, or the command and the digest of the trainer's files.",
+            "example": "localhost:5000/autoencoder@sha256:0f1e",
+        },
+    )
+    entry_sha256 = String(
+        allow_none=True,
+        metadata={
+            "description": "The digest of the model's entry in the catalogue.",
+            "example": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+        },
     )
     diagnosis = Nested(DiagnosisOut, allow_none=True)
     created_at = DateTime()
@@ -222,10 +208,16 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "model": experiment.model,
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
+        "parameters": all_values(
+            experiment.learning_rate, experiment.epoch, experiment.model_parameters
+        ),
         "dataset": experiment.dataset,
+        "size": experiment.size,
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
+        "image": experiment.image,
+        "entry_sha256": experiment.entry_sha256,
         "diagnosis": _diagnosis(experiment),
         "created_at": experiment.created_at,
         "updated_at": experiment.updated_at,

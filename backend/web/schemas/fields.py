@@ -1,6 +1,5 @@
 """Fields that several schemas share. Their messages say what is wrong and what to send."""
 
-import math
 import re
 from datetime import datetime
 from typing import Any
@@ -10,56 +9,25 @@ from marshmallow import ValidationError
 
 from backend.domain.conditions import ConditionError, metric_of, parse_all
 from backend.domain.identifiers import canonical, new_id_problem
+from backend.domain.parameter import NUMBER, read_number, shown_value
 from backend.domain.selection import PARAMETER_SORTS, SORTS, Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import TIMES, to_text
 
-MAX_LEARNING_RATE = 10
-MAX_EPOCH = 100_000
 MAX_ROW_ID = 2**63 - 1  # what the databases' integers hold
 MAX_SORT = 300  # characters
 FOREIGN_CURSOR = "must come from the Link header of the previous page."
-MAX_SHOWN = 100  # characters of a value that a message repeats
 
-# As JSON writes numbers, and with a leading + or point: `float` and `int` also read 0_001 and the
-# digits of other alphabets.
-_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?\s*", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
 _CURSOR = re.compile(r"([0-9TZ:.-]{27}|[0-9.e+-]{1,26})~([1-9][0-9]{0,18})", re.ASCII)
-
-
-class LearningRate(Float):
-    """A finite number above 0 and at most MAX_LEARNING_RATE, as a number or as text."""
-
-    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
-        number = _number(value)
-        if math.isnan(number) or not 0 < number <= MAX_LEARNING_RATE:
-            raise ValidationError(
-                f"must be a number above 0 and at most {MAX_LEARNING_RATE}, such as 0.001; "
-                f"you sent {shown_value(value)}."
-            )
-        return number
-
-
-class Epoch(Integer):
-    """A whole number from 1 to MAX_EPOCH, as a number or as text."""
-
-    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> int:
-        number = _number(value)
-        if not (1 <= number <= MAX_EPOCH and number.is_integer()):
-            raise ValidationError(
-                f"must be a whole number from 1 to {MAX_EPOCH}, such as 20; "
-                f"you sent {shown_value(value)}."
-            )
-        return int(number)
 
 
 class Number(Float):
     """A finite number as JSON writes it, in the parameters of a query."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
-        number = _number(value)
-        if math.isnan(number):
+        number = read_number(value)
+        if number is None:
             raise ValidationError(f"must be a number; you sent {shown_value(value)}.")
         return number
 
@@ -101,24 +69,6 @@ def _check_text(text: str) -> None:
     """Raise a ValidationError if a text of a query holds NUL."""
     if "\0" in text:
         raise ValidationError(f"must not contain NUL (%00); you sent {shown_value(text)}.")
-
-
-def _number(value: Any) -> float:
-    """Return a number, or text that is one, as a float; NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return math.nan
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        return math.inf
-
-
-def shown_value(value: Any) -> str:
-    """Return a value as a message repeats it: on one line, printable, MAX_SHOWN characters."""
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 class Texts(List[str]):
@@ -165,9 +115,8 @@ def cursor_text(cursor: Cursor) -> str:
 
 def _last_value(text: str) -> datetime | float | None:
     """Return the time or the number of a cursor; None if it is neither."""
-    if _NUMBER.fullmatch(text):
-        number = float(text)
-        return number if math.isfinite(number) else None
+    if NUMBER.fullmatch(text):
+        return read_number(text)
     try:
         time = datetime.fromisoformat(text)
         return time if TIMES[0] <= time <= TIMES[1] else None

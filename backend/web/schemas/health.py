@@ -15,7 +15,12 @@ class StateOut(Schema):
             "example": "ready",
         }
     )
-    detail = String(metadata={"description": "Why the database cannot be written, if so."})
+    detail = String(
+        metadata={
+            "description": "Why the database cannot be written, and models that cannot be "
+            "used, if so."
+        }
+    )
 
 
 class HealthOut(Schema):

@@ -176,7 +176,7 @@ function showWrong(id, text) {
 
 function startNew() {
   const form = find("#new");
-  const fields = findAll("input, select", form);
+  const fields = findAll("input:not([type=hidden]), select", form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     for (const field of fields) {

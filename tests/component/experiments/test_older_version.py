@@ -44,7 +44,13 @@ def app(settings):
 
 
 def saved_experiments():
-    return json.loads((SAVED / "experiments.json").read_text())
+    """Return what version 0.1.0 listed, with the members that were added since."""
+    saved = json.loads((SAVED / "experiments.json").read_text())
+    added = dict.fromkeys(("size", "image", "entry_sha256"))
+    return [
+        one | added | {"parameters": {name: one[name] for name in ("learning_rate", "epoch")}}
+        for one in saved
+    ]
 
 
 def listed(client):

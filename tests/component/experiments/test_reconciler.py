@@ -33,6 +33,27 @@ def test_running_job_seen(reconciler, experiments, launcher):
     assert experiments.get("first").status is Status.RUNNING
 
 
+def test_interrupted_trainer_is_explained(reconciler, experiments, launcher):
+    """Its pod is gone: the status stays, and says that nothing trains until the next one runs."""
+    waits = Diagnosis("unschedulable_cpu", "No node can take it.", "Wait.")
+    seen = [
+        (Phase.QUEUED, None, "queued", None),
+        (Phase.RUNNING, None, "running", None),
+        (Phase.QUEUED, None, "running", "restarting"),
+        (Phase.QUEUED, waits, "running", "unschedulable_cpu"),
+        (Phase.RUNNING, None, "running", None),
+    ]
+    _, experiment = experiments.submit("first", PARAMETERS)
+    for phase, diagnosis, status, reason in seen:
+        launcher.jobs[experiment.job] = Observation(experiment.uid, phase, diagnosis=diagnosis)
+        reconciler.reconcile()
+
+        shown = experiments.get("first")
+        assert (shown.status, shown.reason) == (status, reason)
+    steps = [step.to_status for step in experiments.history(shown)]
+    assert steps == ["submitting", "queued", "running"]
+
+
 def test_next_reconciler_updates_run_json(
     services, reconciler, experiments, launcher, settings, monkeypatch
 ):
@@ -118,6 +139,21 @@ def test_cancelled_once_job_is_gone(reconciler, experiments, launcher):
 
     assert experiments.get("first").status is Status.CANCELLED
     assert not launcher.jobs
+
+
+def test_cancelled_while_observed(reconciler, experiments, launcher, monkeypatch):
+    """The reconciler reads the experiment, a client cancels it, and its Job is gone."""
+    experiments.submit("first", PARAMETERS)
+
+    def observe(handles=None):
+        experiments.cancel("first")
+        return {}
+
+    monkeypatch.setattr(launcher, "observe", observe)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.CANCELLED
+    assert experiments.get("first").reason is None
 
 
 def test_undelivered_cancel_sent_again(reconciler, experiments, launcher):
@@ -395,7 +431,7 @@ def test_job_kept_until_log_is_stored(reconciler, launcher, expired, settings, m
 
 
 def test_unknown_job_not_removed(reconciler, experiments, launcher, expired, store):
-    store.delete(expired.id, uid=expired.uid, attempt=1, status="queued")
+    store.delete(expired)
     reconciler.reconcile()
 
     assert list(launcher.jobs) == [expired.job]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.component.manifests.support import kustomize
 from tests.unit.manifests.pod_rules import pod_of, restricted
-from tests.unit.manifests.support import KUBERNETES, VERSION, YAML, Document, only
+from tests.unit.manifests.support import KUBERNETES, VERSION, YAML, Document, documents, only
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,27 @@ def test_restricted_is_enforced(
     labels = only("Namespace", "hello-flask", dedicated)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = [
-        pod
+        (document["kind"], pod)
         for document in dedicated
         if document["metadata"].get("namespace") == "hello-flask" and (pod := pod_of(document))
     ]
-    assert [pod["metadata"]["name"] for pod in pods] == ["hello-flask"]
-    assert restricted(pods[0]) == []
+    assert [kind for kind, _ in pods] == ["Deployment"]
+    assert restricted(pods[0][1]) == []
+
+
+def test_deployment_runs_one_pod_of_the_base_file(dedicated: list[Document]) -> None:
+    """A drained or lost pod is replaced, and two backends never run at once."""
+    deployment = only("Deployment", "hello-flask", dedicated)["spec"]
+    (pod,) = documents(YAML / "4_pod.yaml")
+    spec = deployment["template"]["spec"]
+
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    assert deployment["template"]["metadata"]["labels"] == pod["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert (
+        only("Service", "hello-flask", dedicated)["spec"]["selector"] == pod["metadata"]["labels"]
+    )
+    assert {**spec, "initContainers": None} == {**pod["spec"], "initContainers": None}
 
 
 def test_only_preparation_is_elsewhere(dedicated: list[Document]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from backend import __version__ as VERSION
 
 ROOT = Path(__file__).parents[3]
+MODELS = ("autoencoder", "classifier", "conv-autoencoder")
 NEEDED = ("awk", "bash", "dirname", "env", "readlink", "sh")
 
 # Records each call; fails if the call contains FAIL.
@@ -41,11 +42,12 @@ class Machine:
         self,
         environ: dict[str, str] | None = None,
         *,
+        names: tuple[str, ...] = (),
         script: str | Path = ROOT / "build.sh",
         cwd: Path = ROOT,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [script],
+            [script, *names],
             cwd=cwd,
             env={"PATH": str(self.bin), "CALLS": str(self.calls_file)} | (environ or {}),
             capture_output=True,
@@ -76,19 +78,40 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_builds_and_pushes_both_images(machine: Machine) -> None:
-    machine.install("docker")
-    result = machine.build()
-    assert result.returncode == 0, result.stderr
+def built(name: str) -> str:
+    """Return the call that builds an image with docker."""
     version = f"--build-arg VERSION={VERSION} --label org.opencontainers.image.version={VERSION}"
-    assert machine.calls == [
-        f"docker build {version} -t localhost:5000/hello-flask:{VERSION} {ROOT}/.",
-        f"docker build {version} -t localhost:5000/autoencoder:{VERSION} {ROOT}/models/autoencoder",
-        f"docker push localhost:5000/hello-flask:{VERSION}",
-        f"docker push localhost:5000/autoencoder:{VERSION}",
-    ]
-    assert "curl -X GET http://localhost:5000/v2/hello-flask/tags/list" in result.stdout
-    assert "curl -X GET http://localhost:5000/v2/autoencoder/tags/list" in result.stdout
+    folder = f"-f {ROOT}/models/{name}/Dockerfile {ROOT}/models"
+    source = f"{ROOT}/." if name == "hello-flask" else folder
+    return f"docker build {version} -t localhost:5000/{name}:{VERSION} {source}"
+
+
+def test_models_have_a_dockerfile() -> None:
+    assert [path.parent.name for path in sorted(ROOT.glob("models/*/Dockerfile"))] == [*MODELS]
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("autoencoder",), ("hello-flask",), ("autoencoder", "hello-flask")]
+)
+def test_builds_and_pushes_images(machine: Machine, names: tuple[str, ...]) -> None:
+    """All images, or those that are named."""
+    machine.install("docker")
+    result = machine.build(names=names)
+    assert result.returncode == 0, result.stderr
+    chosen = names or ("hello-flask", *MODELS)
+    pushed = [f"docker push localhost:5000/{name}:{VERSION}" for name in chosen]
+    assert machine.calls == [*map(built, chosen), *pushed]
+    for name in chosen:
+        assert f"curl -X GET http://localhost:5000/v2/{name}/tags/list" in result.stdout
+
+
+def test_models_share_their_dockerfile() -> None:
+    """The images of the models differ in nothing but their name, and so share most layers."""
+    texts = set()
+    for name in MODELS:
+        text = (ROOT / "models" / name / "Dockerfile").read_text()
+        texts.add(text.partition("\n")[2].replace(name, "NAME"))
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize(
@@ -165,7 +188,7 @@ def test_podman_and_buildah_options(
     result = machine.build({"REPOSITORY_URL": registry})
     assert result.returncode == 0, result.stderr
     assert machine.calls[0].startswith(f"{build} --build-arg VERSION=")
-    assert machine.calls[2] == f"{tool} push {option}{registry}/hello-flask:{VERSION}"
+    assert machine.calls[1 + len(MODELS)] == f"{tool} push {option}{registry}/hello-flask:{VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -237,3 +260,11 @@ def test_incomplete_checkout(machine: Machine, tmp_path: Path) -> None:
     result = machine.build(script=copy / "build.sh", cwd=copy)
     assert result.returncode == 1
     assert "Dockerfile is missing beside build.sh" in result.stderr
+
+
+def test_unknown_name(machine: Machine) -> None:
+    machine.install("docker")
+    result = machine.build(names=("autoencoder", "autoencode"))
+    assert result.returncode == 1
+    assert "there is no image 'autoencode': choose from hello-flask autoencoder" in result.stderr
+    assert machine.calls == []

@@ -41,6 +41,8 @@ CHECKS = [
 ]
 # A stream ends when its client disconnects, which this client never does.
 STREAMS = ("/events",)
+SUBMISSIONS = ("AutoencoderExperiment", "ExperimentInForm", "ExperimentInMultipart")
+SHARED = ("experiment_id", "model", "dataset", "size")
 LIFE = r"^/test$|^/experiments/{experiment_id}(/cancel|/retry|/files)?$"
 # schemathesis does not close answers of a WSGI app: the garbage collector closes their files.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -155,16 +157,23 @@ def test_examples_of_requests_are_valid(document):
                 for example in (source[key] for key in ("example", "default") if key in source):
                     OAS31Validator(schema).validate(example)
                     assert example is not None, where
-    schema = document["components"]["schemas"]["ExperimentIn"]
-    example = {name: field["example"] for name, field in schema["properties"].items()}
-    OAS31Validator(schema).validate(example)
-    assert not [name for name, field in schema["properties"].items() if "default" in field]
+    names = [name for name in document["components"]["schemas"] if name.startswith("ExperimentIn")]
+    assert len(names) == 3
+    for name in [*SUBMISSIONS, *names]:
+        schema = document["components"]["schemas"][name]
+        for one in schema.get("oneOf", [schema]):
+            if "$ref" in one:
+                one = document["components"]["schemas"][one["$ref"].split("/")[-1]]
+            example = {field: content["example"] for field, content in one["properties"].items()}
+            OAS31Validator(one).validate(example)
+            assert not [field for field in SHARED if "default" in one["properties"].get(field, {})]
 
 
-def test_example_of_a_submission_is_accepted(app, document, settings):
+@pytest.mark.parametrize("schema", SUBMISSIONS)
+def test_example_of_a_submission_is_accepted(app, document, settings, schema):
     settings.input_dir.mkdir(exist_ok=True)
     (settings.input_dir / "digits.npz").touch()
-    properties = document["components"]["schemas"]["ExperimentIn"]["properties"]
+    properties = document["components"]["schemas"][schema]["properties"]
     example = {name: field["example"] for name, field in properties.items()}
     client = app.test_client()
 

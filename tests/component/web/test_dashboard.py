@@ -213,7 +213,11 @@ def test_new_form_defaults(get_page):
     page = get_page("/ui/new")
     values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
 
-    assert values == {"experiment_id": "run-1", "learning_rate": "0.001", "epoch": "20"}
+    optional = {"batch_size": "0", "code": "0", "hidden": "0", "seed": "0"}
+    assert values == {"experiment_id": "run-1", "learning_rate": "0.001", "epoch": "20"} | {
+        "validation_share": "0.1",
+        **optional,
+    }
 
 
 def test_new_form_copies_experiment(get_page, submit, settings):
@@ -229,7 +233,8 @@ def test_new_form_copies_experiment(get_page, submit, settings):
     values = {field["name"]: field["value"] for field in page.all("input") if "name" in field}
 
     assert values["learning_rate"] == "0.5"
-    assert [field for field in page.all("option") if "selected" in field] == [{"selected": None}]
+    chosen = [field for field in page.all("option") if "selected" in field]
+    assert len(chosen) == 2  # the model and the data set
     get_page("/ui/new?from=none", 404)
 
 

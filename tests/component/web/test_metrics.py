@@ -140,10 +140,10 @@ def test_row_that_cannot_be_shown(client, file, monkeypatch):
     client.post("/test", data=FORM | {"experiment_id": "second"})
     summary = presentation.summary
 
-    def fail(experiment, curve):
+    def fail(experiment, *curves):
         if experiment.experiment_id == "first":
             raise OverflowError
-        return summary(experiment, curve)
+        return summary(experiment, *curves)
 
     monkeypatch.setattr(presentation, "summary", fail)
     page = client.get("/ui")

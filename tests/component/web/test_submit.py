@@ -1,4 +1,5 @@
 import json
+import sys
 import threading
 
 import pytest
@@ -91,6 +92,23 @@ def test_wrong_json_type(client, field, value):
     problem = check_problem(client.post("/test", json=FORM | {field: value}), 422)
 
     assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize("field", ["epoch", "experiment_id"])
+def test_deeply_nested_value(client, launcher, field):
+    # Around the interpreter's limit: some depths can be read, and not repeated in a message.
+    for depth in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit()):
+        value = "[" * depth + "]" * depth
+        fields = (
+            f'"{name}": {value if name == field else json.dumps(text)}'
+            for name, text in FORM.items()
+        )
+        body = f"{{{','.join(fields)}}}"
+        response = post(client, body, "application/json")
+
+        assert response.status_code in (400, 422)
+        assert len(response.data) < 1000
+    assert not launcher.jobs
 
 
 def test_unknown_field_is_named(client, launcher):

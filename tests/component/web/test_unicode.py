@@ -45,6 +45,7 @@ def test_one_experiment(client, settings, launcher, first, second):
         assert client.get(address(form)).json["experiment_id"] == NFC
         assert client.get(address(form, "/files")).status_code == 200
         assert client.get("/ui" + address(form)).status_code == 200
+        assert client.get(f"/ui/new?from={quote(form)}").status_code == 200
     assert client.post(address(NFD, "/cancel")).status_code == 202
 
 

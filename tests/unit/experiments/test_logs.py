@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from backend.experiments import logs as module
+from backend.experiments.health import Passes
 from backend.experiments.logs import Logs
-from backend.files.log_lines import Unfinished
+from backend.files.log_lines import UNHEARD, Unfinished
 from backend.files.outputs import Outputs
 
 BAR = [b"\r%3d%%|%s|" % (n, b"#" * (n // 10)) for n in range(101)]
@@ -112,6 +113,77 @@ def test_long_log_holds_up_no_other(tmp_path, monkeypatch):
     logs.save_pending()
     assert (tmp_path / "slow" / "logs" / "1.log").read_bytes() == b"first\nlast\n"
     assert logs.save(slow)
+
+
+class EndingSource:
+    """The log of a pod that ends with these lines, and is gone then."""
+
+    def __init__(self, *ending):
+        self.ending, self.is_gone = ending, False
+
+    def parts(self, handle):
+        return [] if self.is_gone else [f"1-{handle}"]
+
+    def read(self, part):
+        yield b"first"
+
+    def follow(self, part, connected=lambda: None):
+        connected()
+        yield b"first"
+        yield from self.ending
+        self.is_gone = True
+
+
+def listen(folder, experiment, *ending):
+    """Save the final output of a pod, and return how often `on_lost_end` was called."""
+    logs = Logs(SimpleNamespace(log_source=EndingSource(*ending)), Outputs(folder), max_bytes=1000)
+    calls = []
+    logs.on_lost_end = lambda: calls.append(1)
+    logs.save_final_output(experiment)
+    for thread in threading.enumerate():
+        if thread.name == f"final-output-{experiment.job}":
+            thread.join()
+    return len(calls)
+
+
+def test_lost_end_of_a_log_is_said_and_counted(tmp_path):
+    """Another process that heard the last words replaces the line, and is not replaced by it."""
+    experiment = _experiment("first", tmp_path)
+    log = tmp_path / "first" / "logs" / "1.log"
+
+    assert listen(tmp_path, experiment, UNHEARD) == 1
+    assert log.read_bytes() == b"first\n%s\n" % UNHEARD
+    assert listen(tmp_path, experiment, b"stopped by signal 15") == 0
+    assert log.read_bytes() == b"first\nstopped by signal 15\n"
+    assert listen(tmp_path, experiment, UNHEARD) == 0
+    assert log.read_bytes() == b"first\nstopped by signal 15\n"
+
+
+def test_final_output_is_read_once(tmp_path):
+    """Every pass of the reconciler asks for it until the pod has ended."""
+    experiment = _experiment("first", tmp_path)
+    source, reads, ended = EndingSource(b"last"), [], threading.Event()
+    read, follow = source.read, source.follow
+
+    def follow_until_ended(part, connected):
+        yield from follow(part, connected)
+        ended.wait()
+
+    source.read = lambda part: reads.append(part) or read(part)
+    source.follow = follow_until_ended
+    logs = Logs(SimpleNamespace(log_source=source), Outputs(tmp_path), max_bytes=1000)
+    logs.save_final_output(experiment)
+    logs.save_final_output(experiment)
+
+    assert len(reads) == 1
+    ended.set()
+
+
+def test_lost_ends_are_a_metric():
+    passes = Passes()
+    passes.log_end_lost()
+
+    assert b"hello_flask_log_ends_lost_total 1.0" in passes.metrics()
 
 
 def _experiment(name, folder):

@@ -150,3 +150,49 @@ def test_absurd_attempt_refused():
     """Nothing loops over two billion attempts because a trainer wrote that number."""
     with pytest.raises(UnusableRunFile, match="attempt is out of range"):
         parse(content(attempt=2**31 - 1), "실험 1")
+
+
+CHOSEN = {"learning_rate": 0.001, "epoch": 20, "text": "가\n$(X)", "depth": 3, "flag": True}
+
+
+def test_parameters_of_the_model():
+    chosen = {"size": "large", "entry_sha256": "0f" * 32, "image": "ours@sha256:1"}
+    file = parse(content(parameters=CHOSEN, **chosen), "실험 1")
+
+    assert file.parameters.values == CHOSEN
+    assert chosen.items() <= file.values.items()
+    assert file.attempt.size == "large"
+    restored = Experiment(id=7, **file.values)
+    assert render(restored, HISTORY)["parameters"] == CHOSEN
+
+
+def test_record_of_an_older_version():
+    new = content()
+    later = ("parameters", "size", "entry_sha256", "image")
+    old = {name: value for name, value in new.items() if name not in later}
+
+    assert parse(old, "실험 1") == parse(new, "실험 1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parameters": []},
+        {"parameters": {"Depth": 1}},
+        {"parameters": {"depth": None}},
+        {"parameters": {"depth": [1]}},
+        {"parameters": {"depth": float("nan")}},
+        {"parameters": {"depth": 2**63}},
+        {"parameters": {"text": "\ud800"}},
+        {"parameters": {"text": "x" * 70_000}},
+        {"size": "../x"},
+        {"size": 5},
+        {"entry_sha256": "0f"},
+        {"entry_sha256": 5},
+        {"image": 5},
+        {"image": "\ud800"},
+    ],
+)
+def test_changed_by_a_trainer(changes):
+    with pytest.raises(UnusableRunFile):
+        parse(content(**changes), "실험 1")

@@ -59,3 +59,23 @@ def test_any_bytes_are_shown(line):
 )
 def test_screen_is_bounded(line):
     assert len(shown(line * 10_000)) <= 2 * 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\x1b[65535Cx",
+        b"\x1b[65535Gx",
+        b"\x1b[999999C" * 10 + b"x",
+        b"a" * 60_000 + b"\x1b[2Kx",  # the cursor stays where the text ended
+        b"a" * 60_000 + b"\x1b[2K\x1b[999999Cx",
+    ],
+)
+def test_few_bytes_fill_few_columns(line):
+    assert len(shown(line)) <= 2000
+
+
+def test_long_text_is_continued_at_its_end():
+    text = b"a" * 5000
+
+    assert shown(text + b"\x1b[5Cx" + text) == text + b"x" + text

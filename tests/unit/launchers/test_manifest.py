@@ -1,9 +1,12 @@
+import json
+import re
 from dataclasses import replace
 
 import kubernetes_validate
 import pytest
 
-from backend.domain.attempt import Attempt
+from backend.domain.attempt import Attempt, Program
+from backend.domain.catalogue import as_json
 from backend.launchers.kubernetes.manifest import render
 from backend.settings import Settings
 
@@ -33,6 +36,8 @@ def test_environment_of_trainer():
         "EXPERIMENT_ID": "first",
         "LEARNING_RATE": "0.001",
         "EPOCH": "20",
+        "PARAM_LEARNING_RATE": "0.001",
+        "PARAM_EPOCH": "20",
         "ATTEMPT": "1",
         "INPUT_DIR": "/input",
         "OUTPUT_DIR": "/output/first",
@@ -94,3 +99,55 @@ def test_trainer_has_no_privileges():
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_job_is_valid(version):
     kubernetes_validate.validate(render(ATTEMPT, SETTINGS), version, strict=True)
+
+
+def expanded(text, environment):
+    """Expand a value as the kubelet does (kubernetes/third_party/forked/golang/expansion)."""
+    return re.sub(
+        r"\$(\$|\(([^)]*)\))",
+        lambda match: "$" if match[1] == "$" else environment.get(match[2], match[0]),
+        text,
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["$(EPOCH)", "$$(EPOCH)", "$", "\"'`\\;\n\r\t{{x}}", "", "가" * 3000]
+)
+def test_parameters_reach_the_trainer_as_they_are(text):
+    values = as_json({"text": text, "flag": True, "rate": 0.5, "count": 3})
+    job = render(replace(ATTEMPT, model_parameters=values), SETTINGS)
+
+    check(job)
+    variables = environment(job)
+    assert expanded(variables["PARAM_TEXT"], variables) == text
+    assert (variables["PARAM_FLAG"], variables["PARAM_RATE"]) == ("true", "0.5")
+    assert variables["PARAM_COUNT"] == "3"
+    annotations = job["metadata"].pop("annotations")
+    container(job)["env"] = []
+    assert text in ("", "$") or text not in str(job)
+    assert json.loads(annotations["hello-flask/run"])["model_parameters"] == values
+
+
+def test_image_and_resources_come_from_the_entry():
+    resources = (("cpu", "2"), ("gpu", "1"), ("memory", "4Gi"))
+    program = Program("registry:5000/ours:1", ("python", "./x.py"), resources)
+    job = render(replace(ATTEMPT, model="ours", size="large", program=program), SETTINGS)
+
+    check(job)
+    assert container(job)["image"] == "registry:5000/ours:1"
+    assert "command" not in container(job)  # the image knows how to start its trainer
+    assert container(job)["resources"] == {
+        "requests": {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"},
+        "limits": {"memory": "4Gi", "nvidia.com/gpu": "1"},
+    }
+    assert job["metadata"]["name"].startswith("ours-first-")
+
+
+def test_settings_fill_what_the_entry_leaves_open():
+    program = Program("registry:5000/ours:1", (), (("gpu", "0"),))
+    job = render(replace(ATTEMPT, program=program), replace(SETTINGS, job_gpu=2))
+
+    assert container(job)["resources"] == {
+        "requests": {"cpu": "500m", "memory": "1Gi"},
+        "limits": {"memory": "1Gi"},
+    }

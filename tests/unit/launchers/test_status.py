@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -58,19 +59,23 @@ def test_complete_job_has_succeeded():
     assert observed.finished_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 
 
-def test_done_pod_of_active_job_is_queued():
-    assert observe(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.QUEUED
+def test_done_pod_of_active_job_changes_nothing():
+    """Neither queued, as nothing is to be started, nor succeeded yet."""
+    assert observe(job(active=1), pod("Succeeded", state=ended(0))).phase is Phase.UNKNOWN
 
 
-@pytest.mark.parametrize("phase", ["Pending", "Running", "Unknown"])
-def test_pods_outlive_their_job(phase):
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [("Pending", Phase.UNKNOWN), ("Running", Phase.RUNNING), ("Unknown", Phase.UNKNOWN)],
+)
+def test_pods_outlive_their_job(phase, expected):
     """An attempt whose Job is gone ends with its last pod, not before."""
     remaining = pod(phase)
     remaining["metadata"]["annotations"] = {"hello-flask/uid": "u"}
 
     observed = observation_of_orphans([pod("Failed"), remaining], around())
 
-    assert (observed.phase, observed.uid) == (Phase.UNKNOWN, "u")
+    assert (observed.phase, observed.uid) == (expected, "u")
     assert len(observed.leaving) == 2
 
 
@@ -255,6 +260,22 @@ SETTINGS = Settings.from_environment({"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_
 
 def test_attempt_read_from_job():
     assert observe(render(ATTEMPT, SETTINGS)).attempt == ATTEMPT
+    chosen = replace(
+        ATTEMPT, model_parameters='{"text":"가"}', size="large", entry_sha256="0f" * 32
+    )
+    assert observe(render(chosen, SETTINGS)).attempt == chosen
+
+
+def test_image_that_was_pulled():
+    older, newer = pod("Failed", state=ended(137)), pod("Running", state=RUNNING)
+    for one, digest in ((older, "sha256:1"), (newer, "sha256:2")):
+        for container in one["status"]["containerStatuses"]:
+            container |= {"name": "train", "imageID": f"registry/ours@{digest}"}
+    older["metadata"]["creationTimestamp"] = "2024-02-29T11:00:00Z"
+    newer["metadata"]["creationTimestamp"] = "2024-02-29T12:00:00Z"
+
+    assert observe(job(active=1), newer, older).image == "registry/ours@sha256:2"
+    assert observe(job(active=1), pod("Pending")).image is None
 
 
 @pytest.mark.parametrize(
@@ -269,6 +290,12 @@ def test_attempt_read_from_job():
         {"attempt": 0},
         {"dataset": 1},
         {"more": 1},
+        {"model_parameters": 1},
+        {"model_parameters": "{"},
+        {"model_parameters": "[]"},
+        {"model_parameters": "[" * 99_999},
+        {"size": 1},
+        {"entry_sha256": ["x"]},
     ],
 )
 def test_edited_job_has_no_attempt(change):

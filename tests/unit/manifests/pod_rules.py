@@ -16,7 +16,7 @@ import yaml
 
 Document = dict[str, Any]
 # "restricted" allows more kinds of volumes, sysctls and SELinux options; none is needed here.
-VOLUMES = {"emptyDir", "persistentVolumeClaim", "secret"}
+VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
 WHOLE_POD = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
 FIRST_ID_OF_NO_HOST_USER = 10_000
 EXCEPTION = re.compile(r"# exception ([\w.]+): \S+ \S+ \S+")

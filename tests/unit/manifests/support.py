@@ -21,12 +21,15 @@ def documents(file: Path) -> list[Document]:
 
 
 def manifest_files() -> list[Path]:
-    """Return every file once: dedicated/ is a link to the folder that holds it."""
+    """Return every file once: dedicated/ is a link to the folder that holds it.
+
+    Without the Deployment, which is complete only in the output of kustomize.
+    """
     return [
         file
         for folder in (YAML, YAML / "setup", YAML / "db", YAML / "namespace")
         for file in sorted(folder.glob("*.yaml"))
-        if file.name != "kustomization.yaml"
+        if file.name not in ("kustomization.yaml", "2_deployment.yaml")
     ]
 
 

@@ -8,6 +8,7 @@ import yaml
 from backend import __version__ as VERSION
 from backend import settings
 from backend.domain.attempt import Attempt
+from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles
 from backend.launchers.kubernetes import manifest as job_manifest
 from tests.unit.manifests.pod_rules import (
     containers_of,
@@ -43,6 +44,10 @@ EDITS = {
         "value: hello-flask-mysql.default.svc",
         f"value: localhost:5000/autoencoder:{VERSION}",
     ],
+    "models.yaml": [
+        "image: localhost:5000/table:1",
+        f"image: localhost:5000/autoencoder:{VERSION}",
+    ],
     "db/0_secret.yaml": ["root-password: change-me", "password: testpassword"],
     "db/1_pv.yaml": ["path: /data/hello-flask/mysql", "- my-node"],
 }
@@ -56,7 +61,7 @@ def applied() -> list[Document]:
 
 def test_numbered_files_as_documented() -> None:
     names = [str(file.relative_to(YAML)) for file in manifest_files()]
-    optional = ("db/", "namespace/", "networkpolicy.yaml")
+    optional = ("db/", "namespace/", "networkpolicy.yaml", "models.yaml")
     assert sorted(n for n in names if not n.startswith(optional)) == sorted(DOCUMENTED_ORDER)
 
 
@@ -312,3 +317,15 @@ def test_uncommenting_enables_tokens(applied: list[Document]) -> None:
     assert "API_TOKEN_FILE" not in environment(
         only("Pod", "hello-flask", applied)["spec"]["containers"][0]
     )
+
+
+def test_models_are_entries_of_the_catalogue(tmp_path: Path) -> None:
+    """Mounted as the kubelet does it, both entries can be used."""
+    for name, text in only("ConfigMap", "hello-flask-models", documents(YAML / "models.yaml"))[
+        "data"
+    ].items():
+        (tmp_path / name).write_text(text)
+    catalogue = CatalogueFiles([BUILT_IN, tmp_path], need_image=True).current()
+
+    assert not catalogue.problems
+    assert catalogue.entries.keys() >= {"autoencoder", "table", "wide-autoencoder"}

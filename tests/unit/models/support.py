@@ -1,30 +1,58 @@
-"""Starts the trainer, either in this process or as a process of its own."""
+"""Starts a trainer, either in this process or as a process of its own."""
 
 import json
 import os
 import subprocess
 import sys
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[3]
-MODEL = ROOT / "models" / "autoencoder"
+MODELS = ROOT / "models"
+NAMES = ("autoencoder", "classifier", "conv-autoencoder")
 DIGITS = ROOT / "input" / "digits.npz"
-sys.path.insert(0, str(MODEL))
+sys.path[:0] = [str(MODELS), *(str(MODELS / name) for name in NAMES)]
 
-from dataset import read_dataset  # noqa: E402
-from output_folder import OutputFolder  # noqa: E402
-from settings import Settings  # noqa: E402
-from train import SignalHandler, main  # noqa: E402
-from training import Training  # noqa: E402
+from common.dataset import read_dataset  # noqa: E402
+from common.output_folder import OutputFolder  # noqa: E402
+from common.settings import Parameters, read_settings  # noqa: E402
+from common.trainer import SignalHandler, main  # noqa: E402
+from common.training import Training  # noqa: E402
+
+
+@cache
+def entry_point(model: str) -> ModuleType:
+    """Return the module `train.py` of a model; all models have one of this name."""
+    path = MODELS / model / "train.py"
+    spec = spec_from_file_location(f"{model}.train", path)
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def parameters_of(model: str) -> type[Parameters]:
+    """Return the class of a model's parameters."""
+    module = entry_point(model)
+    (found,) = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Parameters)
+    ]
+    return found
 
 
 class Trainer:
-    """The trainer with an input folder and an output folder of its own."""
+    """A model's trainer with an input folder and an output folder of its own."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, model: str = "autoencoder"):
+        self.model = model
         self.input = root / "input"
         self.output = root / "output"
         self.input.mkdir()
@@ -39,14 +67,20 @@ class Trainer:
 
     def run(self, **changes: str) -> int:
         """Run the trainer in this process and return its exit code."""
-        return main(self.environment | changes, SignalHandler())
+        return self.main(SignalHandler(), **changes)
+
+    def main(self, signals: SignalHandler, **changes: str) -> int:
+        """Run the trainer in this process with these signals, and return its exit code."""
+        module = entry_point(self.model)
+        parameters = parameters_of(self.model)
+        return main(parameters, module.training, self.environment | changes, signals)
 
     def start(
         self, *options: str, stdout: int | IO[str] = subprocess.PIPE, **changes: str
     ) -> "subprocess.Popen[str]":
         """Start the trainer as a process; `options` are those of the Python interpreter."""
         return subprocess.Popen(
-            [sys.executable, *options, str(MODEL / "train.py")],
+            [sys.executable, *options, str(MODELS / self.model / "train.py")],
             env=os.environ | self.environment | changes,
             cwd="/",
             text=True,
@@ -54,12 +88,15 @@ class Trainer:
             stderr=subprocess.PIPE,
         )
 
-    def training(self, **changes: str) -> Training:
+    def training(self, **changes: str) -> Training[Any, Any]:
         """Return the training that the trainer would run, to be run step by step."""
-        settings = Settings.from_environment(self.environment | changes)
+        settings = read_settings(self.environment | changes, parameters_of(self.model))
         settings.output_dir.mkdir(exist_ok=True)
-        dataset = read_dataset(settings.input_dir, settings.dataset)
-        return Training(settings, dataset, OutputFolder(settings.output_dir))
+        target = settings.own.label_column
+        dataset = read_dataset(settings.input_dir, settings.dataset, target=target)
+        training = entry_point(self.model).training
+        made: Training[Any, Any] = training(settings, dataset, OutputFolder(settings.output_dir))
+        return made
 
     def save(self, name: str, array: Any) -> None:
         """Write an array to the input folder as .npy."""

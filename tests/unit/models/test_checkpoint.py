@@ -1,6 +1,7 @@
 """Interrupted trainings resume with the same losses, from checkpoints of older versions, too."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,26 +10,33 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import read_dataset
-from network import Autoencoder, reconstruction_errors
-from output_folder import CHECKPOINT, METRICS, OutputFolder
+from autoencoder_training import Autoencoder, reconstruction_errors
+from common.dataset import read_dataset
+from common.output_folder import CHECKPOINT, METRICS, OutputFolder
 from tests.unit.models.support import Trainer, curve, read_metrics
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]
 
-VERSION_0_1 = Path(__file__).parent / "version_0_1"
-"""What version 0.1.0 of the trainer left for LEARNING_RATE=0.01 and EPOCH=5.
+VERSIONS = [Path(__file__).parent / name for name in ("version_0_1", "version_0_2")]
+"""What older versions of the trainer left for LEARNING_RATE=0.01 and EPOCH=5.
 
-`unfinished` was stopped in the middle of the third epoch, `finished` was not interrupted. That
-version computed its gradients without autograd.
+`unfinished` was stopped in the middle of the third epoch, `finished` was not interrupted. Version
+0.1.0 computed its gradients without autograd, 0.2.0 took its Adam from `torch.optim`.
 """
 
 
+@pytest.fixture(params=VERSIONS, ids=lambda folder: folder.name)
+def older(request: pytest.FixtureRequest) -> Path:
+    """The folder of an older version."""
+    folder: Path = request.param
+    return folder
+
+
 @pytest.fixture
-def version_0_1(empty_trainer: Trainer) -> Trainer:
-    """A trainer with the input and the settings that VERSION_0_1 was trained with."""
-    shutil.copytree(VERSION_0_1 / "input", empty_trainer.input, dirs_exist_ok=True)
+def older_trainer(empty_trainer: Trainer) -> Trainer:
+    """A trainer with the input and the settings that VERSIONS were trained with."""
+    shutil.copytree(VERSIONS[0] / "input", empty_trainer.input, dirs_exist_ok=True)
     empty_trainer.environment |= {"LEARNING_RATE": "0.01", "EPOCH": "5"}
     return empty_trainer
 
@@ -102,7 +110,11 @@ def test_foreign_checkpoint_is_refused(trainer: Trainer, refusal: Refusal) -> No
         LEARNING_RATE="0.1"
     )
     assert "holds a checkpoint with epochs 3 instead of 4" in refusal(EPOCH="4")
-    assert "holds a checkpoint with seed 0 instead of 5" in refusal(SEED="5")
+    assert "holds a checkpoint with seed 0 instead of 5" in refusal(PARAM_SEED="5")
+    assert "holds a checkpoint with hidden 32 instead of 40" in refusal(PARAM_HIDDEN="40")
+    assert "holds a checkpoint with code 4 instead of 2" in refusal(PARAM_CODE="2")
+    assert "holds a checkpoint with batch_size 64 instead of 8" in refusal(PARAM_BATCH_SIZE="8")
+    assert "with validation_share 0.1 instead of 0.2" in refusal(PARAM_VALIDATION_SHARE="0.2")
     trainer.save("a.npy", np.ones((20, 16)))
     assert "sha256 of a.npy '" in refusal(DATASET="a.npy")
     assert "a.npy has changed since this experiment began with it" in refusal()
@@ -146,37 +158,48 @@ def test_checkpoints_follow_the_clock(trainer: Trainer, monkeypatch: pytest.Monk
     assert written[-1] == "summary.json"
 
 
-def test_version_0_1_resumes(version_0_1: Trainer, capfd: Output) -> None:
+def test_older_version_resumes(older_trainer: Trainer, older: Path, capfd: Output) -> None:
     """The optimizer's state, the batch losses and the metrics so far continue the old curve."""
-    shutil.copytree(VERSION_0_1 / "unfinished", version_0_1.output)
-    before = version_0_1.metrics()
-    assert version_0_1.run() == 0
+    shutil.copytree(older / "unfinished", older_trainer.output)
+    before = older_trainer.metrics()
+    assert older_trainer.run() == 0
     assert "resuming after epoch 2\n" in capfd.readouterr().out
-    assert version_0_1.metrics()[:2] == before
-    expected = curve(read_metrics(VERSION_0_1 / "finished" / METRICS))
-    assert np.array(version_0_1.curve()) == pytest.approx(np.array(expected), rel=1e-4)
+    assert older_trainer.metrics()[:2] == before
+    expected = curve(read_metrics(older / "finished" / METRICS))
+    assert np.array(older_trainer.curve()) == pytest.approx(np.array(expected), rel=1e-4)
 
 
-def test_version_0_1_losses_are_repeated(version_0_1: Trainer) -> None:
-    assert version_0_1.run() == 0
-    expected = curve(read_metrics(VERSION_0_1 / "finished" / METRICS))
-    assert np.array(version_0_1.curve()) == pytest.approx(np.array(expected), rel=1e-4)
+def test_older_version_losses_are_repeated(older_trainer: Trainer, older: Path) -> None:
+    assert older_trainer.run() == 0
+    expected = curve(read_metrics(older / "finished" / METRICS))
+    assert np.array(older_trainer.curve()) == pytest.approx(np.array(expected), rel=1e-4)
 
 
-def test_version_0_1_is_finished(version_0_1: Trainer, capfd: Output) -> None:
-    shutil.copytree(VERSION_0_1 / "finished", version_0_1.output)
-    before = version_0_1.files()
-    assert version_0_1.run() == 0
+def test_older_version_is_finished(older_trainer: Trainer, older: Path, capfd: Output) -> None:
+    shutil.copytree(older / "finished", older_trainer.output)
+    before = older_trainer.files()
+    assert older_trainer.run() == 0
     assert capfd.readouterr().out == "this experiment has already finished\n"
-    assert version_0_1.files() == before
+    assert older_trainer.files() == before
 
 
-def test_version_0_1_model_is_loaded(version_0_1: Trainer) -> None:
-    saved = torch.load(VERSION_0_1 / "finished" / "model.pt", weights_only=True)
+def test_older_version_model_is_loaded(older_trainer: Trainer, older: Path) -> None:
+    saved = torch.load(older / "finished" / "model.pt", weights_only=True)
     network = Autoencoder(**saved["architecture"])
     network.load_state_dict(saved["state_dict"])
-    dataset = read_dataset(version_0_1.input)
+    dataset = read_dataset(older_trainer.input)
     _, validation = dataset.split_indices(seed=0)
     rows = network.normalise(torch.from_numpy(dataset.rows[validation]))
-    expected = read_metrics(VERSION_0_1 / "finished" / METRICS)[-1]["val_loss"]
+    expected = read_metrics(older / "finished" / METRICS)[-1]["val_loss"]
     assert reconstruction_errors(network, rows).mean().item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hidden", "code", "batch_size", "validation_share"])
+def test_older_version_had_defaults(
+    older_trainer: Trainer, older: Path, refusal: Refusal, name: str
+) -> None:
+    """What an older version left is refused if a parameter differs that it did not have."""
+    chosen = {f"PARAM_{name.upper()}": "0.25" if name == "validation_share" else "3"}
+    for left, words in (("unfinished", "a checkpoint"), ("finished", "a finished experiment")):
+        shutil.copytree(older / left, older_trainer.output, dirs_exist_ok=True)
+        assert re.search(rf"holds {words} with {name} \S+ instead of ", refusal(**chosen))

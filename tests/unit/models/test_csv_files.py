@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csv_files import read_csv
-from dataset import read_dataset
+from common.csv_files import read_csv
+from common.dataset import read_dataset
 from tests.unit.models.support import Trainer
 
 Refusal = Callable[..., str]
@@ -103,7 +103,7 @@ def test_refusals(empty_trainer: Trainer, refusal: Refusal, content: bytes, reas
 def test_line_that_is_too_long(
     empty_trainer: Trainer, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("csv_files.MAX_LINE", 100)
+    monkeypatch.setattr("common.csv_files.MAX_LINE", 100)
     (empty_trainer.input / "a.csv").write_text("a,b\n1,2\n" + "1," * 60 + "\n")
     assert "a.csv cannot be read: line 3 is longer than 100 characters" in refusal()
 

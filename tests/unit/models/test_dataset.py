@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from dataset import Dataset, permutation, read_dataset
+from common.dataset import Dataset, permutation, read_dataset
 from tests.unit.models.support import DIGITS, Trainer
 
 Refusal = Callable[..., str]
@@ -245,7 +245,7 @@ def test_split_is_a_complete_tenth() -> None:
 
 def test_split_rows_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The training rows are moved within the memory of all rows instead of copied."""
-    monkeypatch.setattr("dataset.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("common.dataset.ROWS_AT_A_TIME", 7)
     rows = table(105).astype(np.float32)
     dataset = Dataset(rows.copy(), (4,), {"a": 105}, {"a": ""})
     indices = dataset.split_indices(seed=3)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset import read_dataset
-from output_folder import INPUTS
+from common.dataset import read_dataset
+from common.output_folder import INPUTS
+from common.trainer import SignalHandler
 from tests.unit.models.support import Trainer
-from train import SignalHandler, main
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]
@@ -21,7 +21,7 @@ def stop_with_checkpoint(trainer: Trainer) -> None:
     """Run the trainer until a signal, which it has received before, makes it stop."""
     signals = SignalHandler()
     signals.received = 15
-    assert main(trainer.environment, signals) == 128 + 15
+    assert trainer.main(signals) == 128 + 15
 
 
 def uninterrupted(trainer: Trainer, tmp_path: Path) -> list[tuple[float, float, float]]:

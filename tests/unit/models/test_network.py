@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from network import Autoencoder, architecture, reconstruction_errors
+from autoencoder_training import Autoencoder, architecture, reconstruction_errors
 
 
 def test_normalisation_of_images_and_columns() -> None:
@@ -30,6 +30,6 @@ def test_errors_in_parts_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Autoencoder(**architecture(6))
     rows = torch.randn(50, 6)
     at_once = reconstruction_errors(network, rows)
-    monkeypatch.setattr("network.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("autoencoder_training.ROWS_AT_A_TIME", 7)
     torch.testing.assert_close(reconstruction_errors(network, rows), at_once)
     assert at_once.shape == (50,)

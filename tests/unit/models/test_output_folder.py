@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from output_folder import CHECKPOINT, METRICS, MetricsFile, OutputFolder
+from common.output_folder import CHECKPOINT, METRICS, MetricsFile, OutputFolder
 from tests.unit.models.support import Trainer
 
 Refusal = Callable[..., str]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import read_dataset
-from network import Autoencoder
-from output_folder import OutputFolder
+from autoencoder_training import Autoencoder
+from common.dataset import read_dataset
+from common.output_folder import OutputFolder
 from tests.unit.models.support import DIGITS, Trainer
 
 Output = pytest.CaptureFixture[str]
@@ -95,4 +95,4 @@ def test_checkpoint_of_rows_that_were_cut(trainer: Trainer, capfd: Output) -> No
     assert trainer.run() == 0
     assert "less exact mean, starting from the first epoch\n" in capfd.readouterr().out
     assert [epoch for epoch, _, _ in trainer.curve()] == [1, 2, 3]
-    assert OutputFolder(trainer.output).is_finished(trainer.summary()["parameters"])
+    assert OutputFolder(trainer.output).is_finished(trainer.summary()["parameters"], {})

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from network import Autoencoder
-from report import comparison, image_shape, png
+from autoencoder_training import Autoencoder
+from common.images import comparison, image_shape, png
 from tests.unit.models.support import Trainer
 
 
@@ -50,6 +50,10 @@ def test_results_of_an_experiment(trainer: Trainer) -> None:
         "epochs": 3,
         "dataset": None,
         "seed": 5,
+        "validation_share": 0.1,
+        "batch_size": 0,
+        "hidden": 0,
+        "code": 0,
     }
     assert summary["final"] == metrics[-1]
     assert summary["best"] == min(metrics, key=lambda row: row["val_loss"])

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from dataset import read_dataset
-from output_folder import METRICS
+from common.dataset import read_dataset
+from common.output_folder import METRICS
+from common.training import usable_cpus
 from tests.unit.models.support import DIGITS, Trainer
-from training import usable_cpus
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]
@@ -27,11 +27,21 @@ def test_digits_are_learned(empty_trainer: Trainer) -> None:
     assert rows[-1]["val_loss"] < rows[0]["val_loss"] / 4
 
 
+def test_sizes_are_chosen(trainer: Trainer) -> None:
+    """Batches, network and parts have the sizes that the parameters ask for."""
+    sizes = {"BATCH_SIZE": "30", "HIDDEN": "24", "CODE": "2", "VALIDATION_SHARE": "0.25"}
+    training = trainer.training(**{f"PARAM_{name}": size for name, size in sizes.items()})
+    assert training.architecture == {"width": 16, "hidden": 24, "code": 2}
+    assert (len(training.training_rows), len(training.validation_rows)) == (150, 50)
+    assert not training.run(iter([False] * 5 + [True] * 2).__next__)
+    assert (training.progress.epoch, len(training.progress.batch_losses)) == (1, 1)
+
+
 def test_same_seed_same_losses(trainer: Trainer, tmp_path: Path) -> None:
     curves = []
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         trainer.output = tmp_path / name
-        assert trainer.run(OUTPUT_DIR=str(trainer.output), SEED=seed) == 0
+        assert trainer.run(OUTPUT_DIR=str(trainer.output), PARAM_SEED=seed) == 0
         curves.append(trainer.curve())
     assert curves[0] == curves[1]
     assert all(a != c for a, c in zip(curves[0], curves[2], strict=True))
@@ -45,12 +55,13 @@ def test_batch_is_a_step_of_adam(empty_trainer: Trainer, width: int) -> None:
     network = copy.deepcopy(training.network)
     weights = list(network.parameters())
     optimizer = torch.optim.Adam(weights, lr=0.001, fused=False)
-    for rows in torch.split(training.training_rows, training.batch_size):
+    for batch in torch.split(torch.arange(180), training.batch_size):
+        rows = training.training_rows[batch]
         expected = mse_loss(network(rows), rows)
         for weight, gradient in zip(weights, torch.autograd.grad(expected, weights), strict=True):
             weight.grad = gradient
         optimizer.step()
-        loss = training.train_batch(rows)
+        loss = training.train_batch(batch)
         assert not loss.requires_grad  # it would keep the graph of the whole epoch in memory
         torch.testing.assert_close(loss, expected.detach())
     for weight, trained in zip(weights, training.network.parameters(), strict=True):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from backend.files.log_lines import UNHEARD
 from tests.chaos.check import CHECKS, check
 from tests.chaos.evidence import Evidence, Folder, Found, Hit, Request
 from tests.chaos.plan import ExperimentPlan, make_plan
@@ -171,17 +172,19 @@ def test_fault_excuses_its_own_failure(kind):
     assert violated(replace(struck, hits=[Hit(NAME, 1, kind)])) != set()
 
 
-def test_cancel_excuses_truncated_log():
-    """On Kubernetes, the last lines of a cancelled attempt may be missing from its log."""
+def test_truncated_log_must_say_so():
+    """On Kubernetes, a log whose end nobody could read ends with a line of ours."""
     asked_to_end = SHOWN | {"cancel_requested_at": "2024-01-01T00:00:00Z"}
     lacking = replace(FOUND, logs={1: "hello\na ends\n", 2: "hello\n"})
     cancelled = replace(lacking, shown=asked_to_end)
-    earlier = replace(cancelled, logs={1: "hello\n", 2: "b ends\n"})
+    said = replace(lacking, logs={1: "hello\na ends\n", 2: f"hello\n{UNHEARD.decode()}\n"})
+    earlier = replace(said, logs={1: "hello\n", 2: "b ends\n"})
 
     assert "logs are kept" in violated(with_found(lacking))
-    assert "logs are kept" not in violated(with_found(cancelled))
+    assert "logs are kept" in violated(with_found(cancelled))
+    assert "logs are kept" not in violated(with_found(said))
     assert "logs are kept" in violated(with_found(earlier))
-    assert "logs are kept" in violated(replace(with_found(cancelled), jobs=None))
+    assert "logs are kept" in violated(replace(with_found(said), jobs=None))
 
 
 def test_plan_is_reproducible():
@@ -241,3 +244,11 @@ def test_a_look_is_no_submission():
 def test_look_must_be_answered():
     request = Request(NAME, "look /ui", 500)
     assert violated(with_requests(request)) == {"answers are documented"}
+
+
+@pytest.mark.parametrize(("earlier", "count"), [([], 1), ([Request(NAME, "other", None)], 0)])
+def test_other_form_sent_twice(earlier, count):
+    """200 is right if the answer to the same other form was lost, and only then."""
+    requests = [*SOUND.requests, *earlier, Request(NAME, "other", 200, FORM)]
+
+    assert len(check(replace(SOUND, requests=requests))["answers are documented"]) == count

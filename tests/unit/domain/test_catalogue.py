@@ -1,0 +1,150 @@
+import hashlib
+
+import pytest
+
+from backend.domain.attempt import Program
+from backend.domain.catalogue import (
+    MAX_VALUES_BYTES,
+    Entry,
+    InvalidEntry,
+    InvalidParameters,
+    Objective,
+    as_json,
+)
+
+DOCUMENT = {
+    "description": "A table",
+    "image": "localhost:5000/classifier:1",
+    "command": ["python", "-u", "./train.py"],
+    "parameters": {
+        "depth": {"type": "integer", "minimum": 1, "maximum": 9, "default": 3},
+        "activation": {"type": "string", "enum": ["relu", "tanh"]},
+    },
+    "objective": {"metric": "accuracy", "goal": "maximize"},
+    "resources": {"cpu": 1, "memory": "2Gi"},
+    "sizes": {"large": {"memory": "8Gi", "gpu": 1}},
+}
+ENTRY = Entry.from_document("classifier", DOCUMENT)
+CHOSEN = {"learning_rate": "0.1", "epoch": "5", "activation": "tanh"}
+
+
+def test_entry_is_read():
+    assert ENTRY.objective == Objective("accuracy", "maximize")
+    assert list(ENTRY.parameters) == ["learning_rate", "epoch", "depth", "activation"]
+    assert ENTRY.defaults == {"depth": 3}
+
+
+def test_content_restores_the_entry():
+    restored = Entry.from_content(ENTRY.content)
+
+    assert restored == ENTRY
+    assert restored.content == ENTRY.content
+    assert ENTRY.sha256 == hashlib.sha256(ENTRY.content.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"name": 5}', '{"name": "a", "x": 1}', "[" * 9999]
+)
+def test_other_content_is_refused(content):
+    with pytest.raises(InvalidEntry):
+        Entry.from_content(content)
+
+
+def test_values_are_typed_and_complete():
+    values = ENTRY.parse(CHOSEN)
+
+    assert values == {"learning_rate": 0.1, "epoch": 5, "depth": 3, "activation": "tanh"}
+    assert as_json(values) == '{"activation":"tanh","depth":3,"epoch":5,"learning_rate":0.1}'
+
+
+def test_every_wrong_field_is_named():
+    with pytest.raises(InvalidParameters) as refusal:
+        ENTRY.parse({"learning_rate": "0_1", "depth": "10", "activation": "x", "deep": 1})
+
+    problems = refusal.value.problems
+    assert problems.keys() == {"learning_rate", "epoch", "depth", "activation", "deep"}
+    assert problems["epoch"] == "is missing: send a whole number from 1 to 100000, such as 20."
+    assert "from 1 to 9" in problems["depth"]
+    assert "depth, activation" in problems["deep"]
+
+
+def test_all_values_together_are_bounded():
+    texts = {f"t{number}": {"type": "string", "default": ""} for number in range(4)}
+    entry = Entry.from_document("texts", {"parameters": texts})
+    sent = {"learning_rate": 1, "epoch": 1} | dict.fromkeys(texts, "x" * (MAX_VALUES_BYTES // 4))
+
+    with pytest.raises(InvalidParameters, match="too long"):
+        entry.parse(sent)
+
+
+def test_program():
+    common = ("localhost:5000/classifier:1", ("python", "-u", "./train.py"))
+
+    assert ENTRY.program(None) == Program(*common, (("cpu", "1"), ("memory", "2Gi")))
+    resources = (("cpu", "1"), ("gpu", "1"), ("memory", "8Gi"))
+    assert ENTRY.program("large") == Program(*common, resources)
+
+
+def test_contract_can_be_narrowed():
+    narrow = {"learning_rate": {"maximum": 1, "default": 0.01}, "epoch": {"enum": [10, 20]}}
+    entry = Entry.from_document("narrow", {"parameters": narrow})
+
+    assert entry.parse({"epoch": "10"}) == {"learning_rate": 0.01, "epoch": 10}
+    for wrong in ({"epoch": "11"}, {"epoch": "10", "learning_rate": 2}):
+        with pytest.raises(InvalidParameters):
+            entry.parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"parameters": {"learning_rate": {"maximum": 11}}}, "within"),
+        ({"parameters": {"learning_rate": {"exclusiveMinimum": -1}}}, "within"),
+        ({"parameters": {"epoch": {"type": "number"}}}, "type must be integer"),
+        ({"parameters": {"epoch": {"enum": [0, 1]}}}, "outside"),
+        ({"parameters": {"epoch": 5}}, "object"),
+        ({"parameters": {"dataset": {"type": "string"}}}, "another field"),
+        ({"parameters": {"experiment_id": {"type": "string"}}}, "another field"),
+        ({"parameters": {"Depth": {"type": "integer"}}}, "'Depth'"),
+        ({"parameters": {5: {"type": "integer"}}}, "text"),
+        ({"parameters": []}, "parameters must be"),
+        ({"parameters": {f"p{n}": {"type": "integer"} for n in range(65)}}, "at most 64"),
+        ({"inputs": 1}, "'inputs' is unknown"),
+        ({"image": "a b"}, "image"),
+        ({"image": 5}, "image"),
+        ({"command": "python train.py"}, "command"),
+        ({"command": ["a\0"]}, "command"),
+        ({"command": [1]}, "command"),
+        ({"description": 5}, "description"),
+        ({"description": "\ud800"}, "surrogate"),
+        ({"objective": {"metric": "loss"}}, "objective"),
+        ({"objective": {"metric": "loss", "goal": "min"}}, "minimize or maximize"),
+        ({"resources": {"disk": "1Gi"}}, "resources"),
+        ({"resources": {"cpu": "lots"}}, "quantity"),
+        ({"resources": {"gpu": 0.5}}, "gpu must be a whole number"),
+        ({"sizes": {"Large": {}}}, "sizes"),
+        ({"sizes": {"large": {"cpu": True}}}, "sizes: large: cpu"),
+    ],
+)
+def test_wrong_entry_is_explained(change, why):
+    with pytest.raises(InvalidEntry, match=why):
+        Entry.from_document("classifier", DOCUMENT | change)
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "a-", "a" * 33, "a/b", "..", "가", 5, None])
+def test_wrong_name_is_refused(name):
+    with pytest.raises(InvalidEntry, match="name of a model"):
+        Entry.from_document(name, DOCUMENT)
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 5])
+def test_entry_must_be_an_object(document):
+    with pytest.raises(InvalidEntry, match="object"):
+        Entry.from_document("classifier", document)
+
+
+def test_every_mistake_is_named():
+    with pytest.raises(InvalidEntry) as refusal:
+        Entry.from_document("classifier", {"image": 5, "sizes": 5, "x": 1})
+
+    assert len(refusal.value.problems) == 3
