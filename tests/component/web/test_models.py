@@ -93,7 +93,12 @@ def test_models_are_listed(client):
     assert table["sizes"] == {"large": {"memory": "8Gi", "gpu": "1"}}
     assert table["sha256"] == Entry.from_document("table", TABLE).sha256
     assert table["problem"] is None
-    check_problem(client.get("/models/none"), 404, "'none'", "autoencoder, classifier, conv-autoencoder, table")
+    check_problem(
+        client.get("/models/none"),
+        404,
+        "'none'",
+        "autoencoder, classifier, conv-autoencoder, table",
+    )
 
 
 def test_wrong_entry_is_named_and_harms_no_other(client, folder):
