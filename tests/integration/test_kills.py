@@ -182,6 +182,7 @@ class Survivors:
             assert retried or path(Status(old.to_status), Status(new.to_status)), name
         if (self.output_dir / name).exists():
             told = json.loads((self.output_dir / name / "run.json").read_text())
+            assert told.pop("entry")["name"] == experiment.model, name
             assert told == run_file.render(experiment, history), name
 
 

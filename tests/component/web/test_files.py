@@ -59,7 +59,12 @@ def test_list(client, folder):
 
     assert answer["experiment_id"] == "실험 1"
     assert answer["complete"] is True
-    assert [file["path"] for file in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
+    assert [file["path"] for file in answer["files"]] == [
+        "digits.bin",
+        "logs/1.log",
+        "parameters.json",
+        "run.json",
+    ]
     assert answer["files"][0] == {
         "path": "digits.bin",
         "size": 10,
@@ -90,7 +95,7 @@ def test_hidden_and_special_files(client, folder, tmp_path):
     (folder / "away").symlink_to(folder.parent / "other")
     os.mkfifo(folder / "pipe")
 
-    assert paths(client) == ["digits.bin", "logs/1.log", "run.json"]
+    assert paths(client) == ["digits.bin", "logs/1.log", "parameters.json", "run.json"]
     for name in (".lock", ".hidden/file", "a\\b", "a\nb", "link", "away/secret", "pipe"):
         assert client.get(f"{EXPERIMENT}/files/{quote(name)}").status_code == 404
 
@@ -117,7 +122,12 @@ def test_deep_folders(client, folder):
     answer = client.get(f"{EXPERIMENT}/files").json
 
     assert answer["complete"] is False
-    assert [file["path"] for file in answer["files"]] == ["digits.bin", "logs/1.log", "run.json"]
+    assert [file["path"] for file in answer["files"]] == [
+        "digits.bin",
+        "logs/1.log",
+        "parameters.json",
+        "run.json",
+    ]
     assert client.get(f"{EXPERIMENT}/files/{'d/' * 1500}file").status_code == 404
 
 
@@ -299,7 +309,7 @@ def test_links_not_followed(client, folder, target):
     for path in ("link", "link/secret", "link/etc/passwd", "logs/link", "logs/link/secret"):
         assert client.get(f"{EXPERIMENT}/files/{path}").status_code == 404
     with zipfile.ZipFile(io.BytesIO(client.get(f"{EXPERIMENT}/files.zip").data)) as archive:
-        assert archive.namelist() == ["digits.bin", "logs/1.log", "run.json"]
+        assert archive.namelist() == ["digits.bin", "logs/1.log", "parameters.json", "run.json"]
 
 
 def test_folder_replaced_by_link(client, folder, outputs):
@@ -345,7 +355,13 @@ def test_archive(client, folder):
     assert quote("실험 1.zip") in response.headers["Content-Disposition"]
     with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == ["digits.bin", "logs/1.log", "run.json", "결과.csv"]
+        assert archive.namelist() == [
+            "digits.bin",
+            "logs/1.log",
+            "parameters.json",
+            "run.json",
+            "결과.csv",
+        ]
         assert archive.read("결과.csv") == b"a,b\n"
         assert archive.getinfo("digits.bin").date_time[0] == 1980
 
