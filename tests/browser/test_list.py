@@ -142,7 +142,7 @@ def test_keys(list_page):
     for key in ("j", "j", "k", "x", "j", "j", "Shift+X"):
         page.keyboard.press(key)
     expect(page.locator("#rows input:checked")).to_have_count(3)
-    expect(page.locator("#rows a:focus")).to_have_text("trial-57")
+    expect(page.locator("#rows a:focus")).to_have_text("trial-58")
     page.keyboard.press("/")
     expect(page.get_by_label("Part of the name")).to_be_focused()
     page.keyboard.type("jx/")
