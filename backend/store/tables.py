@@ -91,6 +91,8 @@ experiment = Table(
     Index("ix_experiment_status", "status"),  # InnoDB and SQLite append the primary key
     Index("ix_experiment_created_at", "created_at"),
     Index("ix_experiment_updated_at", "updated_at"),
+    Index("ix_experiment_learning_rate", "learning_rate"),
+    Index("ix_experiment_epoch", "epoch"),
     Index("ix_experiment_status_created_at", "status", "created_at"),
     Index("ix_experiment_status_updated_at", "status", "updated_at"),
     mysql_engine="InnoDB",
