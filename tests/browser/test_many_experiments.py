@@ -115,7 +115,18 @@ def test_pages_without_javascript(chromium, server, many, dead):
     context.close()
 
 
-def test_examples_of_the_api_pages_can_be_executed(page, many):
+@pytest.fixture
+def busy(server):
+    """Experiments that keep both slots, so that one submitted meanwhile can be cancelled."""
+    names = ("busy-1", "busy-2")
+    for name in names:
+        server.submit(name, learning_rate=0.001, epoch=100_000, dataset="digits.npz")
+    yield
+    for name in names:
+        server.ask(f"/experiments/{name}/cancel", b"")
+
+
+def test_examples_of_the_api_pages_can_be_executed(page, many, busy):
     """Each route but streams, and those whose example is a file of the reader."""
     page.goto("/docs")
     page.locator(".opblock").first.wait_for()

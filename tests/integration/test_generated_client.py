@@ -1,6 +1,7 @@
 """A client that openapi-python-client generates from the committed document works whole."""
 
 import os
+import shutil
 import subprocess
 import venv
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_client_submits_waits_and_downloads(python, backend, tmp_path):
     trainer = tmp_path / "models" / "autoencoder" / "train.py"
     trainer.parent.mkdir(parents=True)
     trainer.write_text("print('trained')")
+    shutil.copy(ROOT / "models" / "autoencoder" / "model.yaml", trainer.parent)
     server = backend("serve", MODELS_DIR=str(tmp_path / "models")).ready()
 
     done = subprocess.run(

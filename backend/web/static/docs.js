@@ -27,9 +27,11 @@ function adapt(document, experiments, dataSets) {
       }
     }
   }
-  const fields = document.components.schemas.ExperimentIn.properties;
-  fields.experiment_id.example = submitted;
-  fields.dataset.example = dataSet ?? ""; // empty: every file of the input folder
+  for (const [name, { properties: fields }] of Object.entries(document.components.schemas)) {
+    if (name.endsWith("Out") || !fields?.experiment_id || !fields.dataset) continue; // no submission
+    fields.experiment_id.example = submitted;
+    fields.dataset.example = dataSet ?? ""; // empty: every file of the input folder
+  }
   return document;
 }
 

@@ -150,7 +150,7 @@ def test_row_that_cannot_be_shown(client, file, monkeypatch):
 
     assert page.status_code == 200
     assert page.text.count("Its results cannot be shown.") == 1
-    assert 'aria-label="Compare second"' in page.text
+    assert 'aria-label="Select second"' in page.text
 
 
 def test_comparison_is_bounded(client, settings, monkeypatch):
