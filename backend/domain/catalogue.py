@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +29,6 @@ METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", re.ASCII)
 # resource.Quantity of Kubernetes, without exponents
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?", re.ASCII)
-GOALS = ("minimize", "maximize")
 RESERVED = ("experiment_id", "model", "dataset", "size")  # fields of a submission
 # Every model has these two, with these limits; an entry may narrow them or add a default.
 CONTRACT: dict[str, dict[str, Any]] = {
@@ -79,12 +79,19 @@ class InvalidParameters(ValueError):
         self.problems = problems
 
 
+class Goal(StrEnum):
+    """Which values of a metric are good: low or high ones."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+
 @dataclass(frozen=True)
 class Objective:
-    """The metric by which attempts of a model are compared, and one of GOALS."""
+    """The metric by which experiments of a model are compared, and which values of it are good."""
 
     metric: str
-    goal: str
+    goal: Goal
 
 
 @dataclass(frozen=True)
@@ -316,10 +323,10 @@ class _Reader:
             return None
         if isinstance(objective, Mapping) and objective.keys() == {"metric", "goal"}:
             metric, goal = objective["metric"], objective["goal"]
-            if isinstance(metric, str) and METRIC_NAME.fullmatch(metric) and goal in GOALS:
-                return Objective(metric, goal)
+            if isinstance(metric, str) and METRIC_NAME.fullmatch(metric) and goal in list(Goal):
+                return Objective(metric, Goal(goal))
         self.problems.append(
-            f"objective must have a metric, such as val_loss, and a goal: {' or '.join(GOALS)}."
+            f"objective must have a metric, such as val_loss, and a goal: {' or '.join(Goal)}."
         )
         return None
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from backend.domain.identifiers import canonical
 from backend.domain.metric_summary import FIGURES
+from backend.domain.parameter import read_number
 from backend.domain.status import Status
 from backend.domain.timestamps import TIMES
 
@@ -17,7 +18,6 @@ MAX_CHARACTERS = 300
 
 _OPERATOR = re.compile("|".join(OPERATORS))
 _METRIC = re.compile(rf"metrics\.(.+)\.({'|'.join(FIGURES)})", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 # Followed by a name and an operator, because a text may contain the word.
 _AND = re.compile(r"\s+and\s+(?=(?:[a-z_]+|metrics\..+?\.[a-z]+)\s*[<>=!])")
 _FIELDS = ", ".join([*NUMBERS, *MOMENTS, *TEXTS])
@@ -89,8 +89,8 @@ def parse(text: str) -> Condition:
 
 
 def _number(field: str, text: str, place: int) -> float:
-    value = float(text) if _NUMBER.fullmatch(text) else float("nan")
-    if not abs(value) < float("inf"):
+    value = read_number(text)
+    if value is None:
         raise ConditionError(
             f"compares {field[:60]} with {text[:60]!r} at character {place + 1}: a number such as "
             "0.01 or 1e-3 must stand there."

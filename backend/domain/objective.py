@@ -1,6 +1,6 @@
 """The objective of an experiment: which metric it is, its best value, and warnings about it. Pure.
 
-Until a model names its own objective, the usual names of metrics decide.
+The entry of its model names it; for a model without one, the usual names of metrics decide.
 """
 
 import re
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from backend.domain.catalogue import Goal
 from backend.domain.numbers import is_number
+
+Goals = Mapping[str, Goal]  # of metrics, by name, as entries of models state them
+NO_GOALS: Goals = {}
 
 OBJECTIVES = ("val_loss", "loss")  # the first of these that a trainer writes
 MIN_LIVE_POINTS = 10  # epochs before a training that goes on is said not to improve
@@ -22,13 +26,6 @@ _LOW = re.compile(r"loss|error|perplexity|(?<![a-z])(mse|rmse|mae|mape|nll|wer|c
 _HIGH = re.compile(
     r"accuracy|precision|recall|(?<![a-z])(acc|auc|auroc|f1|iou|dice|map|bleu|psnr|ssim|r2)(?![a-z])"
 )
-
-
-class Goal(StrEnum):
-    """Which values of a metric are good."""
-
-    LOW = "low"
-    HIGH = "high"
 
 
 class WarningCode(StrEnum):
@@ -71,18 +68,23 @@ class Curve(Protocol):
         """The number of epochs of the whole curve."""
 
 
-def goal_of(metric: str) -> Goal | None:
-    """Return whether a metric is good if low or if high; None if its name does not show it."""
+def goal_of(metric: str, goals: Goals = NO_GOALS) -> Goal | None:
+    """Return which values of a metric are good; None if neither `goals` nor its name shows it."""
     name = metric.lower()
+    if metric in goals:
+        return goals[metric]
     if _LOW.search(name):
-        return Goal.LOW
-    return Goal.HIGH if _HIGH.search(name) else None
+        return Goal.MINIMIZE
+    return Goal.MAXIMIZE if _HIGH.search(name) else None
 
 
-def objective_of(metrics: Iterable[str]) -> str | None:
-    """Return the objective among the names of metrics: OBJECTIVES, or the first with a goal."""
+def objective_of(metrics: Iterable[str], goals: Goals = NO_GOALS) -> str | None:
+    """Return the objective among the names of metrics.
+
+    It is the first that `goals` names, one of OBJECTIVES, or the first whose name shows its goal.
+    """
     names = list(metrics)
-    usual = (name for name in OBJECTIVES if name in names)
+    usual = (name for name in (*goals, *OBJECTIVES) if name in names)
     return next(usual, next((name for name in names if goal_of(name)), None))
 
 
@@ -101,19 +103,23 @@ def extremes(epochs: Sequence[float], values: Sequence[float | None]) -> list[Ex
 def best(epochs: Sequence[float], values: Sequence[float | None], goal: Goal) -> Extreme | None:
     """Return the best value and the first epoch that has it; None if there is no value."""
     found = extremes(epochs, values)
-    return found[2 if goal is Goal.LOW else 3] if found else None
+    return found[2 if goal is Goal.MINIMIZE else 3] if found else None
 
 
-def warnings(curve: Curve, last_row: Mapping[str, Any], *, is_live: bool) -> list[CurveWarning]:
+def warnings(
+    curve: Curve, last_row: Mapping[str, Any], *, is_live: bool, goals: Goals = NO_GOALS
+) -> list[CurveWarning]:
     """Return the warnings about an experiment; none before its trainer has written an objective.
 
     Args:
         curve: of the whole file so far.
         last_row: the metrics of the last epoch, None for what is not finite.
         is_live: whether the training goes on.
+        goals: the objective of its model.
     """
-    nulls = [each for each in OBJECTIVES if each in last_row and last_row[each] is None]
-    name = objective_of([*curve.series, *nulls])
+    usual = (*goals, *OBJECTIVES)
+    nulls = [each for each in usual if each in last_row and last_row[each] is None]
+    name = objective_of([*curve.series, *nulls], goals)
     if name is None:
         return []
     found = extremes(curve.epochs, curve.series.get(name, [None] * len(curve.epochs)))
@@ -126,18 +132,18 @@ def warnings(curve: Curve, last_row: Mapping[str, Any], *, is_live: bool) -> lis
     return [
         CurveWarning(code, message)
         for code, message in (
-            (WarningCode.UNSTABLE, _explosion(name, curve)),
-            (WarningCode.NOT_IMPROVED, _stagnation(name, found)),
+            (WarningCode.UNSTABLE, _explosion(name, curve, goal_of(name, goals))),
+            (WarningCode.NOT_IMPROVED, _stagnation(name, found, goal_of(name, goals))),
         )
         if message
     ]
 
 
-def _stagnation(name: str, found: list[Extreme]) -> str | None:
+def _stagnation(name: str, found: list[Extreme], goal: Goal | None) -> str | None:
     first, last, lowest, highest = found
     if last.epoch == first.epoch:
         return None
-    if goal_of(name) is Goal.HIGH:
+    if goal is Goal.MAXIMIZE:
         reached, has_improved = highest, highest.value > first.value
     else:
         margin = MIN_IMPROVEMENT * max(first.value, 0)
@@ -150,9 +156,9 @@ def _stagnation(name: str, found: list[Extreme]) -> str | None:
     return f"{name} has hardly {since} {reached.value:.4g} at best (epoch {reached.epoch:.15g})."
 
 
-def _explosion(name: str, curve: Curve) -> str | None:
+def _explosion(name: str, curve: Curve, goal: Goal | None) -> str | None:
     """Return a message if the objective, or the same on the training data, had exploded."""
-    if goal_of(name) is not Goal.LOW:
+    if goal is not Goal.MINIMIZE:
         return None
     names = dict.fromkeys((name.removeprefix("val_"), name))
     found = {

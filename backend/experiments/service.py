@@ -25,8 +25,9 @@ from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.models import Models
 from backend.experiments.recorder import Recorder
-from backend.experiments.submission import Models, Outcome, Submission
+from backend.experiments.submission import Outcome, Submission
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import ENDED_PHASES, Launcher, LauncherUnavailable, Phase

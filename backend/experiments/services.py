@@ -6,11 +6,11 @@ from functools import partial
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
+from backend.experiments.models import Models
 from backend.experiments.overview import Overview
 from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
-from backend.experiments.submission import Models
 from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles, catalogue_files
 from backend.files.curves import Curves
 from backend.files.inputs import Inputs

@@ -9,14 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from backend.domain.attempt import Attempt, Diagnosis, Program
-from backend.domain.catalogue import (
-    CONTRACT,
-    Catalogue,
-    Choice,
-    Entry,
-    InvalidEntry,
-    InvalidParameters,
-)
+from backend.domain.catalogue import Choice, Entry
 from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
@@ -29,8 +22,8 @@ from backend.domain.exceptions import (
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments.archive import Archive
+from backend.experiments.models import Models
 from backend.experiments.recorder import Recorder
-from backend.files.catalogue.entries import CatalogueFiles
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
 from backend.launchers.base import (
@@ -54,82 +47,6 @@ class Outcome(Enum):
     CREATED = "the Job was created"
     ACCEPTED = "the Job will be created"
     EXISTING = "the same experiment was submitted before"
-
-
-class Models:
-    """The catalogue of now, and the stored entries of existing experiments."""
-
-    def __init__(self, files: CatalogueFiles, store: Store) -> None:
-        self._files, self._store = files, store
-
-    def catalogue(self) -> Catalogue:
-        """Return all models, and what is wrong with entries that cannot be used."""
-        return self._files.current()
-
-    def find(self, name: str) -> tuple[Entry | None, str]:
-        """Return a model's entry, or None and what is wrong with it; an empty text if unknown."""
-        return self._files.find(name)
-
-    def entry_of(self, experiment: Experiment) -> Entry | None:
-        """Return the entry that an experiment was made from, or the one that takes its place.
-
-        None for an experiment of a version without a catalogue. A rebuilt database has no entries:
-        the one in run.json is not used, because a trainer can write to that file. The current entry
-        then takes its place if it allows the same choice.
-
-        Raises:
-            LauncherRefused: there is no such entry.
-            StoreUnavailable: the database cannot be used.
-        """
-        if experiment.entry_sha256 is None:
-            return None
-        stored = self._stored(experiment.entry_sha256)
-        if stored:
-            return stored
-        current, _ = self.find(experiment.model)
-        if current and _allows(current, experiment):
-            return current
-        raise LauncherRefused(
-            Diagnosis(
-                "model_changed",
-                f"The entry of the model {experiment.model!r} that this experiment was made from "
-                "is lost, and the catalogue has none that allows the same parameters.",
-                f"Restore the entry of {experiment.model!r} in MODELS_DIR, then retry.",
-            )
-        )
-
-    def as_submitted(
-        self, parameters: Parameters, choice: Choice | None, existing: Experiment
-    ) -> Parameters:
-        """Return a new submission as it would have been recorded when `existing` was submitted.
-
-        Sending the same fields again means the same, although the defaults may have changed since.
-
-        Args:
-            parameters: what was chosen now, with the defaults of now.
-            choice: where they come from.
-            existing: the experiment that has its id.
-        """
-        sha256, values = existing.entry_sha256, parameters.values
-        if choice is None or sha256 == choice.entry.sha256 or existing.model != parameters.model:
-            return parameters
-        if sha256 is None:  # by a version that knew no other parameters: they had their defaults
-            defaults = choice.entry.defaults
-            values = {
-                name: value
-                for name, value in values.items()
-                if name in CONTRACT or value != defaults.get(name)
-            }
-        elif stored := self._stored(sha256):
-            values = stored.defaults | {name: values[name] for name in choice.sent}
-        return parameters.with_values(values)
-
-    def _stored(self, sha256: str) -> Entry | None:
-        content = self._store.entry(sha256)
-        try:
-            return Entry.from_content(content) if content else None
-        except InvalidEntry:  # this version allows less than the one that stored it
-            return None
 
 
 class Submission:
@@ -295,15 +212,6 @@ class Submission:
         except OSError as error:
             return OutputUnwritable(error)
         return None
-
-
-def _allows(entry: Entry, experiment: Experiment) -> bool:
-    """Return whether an entry allows the parameters and the size of an experiment."""
-    try:
-        entry.parse(experiment.parameters.values)
-    except InvalidParameters:
-        return False
-    return experiment.size is None or experiment.size in entry.sizes
 
 
 def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:

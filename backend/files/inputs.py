@@ -24,7 +24,7 @@ from backend.domain.exceptions import (
 )
 from backend.domain.identifiers import canonical, invisible_character
 from backend.files import array_files
-from backend.files.private_lock import LockBusy, private_lock
+from backend.files.locks import LockBusy, is_locked, private_lock
 from backend.files.untrusted import Entry, entry_of, is_public, opened_root
 
 DATA_SUFFIXES = (".npz", ".npy", ".csv")
@@ -177,7 +177,7 @@ class Inputs:
                 # Uploads on other machines may have locks that are not seen here, and clocks that
                 # differ; they write all the time.
                 is_old = abs(time.time() - path.lstat().st_mtime) > STALE_SECONDS
-                if is_old and not _is_locked(path):
+                if is_old and not is_locked(path):
                     path.unlink()
 
 
@@ -205,18 +205,6 @@ def _temporary(folder: int) -> Iterator[tuple[str, BinaryIO]]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
-
-
-def _is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of a regular file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _fill(file: BinaryIO, pieces: Iterable[bytes], max_bytes: int) -> None:

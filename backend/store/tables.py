@@ -109,16 +109,18 @@ model_entries = Table(
     mysql_charset="utf8mb4",
 )
 
+
+def _experiment_key(table: str) -> Column[int]:
+    """Return a primary key that is an experiment's; the row goes with the experiment's."""
+    name = f"fk_{table}_experiment"
+    experiment_id = ForeignKey("experiment.id", name=name, ondelete="CASCADE")
+    return Column("experiment", Identity, experiment_id, primary_key=True, autoincrement=False)
+
+
 metric_summaries = Table(  # of one experiment, as JSON for the list
     "metric_summaries",
     metadata,
-    Column(
-        "experiment",
-        Identity,
-        ForeignKey("experiment.id", name="fk_metric_summaries_experiment", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _experiment_key("metric_summaries"),
     Column("attempt", Integer, nullable=False),
     Column("is_final", Boolean(create_constraint=False), nullable=False),
     Column("version", String(64), nullable=False),
@@ -130,13 +132,7 @@ metric_summaries = Table(  # of one experiment, as JSON for the list
 metric = Table(  # the same, a row for each metric, by which lists are sorted
     "metric",
     metadata,
-    Column(
-        "experiment",
-        Identity,
-        ForeignKey("experiment.id", name="fk_metric_experiment", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _experiment_key("metric"),
     Column("name", ByteText, primary_key=True),
     Column("last", Double, nullable=False),
     Column("min", Double, nullable=False),

@@ -9,12 +9,21 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from backend.domain.attempt import environment_text
-from backend.domain.catalogue import AUTOENCODER, Entry
+from backend.domain.catalogue import AUTOENCODER, Entry, Goal
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import MAX_MAGNITUDE, MAX_SECONDS, is_number
-from backend.domain.objective import Curve, CurveWarning, Extreme, Goal, best, goal_of, warnings
+from backend.domain.objective import (
+    NO_GOALS,
+    Curve,
+    CurveWarning,
+    Extreme,
+    Goals,
+    best,
+    goal_of,
+    warnings,
+)
 from backend.domain.parameter import Parameter
 from backend.domain.status import LIVE, Status
 
@@ -73,6 +82,7 @@ def summary(
     curve: Curve,
     recent: Curve | None = None,
     last_row: Mapping[str, Any] | None = None,
+    goals: Goals = NO_GOALS,
 ) -> Summary:
     """Return the summary of an experiment.
 
@@ -81,6 +91,7 @@ def summary(
         curve: a few dozen points of its curve are enough.
         recent: the last RECENT_EPOCHS epochs without a gap, by default `curve`.
         last_row: the metrics of the last epoch; without them, there are no warnings.
+        goals: the objective of its model.
     """
     epochs, metrics = curve.epochs, curve.series
     done = min(int(epochs[-1]), experiment.epoch) if epochs else 0
@@ -94,7 +105,9 @@ def summary(
         loss=last_number(loss),
         val_loss=last_number(metrics.get("val_loss", [])),
         spark=sparkline(epochs, loss),
-        warnings=warnings(curve, last_row, is_live=is_live) if last_row is not None else (),
+        warnings=warnings(curve, last_row, is_live=is_live, goals=goals)
+        if last_row is not None
+        else (),
     )
 
 
@@ -106,19 +119,19 @@ class Figures(NamedTuple):
     best_epoch: float | None = None
 
 
-def figures(metric: str, summaries: Mapping[str, MetricSummary]) -> Figures:
+def figures(metric: str, summaries: Mapping[str, MetricSummary], goals: Goals) -> Figures:
     """Return the figures of a metric from the summaries of all metrics, by name."""
     found = summaries.get(metric)
     if found is None:
         return Figures()
-    if best_figure(metric) == "max":
+    if best_figure(metric, goals) == "max":
         return Figures(found.last, found.max, found.max_epoch)
     return Figures(found.last, found.min, found.min_epoch)
 
 
-def best_figure(metric: str) -> str:
-    """Return which figure of a metric is its best: `max` if its name shows so, otherwise `min`."""
-    return "max" if goal_of(metric) is Goal.HIGH else "min"
+def best_figure(metric: str, goals: Goals) -> str:
+    """Return which figure of a metric is its best: `max` if high is good, otherwise `min`."""
+    return "max" if goal_of(metric, goals) is Goal.MAXIMIZE else "min"
 
 
 def time_left(experiment: Experiment, done: int, seconds: Sequence[Any]) -> str | None:
@@ -306,21 +319,23 @@ def differ(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values[1:])
 
 
-def best_values(curves: Sequence[Curve]) -> dict[str, list[Extreme | None]]:
+def best_values(
+    curves: Sequence[Curve], goals: Goals = NO_GOALS
+) -> dict[str, list[Extreme | None]]:
     """Return the best value of each metric that has a goal, in each of the curves."""
     names = dict.fromkeys(name for curve in curves for name in curve.series)
-    goals = {name: goal for name in names if (goal := goal_of(name))}
+    known = {name: goal for name in names if (goal := goal_of(name, goals))}
     return {
         name: [
             best(curve.epochs, curve.series[name], goal) if name in curve.series else None
             for curve in curves
         ]
-        for name, goal in goals.items()
+        for name, goal in known.items()
     }
 
 
-def winner(metric: str, values: Sequence[Extreme | None]) -> float | None:
+def winner(metric: str, values: Sequence[Extreme | None], goals: Goals = NO_GOALS) -> float | None:
     """Return the best of the best values of a metric; None if fewer than two are known."""
     known = [each.value for each in values if each is not None]
-    choose = max if goal_of(metric) is Goal.HIGH else min
+    choose = max if goal_of(metric, goals) is Goal.MAXIMIZE else min
     return choose(known) if len(known) > 1 else None

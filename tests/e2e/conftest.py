@@ -82,6 +82,26 @@ def build(script: str, tag: str) -> tuple[str, str, str]:
     return flask, model, printed
 
 
+def build_trainer(name: str, tag: str, checkout: Path) -> str:
+    """Build the trainer's image of a folder of tests/e2e with build.sh.
+
+    Args:
+        name: the folder, which holds a Dockerfile.
+        tag: the tag of the product's own images.
+        checkout: an empty folder, which is made to resemble a checkout.
+
+    Returns:
+        The image.
+    """
+    (checkout / "backend").mkdir()
+    for file in ("build.sh", "backend/__init__.py"):
+        shutil.copy(ROOT / file, checkout / file)
+    for folder in (checkout, checkout / "models", checkout / "models/autoencoder"):
+        shutil.copytree(ROOT / "tests/e2e" / name, folder, dirs_exist_ok=True)
+    _, image, _ = build(str(checkout / "build.sh"), f"{tag}-{name}")
+    return image
+
+
 class Stage:
     """The one backend of the cluster: both ways to install it use the same NodePort."""
 

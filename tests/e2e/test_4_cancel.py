@@ -8,7 +8,6 @@ long it took until `cancelled`.
 """
 
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from backend.files.log_lines import UNHEARD
-from tests.e2e.conftest import DATASET, Images, Stage, build
-from tests.e2e.support import ROOT, Deployment, edit
+from tests.e2e.conftest import DATASET, Images, Stage, build_trainer
+from tests.e2e.support import Deployment, edit
 from tests.e2e.test_1_ends import send
 
 TIMES = int(os.environ.get("CANCEL_TIMES", "2"))
@@ -34,14 +33,7 @@ def deaf(
     stage: Stage, images: Images, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     """The backend, training with an image that handles no signal."""
-    checkout = tmp_path_factory.mktemp("deaf")
-    (checkout / "backend").mkdir()
-    for name in ("build.sh", "backend/__init__.py"):
-        shutil.copy(ROOT / name, checkout / name)
-    for folder in (checkout, checkout / "models", checkout / "models/autoencoder"):
-        shutil.copytree(ROOT / "tests/e2e/deaf", folder, dirs_exist_ok=True)
-    _, image, _ = build(str(checkout / "build.sh"), f"{images.tag}-deaf")
-    yield stage.train_with(image)
+    yield stage.train_with(build_trainer("deaf", images.tag, tmp_path_factory.mktemp("deaf")))
     edit(stage.yaml / "4_pod.yaml", "the model image", images.model)
     stage.remove_backend()
 

@@ -7,7 +7,6 @@ guard stops something.
 import copy
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.conftest import PASSWORD, Images, Stage, build
+from tests.e2e.conftest import PASSWORD, Images, Stage, build_trainer
 from tests.e2e.hostile.attacks import LINKS, SECRET, VICTIM
-from tests.e2e.support import ROOT, Deployment, curl, edit, kubectl
+from tests.e2e.support import Deployment, curl, edit, kubectl
 
 HOSTILE = "hostile"
 LABEL = "hello-flask/e2e=hostile"
@@ -155,15 +154,8 @@ GUARDS = {
 
 @pytest.fixture(scope="module")
 def image(images: Images, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the hostile image with build.sh, in a folder that resembles a checkout."""
-    checkout = tmp_path_factory.mktemp("hostile")
-    (checkout / "backend").mkdir()
-    for name in ("build.sh", "backend/__init__.py"):
-        shutil.copy(ROOT / name, checkout / name)
-    for folder in (checkout, checkout / "models", checkout / "models/autoencoder"):
-        shutil.copytree(ROOT / "tests/e2e/hostile", folder, dirs_exist_ok=True)
-    _, model, _ = build(str(checkout / "build.sh"), f"{images.tag}-hostile")
-    return model
+    """Build the hostile image."""
+    return build_trainer("hostile", images.tag, tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.fixture(scope="module")

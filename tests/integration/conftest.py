@@ -15,6 +15,7 @@ from backend.store.queries import Store
 from tests.fakes.kubernetes_api import FakeKubernetes
 from tests.integration.backend_process import Installation
 from tests.integration.databases import Database, ExternalMySQL, LabMySQL, MariaDB
+from tests.integration.launcher_harness import LocalHarness
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 MARIADB = pytest.param("mariadb", marks=pytest.mark.needs("mariadb"))
@@ -131,6 +132,14 @@ def backend(environ, tmp_path):
 @pytest.fixture
 def settings(environ):
     return Settings.from_environment(environ)
+
+
+@pytest.fixture
+def harness(environ):
+    """A harness of the local launcher, which holds the only slot until a test starts an attempt."""
+    harness = LocalHarness(environ)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture

@@ -35,13 +35,6 @@ SECRETS = ("DB_PASSWORD", "DB_URL", "API_TOKEN", "DB_PASSWORD_FILE", "KUBECONFIG
 
 
 @pytest.fixture
-def harness(environ):
-    harness = LocalHarness(environ)
-    yield harness
-    harness.close()
-
-
-@pytest.fixture
 def launcher(harness):
     return harness.launcher()
 

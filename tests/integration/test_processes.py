@@ -10,20 +10,12 @@ import pytest
 from backend.launchers.base import Phase
 from tests.integration.backend_process import children_of, free_address
 from tests.integration.databases import Database
-from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
+from tests.integration.launcher_harness import AN_ATTEMPT
 from tests.integration.waiting import eventually
 from tests.ports import reserve_port
 
 WORKERS = 2  # backend/gunicorn_config.py
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
-
-
-@pytest.fixture
-def harness(environ):
-    """A harness that holds the only slot until a test starts an attempt."""
-    harness = LocalHarness(environ)
-    yield harness
-    harness.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from backend.experiments.rebuild import differences, rebuild
 from backend.experiments.reconciler import Reconciler
 from backend.launchers.base import Phase
 from tests.integration.databases import Database
-from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
+from tests.integration.launcher_harness import AN_ATTEMPT
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
@@ -223,14 +223,6 @@ def test_killed_rebuild(backend, settings):
     assert len(times) == number
     assert times == sorted(times)
     assert database.execute("SELECT COUNT(*) FROM transition")[0][0] == 2 * number
-
-
-@pytest.fixture
-def harness(environ):
-    """A harness that holds the only slot until a test starts an attempt."""
-    harness = LocalHarness(environ)
-    yield harness
-    harness.close()
 
 
 def lose_rows(settings):

@@ -8,20 +8,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.integration.launcher_harness import LocalHarness
 from tests.integration.test_processes import submit
 from tests.integration.test_streams import Stream
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 from tests.ports import free_address
 
 STREAMS = ("/events", "/experiments/first/logs?follow=true", "/experiments/first/logs?follow=true")
-
-
-@pytest.fixture
-def harness(environ):
-    harness = LocalHarness(environ)
-    yield harness
-    harness.close()
 
 
 @pytest.fixture

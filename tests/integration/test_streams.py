@@ -7,19 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
+from tests.integration.launcher_harness import AN_ATTEMPT
 from tests.integration.test_processes import submit
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 EVENTS = {"Accept": "text/event-stream"}
 WORKERS = 2  # backend/gunicorn_config.py
-
-
-@pytest.fixture
-def harness(environ):
-    harness = LocalHarness(environ)
-    yield harness
-    harness.close()
 
 
 @pytest.fixture

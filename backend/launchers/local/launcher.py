@@ -30,6 +30,7 @@ from pathlib import Path
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.files.catalogue.entries import catalogue_files
+from backend.files.locks import is_locked
 from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
@@ -37,7 +38,6 @@ from backend.launchers.local.programs import LocalPrograms
 from backend.launchers.local.state_files import (
     Life,
     Stamp,
-    is_locked,
     life_if_readable,
     life_of,
     observe,

@@ -19,10 +19,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from backend.files.locks import is_locked
 from backend.launchers.base import Job
 from backend.launchers.local import runner
 from backend.launchers.local.memory import create_group
-from backend.launchers.local.state_files import Life, is_locked, life_of, read
+from backend.launchers.local.state_files import Life, life_of, read
 
 QUEUE = "queue"
 

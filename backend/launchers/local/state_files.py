@@ -3,7 +3,6 @@
 Whatever a file holds, an error in it concerns one attempt only.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.domain.timestamps import from_text
+from backend.files.locks import is_locked
 from backend.files.terminal import shown
 from backend.files.untrusted import open_file
 from backend.launchers.base import Job, Observation, Phase
@@ -159,21 +159,6 @@ def life_if_readable(state: Path) -> Life:
         return life_of(state)
     except OSError:
         return Life.UNKNOWN
-
-
-def is_locked(lock: Path) -> bool:
-    """Return whether another process holds this lock; a missing file is not locked."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def stamp_of(path: Path) -> Stamp | None:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import secrets
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -145,6 +145,7 @@ def compare_experiments() -> str:
     metrics = [_last_metrics(experiment) for experiment in chosen]
     names = dict.fromkeys(name for last in metrics for name in last)
     shown = [summary_of(experiment) for experiment in chosen]
+    goals = services.models.goals(one.model for one in chosen)
     parameters = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
@@ -161,8 +162,8 @@ def compare_experiments() -> str:
         "compare.html",
         experiments=chosen,
         parameters=parameters,
-        best=presentation.best_values([curve for _, curve in shown]),
-        winner=presentation.winner,
+        best=presentation.best_values([curve for _, curve in shown], goals),
+        winner=partial(presentation.winner, goals=goals),
         last={name: [last.get(name) for last in metrics] for name in names},
         warnings=[summary.warnings for summary, _ in shown],
         differ=presentation.differ,
@@ -206,7 +207,8 @@ def summary_of(experiment: Experiment, budget: Budget | None = None) -> tuple[Su
         since = curve.epochs[-1] - presentation.RECENT_EPOCHS
         recent = services.curves.read(experiment.experiment_id, since_epoch=since, budget=budget)
     last_row = _last_metrics(experiment) if curve.complete else None
-    return presentation.summary(experiment, curve, recent, last_row), curve
+    goals = services.models.goals([experiment.model])
+    return presentation.summary(experiment, curve, recent, last_row, goals), curve
 
 
 def _last_metrics(experiment: Experiment) -> dict[str, Any]:

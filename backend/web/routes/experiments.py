@@ -156,14 +156,15 @@ def show_experiment(experiment_id: str) -> Response:
     metrics = services.outputs.read_last_metrics(experiment_id, ended=ended)
     history = [transition_out(one) for one in experiments.history(experiment)]
     curve = services.curves.read(experiment_id, max_points=COARSE_POINTS, ended=ended)
-    found = warnings(curve, metrics or {}, is_live=not ended) if curve.complete else []
+    goals = services.models.goals([experiment.model])
+    found = warnings(curve, metrics or {}, is_live=not ended, goals=goals)
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
         experiment_out(experiment)
         | {
             "progress": progress,
             "metrics": metrics,
-            "warnings": warnings_out(found),
+            "warnings": warnings_out(found if curve.complete else []),
             "history": history,
         }
     )

@@ -11,6 +11,7 @@ from backend.domain.exceptions import TooManyFiles, UnknownFile
 from backend.domain.experiment import Experiment
 from backend.domain.objective import warnings
 from backend.domain.status import LIVE
+from backend.experiments.models import Models
 from backend.files.comparison import Outcome, compare
 from backend.files.outputs import MAX_FILES, Outputs
 from backend.web.current import services
@@ -144,12 +145,17 @@ def compare_experiments(query_data: dict[str, Any]) -> Response:
     ids = list(dict.fromkeys(map(services.experiments.stored_id, asked)))
     experiments = services.experiments.get_all(ids)
     epochs, outcomes = compare(services.curves, ids, query_data["max_points"])
-    parts = _compared(services.outputs, epochs, zip(experiments, outcomes, strict=True))
+    parts = _compared(
+        services.outputs, services.models, epochs, zip(experiments, outcomes, strict=True)
+    )
     return Response(parts, content_type="application/json")
 
 
 def _compared(
-    outputs: Outputs, epochs: list[float], compared: Iterable[tuple[Experiment, Outcome]]
+    outputs: Outputs,
+    models: Models,
+    epochs: list[float],
+    compared: Iterable[tuple[Experiment, Outcome]],
 ) -> Iterator[bytes]:
     """Yield a ComparisonOut as JSON, one experiment after the other."""
     yield b'{"epoch":' + orjson.dumps(epochs) + b',"experiments":['
@@ -162,7 +168,7 @@ def _compared(
                 "final": outcome.final,
                 "lowest": outcome.lowest,
                 "highest": outcome.highest,
-                "warnings": _warnings(outputs, experiment, outcome),
+                "warnings": _warnings(outputs, models, experiment, outcome),
                 "metrics": outcome.curve.series,
             }
             | _limits(outcome.curve.left_out, complete=outcome.complete)
@@ -170,13 +176,16 @@ def _compared(
     yield b"]}"
 
 
-def _warnings(outputs: Outputs, experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
+def _warnings(
+    outputs: Outputs, models: Models, experiment: Experiment, outcome: Outcome
+) -> list[dict[str, Any]]:
     """Return the warnings about an experiment, if its whole curve was read."""
     if not outcome.complete:
         return []
     ended = experiment.status not in LIVE
     last = outputs.read_last_metrics(experiment.experiment_id, ended=ended)
-    return warnings_out(warnings(outcome.sample, last or {}, is_live=not ended))
+    goals = models.goals([experiment.model])
+    return warnings_out(warnings(outcome.sample, last or {}, is_live=not ended, goals=goals))
 
 
 def _limits(left_out: Sequence[str], *, complete: bool) -> dict[str, Any]:

@@ -168,8 +168,8 @@ def warnings_field() -> List[Any]:
     return List(
         Nested(WarningOut),
         metadata={
-            "description": "Empty unless the objective (val_loss, or else loss) is not "
-            "finite, does not improve, or had exploded."
+            "description": "Empty unless the objective (that of its model, or else val_loss "
+            "or loss) is not finite, does not improve, or had exploded."
         },
     )
 

@@ -167,12 +167,12 @@ class PollingWorker(ThreadWorker):
             self._dispatch(waiting)
 
     def enqueue_req(self, conn: Any) -> None:
-        """Give a connection to the next idle thread."""
+        """Queue a connection for the next idle thread."""
         self._busy += 1
         super().enqueue_req(conn)
 
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
-        """Let a connection wait that a thread has given back."""
+        """Park or close a connection that a thread has returned."""
         self._busy -= 1
         if fs.cancelled() or fs.exception():
             self._close(conn)

@@ -404,3 +404,28 @@ def test_other_parameters_are_compared(client):
     page = client.get("/ui/compare?id=first&id=second&id=third").text
     assert "depth" in page
     assert "model" in page
+
+
+def test_warnings_follow_the_objective_of_the_model(client, settings):
+    """Its accuracy improves, although its loss rises."""
+    submit(client)
+    rows = [{"epoch": e, "val_loss": 0.5 + e, "accuracy": 0.1 * e} for e in (1, 2, 3)]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (settings.output_dir / "first" / "metrics.jsonl").write_text(text)
+    client.post("/test", data=FORM | {"experiment_id": "second", "epoch": "3"})
+    (settings.output_dir / "second" / "metrics.jsonl").write_text(text)
+    for name in ("first", "second"):
+        client.post(f"/experiments/{name}/cancel")
+
+    def codes(path, name):
+        return [warning["code"] for warning in client.get(path.format(name)).json["warnings"]]
+
+    services = client.application.extensions["services"]
+    for name in ("first", "second"):
+        experiment = services.experiments.get(name)
+        services.recorder.record(experiment, Observation(experiment.uid, Phase.CANCELLED))
+    assert codes("/experiments/{}", "first") == []
+    assert codes("/experiments/{}", "second") == ["objective_not_improved"]
+    compared = client.get("/compare?id=first&id=second").json["experiments"]
+    assert [len(one["warnings"]) for one in compared] == [0, 1]
+    assert "Best accuracy" in client.get("/ui?metric=accuracy").text

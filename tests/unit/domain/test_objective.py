@@ -2,7 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from backend.domain.objective import Goal, goal_of, objective_of, warnings
+from backend.domain.catalogue import Goal
+from backend.domain.objective import goal_of, objective_of, warnings
 
 
 def curve(**series):
@@ -90,13 +91,13 @@ def test_messages_name_metric_value_and_epoch():
 @pytest.mark.parametrize(
     ("metric", "goal"),
     [
-        ("loss", Goal.LOW),
-        ("val_loss", Goal.LOW),
-        ("error_rate", Goal.LOW),
-        ("RMSE", Goal.LOW),
-        ("accuracy", Goal.HIGH),
-        ("val_acc", Goal.HIGH),
-        ("F1", Goal.HIGH),
+        ("loss", Goal.MINIMIZE),
+        ("val_loss", Goal.MINIMIZE),
+        ("error_rate", Goal.MINIMIZE),
+        ("RMSE", Goal.MINIMIZE),
+        ("accuracy", Goal.MAXIMIZE),
+        ("val_acc", Goal.MAXIMIZE),
+        ("F1", Goal.MAXIMIZE),
         ("seconds", None),
         ("epoch", None),
         ("heatmap", None),
@@ -112,3 +113,16 @@ def test_objective():
     assert objective_of(["accuracy", "loss"]) == "loss"
     assert objective_of(["seconds", "accuracy"]) == "accuracy"
     assert objective_of(["seconds"]) is None
+
+
+def test_model_names_its_objective():
+    """A classifier's loss may rise while its score, the objective of its model, improves."""
+    shown = curve(val_loss=[0.5, 0.6, 0.7], score=[0.1, 0.5, 0.6])
+    last = {"val_loss": 0.7, "score": 0.6}
+    goals = {"score": Goal.MAXIMIZE}
+
+    assert [one.code for one in warnings(shown, last, is_live=False)] == ["objective_not_improved"]
+    assert warnings(shown, last, is_live=False, goals=goals) == []
+    assert warnings(shown, last, is_live=False, goals={"score": Goal.MINIMIZE}) != []
+    assert objective_of(["val_loss", "score"], goals) == "score"
+    assert goal_of("score") is None

@@ -1,6 +1,6 @@
-"""A lock between processes of one user, which other users cannot take.
+"""Locks between processes: a private one, and whether one is held.
 
-A lock on a folder or file that others can read is theirs to take, too (flock(2)).
+A lock on a folder or file that other users can read is theirs to take, too (flock(2)).
 """
 
 import errno
@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 POLL_SECONDS = 0.02
 
@@ -42,6 +43,26 @@ def private_lock(folder: int, seconds: float) -> Iterator[None]:
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the lock of a file; a missing one is not locked.
+
+    Raises:
+        OSError: the file is a link, or its lock cannot be tested.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _try_lock(name: str, folder: int) -> int | None:
