@@ -83,8 +83,8 @@ _DETAILS: dict[type[Exception], str] = {
     LauncherUnavailable: "{error} Nothing was changed. Send the same again.",
     StoreUnavailable: "The database does not answer. Send the same again: nothing is ever started "
     "twice.",
-    WrongOwner: "The database belongs to another server: nothing is read or changed here. The server's "
-    "log says how to move it.",
+    WrongOwner: "The database belongs to another server: nothing is read or changed here. The log "
+    "of this server says how to move it.",
     TokensError: "The server's token file cannot be used, so every token is refused. The server's "
     "log says why.",
 }
