@@ -11,6 +11,7 @@ from backend.domain.exceptions import (
     BeingDeleted,
     HasEnded,
     NotRetriable,
+    OutputMissing,
     OutputNotDeleted,
     OutputOfAnother,
     StillEnding,
@@ -67,10 +68,16 @@ class Experiments:
         """Check that the database answers and has the schema that this version needs.
 
         Returns:
-            Why it can be read but not written; an empty text if it can be.
+            Why experiments can be read but not changed: the database cannot be written, or the
+            output folder is missing. An empty text if they can be.
         """
         self._store.ping()
-        return self._store.database.write_problem()
+        problems = [self._store.database.write_problem()]
+        try:
+            self._outputs.check()
+        except OutputMissing as error:
+            problems.append(str(error))
+        return " ".join(filter(None, problems))
 
     def submit(
         self,
@@ -296,6 +303,7 @@ class Experiments:
         Raises:
             UnknownExperiment: there is none of that id.
             StillLive: it has not ended, or is retried meanwhile; nothing of it was removed.
+            OutputMissing: the output folder is gone; nothing was deleted.
             OutputOfAnother: its folder belongs to another experiment; nothing was deleted.
             LauncherUnavailable: its Jobs cannot be deleted now; nothing else was deleted.
             OutputNotDeleted: its folder cannot be removed or marked; its row is kept.
@@ -303,6 +311,7 @@ class Experiments:
         experiment = self.get(experiment_id)
         if experiment.status in LIVE:
             raise StillLive(experiment_id, experiment.status)
+        self._outputs.check()
         if outputs and self._outputs.is_of_another(experiment_id, experiment.uid):
             raise OutputOfAnother
         for number in range(1, experiment.attempt + 1):
@@ -325,8 +334,10 @@ class Experiments:
         """Remove the folder of an experiment whose deletion was requested, and then its row.
 
         Raises:
+            OutputMissing: the output folder is gone, so that its folder may come back.
             OutputNotDeleted: its folder cannot be removed; its row is kept.
         """
+        self._outputs.check()
         name, uid = experiment.experiment_id, experiment.uid
         try:
             self._outputs.remove_aside(uid)

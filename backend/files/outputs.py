@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from backend.domain.exceptions import FolderTaken
+from backend.domain.exceptions import FolderTaken, OutputMissing
 from backend.files.metrics import MAX_METRICS, is_metric_name, parse_rows
 from backend.files.sizes import LARGE_PIECE_BYTES
 from backend.files.untrusted import (
@@ -26,6 +26,7 @@ from backend.files.untrusted import (
     list_files,
     open_file,
     opened_folder,
+    opened_root,
     remove_folder,
     write_file,
 )
@@ -93,6 +94,21 @@ class Outputs:
                 digest.update(piece)
         return digest.hexdigest()
 
+    def check(self) -> None:
+        """Check that the output folder itself is there.
+
+        Nothing but the start of the server creates it: a new, empty one would look as if every
+        experiment had lost its files.
+
+        Raises:
+            OutputMissing: it is not, for example because its disk is gone.
+        """
+        try:
+            with opened_root(self._root):
+                pass
+        except OSError as error:
+            raise OutputMissing(error) from error
+
     def is_free(self, experiment_id: str) -> bool:
         """Return whether a new experiment would overwrite nothing.
 
@@ -112,11 +128,9 @@ class Outputs:
             more: bytes that the files take in addition to SPACE_BYTES.
 
         Raises:
-            OSError: they cannot (no space, no permission).
+            OSError: they cannot (no space, no permission, no output folder).
         """
-        folders = (self._root, *self._root.parents)
-        existing = next(folder for folder in folders if folder.exists())
-        with tempfile.TemporaryFile(dir=existing) as file:
+        with tempfile.TemporaryFile(dir=self._root) as file:
             file.write(bytes(SPACE_BYTES + more))
             file.flush()
 
@@ -133,11 +147,12 @@ class Outputs:
 
         Raises:
             FolderTaken: the folder has the `run.json` of another experiment.
-            OSError: the folder cannot be written (no space, no permission), or is missing.
+            OSError: the folder cannot be written (no space, no permission), or is missing, or the
+                output folder is.
         """
         folder = self.folder(experiment_id)
         if make_folder:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
         existing = self.read_run_file(experiment_id)
         if existing is not None and existing.get("uid") != content["uid"]:
             raise FolderTaken

@@ -69,7 +69,7 @@ def run(state: str, lock: int, slot: int, trainer: "Trainer") -> None:
         trainer: what to run.
     """
     signal.signal(signal.SIGTERM, _cancel)
-    common = os.path.dirname(state)
+    common = os.path.join(state, os.pardir)
     outcome = Outcome()
     try:
         _write_when_possible(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
@@ -156,7 +156,7 @@ def _train(state: str, trainer: Trainer, outcome: Outcome) -> None:
         with suppress(OSError):  # exit.json has the start time too
             at = _iso(outcome.started_at)
             write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {process}}}')
-            report_change(os.path.dirname(state))
+            report_change(os.path.join(state, os.pardir))
         code = _wait(process)
     except Cancelled:
         code = _stop(process)
@@ -305,4 +305,5 @@ if __name__ == "__main__":
         os.set_inheritable(descriptor, False)  # the trainer must not hold the locks
     if os.fork():
         os._exit(0)  # the runner continues as a child of init
-    run(sys.argv[1], attempt_lock, slot_lock, Trainer(*sys.argv[4:]))
+    os.chdir(sys.argv[1])  # so that the end is recorded there even if OUTPUT_DIR is moved meanwhile
+    run(os.curdir, attempt_lock, slot_lock, Trainer(*sys.argv[4:]))
