@@ -1,7 +1,9 @@
 """Whatever a trainer writes into its folder, routes that read it answer, at a bounded cost."""
 
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,39 @@ def test_plain_log_is_whole(client, folder):
     (folder / "logs" / "1.log").write_bytes(content)
 
     assert client.get("/experiments/first/logs").data == content
+
+
+def test_archive_leaves_out_sparse_file(client, folder):
+    """Terabytes of nothing are not compressed; the archive says so, and has the other files."""
+    (folder / "model.bin").write_bytes(b"weights")
+    (folder / "LEFT-OUT.txt").write_text("nothing is left out")
+    with (folder / "sparse.bin").open("wb") as sparse:
+        sparse.truncate(2**43)
+
+    content = client.get("/experiments/first/files.zip").data
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert archive.read("model.bin") == b"weights"
+        assert "sparse.bin (8796093022208 bytes)" in archive.read("LEFT-OUT.txt").decode()
+        assert "sparse.bin" not in archive.namelist()
+
+
+def test_archive_of_ordinary_files_is_whole(client, folder):
+    (folder / "LEFT-OUT.txt").write_text("a file of the trainer")
+
+    content = client.get("/experiments/first/files.zip").data
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.read("LEFT-OUT.txt") == b"a file of the trainer"
+        assert "run.json" in archive.namelist()
+
+
+def test_part_of_a_sparse_file(client, folder):
+    """A download is as long as its client asks for."""
+    with (folder / "sparse.bin").open("wb") as sparse:
+        sparse.truncate(2**43)
+    headers = {"Range": "bytes=-5"}
+    answer = client.get("/experiments/first/files/sparse.bin", headers=headers, buffered=True)
+
+    assert (answer.status_code, answer.data) == (206, bytes(5))
