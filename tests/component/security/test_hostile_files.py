@@ -156,7 +156,9 @@ def followed_file(services, monkeypatch):
 
 
 @pytest.mark.parametrize("content", COSTLY.values(), ids=COSTLY)
-@pytest.mark.parametrize("query", ["", "?tail=1000000", "?follow=true", "?follow=true&tail=1000000"])
+@pytest.mark.parametrize(
+    "query", ["", "?tail=1000000", "?follow=true", "?follow=true&tail=1000000"]
+)
 def test_costly_log_is_cut_off(client, folder, followed_file, content, query):
     """Showing it takes a limited processor time, and the answer says what that left out."""
     (folder / "logs" / "1.log").write_bytes(content)
