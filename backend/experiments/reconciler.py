@@ -44,6 +44,7 @@ RECENT_CHANGES = 100  # whose run.json a killed process may not have written
 # How long a web worker may take to submit the Job of an experiment that it has just recorded.
 SUBMIT_GRACE = timedelta(seconds=2)
 PENDING_LOGS = "logs that are not saved yet"  # named in the log if saving them fails
+DELETIONS = "records that are being deleted"  # likewise
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ class Reconciler:
                 self._isolation.run(
                     experiment.experiment_id, partial(self._finish_deletion, experiment)
                 )
+            self._isolation.run(DELETIONS, self._finish_record_deletions)
             self._expiry.expire(observed)
             seconds = POLL_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
             self._next_whole_pass = time.monotonic() + seconds
@@ -220,6 +222,12 @@ class Reconciler:
         except OutputUnwritable as error:
             log.warning("%r cannot be deleted yet: %s", experiment.experiment_id, error)
 
+    def _finish_record_deletions(self) -> None:
+        try:
+            self._experiments.finish_record_deletions()
+        except OutputUnwritable as error:
+            log.warning("A record cannot be deleted yet: %s", error)
+
     def _launch(self, experiment: Experiment) -> None:
         try:
             self._experiments.launch(experiment)
@@ -231,4 +239,5 @@ def _names(live: Sequence[Experiment], observed: Mapping[str, Observation]) -> s
     """Return every name under which the next pass may work."""
     attempts = (observation.attempt for observation in observed.values())
     names = {name_of(attempt) for attempt in attempts if attempt}
-    return names | {experiment.experiment_id for experiment in live} | {PENDING_LOGS}
+    live_names = {experiment.experiment_id for experiment in live}
+    return names | live_names | {PENDING_LOGS, DELETIONS}

@@ -41,6 +41,7 @@ SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
 SET_ASIDE = ".deleted-"  # begins the name of a folder that is being removed
 MAX_FILES = 10_000  # in the list of one experiment's files
+DELETING = ".deleting-"  # begins the name of a file about a record that is being deleted
 SPACE_BYTES = 4096  # more than a new run.json takes, without its entry and parameters
 MAX_REMOVALS = 1000  # tries to remove a folder that other processes remove, too
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
@@ -205,6 +206,26 @@ class Outputs:
         with suppress(FileNotFoundError), opened_folder(self.folder(experiment_id)) as directory:
             os.unlink(TOMBSTONE_FILE, dir_fd=directory)
 
+    def begin_deletion(self, uid: str, content: dict[str, Any]) -> None:
+        """Record that the record of an experiment is being deleted, until `end_deletion`.
+
+        Raises:
+            OSError: that cannot be written.
+        """
+        with opened_root(self._root) as directory:
+            write_file(directory, f"{DELETING}{uid}", [orjson.dumps(content)])
+
+    def end_deletion(self, uid: str) -> None:
+        """Remove what `begin_deletion` has recorded, if it is there and can be."""
+        with suppress(OSError):
+            (self._root / f"{DELETING}{uid}").unlink()
+
+    def begun_deletions(self) -> list[dict[str, Any]]:
+        """Return what `begin_deletion` has recorded of deletions that have not ended."""
+        names = [path.name for path in self._root.glob(f"{DELETING}*")]
+        found = (self._read_json(name) for name in names)
+        return [one for one in found if one and {"experiment_id", "uid"} <= one.keys()]
+
     def list_folders(self) -> Iterator[str]:
         """Yield the name of every folder that may be that of an experiment, and of every link.
 
@@ -313,9 +334,9 @@ class Outputs:
                 return {name: _presentable(metrics[name]) for name in names}
         return None
 
-    def _read_json(self, experiment_id: str, name: str) -> dict[str, Any] | None:
+    def _read_json(self, *parts: str) -> dict[str, Any] | None:
         """Return the content of a small file, or None if it is missing or not a JSON object."""
-        file = self.open(experiment_id, name)
+        file = open_file(self._root, parts)
         if file is None:
             return None
         with file:

@@ -10,7 +10,7 @@ from backend.store.tables import metric_summaries
 
 DIAGNOSIS = {
     "reason": "record_damaged",
-    "message": "The database holds text of this experiment that is not UTF-8; it is shown as \ufffd.",
+    "message": "The database holds text of this experiment that is not UTF-8, shown as \ufffd.",
     "remedy": "Restore its row from its run.json: docs/operations.md, A lost database.",
 }
 METRICS = metric_summaries.c.content.key
