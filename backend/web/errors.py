@@ -38,6 +38,7 @@ from backend.domain.exceptions import (
     UnknownExperiment,
     UnknownFile,
     UnknownModel,
+    WrongOwner,
 )
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
@@ -72,6 +73,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     OutputUnwritable: HTTPStatus.SERVICE_UNAVAILABLE,
     LauncherUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     SchemaError: HTTPStatus.SERVICE_UNAVAILABLE,
+    WrongOwner: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     TokensError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -81,9 +83,12 @@ _DETAILS: dict[type[Exception], str] = {
     LauncherUnavailable: "{error} Nothing was changed. Send the same again.",
     StoreUnavailable: "The database does not answer. Send the same again: nothing is ever started "
     "twice.",
+    WrongOwner: "The database belongs to another server: nothing is read or changed here. The log "
+    "of this server says how to move it.",
     TokensError: "The server's token file cannot be used, so every token is refused. The server's "
     "log says why.",
 }
+DAMAGED = "The database holds text of this experiment that is not UTF-8: nothing was changed."
 _HTTP_DETAILS = {
     404: "There is nothing at this address; GET /openapi.json lists every address.",
     413: f"The request is too large: at most {MAX_BODY_BYTES // 1024} KiB and {MAX_FIELDS} fields.",
@@ -156,8 +161,8 @@ def _known_error(error: Exception) -> Response:
     if isinstance(error, InputUnwritable | OutputUnwritable) and error.full:
         status = HTTPStatus.INSUFFICIENT_STORAGE
     detail = _DETAILS.get(kind, "{error}").format(error=error)
-    if isinstance(error, StoreUnavailable) and error.cause:
-        detail = error.cause
+    if isinstance(error, StoreUnavailable):
+        detail = error.cause or (DAMAGED if error.undecodable else detail)
     return problem(status, detail, **_members(error))
 
 
