@@ -125,6 +125,8 @@ def web(settings: Settings) -> None:
     from gunicorn.app.wsgiapp import WSGIApplication
 
     check_addresses(settings, "BIND")
+    if settings.launcher == "local":
+        import backend.launchers.local.slots  # noqa: F401  (it keeps the limit for trainers)
     raise_file_limit()
     sys.argv = ["gunicorn", "--config", str(CONFIG)]
     WSGIApplication("%(prog)s [OPTIONS]").run()

@@ -20,7 +20,8 @@ from tests.fakes.launcher import FakeLauncher
 
 @pytest.fixture
 def settings(tmp_path):
-    (tmp_path / "input").mkdir()
+    for name in ("input", "output"):
+        (tmp_path / name).mkdir()
     return Settings.from_environment(
         {
             "DATA_DIR": str(tmp_path / "data"),

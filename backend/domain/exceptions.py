@@ -182,6 +182,17 @@ class OutputUnwritable(_FolderUnwritable):
         super().__init__(error, "output", "nothing was started")
 
 
+class OutputMissing(OutputUnwritable):
+    """The output folder itself is gone, for example because its disk is; nothing was changed."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.args = (
+            f"The output folder (OUTPUT_DIR) is missing ({self.why}), and nothing was changed. "
+            "Mount or restore it, or create it again; then send the same again.",
+        )
+
+
 class OutputNotDeleted(OutputUnwritable):
     """The folder of an experiment cannot be removed, or not be marked; the record is kept."""
 

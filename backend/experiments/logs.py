@@ -13,8 +13,15 @@ from backend.domain.exceptions import UnknownAttempt
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE
 from backend.experiments.events import AttemptWatch
-from backend.files.log_files import LogFiles, read_piece
-from backend.files.log_lines import UNHEARD, LineSplitter, Unfinished, numbered, stands_for
+from backend.files.log_files import LogFiles, read_piece, skip_lines
+from backend.files.log_lines import (
+    UNHEARD,
+    LineSplitter,
+    Unfinished,
+    marker,
+    numbered,
+    stands_for,
+)
 from backend.files.outputs import Outputs
 from backend.launchers.base import Launcher, LauncherUnavailable, LogSource
 
@@ -96,7 +103,7 @@ class Logs:
         cannot be reached is waited for.
         """
         number = 0
-        for line in _less_unfinished(self._live_lines(experiment, attempt)):
+        for line in _less_unfinished(self._live_lines(experiment, attempt, after)):
             if line is None or (isinstance(line, Unfinished) and number < after):
                 yield None
                 continue
@@ -114,11 +121,11 @@ class Logs:
                 if position > max(number, after):
                     yield position, line
 
-    def count(self, experiment: Experiment, attempt: int) -> int:
-        """Return how many lines an attempt's log has so far. Raises as `read` does."""
+    def counts(self, experiment: Experiment, attempt: int) -> Iterable[int]:
+        """Return numbers whose sum is how many lines a log has so far. Raises as `read` does."""
         if self._source is None:
-            return self._files.count(experiment.experiment_id, attempt)
-        return sum(map(stands_for, self.read(experiment, attempt)))
+            return self._files.counts(experiment.experiment_id, attempt)
+        return map(stands_for, self.read(experiment, attempt))
 
     def save(self, experiment: Experiment) -> bool:
         """Save the log of the current attempt, as far as it goes, in the output folder.
@@ -231,21 +238,28 @@ class Logs:
         before = (self._files.lines(experiment_id, attempt, part) for part in saved)
         return chain.from_iterable(chain(before, printed))
 
-    def _live_lines(self, experiment: Experiment, attempt: AttemptWatch) -> Iterator[bytes | None]:
+    def _live_lines(
+        self, experiment: Experiment, attempt: AttemptWatch, after: int
+    ) -> Iterator[bytes | None]:
         if self._source is None:
-            return self._lines_of_file(experiment.experiment_id, attempt)
+            return self._lines_of_file(experiment.experiment_id, attempt, after)
         if attempt.is_over and self._files.exists(experiment.experiment_id, attempt.number):
             return iter(())
         return self._lines_of_launcher(self._source, experiment, attempt)
 
-    def _lines_of_file(self, experiment_id: str, attempt: AttemptWatch) -> Iterator[bytes | None]:
-        """Follow a log file that a local runner writes."""
+    def _lines_of_file(
+        self, experiment_id: str, attempt: AttemptWatch, after: int
+    ) -> Iterator[bytes | None]:
+        """Follow a log file that a local runner writes; a marker stands for lines up to `after`."""
         file: BinaryIO | None = None
         splitter = LineSplitter()
         try:
             while True:
                 is_over = attempt.is_over  # before reading: a read after the end is complete
-                file = file or self._files.open(experiment_id, attempt.number)
+                if file is None and (file := self._files.open(experiment_id, attempt.number)):
+                    while skipped := skip_lines(file, after):
+                        after -= skipped
+                        yield marker(skipped)
                 piece = read_piece(file) if file else b""
                 if piece:
                     lines = splitter.add(piece)

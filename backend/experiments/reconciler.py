@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from backend.domain.exceptions import (
-    OutputNotDeleted,
+    OutputMissing,
+    OutputUnwritable,
     SchemaError,
     StoreUnavailable,
     SubmissionRefused,
@@ -44,6 +45,7 @@ RECENT_CHANGES = 100  # whose run.json a killed process may not have written
 # How long a web worker may take to submit the Job of an experiment that it has just recorded.
 SUBMIT_GRACE = timedelta(seconds=2)
 PENDING_LOGS = "logs that are not saved yet"  # named in the log if saving them fails
+DELETIONS = "records that are being deleted"  # likewise
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ class Reconciler:
         """Reconcile `services`; a Job is deleted `ttl_seconds` after its end."""
         self._experiments, self._launcher = services.experiments, services.launcher
         self._archive, self._recorder = services.archive, services.recorder
-        self._logs = services.logs
+        self._logs, self._outputs = services.logs, services.outputs
+        self._is_archive_updated: bool | None = None  # False if the output folder is missing
         self.passes = Passes()
         self._logs.on_lost_end = self.passes.log_end_lost
         self._isolation = Isolation(self.passes.experiment_failed)
@@ -73,14 +76,11 @@ class Reconciler:
 
     def run(self) -> None:
         """Reconcile until `stop` is called."""
-        pause, jobs, is_archive_updated = 0.0, None, False
+        pause, jobs = 0.0, None
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
-                if not is_archive_updated:
-                    self._archive.update_recent_run_files(RECENT_CHANGES)
-                    self._experiments.remove_deleted_folders()
-                    is_archive_updated = True
+                self._update_archive()
                 self.reconcile(jobs)
                 seconds = time.monotonic() - started
                 self.passes.succeeded(seconds)
@@ -96,6 +96,24 @@ class Reconciler:
                 self.passes.failed(time.monotonic() - started, reason, error)
                 pause, jobs = LONGEST_PAUSE, None
                 self.rest(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+
+    def _update_archive(self) -> None:
+        """Write what other processes left undone, once: at the start, or when OUTPUT_DIR is back.
+
+        Raises:
+            StoreUnavailable: the database cannot be used now.
+        """
+        try:
+            self._outputs.check()
+        except OutputMissing as error:
+            if self._is_archive_updated is not False:
+                log.error("OUTPUT_DIR is missing (%s): run.json files are written later", error.why)
+            self._is_archive_updated = False
+            return
+        if not self._is_archive_updated:
+            self._archive.update_recent_run_files(RECENT_CHANGES)
+            self._experiments.remove_deleted_folders()
+            self._is_archive_updated = True
 
     def stop(self) -> None:
         """Make `run` return after the current pass."""
@@ -126,6 +144,7 @@ class Reconciler:
                 self._isolation.run(
                     experiment.experiment_id, partial(self._finish_deletion, experiment)
                 )
+            self._isolation.run(DELETIONS, self._finish_record_deletions)
             self._expiry.expire(observed)
             seconds = POLL_SECONDS if self._adoption.is_waiting else WHOLE_SECONDS
             self._next_whole_pass = time.monotonic() + seconds
@@ -158,6 +177,8 @@ class Reconciler:
     def _reconcile_one(self, experiment: Experiment, observed: Mapping[str, Observation]) -> None:
         observation = observed.get(experiment.job)
         if observation and observation.phase is Phase.UNKNOWN and not observation.uid:
+            if experiment.cancel_requested_at:
+                self._experiments.cancel_job(experiment)
             return  # its Job is there, but whose it is cannot be read: it must not be started again
         # A time in the future is from a clock that was wrong: it does not make an experiment new.
         is_new = abs(datetime.now(UTC) - experiment.updated_at) <= SUBMIT_GRACE
@@ -199,8 +220,14 @@ class Reconciler:
     def _finish_deletion(self, experiment: Experiment) -> None:
         try:
             self._experiments.finish_deletion(experiment)
-        except OutputNotDeleted as error:
+        except OutputUnwritable as error:
             log.warning("%r cannot be deleted yet: %s", experiment.experiment_id, error)
+
+    def _finish_record_deletions(self) -> None:
+        try:
+            self._experiments.finish_record_deletions()
+        except OutputUnwritable as error:
+            log.warning("A record cannot be deleted yet: %s", error)
 
     def _launch(self, experiment: Experiment) -> None:
         try:
@@ -213,4 +240,5 @@ def _names(live: Sequence[Experiment], observed: Mapping[str, Observation]) -> s
     """Return every name under which the next pass may work."""
     attempts = (observation.attempt for observation in observed.values())
     names = {name_of(attempt) for attempt in attempts if attempt}
-    return names | {experiment.experiment_id for experiment in live} | {PENDING_LOGS}
+    live_names = {experiment.experiment_id for experiment in live}
+    return names | live_names | {PENDING_LOGS, DELETIONS}

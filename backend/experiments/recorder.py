@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.attempt import Diagnosis
+from backend.domain.exceptions import OutputMissing
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.domain.status import LIVE, Status, path
 from backend.experiments.archive import Archive, Record
@@ -90,6 +91,10 @@ class Recorder:
         if observation.phase is Phase.UNKNOWN:
             return False
         if observation.phase is Phase.LOST:
+            try:
+                self._outputs.check()
+            except OutputMissing:  # whether it has finished cannot be known without its folder
+                return False
             observation = self._conclude(experiment, observation)
         if experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED:
             # A status never goes back: the diagnosis says that nothing trains at the moment.

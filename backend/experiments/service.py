@@ -1,4 +1,4 @@
-"""What clients do with experiments: submit, list, cancel, retry, delete."""
+"""What clients do with experiments: submit, list, cancel, retry, and by inheritance delete."""
 
 import logging
 import time
@@ -11,10 +11,8 @@ from backend.domain.exceptions import (
     BeingDeleted,
     HasEnded,
     NotRetriable,
-    OutputNotDeleted,
-    OutputOfAnother,
+    OutputMissing,
     StillEnding,
-    StillLive,
     UnknownAttempt,
     UnknownExperiment,
 )
@@ -23,6 +21,7 @@ from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
+from backend.experiments.deletion import Deletion
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
 from backend.experiments.models import Models
@@ -38,7 +37,7 @@ ENDING_SECONDS, ENDING_POLL_SECONDS = 5.0, 0.1  # a retry waits for the end of t
 log = logging.getLogger(__name__)
 
 
-class Experiments:
+class Experiments(Deletion):
     """All experiments, and everything that can be done with them.
 
     Every method raises StoreUnavailable if the database cannot be used. `by`, where a method takes
@@ -57,9 +56,8 @@ class Experiments:
         events: TransitionFeed,
         models: Models,
     ) -> None:
-        self._store, self._launcher = store, launcher
-        self._outputs = outputs
-        self._logs, self._archive = logs, archive
+        super().__init__(store, launcher, outputs, archive)
+        self._logs = logs
         self._recorder, self._events = recorder, events
         self._submission = Submission(store, launcher, inputs, outputs, archive, recorder, models)
 
@@ -67,10 +65,16 @@ class Experiments:
         """Check that the database answers and has the schema that this version needs.
 
         Returns:
-            Why it can be read but not written; an empty text if it can be.
+            Why experiments can be read but not changed: the database cannot be written, or the
+            output folder is missing. An empty text if they can be.
         """
         self._store.ping()
-        return self._store.database.write_problem()
+        problems = [self._store.database.write_problem()]
+        try:
+            self._outputs.check()
+        except OutputMissing as error:
+            problems.append(str(error))
+        return " ".join(filter(None, problems))
 
     def submit(
         self,
@@ -286,86 +290,6 @@ class Experiments:
             self._recorder.record_gone(current)
         elif observation.phase in ENDED_PHASES:
             self._recorder.record(current, observation)
-
-    def delete(self, experiment_id: str, *, outputs: bool, by: str | None = None) -> None:
-        """Delete an experiment that has ended; its folder too if `outputs` is true.
-
-        With `outputs`, the request is committed before anything is removed. From then on the
-        experiment cannot be retried, and the reconciler finishes what is left undone.
-
-        Raises:
-            UnknownExperiment: there is none of that id.
-            StillLive: it has not ended, or is retried meanwhile; nothing of it was removed.
-            OutputOfAnother: its folder belongs to another experiment; nothing was deleted.
-            LauncherUnavailable: its Jobs cannot be deleted now; nothing else was deleted.
-            OutputNotDeleted: its folder cannot be removed or marked; its row is kept.
-        """
-        experiment = self.get(experiment_id)
-        if experiment.status in LIVE:
-            raise StillLive(experiment_id, experiment.status)
-        if outputs and self._outputs.is_of_another(experiment_id, experiment.uid):
-            raise OutputOfAnother
-        for number in range(1, experiment.attempt + 1):
-            self._launcher.delete_job(replace(experiment.current_attempt, number=number))
-        if outputs or experiment.delete_requested_at:
-            is_deleted = self._delete_with_outputs(experiment)
-        else:
-            is_deleted = self._delete_record(experiment)
-        if not is_deleted:
-            current = self._store.get(experiment_id)
-            if current and current.uid == experiment.uid:  # it was retried meanwhile
-                raise StillLive(experiment_id, current.status)
-        log.info("%r is deleted, outputs=%s, by %s", experiment_id, outputs, by or "anyone")
-
-    def being_deleted(self) -> list[Experiment]:
-        """Return every experiment whose deletion with its folder is not finished."""
-        return self._store.being_deleted()
-
-    def finish_deletion(self, experiment: Experiment) -> None:
-        """Remove the folder of an experiment whose deletion was requested, and then its row.
-
-        Raises:
-            OutputNotDeleted: its folder cannot be removed; its row is kept.
-        """
-        name, uid = experiment.experiment_id, experiment.uid
-        try:
-            self._outputs.remove_aside(uid)
-            # Locked, because after the row is gone a new experiment may have a folder of this name.
-            self._store.while_deleting(experiment, lambda: self._outputs.set_aside(name, uid))
-            self._outputs.remove_aside(uid)
-        except OSError as error:
-            raise OutputNotDeleted(error, outputs=True) from error
-        self._store.delete(experiment)
-
-    def remove_deleted_folders(self) -> None:
-        """Remove what earlier processes have left of the folders of deleted experiments."""
-        try:
-            for uid in self._outputs.set_aside_uids():
-                self._outputs.remove_aside(uid)
-        except OSError as error:
-            log.warning("A deleted folder cannot be removed yet: %s", error)
-
-    def _delete_with_outputs(self, experiment: Experiment) -> bool:
-        """Delete an experiment and its folder; return False if it has changed meanwhile."""
-        is_requested = self._store.update(experiment, {"delete_requested_at": datetime.now(UTC)})
-        if is_requested:
-            self.finish_deletion(experiment)
-        return is_requested
-
-    def _delete_record(self, experiment: Experiment) -> bool:
-        """Delete the row and mark the folder; return False if it has changed meanwhile."""
-        try:
-            self._archive.write_tombstone(experiment)
-        except OSError as error:
-            raise OutputNotDeleted(error, outputs=False) from error
-        is_deleted = self._store.delete(
-            experiment,
-        )
-        if not is_deleted:
-            current = self._store.get(experiment.experiment_id)
-            if current and current.uid == experiment.uid:
-                self._outputs.remove_tombstone(experiment.experiment_id)
-        return is_deleted
 
 
 def _check_retriable(experiment: Experiment) -> None:

@@ -13,6 +13,7 @@ from backend.domain.catalogue import Choice, Entry
 from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
+    OutputMissing,
     OutputUnwritable,
     StoreUnavailable,
     SubmissionRefused,
@@ -33,6 +34,7 @@ from backend.launchers.base import (
     LauncherUnavailable,
     Observation,
     Phase,
+    output_missing,
 )
 from backend.store.queries import Store
 
@@ -92,7 +94,7 @@ class Submission:
             OtherParameters: the id is taken by an experiment with other parameters.
             FolderTaken: its output folder holds files of something else.
             UnknownDataset: there is no such data set.
-            OutputUnwritable: the output folder cannot be written.
+            OutputUnwritable: the output folder is missing, or cannot be written.
             SubmissionRefused: the launcher refused the Job for good.
         """
         entry = choice.entry if choice else None
@@ -163,11 +165,12 @@ class Submission:
     ) -> Experiment:
         try:
             job, entry = rendered or self._rendered(experiment)
+            self._outputs.check()
             self._archive.create_run_file(experiment, history, entry)
             self._launcher.submit(job)
         except LauncherUnavailable as error:
             return self._delay(experiment, error.diagnosis)
-        except (OSError, FolderTaken) as error:
+        except (OSError, FolderTaken, OutputMissing) as error:
             return self._delay(experiment, folder_diagnosis(error))
         except LauncherRefused as error:
             failed = Observation(
@@ -203,18 +206,19 @@ class Submission:
         """Return why a new experiment cannot start, before its intent is committed for good."""
         try:
             self._inputs.check(parameters.dataset)
+            self._outputs.check()
             if not self._outputs.is_free(experiment_id):
                 return FolderTaken()
             chosen = (entry.content if entry else "") + (parameters.model_parameters or "")
             self._outputs.check_space(INDENTED * len(chosen.encode()))
-        except UnknownDataset as error:
+        except (UnknownDataset, OutputMissing) as error:
             return error
         except OSError as error:
             return OutputUnwritable(error)
         return None
 
 
-def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
+def folder_diagnosis(error: OSError | FolderTaken | OutputMissing) -> Diagnosis:
     """Return why an output folder cannot be used yet."""
     if isinstance(error, FolderTaken):
         return Diagnosis(
@@ -222,6 +226,8 @@ def folder_diagnosis(error: OSError | FolderTaken) -> Diagnosis:
             "The output folder holds the run.json of another experiment.",
             "Move that folder away. The experiment then starts by itself.",
         )
+    if isinstance(error, OutputMissing):
+        return output_missing("The experiment then starts by itself.")
     unwritable = OutputUnwritable(error)
     return Diagnosis(
         "output_full" if unwritable.full else "output_unwritable",

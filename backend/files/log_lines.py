@@ -8,7 +8,10 @@ import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from backend.files.sizes import PIECE_BYTES
+
 MARKER = re.compile(rb"\.\.\. ([0-9]{1,15}) lines are left out \(LOG_MAX_BYTES\) \.\.\.")
+MARKER_END = b"(LOG_MAX_BYTES) ..."
 # The last line of a log whose end was lost.
 UNHEARD = b"... the pod was gone before the end of its output was read ..."
 _CONTINUATION = bytes(range(0x80, 0xC0))  # of a character in UTF-8
@@ -38,6 +41,8 @@ class LineSplitter:
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if len(self._rest) > 2 * MAX_LINE_BYTES:
             self._rest = _shortened(self._rest)
+        if max(map(len, lines), default=0) <= MAX_LINE_BYTES:
+            return lines
         return [_shortened(line) for line in lines]
 
 
@@ -61,15 +66,33 @@ def split(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield splitter.rest
 
 
-def last(lines: Iterable[bytes], number: int) -> Iterable[bytes]:
-    """Return the last `number` lines, or fewer if they are longer than MAX_TAIL_BYTES together."""
-    kept, size = deque[bytes](), 0
+def batches(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield lines in lists of about PIECE_BYTES."""
+    batch, size = list[bytes](), 0
     for line in lines:
-        kept.append(line)
-        size += len(line)
-        while len(kept) > number or size > MAX_TAIL_BYTES:
-            size -= len(kept.popleft())
-    return kept
+        batch.append(line)
+        size += len(line) + 1
+        if size >= PIECE_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def last(batches: Iterable[list[bytes]], number: int) -> Iterator[list[bytes]]:
+    """Yield the last `number` lines, or fewer if they are longer than MAX_TAIL_BYTES together."""
+    kept, count, size = deque[tuple[list[bytes], int]](), 0, 0
+    for batch in batches:
+        kept.append((batch, sum(map(len, batch)) + len(batch)))
+        count, size = count + len(batch), size + kept[-1][1]
+        while kept and (count - len(kept[0][0]) >= number or size > MAX_TAIL_BYTES):
+            dropped, dropped_size = kept.popleft()
+            count, size = count - len(dropped), size - dropped_size
+    for batch, _ in kept:
+        surplus = max(0, count - number)  # less than the first batch has
+        count -= surplus
+        if surplus < len(batch):
+            yield batch[surplus:]
 
 
 def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -98,7 +121,7 @@ def count_lines(pieces: Iterable[bytes]) -> Iterator[int]:
         text = rest + piece
         whole, newline, rest = text.rpartition(b"\n")
         lines = whole.count(b"\n") + len(newline)
-        if b"(LOG_MAX_BYTES)" in whole:
+        if MARKER_END in whole:
             lines += sum(stands_for(line) - 1 for line in whole.split(b"\n"))
         rest = rest[: 2 * MARKER_BYTES]
         yield lines

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from backend.domain.exceptions import FolderTaken
+from backend.domain.exceptions import FolderTaken, OutputMissing
 from backend.files.metrics import MAX_METRICS, is_metric_name, parse_rows
 from backend.files.sizes import LARGE_PIECE_BYTES
 from backend.files.untrusted import (
@@ -26,6 +26,7 @@ from backend.files.untrusted import (
     list_files,
     open_file,
     opened_folder,
+    opened_root,
     remove_folder,
     write_file,
 )
@@ -40,6 +41,7 @@ SUMMARY_FILE = "summary.json"
 LOG_FOLDER = "logs"
 SET_ASIDE = ".deleted-"  # begins the name of a folder that is being removed
 MAX_FILES = 10_000  # in the list of one experiment's files
+DELETING = ".deleting-"  # begins the name of a file about a record that is being deleted
 SPACE_BYTES = 4096  # more than a new run.json takes, without its entry and parameters
 MAX_REMOVALS = 1000  # tries to remove a folder that other processes remove, too
 TAIL_BYTES = 64 * 1024  # far more than one line of metrics
@@ -93,6 +95,21 @@ class Outputs:
                 digest.update(piece)
         return digest.hexdigest()
 
+    def check(self) -> None:
+        """Check that the output folder itself is there.
+
+        Nothing but the start of the server creates it: a new, empty one would look as if every
+        experiment had lost its files.
+
+        Raises:
+            OutputMissing: it is not, for example because its disk is gone.
+        """
+        try:
+            with opened_root(self._root):
+                pass
+        except OSError as error:
+            raise OutputMissing(error) from error
+
     def is_free(self, experiment_id: str) -> bool:
         """Return whether a new experiment would overwrite nothing.
 
@@ -112,11 +129,9 @@ class Outputs:
             more: bytes that the files take in addition to SPACE_BYTES.
 
         Raises:
-            OSError: they cannot (no space, no permission).
+            OSError: they cannot (no space, no permission, no output folder).
         """
-        folders = (self._root, *self._root.parents)
-        existing = next(folder for folder in folders if folder.exists())
-        with tempfile.TemporaryFile(dir=existing) as file:
+        with tempfile.TemporaryFile(dir=self._root) as file:
             file.write(bytes(SPACE_BYTES + more))
             file.flush()
 
@@ -133,11 +148,12 @@ class Outputs:
 
         Raises:
             FolderTaken: the folder has the `run.json` of another experiment.
-            OSError: the folder cannot be written (no space, no permission), or is missing.
+            OSError: the folder cannot be written (no space, no permission), or is missing, or the
+                output folder is.
         """
         folder = self.folder(experiment_id)
         if make_folder:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
         existing = self.read_run_file(experiment_id)
         if existing is not None and existing.get("uid") != content["uid"]:
             raise FolderTaken
@@ -189,6 +205,26 @@ class Outputs:
         """
         with suppress(FileNotFoundError), opened_folder(self.folder(experiment_id)) as directory:
             os.unlink(TOMBSTONE_FILE, dir_fd=directory)
+
+    def begin_deletion(self, uid: str, content: dict[str, Any]) -> None:
+        """Record that the record of an experiment is being deleted, until `end_deletion`.
+
+        Raises:
+            OSError: that cannot be written.
+        """
+        with opened_root(self._root) as directory:
+            write_file(directory, f"{DELETING}{uid}", [orjson.dumps(content)])
+
+    def end_deletion(self, uid: str) -> None:
+        """Remove what `begin_deletion` has recorded, if it is there and can be."""
+        with suppress(OSError):
+            (self._root / f"{DELETING}{uid}").unlink()
+
+    def begun_deletions(self) -> list[dict[str, Any]]:
+        """Return what `begin_deletion` has recorded of deletions that have not ended."""
+        names = [path.name for path in self._root.glob(f"{DELETING}*")]
+        found = (self._read_json(name) for name in names)
+        return [one for one in found if one and {"experiment_id", "uid"} <= one.keys()]
 
     def list_folders(self) -> Iterator[str]:
         """Yield the name of every folder that may be that of an experiment, and of every link.
@@ -298,9 +334,9 @@ class Outputs:
                 return {name: _presentable(metrics[name]) for name in names}
         return None
 
-    def _read_json(self, experiment_id: str, name: str) -> dict[str, Any] | None:
+    def _read_json(self, *parts: str) -> dict[str, Any] | None:
         """Return the content of a small file, or None if it is missing or not a JSON object."""
-        file = self.open(experiment_id, name)
+        file = open_file(self._root, parts)
         if file is None:
             return None
         with file:

@@ -6,12 +6,14 @@ last one. Colours and other escape sequences (ECMA-48) are not shown.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # How far beyond the text a sequence can move the cursor. The gap is filled with spaces, so a few
 # bytes would otherwise become 64 KiB, as often as a trainer repeats them.
 MAX_COLUMNS = 1000
 
 _NOT_PLAIN = re.compile(rb"[\x07\x08\r\x1b]|\xc2[\x80-\x9f]")
+_MAYBE_NOT_PLAIN = b"\x07\x08\r\x1b\xc2"  # bytes without which a text is plain
 _TOKEN = re.compile(
     r"(?:\x1b\[|\x9b)(?P<numbers>[0-?]*)[ -/]*(?P<control>[@-~]|$)"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
@@ -19,6 +21,17 @@ _TOKEN = re.compile(
     r"|(?P<key>[\r\b])|[\x07\x80-\x9a\x9c]"
     r"|(?P<text>[^\x07\b\r\x1b\x80-\x9f]+)"
 )
+
+
+def shown_together(lines: Sequence[bytes]) -> bytes:
+    """Return lines as `shown` returns them, each with its line end.
+
+    Lines without anything to carry out cost a quarter of what they would cost one by one.
+    """
+    text = b"".join([line + b"\n" for line in lines])
+    if len(text.translate(None, _MAYBE_NOT_PLAIN)) == len(text):
+        return text
+    return b"".join([shown(line) + b"\n" for line in lines])
 
 
 def shown(line: bytes) -> bytes:

@@ -77,6 +77,15 @@ class LauncherRefused(LauncherError):
     """A permanent failure: the same call will be refused again."""
 
 
+def output_missing(then: str) -> Diagnosis:
+    """Return the diagnosis of a server without its output folder; `then` says what will follow."""
+    return Diagnosis(
+        "output_missing",
+        "The output folder (OUTPUT_DIR) is missing.",
+        f"Mount or restore it, or create it again. {then}",
+    )
+
+
 class LogSource(Protocol):
     """Access to logs that do not lie in the output folder yet.
 

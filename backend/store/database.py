@@ -1,13 +1,13 @@
 """The connection pool of one process: transactions, guarded and on a current schema."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, delete, select
+from sqlalchemy import URL, Connection, Engine, Select, delete, select
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.owner import Owner
-from backend.store import ownership, schema
+from backend.store import damage, ownership, schema
 from backend.store.engine import ANSWER_SECONDS, CircuitBreaker, make_engine, transact
 from backend.store.tables import experiment
 
@@ -86,6 +86,20 @@ class Database:
         Saves the round trips of BEGIN and COMMIT.
         """
         return self._guarded(self._reader, work)
+
+    def rows(
+        self, query: Select[Any], values: Mapping[str, Any] | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows of a query; damaged text is replaced, see `damage`."""
+        try:
+            return self.read(lambda connection: connection.execute(query, values).all())
+        except StoreUnavailable as error:
+            if not error.undecodable:
+                raise
+        names = [column.key for column in query.selected_columns]
+        bytewise = damage.lenient(query)
+        rows = self.read(lambda connection: connection.execute(bytewise, values).all())
+        return [damage.repaired(row, names) for row in rows]
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and return what it returns."""

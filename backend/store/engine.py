@@ -133,7 +133,11 @@ def transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     for number in itertools.count(1):
         try:
             with engine.begin() as connection:
-                return work(connection)
+                try:
+                    return work(connection)
+                except UnicodeDecodeError as error:
+                    connection.invalidate()  # PyMySQL leaves the rest of the rows unread
+                    raise StoreUnavailable(str(error), undecodable=True) from error
         except (OperationalError, InterfaceError) as error:
             deadlock = _error_code(error) in DEADLOCK and number < MAX_TRIES
             lost = error.connection_invalidated and time.monotonic() < deadline

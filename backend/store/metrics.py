@@ -84,5 +84,4 @@ class MetricSummaries:
             experiment.c.status.not_in(LIVE),
             (metric_summaries.c.is_final.is_(None)) | (~metric_summaries.c.is_final),
         ).limit(limit)
-        rows = self._database.read(lambda connection: connection.execute(query).all())
-        return [(row.id, row.experiment_id) for row in rows]
+        return [(row_id, experiment_id) for row_id, experiment_id in self._database.rows(query)]

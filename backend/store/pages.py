@@ -16,7 +16,6 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Integer,
-    Row,
     Select,
     String,
     and_,
@@ -102,7 +101,7 @@ def parameters(limit: int, after: Cursor | None) -> dict[str, Any]:
     return {"limit": limit} | ({"value": after.value, "key": after.id} if after else {})
 
 
-def to_listing(rows: Sequence[Row[Any]], limit: int, selection: Selection) -> Listing:
+def to_listing(rows: Sequence[Sequence[Any]], limit: int, selection: Selection) -> Listing:
     """Return the listing of up to `limit` of these rows of Columns.LISTED.
 
     One row more than `limit` shows that another page follows; it is part of the version.
@@ -110,9 +109,17 @@ def to_listing(rows: Sequence[Row[Any]], limit: int, selection: Selection) -> Li
     listed = [ListedExperiment._make(row[:-2]) for row in rows[:limit]]
     following = None
     if len(rows) > limit:
-        key = rows[limit - 1].key
-        following = Cursor(from_text(key) if selection.is_by_time else key, listed[-1].id)
+        cursors = (_cursor(row[-2], row[-4], selection) for row in reversed(rows[:limit]))
+        following = next(filter(None, cursors), None)
     return Listing(to_version(SEPARATOR.join([row[-1] for row in rows])), listed, following)
+
+
+def _cursor(key: Any, row_id: int, selection: Selection) -> Cursor | None:
+    """Return where a page ends; None if the time that it is sorted by is damaged."""
+    try:
+        return Cursor(from_text(key) if selection.is_by_time else key, row_id)
+    except ValueError:
+        return None
 
 
 def to_version(joined: str) -> str:

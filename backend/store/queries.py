@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import URL, Row, Select, and_, func, not_, or_, select
+from sqlalchemy import URL, Select, and_, func, not_, or_, select
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
@@ -69,7 +70,8 @@ class Store(Changes):
 
     def get(self, experiment_id: str) -> Experiment | None:
         """Return one experiment, or None if there is none of that id."""
-        found = self._experiments(_SELECT.where(experiment.c.experiment_id == experiment_id))
+        query = _SELECT.where(experiment.c.experiment_id == experiment_id)
+        found = self._experiments(query, show_damaged=True)
         return found[0] if found else None
 
     def entry(self, sha256: str) -> str | None:
@@ -92,9 +94,7 @@ class Store(Changes):
 
     def history(self, experiment_id: str) -> list[Transition]:
         """Return the transitions of one experiment, oldest first."""
-        query = history_of(experiment_id)
-        rows = self.database.read(lambda connection: connection.execute(query).all())
-        return [Transition(*row) for row in rows]
+        return [Transition(*row) for row in self.database.rows(history_of(experiment_id))]
 
     def is_unchanged(self, known: Experiment) -> bool:
         """Return whether the database still holds `known`: every change sets `updated_at`."""
@@ -127,9 +127,12 @@ class Store(Changes):
     def page(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> list[Experiment]:
-        """Return at most `limit` experiments of `selection` that follow `after`."""
+        """Return at most `limit` experiments of `selection` that follow `after`.
+
+        Damaged text is replaced, and its experiment says so; see `damage`.
+        """
         query = pages.statement(selection, has_cursor=after is not None, columns=Columns.ALL)
-        return self._experiments(query, pages.parameters(limit, after))
+        return self._experiments(query, pages.parameters(limit, after), show_damaged=True)
 
     def listing(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
@@ -141,8 +144,7 @@ class Store(Changes):
         """
         query = pages.statement(selection, has_cursor=after is not None, columns=Columns.LISTED)
         values = pages.parameters(limit + 1, after)
-        rows = self.database.read(lambda connection: connection.execute(query, values).all())
-        return pages.to_listing(rows, limit, selection)
+        return pages.to_listing(self.database.rows(query, values), limit, selection)
 
     def listing_version(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
@@ -150,25 +152,26 @@ class Store(Changes):
         """Return the version of that listing at about half of its cost."""
         query = pages.statement(selection, has_cursor=after is not None, columns=Columns.VERSION)
         values = pages.parameters(limit + 1, after)
-        return pages.to_version(
-            self.database.read(lambda connection: connection.execute(query, values).scalar_one())
-        )
+        try:
+            joined = self.database.read(
+                lambda connection: connection.execute(query, values).scalar_one()
+            )
+        except StoreUnavailable as error:
+            if not error.undecodable:
+                raise
+            return self.listing(limit=limit, after=after, selection=selection).version
+        return pages.to_version(joined)
 
     def summaries(self, keys: Sequence[int]) -> dict[int, dict[str, MetricSummary]]:
         """Return the summaries of the metrics of experiments, by their keys and by name."""
         columns = metric_summaries.c
         query = select(columns.experiment, columns.content).where(columns.experiment.in_(keys))
-        rows = self.database.read(lambda connection: connection.execute(query).all())
-        return {
-            key: {name: MetricSummary(**one) for name, one in orjson.loads(content).items()}
-            for key, content in rows
-        }
+        return {key: _to_summaries(key, content) for key, content in self.database.rows(query)}
 
     def counts(self) -> dict[str, int]:
         """Return the number of experiments of each status that has any."""
         query = select(experiment.c.status, func.count()).group_by(experiment.c.status)
-        rows = self.database.read(lambda connection: connection.execute(query).all())
-        return {row[0]: row[1] for row in rows}
+        return {row[0]: row[1] for row in self.database.rows(query)}
 
     def unfinished_jobs(self, grace: timedelta) -> list[str]:
         """Return the Jobs that have yet to be submitted or, while live, cancelled.
@@ -184,35 +187,47 @@ class Store(Changes):
             experiment.c.cancel_requested_at.is_not(None),
         )
         query = select(experiment.c.job).where(or_(submitting, cancelling))
-        return list(self.database.read(lambda connection: connection.scalars(query).all()))
+        return [row[0] for row in self.database.rows(query)]
 
-    def _experiments(self, query: Select[Any], values: Values | None = None) -> list[Experiment]:
+    def _experiments(
+        self, query: Select[Any], values: Values | None = None, *, show_damaged: bool = False
+    ) -> list[Experiment]:
         try:
             return self._read(query, values)
         except (ValueError, TypeError, OverflowError):
-            return self._readable(query, values)
+            return self._readable(query, values, show_damaged=show_damaged)
         except StoreUnavailable as error:
             if not error.undecodable:
                 raise
-            return self._readable(query, values)
+            return self._readable(query, values, show_damaged=show_damaged)
 
     def _read(self, query: Select[Any], values: Values | None = None) -> list[Experiment]:
         rows = self.database.read(lambda connection: connection.execute(query, values).all())
         return [_to_experiment(row) for row in rows]
 
-    def _readable(self, query: Select[Any], values: Values | None) -> list[Experiment]:
-        """Return the experiments of a query whose rows are not damaged; log the others, once."""
+    def _readable(
+        self, query: Select[Any], values: Values | None, *, show_damaged: bool
+    ) -> list[Experiment]:
+        """Return the experiments of a query whose rows are not damaged; log the others, once.
+
+        With `show_damaged`, those with damaged text are returned, too. Nothing may be changed
+        because of them: a replaced id or Job is another one.
+        """
         keys = query.with_only_columns(query.selected_columns["id"])
         found = []
         for key in self.database.read(lambda connection: connection.scalars(keys, values).all()):
+            query = _SELECT.where(experiment.c.id == key)
             try:
-                found += self._read(_SELECT.where(experiment.c.id == key))
+                found += self._read(query)
             except (ValueError, TypeError, OverflowError) as error:
                 self._report(key, error)
             except StoreUnavailable as error:
                 if not error.undecodable:
                     raise
                 self._report(key, error)
+                if show_damaged:
+                    with suppress(ValueError, TypeError, StoreUnavailable):  # more is damaged
+                        found += [_to_experiment(row) for row in self.database.rows(query)]
         return found
 
     def _report(self, key: int, error: Exception) -> None:
@@ -231,6 +246,15 @@ _WITH_HISTORY = (
 )
 
 
-def _to_experiment(row: Row[Any]) -> Experiment:
+def _to_summaries(key: int, content: str) -> dict[str, MetricSummary]:
+    """Return summaries from their JSON; none if that is damaged."""
+    try:
+        return {name: MetricSummary(**one) for name, one in orjson.loads(content).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        log.warning("The summaries of the metrics of row %s are damaged: %s", key, error)
+        return {}
+
+
+def _to_experiment(row: Sequence[Any]) -> Experiment:
     """Return the experiment whose columns a row begins with."""
     return Experiment.from_columns(dict(zip(_COLUMNS, row, strict=False)))

@@ -37,10 +37,10 @@ class TransitionLog:
     def after(self, last: int, limit: int) -> list[Event]:
         """Return at most `limit` events that follow the transition with the id `last`."""
         query = _events(transition.c.id > last).limit(limit)
-        rows = self._database.read(lambda connection: connection.execute(query).all())
-        if self._database.is_server and rows and rows[-1].id - last > len(rows):
+        rows = self._database.rows(query)
+        if self._database.is_server and rows and rows[-1][0] - last > len(rows):
             # Ids are missing. Their transactions are not committed yet, or were rolled back.
-            return self._wait_for(and_(transition.c.id > last, transition.c.id <= rows[-1].id))
+            return self._wait_for(and_(transition.c.id > last, transition.c.id <= rows[-1][0]))
         return [_to_event(row) for row in rows]
 
     def _wait_for(self, condition: ColumnElement[bool]) -> list[Event]:

@@ -88,6 +88,7 @@ _DETAILS: dict[type[Exception], str] = {
     TokensError: "The server's token file cannot be used, so every token is refused. The server's "
     "log says why.",
 }
+DAMAGED = "The database holds text of this experiment that is not UTF-8: nothing was changed."
 _HTTP_DETAILS = {
     404: "There is nothing at this address; GET /openapi.json lists every address.",
     413: f"The request is too large: at most {MAX_BODY_BYTES // 1024} KiB and {MAX_FIELDS} fields.",
@@ -160,8 +161,8 @@ def _known_error(error: Exception) -> Response:
     if isinstance(error, InputUnwritable | OutputUnwritable) and error.full:
         status = HTTPStatus.INSUFFICIENT_STORAGE
     detail = _DETAILS.get(kind, "{error}").format(error=error)
-    if isinstance(error, StoreUnavailable) and error.cause:
-        detail = error.cause
+    if isinstance(error, StoreUnavailable):
+        detail = error.cause or (DAMAGED if error.undecodable else detail)
     return problem(status, detail, **_members(error))
 
 

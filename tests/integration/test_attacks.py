@@ -1,5 +1,6 @@
 """Attacks on the real server: smuggled requests, floods, clients that stall."""
 
+import json
 import socket
 from contextlib import ExitStack, suppress
 
@@ -142,6 +143,38 @@ def test_not_a_request(server, text):
 
     assert answer.startswith(b"HTTP/1.1 4") or not answer, answer
     assert b"HTTP/1.1 2" not in answer
+
+
+MALFORMED = {
+    "a request line": (b"GET\r\n\r\n", 400, "request line"),
+    "a method": (b"g@t / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "method"),
+    "a version": (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400, "HTTP/1.1"),
+    "a field": (b"GET / HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n", 400, "field"),
+    "a name": (b"GET / HTTP/1.1\r\nHost: localhost\r\n<x>: 1\r\n\r\n", 400, "field"),
+    "a long address": (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 414, "address"),
+    "many fields": (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 500 + b"\r\n", 431, "100"),
+    "a long head": (b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", 431, "8 KiB"),
+    "a coding": (b"GET / HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\n", 501, "coding"),
+    "an expectation": (b"GET / HTTP/1.1\r\nExpect: cake\r\n\r\n", 417, "100-continue"),
+    "a length": (b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "field"),
+}
+
+
+@pytest.mark.parametrize(("head", "status", "word"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_head_gets_a_problem(server, head, status, word):
+    """gunicorn would answer with a page, which quotes what was sent."""
+    with connect(server) as connection:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(head)
+        answer, _, body = receive_all(connection).partition(b"\r\n\r\n")
+
+    problem = json.loads(body)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"application/problem+json" in answer
+    assert b"\r\nConnection: close" in answer
+    assert (problem["status"], problem["type"]) == (status, "about:blank")
+    assert word in problem["detail"]
+    assert problem["detail"].endswith(".")
 
 
 @pytest.mark.parametrize(

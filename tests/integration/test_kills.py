@@ -358,6 +358,40 @@ def test_reconciler_finishes_killed_deletion(survivors, surroundings, killer):
     assert not list(survivors.output_dir.glob(".deleted-*"))
 
 
+@pytest.mark.parametrize("surroundings", ["sqlite", "local"], indirect=True)
+def test_reconciler_finishes_killed_deletion_of_a_record(survivors, surroundings, killer):
+    """After a kill at any step its folder is marked and its row gone, or neither."""
+    names = killer.kill_at_each_step(surroundings[0], DELETE, survivors.ended, is_any)
+    marked = {name for name in names if (survivors.output_dir / name / "forgotten.json").exists()}
+    beside_a_row = {name for name in marked if survivors.get(name)}
+    assert beside_a_row  # what the reconciler has to mend
+    survivors.settled(names)
+
+    deleted = {name for name in names if survivors.get(name) is None}
+    assert marked <= deleted < set(names)
+    for name in names:
+        mark = survivors.output_dir / name / "forgotten.json"
+        assert mark.exists() == (name in deleted), name
+        if name not in deleted:
+            assert survivors.client.open(**RETRY.of(name)).status_code == 202, name
+    assert not list(survivors.output_dir.glob(".deleting-*"))
+
+
+@pytest.mark.parametrize("surroundings", ["sqlite"], indirect=True)
+def test_retry_ends_killed_deletion_of_a_record(survivors, surroundings, killer):
+    """An experiment that was retried before the reconciler came is not deleted."""
+    names = killer.kill_at_each_step(surroundings[0], DELETE, survivors.ended, is_any)
+    kept = [name for name in names if survivors.get(name)]
+    for name in kept:
+        assert survivors.client.open(**RETRY.of(name)).status_code == 202
+    survivors.settled(names)
+
+    for name in kept:
+        assert survivors.get(name).attempt == 2
+        assert not (survivors.output_dir / name / "forgotten.json").exists(), name
+    assert not list(survivors.output_dir.glob(".deleting-*"))
+
+
 @pytest.mark.parametrize("surroundings", [MARIADB, MYSQL_CONTROL], indirect=True)
 def test_database_restarts_during_submit(survivors, request, surroundings):
     kind = request.node.callspec.params["surroundings"]

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from backend import roles
 from backend.domain.attempt import Program
 from backend.domain.catalogue import as_json
 from backend.launchers.base import LauncherRefused, LauncherUnavailable, Phase
-from backend.launchers.local import memory
+from backend.launchers.local import memory, slots
 from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
 from tests.integration.launcher_harness import (
@@ -672,3 +674,42 @@ def test_linked_output_folder(environ, tmp_path):
         reaches(launcher, AN_ATTEMPT, Phase.SUCCEEDED)
     finally:
         harness.close()
+
+
+def test_trainer_gets_the_limit_of_open_files_of_before(environ, model):
+    """The web role raises its own; programs that use select(2) fail with descriptors above 1023."""
+    (model / "train.sh").write_text("#!/bin/sh\nulimit -n > said\n")
+    launcher = LocalLauncher(Settings.from_environment(environ))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowered = min(slots.FILES, 512)
+    attempt = replace(AN_ATTEMPT, model="shell", program=Program("", ("./train.sh",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "FILES", lowered)
+        roles.raise_file_limit()
+        try:
+            launcher.submit(launcher.render(attempt))
+            reaches(launcher, attempt, Phase.SUCCEEDED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    folder = Settings.from_environment(environ).output_dir / attempt.experiment_id
+    assert (folder / "said").read_text().split() == [str(lowered)]
+
+
+def test_control_group_ends_with_its_daemons(environ, model, tmp_path):
+    """A process that has left the trainer's process group is killed at its end, too."""
+    if not memory.create_group(tmp_path, 2**30):
+        pytest.skip("this process may not create a control group")
+    memory.remove_group(tmp_path)
+    (model / "train.sh").write_text(
+        "#!/bin/sh\nsetsid sh -c 'echo $$ > pid; exec sleep 1000' &\n"
+        "while [ ! -s pid ]; do :; done\n"
+    )
+    launcher = LocalLauncher(Settings.from_environment(environ))
+    attempt = replace(AN_ATTEMPT, model="shell", program=Program("", ("./train.sh",)))
+    launcher.submit(launcher.render(attempt))
+    reaches(launcher, attempt, Phase.SUCCEEDED)
+
+    folder = Settings.from_environment(environ).output_dir / attempt.experiment_id
+    daemon = int((folder / "pid").read_text())
+    eventually(lambda: not Path(f"/proc/{daemon}").exists())

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert
+from sqlalchemy.event import listens_for
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.selection import ALL, SORTS, Selection
@@ -346,3 +347,23 @@ def test_damaged_row_is_left_out(tmp_path, migrated_sqlite, open_store, caplog, 
         assert store.page(limit=9)[0].experiment_id == "c"
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
     assert f"row {damaged.id} " in caplog.text
+
+
+def test_text_in_another_encoding_than_agreed(server_database, open_store):
+    """A server that sends Latin-1 (skip-character-set-client-handshake): the rest is shown."""
+    store = open_store(server_database)
+    for name in ("first", "second", "third"):
+        inserted(store, experiment_id=name, message="résumé" if name == "second" else None)
+    store.close()
+
+    @listens_for(store.database.engine, "connect")
+    def send_latin1(connection, _record):
+        connection.query("SET character_set_results = latin1")
+
+    listing = store.listing(limit=9)
+
+    assert [one.message for one in listing.experiments] == [None, "résumé", None]
+    assert store.listing_version(limit=9) == listing.version
+    assert [one.experiment_id for one in store.page(limit=9)] == ["third", "second", "first"]
+    assert store.counts() == {"submitting": 3}
+    store.ping()

@@ -132,8 +132,8 @@ class PodLogs:
                         recent.add(raw, stamp)
                         yield raw[stamp.end() :]
                 stamp = TIMESTAMP.match(splitter.rest)
-                if stamp and not repeated.total():
-                    yield Unfinished(splitter.rest[stamp.end() :])
+                is_shown = stamp and not repeated.total()
+                yield Unfinished(splitter.rest[stamp.end() :]) if is_shown and stamp else None
         except urllib3.exceptions.HTTPError:  # the connection was lost, or silent for too long
             return False
         finally:

@@ -31,7 +31,14 @@ from pathlib import Path
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.files.catalogue.entries import catalogue_files
 from backend.files.locks import is_locked
-from backend.launchers.base import Job, LauncherRefused, LauncherUnavailable, Observation, Phase
+from backend.launchers.base import (
+    Job,
+    LauncherRefused,
+    LauncherUnavailable,
+    Observation,
+    Phase,
+    output_missing,
+)
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
 from backend.launchers.local.programs import LocalPrograms
@@ -40,6 +47,7 @@ from backend.launchers.local.state_files import (
     Stamp,
     life_if_readable,
     life_of,
+    living_runners,
     observe,
     pid_in,
     read,
@@ -68,6 +76,7 @@ class LocalLauncher:
         # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
+        self._living: set[str] | None = None  # handles in the last observation of all attempts
         self._damaged: set[str] = set()  # handles of attempts whose state was logged as damaged
         self._device: int | None = None  # of the file system of OUTPUT_DIR
         self._failing: set[str] = set()  # handles of attempts whose failed start was logged
@@ -113,9 +122,11 @@ class LocalLauncher:
         with self._gate(fcntl.LOCK_SH):
             entries = os.scandir(self._state)
             known = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            is_whole = handles is None
             handles = known if handles is None else [name for name in known if name in handles]
             lives = {handle: life_if_readable(self._state / handle) for handle in handles}
-        observations, ended = {}, {}
+        observations = self._observe_stateless(known, lives) if is_whole else {}
+        ended = {}
         for handle in handles:
             state = self._state / handle
             life = lives[handle]
@@ -129,6 +140,20 @@ class LocalLauncher:
             observations[handle] = seen
         self._ended = ended
         return observations
+
+    def _observe_stateless(
+        self, known: Collection[str], lives: Mapping[str, Life]
+    ) -> dict[str, Observation]:
+        """Return an observation of each attempt whose runner lives, but has no state.
+
+        OUTPUT_DIR was moved or removed, and made again: nothing else is known of the attempt.
+        """
+        runners = {}
+        if self._living is None or not self._living.issubset(known):
+            runners = living_runners(self._state)
+        stateless = runners.keys() - set(known)
+        self._living = stateless | {name for name, life in lives.items() if life is Life.LIVING}
+        return {handle: Observation("", Phase.UNKNOWN) for handle in stateless}
 
     def _observe_one(self, state: Path, life: Life) -> Observation | None:
         """Return the observation of one attempt; log it if its state is damaged or unreadable."""
@@ -192,6 +217,8 @@ class LocalLauncher:
         """
         state = self._state / handle
         if not state.is_dir():
+            if pid := living_runners(self._state).get(handle):
+                os.kill(pid, signal.SIGTERM)
             return
         with self._gate(fcntl.LOCK_EX):
             (state / "cancel").touch()  # for a runner that does not handle the signal yet
@@ -258,10 +285,15 @@ class LocalLauncher:
         """Make the folder of all attempts; it is missing at first, or because it was removed.
 
         Raises:
-            OSError: it is missing because its disk is: a new, empty folder would mean that all
-                attempts are gone.
+            LauncherUnavailable: OUTPUT_DIR is missing.
+            OSError: its disk is missing: a new, empty folder would mean that all attempts are gone.
         """
-        device = self._settings.output_dir.stat().st_dev
+        try:
+            device = self._settings.output_dir.stat().st_dev
+        except FileNotFoundError as error:
+            raise LauncherUnavailable(
+                output_missing("The server then continues by itself.")
+            ) from error
         if self._device not in (None, device):
             raise OSError(errno.ENODEV, "the disk of OUTPUT_DIR is missing")
         self._state.mkdir(exist_ok=True)

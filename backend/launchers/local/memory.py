@@ -17,7 +17,9 @@ CGROUPS = Path("/sys/fs/cgroup")
 def default_limit(slots: int) -> int:
     """Return how many bytes an attempt may use by default if there are so many slots."""
     usable = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for folder in _own_groups():
+    owns = _own_groups()
+    ancestors = [each for own in owns for each in own.parents if each.is_relative_to(CGROUPS)]
+    for folder in owns + ancestors:  # the limit of a group also holds for those in it
         for name in ("memory.max", "memory.limit_in_bytes"):
             with suppress(OSError, ValueError):
                 usable = min(usable, int((folder / name).read_text()))
@@ -44,12 +46,14 @@ def create_group(state: Path, limit: int) -> str:
                 for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
                     with suppress(OSError):  # without swap, or of an older kernel
                         (group / name).write_text(value)
-            else:
+                return str(group)
+            if (group / "memory.limit_in_bytes").exists():
                 (group / "memory.limit_in_bytes").write_text(str(limit))
                 with suppress(OSError):  # a kernel that does not account for swap
                     (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
-            return str(group)
-        group.rmdir()
+                return str(group)
+        with suppress(OSError):
+            group.rmdir()
     return ""
 
 
@@ -72,18 +76,30 @@ def _parents() -> list[Path]:
     for own in _own_groups():
         if (own / "cgroup.subtree_control").exists():
             # A group of version 2 that holds processes passes on no controllers, except the root.
-            candidates = [own] if own == CGROUPS else [own.parent, own]
-            found += [folder for folder in candidates if _passes_memory_on(folder)]
+            folder = own if own == CGROUPS else own.parent
+            # Who moves a process to a sibling must be able to write to that file, too.
+            if os.access(folder / "cgroup.procs", os.W_OK) and _passes_memory_on(folder):
+                found.append(folder)
         elif (own / "memory.limit_in_bytes").exists():
             found.append(own)
     return [folder for folder in found if os.access(folder, os.W_OK)]
 
 
 def _passes_memory_on(folder: Path) -> bool:
+    """Return whether groups in a group of version 2 have a limit of memory; enable it if possible.
+
+    It is not if the group holds processes, or has got no controller of memory from its parent.
+    """
+    control = folder / "cgroup.subtree_control"
     try:
-        return "memory" in (folder / "cgroup.subtree_control").read_text().split()
+        if "memory" in control.read_text().split():
+            return True
+        if "memory" not in (folder / "cgroup.controllers").read_text().split():
+            return False
+        control.write_text("+memory")  # as for a service with Delegate=yes and DelegateSubgroup
     except OSError:
         return False
+    return True
 
 
 def _own_groups() -> list[Path]:
@@ -98,7 +114,8 @@ def _own_groups() -> list[Path]:
         if controllers and "memory" not in controllers.split(","):
             continue
         root = CGROUPS / "memory" if controllers else CGROUPS
-        # In a container, the path may be that of the host, of which only the end is mounted.
+        # In a container, the path may be that of the host, of which only the end is mounted. It has
+        # `..` if the group is not in the process's namespace.
         own = root / path.lstrip("/")
-        found.append(own if own.is_dir() else root)
+        found.append(own if own.is_dir() and ".." not in own.parts else root)
     return found

@@ -2,10 +2,11 @@
 
 This is a separate program:
 
-    runner.py STATE LOCK_FD SLOT_FD MEMORY GROUP FOLDER LOG COMMAND...
+    runner.py STATE LOCK_FD SLOT_FD FILES MEMORY GROUP FOLDER LOG COMMAND...
 
 Its environment is that of the trainer. LOCK_FD and SLOT_FD are locks of the attempt and of its slot
-that its parent has taken; they are released when the runner ends, in whatever way. MEMORY is the
+that its parent has taken; they are released when the runner ends, in whatever way. FILES is the
+trainer's soft limit of open files, which its parent may have raised for itself. MEMORY is the
 limit in bytes, 0 for none, and GROUP the control group that enforces it, "" for RLIMIT_DATA.
 
 A user waits for the first line of the trainer: 357 ms after the submission, of which 27 ms are the
@@ -69,7 +70,7 @@ def run(state: str, lock: int, slot: int, trainer: "Trainer") -> None:
         trainer: what to run.
     """
     signal.signal(signal.SIGTERM, _cancel)
-    common = os.path.dirname(state)
+    common = os.path.join(state, os.pardir)
     outcome = Outcome()
     try:
         _write_when_possible(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
@@ -92,6 +93,7 @@ class Trainer:
     """What to run, and how.
 
     Attributes:
+        files: the soft limit of open files.
         memory: the limit in bytes, or 0.
         group: the control group that enforces the limit, or "".
         folder: the working directory.
@@ -99,9 +101,11 @@ class Trainer:
         command: the command.
     """
 
-    def __init__(self, memory: str, group: str, folder: str, log: str, *command: str) -> None:
+    def __init__(
+        self, files: str, memory: str, group: str, folder: str, log: str, *command: str
+    ) -> None:
         """Read the arguments of the program."""
-        self.memory, self.group = int(memory), group
+        self.files, self.memory, self.group = int(files), int(memory), group
         self.folder, self.log, self.command = folder, log, command
 
 
@@ -156,7 +160,7 @@ def _train(state: str, trainer: Trainer, outcome: Outcome) -> None:
         with suppress(OSError):  # exit.json has the start time too
             at = _iso(outcome.started_at)
             write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {process}}}')
-            report_change(os.path.dirname(state))
+            report_change(os.path.join(state, os.pardir))
         code = _wait(process)
     except Cancelled:
         code = _stop(process)
@@ -178,6 +182,7 @@ def _become(trainer: Trainer, output: int, training: int) -> None:
         os.dup2(output, 2)
         os.set_inheritable(training, True)
         os.chdir(trainer.folder)
+        _limit_files(trainer)
         _limit_memory(trainer)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         command = trainer.command
@@ -188,16 +193,25 @@ def _become(trainer: Trainer, output: int, training: int) -> None:
         os._exit(EXIT_CANNOT_START)
 
 
+def _limit_files(trainer: Trainer) -> None:
+    """Reset the soft limit of open files: some programs cannot use descriptors from 1024 on."""
+    import resource  # as in _limit_memory
+
+    files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != trainer.files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (trainer.files, hard))
+
+
 def _limit_memory(trainer: Trainer) -> None:
     """Limit the memory of this process and of those that it starts."""
     if not trainer.memory:
         return
     if trainer.group:
-        with suppress(OSError):  # somebody has removed the group
+        with suppress(OSError):  # somebody has removed the group, or it may not be joined
             with open(os.path.join(trainer.group, "cgroup.procs"), "w") as processes:
                 processes.write("0")  # this process, as cgroups(7) defines
             return
-    import resource  # imported here because it is rarely needed
+    import resource  # in the child alone: the start of the runner is not delayed
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = trainer.memory if hard == resource.RLIM_INFINITY else min(trainer.memory, hard)
@@ -219,7 +233,15 @@ def _remove_group(group: str) -> None:
         with suppress(OSError):
             os.rmdir(group)
             return
+        _kill_group(group)  # what has left the trainer's process group
         time.sleep(GROUP_PAUSE_SECONDS)
+
+
+def _kill_group(group: str) -> None:
+    with suppress(OSError), open(os.path.join(group, "cgroup.procs")) as processes:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
 
 
 def _cancel(_signal: int, _frame: object) -> None:
@@ -305,4 +327,5 @@ if __name__ == "__main__":
         os.set_inheritable(descriptor, False)  # the trainer must not hold the locks
     if os.fork():
         os._exit(0)  # the runner continues as a child of init
-    run(sys.argv[1], attempt_lock, slot_lock, Trainer(*sys.argv[4:]))
+    os.chdir(sys.argv[1])  # so that the end is recorded there even if OUTPUT_DIR is moved meanwhile
+    run(os.curdir, attempt_lock, slot_lock, Trainer(*sys.argv[4:]))

@@ -14,6 +14,7 @@ Every function must be called with the gate of the state folder locked (LOCK_EX)
 import fcntl
 import json
 import os
+import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -26,6 +27,9 @@ from backend.launchers.local.memory import create_group
 from backend.launchers.local.state_files import Life, life_of, read
 
 QUEUE = "queue"
+# Open files that a trainer may have: as many as this process when it was started. The web role
+# raises its own limit later (`roles.raise_file_limit`).
+FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def is_queue_empty(folder: Path) -> bool:
@@ -140,7 +144,7 @@ def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
         group = create_group(state, memory) if memory else ""
         # The process waited for here forks and exits: the runner is not a child of the server.
         subprocess.run(  # noqa: S603  (our own program and arguments)
-            [*command, str(memory), group, job["folder"], job["log"], *job["command"]],
+            [*command, str(FILES), str(memory), group, job["folder"], job["log"], *job["command"]],
             env=job["environment"],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -6,6 +6,7 @@ Whatever a file holds, an error in it concerns one attempt only.
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -22,6 +23,8 @@ from backend.launchers.exit_codes import EXIT_UNUSABLE_INPUT, diagnose_exit_code
 from backend.launchers.local import runner
 
 MAX_STATE_BYTES = 2**20  # of one state file: far more than any takes
+PROCESSES = Path("/proc")
+RUNNER = b"/launchers/local/runner.py\0"  # in the arguments of a runner, before the state folder
 TAIL_BYTES = 16 * 1024  # of a log, in which its last line is looked for
 
 # The end of the output of Python, NumPy, PyTorch and C++ programs that got no more memory.
@@ -159,6 +162,21 @@ def life_if_readable(state: Path) -> Life:
         return life_of(state)
     except OSError:
         return Life.UNKNOWN
+
+
+def living_runners(folder: Path) -> dict[str, int]:
+    """Return the process ids of runners by handle, of all attempts in the state folder (Linux).
+
+    They are found by their arguments: the folder may have been removed.
+    """
+    found = {}
+    for process in PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            _, program, argument = (process / "cmdline").read_bytes().partition(RUNNER)
+            state = Path(os.fsdecode(argument.partition(b"\0")[0]))
+            if program and state.parent == folder:
+                found[state.name] = int(process.name)
+    return found
 
 
 def stamp_of(path: Path) -> Stamp | None:

@@ -4,7 +4,7 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote
@@ -16,6 +16,8 @@ from backend.files.untrusted import Entry, entry_of
 PIECE_BYTES = 64 * 1024  # read or sent at once, of uploads, downloads and logs
 # The first bytes of files that browsers show; they save others. RFC 2083, 3.1; ITU T.81, B.1.1.3.
 PICTURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+MAX_ARCHIVE_BYTES = 16 * 2**30  # of all files: making such an archive takes a few minutes
+LEFT_OUT = "LEFT-OUT.txt"  # in an archive, names the files that would make it larger
 FIRST_ZIP_TIME = datetime(1980, 1, 1, tzinfo=UTC)  # the range that the zip format can store
 LAST_ZIP_TIME = datetime(2107, 12, 31, tzinfo=UTC)
 
@@ -54,14 +56,33 @@ def send(file: BinaryIO, name: str) -> Response:
     return response
 
 
-def send_zip(files: Iterable[tuple[Entry, BinaryIO]], name: str) -> Response:
+def fitting(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Return the files that fit into one archive, preferring small ones, and the others.
+
+    A sparse file of terabytes takes no disk, but would take hours to compress.
+    """
+    left, fits = MAX_ARCHIVE_BYTES, set[str]()
+    for entry in sorted(entries, key=lambda entry: entry.size):
+        left -= entry.size
+        if left >= 0:
+            fits.add(entry.path)
+    return (
+        [entry for entry in entries if entry.path in fits],
+        [entry for entry in entries if entry.path not in fits],
+    )
+
+
+def send_zip(
+    files: Iterable[tuple[Entry, BinaryIO]], name: str, left_out: Sequence[Entry] = ()
+) -> Response:
     """Return a response with a zip archive of the files, which is made while it is sent.
 
     Args:
         files: each file, opened for reading, and its description; the response closes them.
         name: what a browser saves the archive as.
+        left_out: files that a text in the archive names instead.
     """
-    response = Response(zip_pieces(files), content_type="application/zip")
+    response = Response(zip_pieces(files, left_out), content_type="application/zip")
     response.headers["Content-Disposition"] = disposition(name, inline=False)
     return response
 
@@ -78,14 +99,20 @@ def disposition(name: str, *, inline: bool) -> str:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def zip_pieces(files: Iterable[tuple[Entry, BinaryIO]]) -> Iterator[bytes]:
+def zip_pieces(
+    files: Iterable[tuple[Entry, BinaryIO]], left_out: Sequence[Entry] = ()
+) -> Iterator[bytes]:
     """Yield a zip archive piece by piece, and close each file.
 
-    A file that grows meanwhile is cut off at the size in its entry.
+    A file that grows meanwhile is cut off at the size in its entry. Those `left_out` are named in
+    a file LEFT_OUT, which replaces a file of that name.
     """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for entry, file in files:
+            if left_out and entry.path == LEFT_OUT:
+                file.close()
+                continue
             time = min(max(entry.modified, FIRST_ZIP_TIME), LAST_ZIP_TIME)
             about = zipfile.ZipInfo(entry.path, time.timetuple()[:6])
             about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
@@ -95,7 +122,15 @@ def zip_pieces(files: Iterable[tuple[Entry, BinaryIO]]) -> Iterator[bytes]:
                     left -= len(piece)
                     member.write(piece)
                     yield sink.take()
+        if left_out:
+            archive.writestr(LEFT_OUT, _left_out_text(left_out))
     yield sink.take()
+
+
+def _left_out_text(entries: Sequence[Entry]) -> str:
+    lines = [f"{entry.path} ({entry.size} bytes)" for entry in entries]
+    head = f"Left out, because an archive holds at most {MAX_ARCHIVE_BYTES} bytes of files. "
+    return "\n".join([f"{head}Download each of them by itself:", "", *lines, ""])
 
 
 class _Content:

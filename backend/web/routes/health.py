@@ -29,7 +29,8 @@ def readyz() -> Response:
     """Answer if the database is available and has the schema that this version needs.
 
     A database that is read-only or full is named in `detail`, with status 200: reads are answered,
-    and a 503 would make Kubernetes send no requests here at all. Models whose entries are wrong are
+    and a 503 would make Kubernetes send no requests here at all. So is an output folder that is
+    missing. Models whose entries are wrong are
     named there, too; the others can be used.
     """
     problem = services.experiments.check_ready()

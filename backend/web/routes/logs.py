@@ -1,20 +1,35 @@
 """The log of an experiment: as text, as text that grows, or as server-sent events."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, abort
 
 from backend.experiments.logs import Line
-from backend.files.log_lines import Unfinished, last
-from backend.files.terminal import shown
+from backend.files.log_lines import Unfinished, batches, last
+from backend.files.terminal import shown, shown_together
 from backend.web.current import services, streams
-from backend.web.routes.downloads import PIECE_BYTES
+from backend.web.processor_time import STREAM_SHARE, ProcessorTime
 from backend.web.schemas.logs import LogIn
-from backend.web.streams import EVENT_STREAM, TEXT, event, json_event, last_event_id, wants_events
+from backend.web.streams import (
+    EVENT_STREAM,
+    TEXT,
+    event,
+    joined,
+    json_event,
+    last_event_id,
+    wants_events,
+)
 
 MAX_PROGRESS_CHARACTERS = 2000  # the last ones of an unfinished line
+TOO_COSTLY = (
+    b"... the rest is left out: showing it takes too much processor time. tail shows the last "
+    b"lines, and the file of the log has what was printed ...\n"
+)
+RECONNECT = b": more follows after Last-Event-ID: this answer took too much processor time\n\n"
+
+T = TypeVar("T")
 
 blueprint = APIBlueprint("logs", __name__, tag="Experiments")
 
@@ -27,6 +42,7 @@ blueprint = APIBlueprint("logs", __name__, tag="Experiments")
         200: "The output so far; if followed, until the attempt ends",
         400: "Last-Event-ID is not the number of a line",
         404: "There is no such experiment or attempt",
+        409: "The log is too long to be followed from a line near its end",
         429: "Too many streams are open; Retry-After says when to try again",
         503: "The database or Kubernetes is unavailable",
     },
@@ -40,34 +56,43 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     With `Accept: text/event-stream` each line is an event whose id is the line's number, and
     `event: end` follows the last line. `event: progress` has the text so far of a line that has not
     ended yet, at most twice a second. `Last-Event-ID` continues after the line it names.
+
+    One answer takes a limited processor time, which is enough for millions of lines or about a
+    megabyte of escape sequences. A text that is cut off for that says so in its last line. A stream
+    of events ends without `event: end`, and its client continues.
     """
     experiments = services.experiments
     number, tail = query_data.get("attempt"), query_data.get("tail")
     if not (query_data["follow"] or wants_events()):
         experiment = experiments.get(experiment_id)
         lines = services.logs.read(experiment, number or experiment.attempt, last=tail)
-        pieces = _pieces(lines if tail is None else last(lines, tail))
+        budget = ProcessorTime()
+        read = batches(lines)
+        chosen = read if tail is None else last(budget.metered(read), tail)
+        pieces = _limited(budget, map(shown_together, chosen), TOO_COSTLY)
         return Response(pieces, content_type=f"{TEXT}; charset=utf-8")
 
     experiment, attempt = experiments.attempt(experiment_id, number)
     after = last_event_id()
     if after is None and tail is not None:
-        after = max(0, services.logs.count(experiment, attempt.number) - tail)
+        counting = ProcessorTime()
+        lines_so_far = sum(counting.metered(services.logs.counts(experiment, attempt.number)))
+        if counting.was_cut:
+            abort(409, "The log is too long to be followed from its end: read it without follow.")
+        after = max(0, lines_so_far - tail)
+    budget = ProcessorTime(STREAM_SHARE)
     followed = services.logs.follow(experiment, attempt, after=after or 0)
     if wants_events():
-        return streams.answer(_events(followed, attempt.number), EVENT_STREAM)
-    return streams.answer(_texts(followed), TEXT)
+        events = _limited(budget, _events(followed, attempt.number), RECONNECT)
+        return streams.answer(joined(events), EVENT_STREAM)
+    return streams.answer(joined(_limited(budget, _texts(followed), b"\n" + TOO_COSTLY)), TEXT)
 
 
-def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines in pieces of about PIECE_BYTES, because one write per line would be slow."""
-    piece = bytearray()
-    for line in lines:
-        piece += shown(line) + b"\n"
-        if len(piece) >= PIECE_BYTES:
-            yield bytes(piece)
-            piece.clear()
-    yield bytes(piece)
+def _limited(budget: ProcessorTime, pieces: Iterable[T], end: bytes) -> Iterator[T | bytes]:
+    """Yield pieces as long as the budget lasts, and `end` if it has cut them off."""
+    yield from budget.metered(pieces)
+    if budget.was_cut:
+        yield end
 
 
 def _texts(lines: Iterable[Line | None]) -> Iterator[bytes | None]:
@@ -81,7 +106,7 @@ def _texts(lines: Iterable[Line | None]) -> Iterator[bytes | None]:
         content = shown(line[1])
         if is_finished or content != on_screen:
             yield _over(on_screen, content) + (b"\n" if is_finished else b"")
-        else:
+        if not is_finished:
             yield None
         on_screen = b"" if is_finished else content
 
@@ -102,6 +127,7 @@ def _events(lines: Iterable[Line | None], attempt: int) -> Iterator[bytes | None
         text = shown(content).decode(errors="replace")
         if isinstance(content, Unfinished):
             yield event(text[-MAX_PROGRESS_CHARACTERS:], name="progress")
+            yield None
         else:
             yield event(text, number=number)
     yield json_event({"attempt": attempt}, name="end")

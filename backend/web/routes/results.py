@@ -15,7 +15,7 @@ from backend.experiments.models import Models
 from backend.files.comparison import Outcome, compare
 from backend.files.outputs import MAX_FILES, Outputs
 from backend.web.current import services
-from backend.web.routes.downloads import send, send_zip
+from backend.web.routes.downloads import fitting, send, send_zip
 from backend.web.schemas.experiments import experiment_out, warnings_out
 from backend.web.schemas.results import (
     MAX_DIGEST_BYTES,
@@ -118,21 +118,26 @@ def download_file(experiment_id: str, path: str) -> Response:
 @blueprint.doc(
     summary="Download all files",
     responses={
-        200: "A zip archive of every listed file",
+        200: "A zip archive of every listed file, or of the smaller ones",
         404: "There is no such experiment",
         409: "The folder holds more files than can be listed",
         503: "The database is unavailable",
     },
 )
 def download_files(experiment_id: str) -> Response:
-    """Download all files of the experiment's output folder as one zip archive."""
+    """Download all files of the experiment's output folder as one zip archive.
+
+    An archive holds at most 16 GiB of files; a file LEFT-OUT.txt in it then names the larger ones
+    that do not fit.
+    """
     outputs = _outputs_of(experiment_id)
     entries, complete = outputs.list_files(experiment_id)
     if not complete:
         raise TooManyFiles(MAX_FILES)
+    entries, left_out = fitting(entries)
     opened = ((entry, outputs.open_listed(experiment_id, entry.path)) for entry in entries)
     readable = ((entry, file) for entry, file in opened if file is not None)
-    return send_zip(readable, f"{experiment_id}.zip")
+    return send_zip(readable, f"{experiment_id}.zip", left_out)
 
 
 @blueprint.get("/compare")

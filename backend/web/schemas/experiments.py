@@ -208,9 +208,7 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "model": experiment.model,
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
-        "parameters": all_values(
-            experiment.learning_rate, experiment.epoch, experiment.model_parameters
-        ),
+        "parameters": _parameters(experiment),
         "dataset": experiment.dataset,
         "size": experiment.size,
         "status": experiment.status,
@@ -242,6 +240,15 @@ def transition_out(transition: Transition) -> dict[str, Any]:
 def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
     """Return warnings with the members of WarningOut."""
     return [{"code": each.code, "message": each.message} for each in warnings]
+
+
+def _parameters(experiment: ListedExperiment) -> dict[str, Any]:
+    """Return the values of all parameters, without the model's own if their JSON is damaged."""
+    rate, epoch = experiment.learning_rate, experiment.epoch
+    try:
+        return all_values(rate, epoch, experiment.model_parameters)
+    except (ValueError, TypeError):
+        return all_values(rate, epoch, None)
 
 
 def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:

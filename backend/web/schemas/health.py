@@ -11,14 +11,15 @@ class StateOut(Schema):
 
     status = String(
         metadata={
-            "description": "`ready`, or `read-only` if the database cannot be written.",
+            "description": "`ready`, or `read-only` if the database cannot be written or the "
+            "output folder is missing.",
             "example": "ready",
         }
     )
     detail = String(
         metadata={
-            "description": "Why the database cannot be written, and models that cannot be "
-            "used, if so."
+            "description": "Why experiments cannot be changed, and models that cannot be used, "
+            "if so."
         }
     )
 

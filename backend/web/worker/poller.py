@@ -14,7 +14,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
@@ -25,6 +25,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from backend.web import slow_clients
 from backend.web.worker.connection import HEAD_BYTES, Connection, State
 from backend.web.worker.limits import LONG
+from backend.web.worker.refusals import TOO_MANY_UPLOADS, Refused, answer, refusal
 
 QUEUE_SECONDS = 60.0  # that another one waits for that
 CLOSE_SECONDS = 2.0  # for a client to close its side: RFC 9112, 9.6
@@ -32,6 +33,7 @@ STOP_SECONDS = 2.0  # that an idle connection of a stopping worker stays open
 SWEEP_SECONDS = 0.25  # between two searches for connections whose time is up
 RECEIVE_BYTES = 16 * 1024  # at once
 QUICK_SECONDS = 0.05  # that a thread waits for a client to read, if no other needs the thread
+BUSY_SECONDS = 30  # until a client that was refused should try again
 TURN_SECONDS = 0.05  # that an answer may hold a thread while others wait for one
 FILE_BYTES = 64 * 1024  # read at once of a static file
 DRAIN_BYTES = 64 * 1024  # of a body that the app did not read; otherwise the connection is closed
@@ -46,11 +48,6 @@ EVENTS = {
     State.SENDING: selectors.EVENT_WRITE,
     State.CLOSING: selectors.EVENT_READ,
 }
-BUSY = b'{"title":"Service Unavailable","status":503,"detail":"Too many uploads; try again later."}'
-REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-    b"Retry-After: 30\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(BUSY), BUSY)
-)
 
 
 class PollingWorker(ThreadWorker):
@@ -318,8 +315,14 @@ class PollingWorker(ThreadWorker):
             yield from self._flush(conn)
         return False
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Log an error of a request that the app did not answer, and answer it."""
+        refused = Refused()
+        super().handle_error(req, cast(socket.socket, refused), addr, exc)
+        client.sendall(refusal(refused.status, cast(Exception, exc)))
+
     def _refuse(self, conn: Connection) -> Generator[None, None, bool]:
-        conn.sender.sendall(REFUSAL)
+        conn.sender.sendall(answer(503, TOO_MANY_UPLOADS, retry_after=BUSY_SECONDS))
         yield from self._flush(conn)
         return False
 

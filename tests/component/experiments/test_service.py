@@ -97,6 +97,7 @@ def test_foreign_files_not_overwritten(experiments, launcher, settings):
 
 
 def test_unwritable_output_starts_nothing(experiments, launcher, settings):
+    settings.output_dir.rmdir()
     settings.output_dir.touch()  # a file where the folder should be
 
     with pytest.raises(OutputUnwritable):

@@ -1,7 +1,9 @@
 """Whatever a trainer writes into its folder, routes that read it answer, at a bounded cost."""
 
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from backend.experiments.run_file import UnusableRunFile
 from backend.launchers.base import Observation, Phase
+from backend.web import processor_time
+from backend.web.routes.logs import TOO_COSTLY
 from tests.component.support import FORM
 
 ROUTES = (
@@ -135,3 +139,90 @@ def test_huge_file_costs_little(client, services, folder, name, content):
         out.write(b'\n{"epoch": 1}\n')
 
     check_routes(client)
+
+
+COSTLY = {
+    "escape sequences": (b"\x1b[2K\x1b[999Cx" * 5000 + b"\n") * 100,
+    "carriage returns": (b"\r" * 60_000 + b"\n") * 100,
+    "newlines": b"\n" * 5_000_000,
+}
+
+
+@pytest.fixture
+def followed_file(services, monkeypatch):
+    """The log is followed in its file, as a local launcher's is; a tenth of the time suffices."""
+    monkeypatch.setattr(processor_time, "ANSWER_SECONDS", processor_time.ANSWER_SECONDS / 10)
+    monkeypatch.setattr(services.logs, "_source", None)
+
+
+@pytest.mark.parametrize("content", COSTLY.values(), ids=COSTLY)
+@pytest.mark.parametrize(
+    "query", ["", "?tail=1000000", "?follow=true", "?follow=true&tail=1000000"]
+)
+def test_costly_log_is_cut_off(client, folder, followed_file, content, query):
+    """Showing it takes a limited processor time, and the answer says what that left out."""
+    (folder / "logs" / "1.log").write_bytes(content)
+    response = client.get(f"/experiments/first/logs{query}")
+
+    assert response.status_code == 200
+    assert response.data.endswith(TOO_COSTLY)
+    assert len(response.data) < len(content)
+
+
+@pytest.mark.parametrize("content", COSTLY.values(), ids=COSTLY)
+def test_costly_events_are_continued(client, folder, followed_file, content):
+    """The stream ends without `event: end`, so that its client continues after the last line."""
+    (folder / "logs" / "1.log").write_bytes(content)
+    headers = {"Accept": "text/event-stream"}
+    before = 0
+    for _ in range(2):
+        text = client.get("/experiments/first/logs", headers=headers).text
+        assert "event: end" not in text
+        last = int(text.rpartition("\nid: ")[2].partition("\n")[0])
+        assert last > before
+        before = last
+        headers["Last-Event-ID"] = str(last)
+
+
+def test_plain_log_is_whole(client, folder):
+    """A long log of ordinary lines is far within the limit."""
+    content = b"epoch 12/20 loss 0.12345678 val_loss 0.12345678\n" * 200_000
+    (folder / "logs" / "1.log").write_bytes(content)
+
+    assert client.get("/experiments/first/logs").data == content
+
+
+def test_archive_leaves_out_sparse_file(client, folder):
+    """Terabytes of nothing are not compressed; the archive says so, and has the other files."""
+    (folder / "model.bin").write_bytes(b"weights")
+    (folder / "LEFT-OUT.txt").write_text("nothing is left out")
+    with (folder / "sparse.bin").open("wb") as sparse:
+        sparse.truncate(2**43)
+
+    content = client.get("/experiments/first/files.zip").data
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert archive.read("model.bin") == b"weights"
+        assert "sparse.bin (8796093022208 bytes)" in archive.read("LEFT-OUT.txt").decode()
+        assert "sparse.bin" not in archive.namelist()
+
+
+def test_archive_of_ordinary_files_is_whole(client, folder):
+    (folder / "LEFT-OUT.txt").write_text("a file of the trainer")
+
+    content = client.get("/experiments/first/files.zip").data
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.read("LEFT-OUT.txt") == b"a file of the trainer"
+        assert "run.json" in archive.namelist()
+
+
+def test_part_of_a_sparse_file(client, folder):
+    """A download is as long as its client asks for."""
+    with (folder / "sparse.bin").open("wb") as sparse:
+        sparse.truncate(2**43)
+    headers = {"Range": "bytes=-5"}
+    answer = client.get("/experiments/first/files/sparse.bin", headers=headers, buffered=True)
+
+    assert (answer.status_code, answer.data) == (206, bytes(5))

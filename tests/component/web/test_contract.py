@@ -88,7 +88,6 @@ class ReconciledApp:
 
 @pytest.fixture
 def reconciled_app(app, launcher, settings, delete_rows):
-    settings.output_dir.mkdir()
     app.extensions["services"].store.prepare()
     yield ReconciledApp(app, launcher, settings.output_dir, delete_rows)
     gc.collect()

@@ -265,7 +265,7 @@ def test_database_unavailable(client, outage, settings, launcher):
         assert "secret" not in answer.text
     assert client.get("/healthz").status_code == 200
     assert not launcher.jobs
-    assert not settings.output_dir.exists()
+    assert list(settings.output_dir.iterdir()) == []
 
 
 def test_internal_error_hides_details(client, experiments, monkeypatch):

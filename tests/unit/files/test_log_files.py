@@ -3,7 +3,7 @@ import os
 import pytest
 
 from backend.files import log_files
-from backend.files.log_files import LogFiles
+from backend.files.log_files import LogFiles, skip_lines
 from backend.files.log_lines import stands_for
 from backend.files.outputs import Outputs
 
@@ -173,3 +173,33 @@ def test_shorten_keeps_end_of_last_line(files, folder):
     assert kept[:2] == [b"a", b"b"]
     assert len(kept) == 3
     assert kept[2].endswith(b"xxx ValueError: boom")
+
+
+TEXTS = {
+    "lines": b"".join(b"line %d\n" % number for number in range(3000)),
+    "a long line": b"a\nb\n" + b"c" * 5000 + b"\nd\ne\n" * 500,
+    "a marker": b"a\n" * 700 + b"... 40 lines are left out (LOG_MAX_BYTES) ...\n" + b"b\n" * 900,
+    "holes": b"a\n" * 700 + bytes(5000) + b"\nb\n" + b"c\n" * 900,
+    "no end": b"a\n" * 1000 + b"b",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("size", [7, 100])
+def test_skipped_lines_are_counted(folder, monkeypatch, text, size):
+    """What is skipped is at most as long as asked, and the rest begins with the next line."""
+    monkeypatch.setattr(log_files, "PIECE_BYTES", size)
+    monkeypatch.setattr(log_files.read_piece, "__defaults__", (size,))
+    monkeypatch.setattr(log_files, "SKIP_BYTES", 20 * size)
+    (folder / "log").write_bytes(text)
+    for lines in (0, 1, 699, 702, 10_000):
+        with (folder / "log").open("rb", buffering=0) as file:
+            left = lines
+            while skipped := skip_lines(file, left):
+                left -= skipped
+            rest = file.read()
+        expected = text.split(b"\n", lines - left)[-1] if lines - left else text
+        assert rest == expected
+        assert left >= 0
+        if text == TEXTS["lines"]:
+            assert left < 100 or lines > 3000

@@ -4,6 +4,7 @@ from backend.files import log_lines
 from backend.files.log_lines import (
     MAX_LINE_BYTES,
     BoundedText,
+    batches,
     bounded,
     count_lines,
     last,
@@ -38,11 +39,18 @@ def test_endless_line_is_truncated(piece):
     assert list(split(pieces)) == [b"a", b"b" * MAX_LINE_BYTES, b"c", b"d" * MAX_LINE_BYTES]
 
 
-def test_tail_is_bounded(monkeypatch):
-    assert list(last(lines(b"line"), 2)) == [b"line 98", b"line 99"]
-    assert list(last(lines(b"line"), 0)) == []
-    monkeypatch.setattr(log_lines, "MAX_TAIL_BYTES", 20)
-    assert list(last(lines(b"line"), 10)) == [b"line 98", b"line 99"]
+@pytest.mark.parametrize("piece", [1, 20, 10_000])
+def test_tail_is_bounded(monkeypatch, piece):
+    def tail(number):
+        return [line for batch in last(batches(lines(b"line")), number) for line in batch]
+
+    monkeypatch.setattr(log_lines, "PIECE_BYTES", piece)
+    assert tail(2) == [b"line 98", b"line 99"]
+    assert tail(0) == []
+    assert tail(1000) == list(lines(b"line"))
+    monkeypatch.setattr(log_lines, "MAX_TAIL_BYTES", 50)
+    assert tail(100) == [] if piece == 10_000 else tail(100)[-1] == b"line 99"
+    assert len(tail(100)) < 10
 
 
 def test_bounded_keeps_line_numbers():
