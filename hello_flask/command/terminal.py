@@ -73,7 +73,7 @@ class Terminal:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Print a table; the column `status` is coloured."""
         texts = [[value_text(value) for value in row] for row in rows]
-        head = [name.upper().replace("_", " ") if name.islower() else name for name in columns]
+        head = [name.upper().replace("_", " ") if name.isidentifier() else name for name in columns]
         widths = [max(map(width, column)) for column in zip(head, *texts, strict=True)]
         self.line("  ".join(map(_padded, head, widths)).rstrip())
         for row in texts:
