@@ -95,7 +95,7 @@ def serve(installed, tmp_path):
 
 
 def test_wheel_is_complete(wheel):
-    """Every file of backend/ and hello_flask/, and the models below it, where the local launcher finds them."""
+    """Every file of hello_flask/ and backend/, with the models where the local launcher looks."""
     files = {
         path
         for folder in ("backend", "hello_flask", "models")
