@@ -70,9 +70,10 @@ def wait(experiment: Experiment, terminal: Terminal) -> int:
     before = None
     try:
         for _ in experiment.watch():
-            if experiment.data["status"] != before and experiment.is_live:
-                before = experiment.data["status"]
-                terminal.note(f"{experiment.id}: {before}{_why(experiment)}")
+            state = state_text(experiment)
+            if state != before and experiment.is_live:
+                before = state
+                terminal.note(f"{experiment.id}: {state}{_why(experiment)}")
             if experiment.is_live:
                 terminal.state(progress_text(experiment))
     except KeyboardInterrupt:
@@ -94,6 +95,13 @@ def ending(experiment: Experiment, terminal: Terminal) -> int:
         terminal.json(experiment.data)
     terminal.note(f"{experiment.id}: {status}{about}")
     return 0 if status == "succeeded" else FAILED
+
+
+def state_text(experiment: Experiment) -> str:
+    """Return the status of an experiment, and its place in the queue if it is in one."""
+    queue = experiment.data.get("queue")
+    place = f", number {queue['position']} in the queue" if queue else ""
+    return f"{experiment.data['status']}{place}"
 
 
 def progress_text(experiment: Experiment) -> str:

@@ -118,6 +118,9 @@ def show(client: Client, arguments: argparse.Namespace, terminal: Terminal) -> i
     for name, value in (data.get("parameters") or {}).items():
         rows.append((f"parameters.{name}", value_text(value)))
     progress = data.get("progress") or {}
+    if queue := data.get("queue"):
+        ahead = ", ".join(queue.get("ahead") or []) or "nothing"
+        rows.append(("queue", f"{queue.get('position')} (ahead: {ahead})"))
     rows.append(("epochs", f"{progress.get('epoch', 0)}/{progress.get('epochs', data['epoch'])}"))
     for name, value in (data.get("metrics") or {}).items():
         rows.append((f"metrics.{name}", value_text(value)))

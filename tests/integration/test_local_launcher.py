@@ -672,3 +672,14 @@ def test_linked_output_folder(environ, tmp_path):
         reaches(launcher, AN_ATTEMPT, Phase.SUCCEEDED)
     finally:
         harness.close()
+
+
+def test_waiting_attempts_are_in_order(harness, launcher):
+    """An attempt that was cancelled while it waited is in the queue of files, but not in ours."""
+    attempts = [harness.submitted(experiment_id=f"run-{n}", uid=f"uid-{n}") for n in range(4)]
+    assert launcher.waiting() == [attempt.handle for attempt in attempts]
+
+    launcher.cancel(attempts[1].handle)
+    harness.start(attempts[0])
+
+    assert launcher.waiting() == [attempt.handle for attempt in attempts[2:]]
