@@ -11,13 +11,14 @@ RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: -r requirements.lock \
     && pip --python /venv/bin/python check
 COPY backend ./app/backend
+COPY hello_flask ./app/hello_flask
 COPY models ./app/backend/models
 # Bytecode is compiled now because the root file system is read-only later. It is not checked against
 # the modification time of its source. The user of the container owns none of it.
 # Of the models, only their entries in the catalogue belong into this image.
 RUN find app/backend/models -type f ! -name model.yaml -delete \
     && chmod -R u=rwX,go=rX app \
-    && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib app/backend
+    && /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /venv/lib app
 
 FROM ${BASE_IMAGE}
 # Remove installers (pip, apt) and every setuid or setgid program; only /tmp stays writable for all.

@@ -1,14 +1,12 @@
 """The command line: `hello-flask ROLE`, or in a checkout `python -m backend ROLE`."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import backend
-from backend import roles
-from backend.domain.exceptions import SchemaError
-from backend.settings import Settings, SettingsError
+
+ROLES = ("serve", "web", "reconcile", "migrate", "claim", "rebuild")
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -21,6 +19,14 @@ roles:
   migrate              bring the database to the schema of this version, as every role does at start
   claim                make the database belong to this server, after it was moved here
   rebuild              restore a lost database from the output folder and the Jobs
+
+commands of the client (docs/cli.md; hello-flask COMMAND --help):
+  submit               start an experiment, and wait for it
+  ls, show, compare    list experiments; show one; show several side by side
+  logs, files, get     print or follow a log; list and download files
+  cancel, retry, rm    cancel, retry and delete experiments
+  models, data         list the models; list, upload, download and delete data sets
+  completion           print a script that completes commands in bash or zsh
 
 environment variables (docs/settings.md explains these and the rest):
   BIND                 address of the HTTP server (127.0.0.1:31112)
@@ -38,19 +44,34 @@ environment variables (docs/settings.md explains these and the rest):
 
 
 def main() -> int:
-    """Start the role that the command line names.
+    """Start the role that the command line names, or carry out a command of the client.
 
     Returns:
         0, 1 if `rebuild --check` found differences, or 2 if the settings or the database prevent
-        the start.
+        the start; see `hello_flask.command` for the client.
     """
+    first = sys.argv[1] if sys.argv[1:] else "serve"
+    if first.startswith("-") or first in ROLES:
+        return _start_role()
+    from hello_flask.command.main import main as command
+
+    return command(sys.argv[1:], ROLES, _command())
+
+
+def _start_role() -> int:
+    # Imported here, because a command of the client must not wait for it.
+    import logging
+
+    from backend import roles
+    from backend.settings import Settings
+
     single = {
         "web": roles.web,
         "reconcile": roles.reconcile,
         "migrate": roles.migrate,
         "claim": roles.claim,
     }
-    arguments = _parse(["serve", *single, "rebuild"])
+    arguments = _parse(ROLES)
     role = arguments.role
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
@@ -84,20 +105,24 @@ def run(start: Callable[[], int | None]) -> int:
     Returns:
         Its exit code.
     """
+    from backend.domain.exceptions import SchemaError
+    from backend.roles import CannotStart
+    from backend.settings import SettingsError
+
     try:
         return start() or 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except SettingsError as error:
         problems = error.problems
-    except (roles.CannotStart, SchemaError) as error:
+    except (CannotStart, SchemaError) as error:
         problems = [str(error)]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return UNUSABLE
 
 
-def _parse(names: list[str]) -> argparse.Namespace:
+def _parse(names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=_command(),
         description=backend.__doc__,

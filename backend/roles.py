@@ -14,6 +14,7 @@ import sys
 import threading
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from backend.domain.exceptions import StoreUnavailable, WrongOwner
 from backend.launchers.owner import owner_of
@@ -22,6 +23,10 @@ from backend.store.queries import Store
 
 CONFIG = "python:backend.gunicorn_config"
 MOST_FILES = 65_536  # open at once: enough for MOST_CONNECTIONS of each web worker
+
+if TYPE_CHECKING:
+    from backend.experiments.health import Passes
+    from backend.experiments.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +159,23 @@ def reconcile(settings: Settings) -> None:
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
     threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
+    start_webhooks(settings, services, reconciler.passes, stopped)
     reconciler.run()
+
+
+def start_webhooks(
+    settings: Settings, services: "Services", passes: "Passes", stopped: threading.Event
+) -> None:
+    """Deliver webhooks, in a thread for each target, until `stopped` is set."""
+    if not settings.webhooks:
+        return
+    from backend.experiments.webhooks.delivery import Delivery
+    from backend.experiments.webhooks.sender import Sender
+
+    sender = Sender(settings.webhook_allowed, settings.webhook_secret)
+    for target in settings.webhooks:
+        delivery = Delivery(target, services.store, sender, passes)
+        threading.Thread(target=delivery.run, args=[stopped], daemon=True).start()
 
 
 def migrate(_settings: Settings) -> None:

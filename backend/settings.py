@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 
 from backend import __version__
 from backend.domain.catalogue import QUANTITY
+from backend.domain.webhooks.targets import Allowed, Target, parse_targets
 from backend.tokens import TokenFile, TokensError, parse
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -64,6 +65,9 @@ class Settings:
     launcher: LauncherName
     local_slots: int
     local_memory: int | None
+    webhooks: tuple[Target, ...]
+    webhook_secret: str = field(repr=False)
+    webhook_allowed: Allowed
     log_max_bytes: int
     max_streams: int
     model_image: str
@@ -114,6 +118,8 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
     data_dir = env.path("DATA_DIR", "data")
     launcher = _launcher(env, in_pod)
     api_token, api_token_file = _api_tokens(env)
+    webhooks, problems = parse_targets(env.secret("WEBHOOK_URL"))
+    env.problems += problems
     settings = Settings(
         database_url=_database_url(env, data_dir),
         data_dir=data_dir,
@@ -129,6 +135,9 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         launcher=launcher,
         local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
         local_memory=env.memory("LOCAL_MEMORY"),
+        webhooks=webhooks,
+        webhook_secret=env.secret("WEBHOOK_SECRET").strip(),
+        webhook_allowed=Allowed.parse(env.text("WEBHOOK_ALLOWED").replace(",", " ").split()),
         log_max_bytes=env.integer("LOG_MAX_BYTES", 10_000_000, lowest=1000, highest=2**40),
         max_streams=env.integer("MAX_STREAMS", 16, lowest=1, highest=1000),
         model_image=_model_image(env, launcher),

@@ -6,7 +6,7 @@ export PATH
 
 ruff check --quiet .
 ruff format --check --quiet .
-mypy backend gunicorn.conf.py tools bench models/common models/autoencoder
+mypy backend hello_flask gunicorn.conf.py tools bench models/common models/autoencoder
 for model in classifier conv-autoencoder; do # each has a module `train`, which mypy accepts once
   mypy "models/$model"
 done

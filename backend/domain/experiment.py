@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from backend.domain.attempt import Attempt, all_values
 from backend.domain.catalogue import CONTRACT, as_json
@@ -139,6 +139,18 @@ class Experiment:
         return attempt.uid == self.uid and (
             attempt.number < self.attempt or (was_ended and attempt.number == self.attempt)
         )
+
+
+class Place(NamedTuple):
+    """The place of an experiment among those that wait for a slot.
+
+    Attributes:
+        position: from 1, which is the next one to start.
+        ahead: the ids of experiments that start before it, the next one first.
+    """
+
+    position: int
+    ahead: Sequence[str]
 
 
 @dataclass(frozen=True)

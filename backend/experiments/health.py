@@ -55,6 +55,12 @@ class Passes:
             registry=registry,
         )
         self._lost_ends = Counter(LOST_ENDS, LOST_ENDS_HELP, registry=registry)
+        self._webhooks = Counter(
+            "hello_flask_webhook_notices",
+            "Notices to webhooks: delivered, failed once more, given up.",
+            ["outcome"],
+            registry=registry,
+        )
         self._duration = Gauge(
             f"{prefix}_last_pass_duration_seconds",
             "Duration of the last pass.",
@@ -84,6 +90,10 @@ class Passes:
     def log_end_lost(self) -> None:
         """Count a log whose end was lost."""
         self._lost_ends.inc()
+
+    def webhook(self, outcome: str, number: int = 1) -> None:
+        """Count notices to a webhook: `delivered`, `failed` or `given_up`."""
+        self._webhooks.labels(outcome).inc(number)
 
     def failed(self, seconds: float, reason: str, error: Exception | None = None) -> None:
         """Record a pass that failed after `seconds`; log the traceback of an unforeseen `error`."""

@@ -106,5 +106,5 @@ def assemble(
         experiments=Experiments(
             store, launcher, inputs, outputs, logs, archive, recorder, events, models
         ),
-        overview=Overview(store),
+        overview=Overview(store, launcher),
     )

@@ -159,6 +159,27 @@ class Inputs:
         except OSError as error:
             raise InputUnwritable(error) from error
 
+    def delete(self, name: str) -> bool:
+        """Delete a data set, and return whether there was one.
+
+        Raises:
+            InputBusy: another process holds the lock of the folder.
+            InputUnwritable: no permission to write.
+        """
+        if not _is_name(name):
+            return False
+        try:
+            with opened_root(self._root) as folder, private_lock(folder, LOCK_SECONDS):
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+                return True
+        except FileNotFoundError:
+            return False
+        except LockBusy as error:
+            raise InputBusy from error
+        except OSError as error:
+            raise InputUnwritable(error) from error
+
     def _check_replaceable(
         self, name: str, overwrite: bool, versions: Container[str] | None
     ) -> Entry | None:

@@ -142,6 +142,12 @@ class Launcher(Protocol):
             empty set after `timeout` seconds without a change.
         """
 
+    def waiting(self) -> Sequence[str]:
+        """Return the handles of the attempts that wait for a slot of this launcher, in their order.
+
+        Empty if something else decides which one is next. Answers at once.
+        """
+
     def cancel(self, handle: str) -> None:
         """Ask an attempt to stop, and return at once. Do nothing if it does not exist."""
 

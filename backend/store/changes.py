@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.store.database import Database
+from backend.store.outbox import keep_notices
 from backend.store.tables import experiment, model_entries, transition
 
 Values = Mapping[str, Any]  # column values by name
@@ -142,9 +143,12 @@ class Changes:
             False if its status or attempt has changed since; nothing was changed then.
         """
         expected = _expected(known)
-        return self.database.write(
-            lambda connection: connection.execute(_DELETE, expected).rowcount == 1
-        )
+
+        def work(connection: Connection) -> bool:
+            keep_notices(connection, known, datetime.now(UTC))
+            return connection.execute(_DELETE, expected).rowcount == 1
+
+        return self.database.write(work)
 
     def while_deleting(self, known: Experiment, work: Callable[[], None]) -> None:
         """Call `work` if the deletion of an experiment was requested, while its row is locked.

@@ -166,6 +166,34 @@ transition = Table(
     mysql_charset="utf8mb4",
 )
 
+webhook_target = Table(  # the last transition that was noted for each target
+    "webhook_target",
+    metadata,
+    Column("target", String(32), primary_key=True),
+    Column("last_event", Identity, nullable=False),
+    Column("seen_at", UTCDateTime, nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+# What is still to be sent. Without a foreign key, because it outlives the experiment.
+webhook_outbox = Table(
+    "webhook_outbox",
+    metadata,
+    Column("target", String(32), primary_key=True),
+    Column("event", Identity, primary_key=True, autoincrement=False),
+    Column("experiment_id", ByteText, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("content", Text().with_variant(mysql.MEDIUMTEXT(), "mysql"), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("next_at", UTCDateTime, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Index("ix_webhook_outbox_next_at", "target", "next_at"),
+    Index("ix_webhook_outbox_experiment", "target", "experiment_id", "event"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
 owner = Table(  # one row
     "hello_flask_owner",
     metadata,

@@ -9,6 +9,7 @@ class FakeLauncher:
 
     Attributes:
         jobs: observations by handle.
+        queue: the handles that `waiting` returns.
         submissions: how often `submit` was called while the launcher was up.
         down: whether every call fails, as if the cluster did not answer.
         refusing: whether new Jobs are refused.
@@ -18,6 +19,7 @@ class FakeLauncher:
         self.jobs = {}
         self.log_source = FakeLogSource(self)
         self.submissions = 0
+        self.queue = []
         self.down = False
         self.refusing = False
 
@@ -38,6 +40,9 @@ class FakeLauncher:
 
     def changes(self, timeout):
         pass
+
+    def waiting(self):
+        return self.queue
 
     def cancel(self, handle):
         self.check_up()

@@ -77,6 +77,9 @@ class SimulatedCluster:
     def logs(self, handle):
         return iter(())
 
+    def waiting(self):
+        return ()
+
     def cancel(self, handle):
         observation = self.jobs.get(handle)
         if observation is None:

@@ -713,3 +713,14 @@ def test_control_group_ends_with_its_daemons(environ, model, tmp_path):
     folder = Settings.from_environment(environ).output_dir / attempt.experiment_id
     daemon = int((folder / "pid").read_text())
     eventually(lambda: not Path(f"/proc/{daemon}").exists())
+
+
+def test_waiting_attempts_are_in_order(harness, launcher):
+    """An attempt that was cancelled while it waited is in the queue of files, but not in ours."""
+    attempts = [harness.submitted(experiment_id=f"run-{n}", uid=f"uid-{n}") for n in range(4)]
+    assert launcher.waiting() == [attempt.handle for attempt in attempts]
+
+    launcher.cancel(attempts[1].handle)
+    harness.start(attempts[0])
+
+    assert launcher.waiting() == [attempt.handle for attempt in attempts[2:]]

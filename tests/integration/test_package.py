@@ -95,10 +95,10 @@ def serve(installed, tmp_path):
 
 
 def test_wheel_is_complete(wheel):
-    """Every file of backend/, and the models below it, where the local launcher finds them."""
+    """Every file of hello_flask/ and backend/, with the models where the local launcher looks."""
     files = {
         path
-        for folder in ("backend", "models")
+        for folder in ("backend", "hello_flask", "models")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix not in (".pyc", ".lock") and path.name not in NOT_PACKED
     }

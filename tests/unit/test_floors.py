@@ -1,6 +1,7 @@
 """The floors of the house: imports point down, without a circle, and no room grows too large."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -45,7 +46,8 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(BACKEND.rglob("*.py"))
 }
-SOURCES = [*BACKEND.rglob("*.py"), *(ROOT / "models").rglob("*.py")]
+FOLDERS = (BACKEND, ROOT / "hello_flask", ROOT / "models")
+SOURCES = [path for folder in FOLDERS for path in folder.rglob("*.py")]
 
 
 @cache
@@ -142,17 +144,26 @@ def test_the_domain_does_no_io(module: str) -> None:
     assert {name.split(".")[0] for name in imports_of(module)} & NO_IO == set()
 
 
+def imported_by(path: Path) -> Iterator[str]:
+    """Yield the name after `import` or `from` of each import of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
 def test_models_do_not_import_backend() -> None:
     for path in (ROOT / "models").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            assert not any(name.split(".")[0] == "backend" for name in names), path
+        assert not any(name.split(".")[0] == "backend" for name in imported_by(path)), path
+
+
+def test_the_client_needs_the_standard_library_alone() -> None:
+    known = {*sys.stdlib_module_names, "hello_flask"}
+    for path in (ROOT / "hello_flask").rglob("*.py"):
+        others = {name for name in imported_by(path) if name.split(".")[0] not in known}
+        # The version of `backend/__init__.py`, which imports nothing; pandas if it is there.
+        assert others <= {"backend", "pandas"}, path
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

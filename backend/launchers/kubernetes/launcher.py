@@ -106,6 +106,10 @@ class KubernetesLauncher:
         self._next_relook = time.monotonic() + RELOOK_SECONDS
         return changed.union(islice(self._unexplained, MOST_RELOOKED))
 
+    def waiting(self) -> tuple[str, ...]:
+        """Return nothing: the scheduler of Kubernetes decides which pod is next."""
+        return ()
+
     def cancel(self, handle: str) -> None:
         """Delete a Job; the garbage collector ends its pods."""
         try:

@@ -209,6 +209,12 @@ class LocalLauncher:
             log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
         self._failing = set(failures)
 
+    def waiting(self) -> list[str]:
+        """Return the handles in the queue; none if its folder cannot be read now."""
+        with suppress(OSError):
+            return slots.waiting(self._state)
+        return []
+
     def cancel(self, handle: str) -> None:
         """Send SIGTERM to the runner, which stops its trainer with SIGTERM, later SIGKILL.
 

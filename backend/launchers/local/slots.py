@@ -37,6 +37,11 @@ def is_queue_empty(folder: Path) -> bool:
     return not _entries(folder)
 
 
+def waiting(folder: Path) -> list[str]:
+    """Return the handles of the attempts that wait, the next one first; this needs no lock."""
+    return [handle for handle in map(_handle, _entries(folder)) if _is_waiting(folder / handle)]
+
+
 def enqueue(folder: Path, handle: str) -> None:
     """Add an attempt to the end of the queue, unless it is in it."""
     entries = _entries(folder)
@@ -110,6 +115,11 @@ def _entries(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(name for name in names if name.partition("-")[0].isdecimal())
+
+
+def _is_waiting(state: Path) -> bool:
+    """Return whether an attempt in the queue has neither begun nor ended, as far as files tell."""
+    return not ((state / "exit.json").exists() or runner.has_begun(str(state)))
 
 
 def _handle(entry: str) -> str:

@@ -158,11 +158,13 @@ def show_experiment(experiment_id: str) -> Response:
     curve = services.curves.read(experiment_id, max_points=COARSE_POINTS, ended=ended)
     goals = services.models.goals([experiment.model])
     found = warnings(curve, metrics or {}, is_live=not ended, goals=goals)
+    place = services.overview.place(experiment)
     progress = {"epoch": _epochs_done(experiment, metrics), "epochs": experiment.epoch}
     return jsonify(
         experiment_out(experiment)
         | {
             "progress": progress,
+            "queue": place and place._asdict(),
             "metrics": metrics,
             "warnings": warnings_out(found if curve.complete else []),
             "history": history,

@@ -10,10 +10,11 @@ from flask import Response, abort, current_app, request
 from werkzeug.exceptions import ClientDisconnected
 
 from backend.domain.exceptions import InputTooLarge, UnknownFile
+from backend.experiments.datasets import delete
 from backend.web.current import services
 from backend.web.forms import FORMS, refuse_encoded
 from backend.web.routes.downloads import PIECE_BYTES, send
-from backend.web.schemas.inputs import InputIn, InputOut, input_out
+from backend.web.schemas.inputs import InputDeleteIn, InputIn, InputOut, input_out
 
 blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 
@@ -82,6 +83,23 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
     response.set_etag(entry.version)
     response.headers["Location"] = f"/inputs/{quote(entry.path, safe='')}"
     return response
+
+
+@blueprint.delete("/inputs/<name>")
+@blueprint.input(InputDeleteIn, location="query")
+@blueprint.output({}, status_code=204, description="The data set was deleted")
+@blueprint.doc(
+    summary="Delete a data set",
+    responses={
+        404: "There is no such data set",
+        409: "Live experiments use it; send ?force=true to delete it all the same",
+        503: "The database is unavailable, or the input folder cannot be written",
+    },
+)
+def delete_input(name: str, query_data: dict[str, Any]) -> tuple[str, int]:
+    """Delete a data set that no live experiment uses. One without `dataset` uses all of them."""
+    delete(services.inputs, services.experiments, name, force=query_data["force"])
+    return "", 204
 
 
 def _check_is_file() -> None:

@@ -141,6 +141,19 @@ class TransitionOut(Schema):
     )
 
 
+class QueueOut(Schema):
+    """The place of an experiment among those that wait for a slot of this machine."""
+
+    position = Integer(metadata={"description": "1 is the next one to start.", "example": 3})
+    ahead = List(
+        String(),
+        metadata={
+            "description": "The experiments that start before it, the next one first; at most 20.",
+            "example": ["run-1", "run-2"],
+        },
+    )
+
+
 class ProgressOut(Schema):
     """How far the current attempt has got."""
 
@@ -178,6 +191,11 @@ class ExperimentDetailOut(ExperimentOut):
     """An experiment with its progress, last metrics, warnings and history."""
 
     progress = Nested(ProgressOut)
+    queue = Nested(
+        QueueOut,
+        allow_none=True,
+        metadata={"description": "Null unless it waits for a slot of this machine."},
+    )
     metrics = Dict(
         allow_none=True,
         metadata={

@@ -19,6 +19,15 @@ class InputIn(StrictSchema):
     )
 
 
+class InputDeleteIn(StrictSchema):
+    """Which data sets may be deleted."""
+
+    force = Boolean(
+        load_default=False,
+        metadata={"description": "Delete it although live experiments use it."},
+    )
+
+
 class InputOut(Schema):
     """A data set."""
 

@@ -341,3 +341,22 @@ def test_hostile_address(client, path, statuses):
 
 def test_nul_in_the_search_of_the_page(client):
     assert client.get("/ui?q=%00").status_code == 422
+
+
+def test_queue(client, launcher, experiments):
+    for name in ("first", "둘째", "third"):
+        client.post("/test", data=FORM | {"experiment_id": name})
+    launcher.queue = [experiments.get(name).job for name in ("둘째", "third")]
+
+    assert client.get("/experiments/third").json["queue"] == {"position": 2, "ahead": ["둘째"]}
+    assert client.get("/experiments/둘째").json["queue"] == {"position": 1, "ahead": []}
+    assert client.get("/experiments/first").json["queue"] is None
+
+
+def test_queue_names_the_next_ones(client, launcher, experiments):
+    names = [f"run-{number}" for number in range(25)]
+    for name in names:
+        client.post("/test", data=FORM | {"experiment_id": name})
+    launcher.queue = [experiments.get(name).job for name in names]
+
+    assert client.get("/experiments/run-24").json["queue"] == {"position": 25, "ahead": names[:20]}

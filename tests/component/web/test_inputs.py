@@ -383,3 +383,32 @@ def test_part_of_a_file_refused(client, folder):
 @pytest.mark.parametrize("content_type", ["text/csv", "application/octet-stream", "text/plain"])
 def test_content_types_of_files(client, content_type):
     assert put(client, Content_Type=content_type).status_code == 201
+
+
+def test_delete(client, folder):
+    put(client, "데이터.csv")
+    put(client, "b.csv")
+
+    assert client.delete(f"/inputs/{quote('데이터.csv')}").status_code == 204
+    assert names(folder) == ["b.csv"]
+    check_problem(client.delete(f"/inputs/{quote('데이터.csv')}"), 404)
+    check_problem(client.delete("/inputs/..%2Fb.csv"), 404)
+    check_problem(client.delete("/inputs/.upload.x"), 404)
+    check_problem(client.delete("/inputs/b.csv?force=perhaps"), 422)
+    assert names(folder) == ["b.csv"]
+
+
+@pytest.mark.parametrize("dataset", ["a.csv", ""])
+def test_delete_spares_what_live_experiments_use(client, folder, make_experiment, dataset):
+    put(client)
+    put(client, "b.csv")
+    client.post("/test", data=FORM | {"dataset": dataset})
+
+    refused = client.delete("/inputs/a.csv")
+
+    detail = check_problem(refused, 409)["detail"]
+    assert FORM["experiment_id"] in detail
+    assert "?force=true" in detail
+    assert client.delete("/inputs/b.csv").status_code == (204 if dataset else 409)
+    assert client.delete("/inputs/a.csv?force=true").status_code == 204
+    assert "a.csv" not in names(folder)

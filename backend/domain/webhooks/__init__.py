@@ -1,0 +1,1 @@
+"""Webhooks: whom to notify, and of what."""

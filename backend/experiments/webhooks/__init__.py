@@ -1,0 +1,1 @@
+"""Tells other programs what has become of experiments."""

@@ -1,0 +1,196 @@
+"""The client: what a server can do, as methods."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from hello_flask.configuration import read
+from hello_flask.experiment import Experiment
+from hello_flask.inputs import Inputs
+from hello_flask.listing import Experiments
+from hello_flask.transport import PATIENCE_SECONDS, TIMEOUT_SECONDS, Query, Transport
+
+DEFAULT_MODEL = "autoencoder"
+PAGE = 200  # experiments in one answer
+RESERVED = ("experiment_id", "model", "dataset", "size")  # fields that are no parameters
+
+
+class Client:
+    """A hello-flask server.
+
+    A request that only reads is repeated for up to `patience` seconds while the server is away,
+    and so is a submission, because a server never starts the same experiment twice.
+
+    Attributes:
+        inputs: the data sets.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        transport: Transport | None = None,
+    ) -> None:
+        """Use a server; nothing is sent yet.
+
+        Args:
+            url: its address; by default HELLO_FLASK_URL, the configuration file, or this machine.
+            token: an access token; by default HELLO_FLASK_TOKEN, or the configuration file's.
+            timeout: seconds without a byte after which an answer is given up.
+            patience: seconds for which a request is repeated.
+            transport: what sends the requests, instead of all these.
+
+        Raises:
+            ConfigurationError: the address, the token or the configuration file cannot be used.
+        """
+        self._transport = transport or Transport(
+            read(url, token), timeout=timeout, patience=patience
+        )
+        self.inputs = Inputs(self._transport)
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """The address of the server."""
+        return self._transport.url
+
+    def submit(
+        self,
+        model: str | None = None,
+        experiment_id: str | None = None,
+        *,
+        dataset: str | None = None,
+        size: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Experiment:
+        """Submit an experiment, and return it without waiting for its end.
+
+        Submitting the same again returns the experiment that exists, and starts nothing.
+
+        Args:
+            model: a model of the catalogue; `autoencoder` by default.
+            experiment_id: names the experiment; by default the model, the time and a random part.
+            dataset: a data set; by default all of them.
+            size: one of the sizes of the model.
+            parameters: of the model, by name.
+            more: parameters too: `learning_rate=0.001, epoch=20`.
+
+        Raises:
+            InvalidFields: a value is not valid; nothing was started.
+            Conflict: the id belongs to an experiment with other values.
+        """
+        fields = dict(parameters or {}) | more
+        if clash := [name for name in RESERVED if name in fields]:
+            raise TypeError(f"{clash[0]} is no parameter: give it by its own name")
+        chosen = {"model": model, "dataset": dataset, "size": size}
+        fields |= {name: value for name, value in chosen.items() if value is not None}
+        # Chosen before the first request, so that the same can be sent again.
+        fields["experiment_id"] = experiment_id or new_id(model or DEFAULT_MODEL)
+        found, _ = self._transport.ask("POST", "/experiments", body=fields, repeatable=True)
+        return Experiment(self._transport, found)
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        """Return one experiment, with its progress, metrics, warnings and history.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        return self.named(experiment_id).refresh()
+
+    def named(self, experiment_id: str) -> Experiment:
+        """Return an experiment of which only the id is known, without asking the server."""
+        return Experiment(self._transport, {"experiment_id": experiment_id})
+
+    def experiments(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        model: str | None = None,
+        q: str | None = None,
+        where: str | Sequence[str] = (),
+        sort: str | None = None,
+        limit: int | None = None,
+    ) -> Experiments:
+        """Return the experiments of a selection, newest first unless `sort` says otherwise.
+
+        Args:
+            status: only those with this status, or one of these.
+            model: only those of this model.
+            q: only those whose id contains this text.
+            where: only those for which all these comparisons hold: `metrics.val_loss.min<0.1`.
+            sort: such as `-created_at`, `learning_rate` or `metrics.val_loss.min`.
+            limit: the largest number; None returns all.
+        """
+        query = _pairs(status=status, model=model, q=q, where=where, sort=sort)
+        return Experiments(Experiment(self._transport, data) for data in self._pages(query, limit))
+
+    def _pages(self, query: Query, limit: int | None) -> Iterator[Mapping[str, Any]]:
+        after: list[str] = []
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            page_query = [*query, ("limit", str(size)), *(("after", text) for text in after)]
+            found, answer = self._transport.ask("GET", "/experiments", page_query)
+            yield from found[:size]
+            after = _after(answer.headers.get("Link", ""))
+            if not after:
+                return
+            left = None if left is None else left - len(found)
+
+    def compare(self, experiment_ids: Iterable[str], *, max_points: int | None = None) -> Any:
+        """Return experiments side by side: common `epoch`s, and of each its results and curves."""
+        pairs = [("id", each) for each in experiment_ids]
+        return self._transport.ask("GET", "/compare", pairs + _pairs(max_points=max_points))[0]
+
+    def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models of the catalogue, with the JSON Schema of each parameter."""
+        found: Sequence[Mapping[str, Any]] = self._transport.ask("GET", "/models")[0]
+        return found
+
+    def model(self, name: str) -> Mapping[str, Any]:
+        """Return one model of the catalogue.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        found: Mapping[str, Any] = self._transport.ask("GET", f"/models/{quote(name, safe='')}")[0]
+        return found
+
+    def version(self) -> str:
+        """Return the version of the server."""
+        return str(self._transport.ask("GET", "/healthz")[0]["version"])
+
+
+def new_id(model: str) -> str:
+    """Return an id that no experiment has: the model, the time in UTC, and a random part."""
+    return f"{model}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(3).hex()}"
+
+
+def _pairs(**values: str | int | Sequence[str] | None) -> Query:
+    """Return names and values as a query; a sequence repeats its name."""
+    pairs: Query = []
+    for name, value in values.items():
+        if isinstance(value, str | int):
+            pairs.append((name, str(value)))
+        elif value is not None:
+            pairs.extend((name, each) for each in value)
+    return pairs
+
+
+def _after(link: str) -> list[str]:
+    """Return where the next page begins, by a Link header; nothing if there is none.
+
+    Only the cursor is taken: a server may be behind a proxy that adds to its paths.
+    """
+    target, _, rest = link.partition(">")
+    if 'rel="next"' not in rest:
+        return []
+    return parse_qs(urlsplit(target.removeprefix("<")).query).get("after", [])[:1]
