@@ -1,6 +1,7 @@
 """The log of an experiment: as text, as text that grows, or as server-sent events."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -8,7 +9,7 @@ from flask import Response
 
 from backend.experiments.logs import Line
 from backend.files.log_lines import Unfinished, last
-from backend.files.terminal import shown
+from backend.files.terminal import screen
 from backend.web.current import services, streams
 from backend.web.routes.downloads import PIECE_BYTES
 from backend.web.schemas.logs import LogIn
@@ -34,8 +35,8 @@ blueprint = APIBlueprint("logs", __name__, tag="Experiments")
 def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """Read what the trainer has printed, while its pod exists and afterwards.
 
-    Lines are as a terminal shows them: without escape sequences, and of a progress bar its last
-    state. The file `logs/{attempt}.log` has what was printed.
+    Lines are as a terminal shows them: without escape sequences (with `ansi=true`, colours are
+    kept), and of a progress bar its last state. The file `logs/{attempt}.log` has what was printed.
 
     With `Accept: text/event-stream` each line is an event whose id is the line's number, and
     `event: end` follows the last line. `event: progress` has the text so far of a line that has not
@@ -43,10 +44,11 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """
     experiments = services.experiments
     number, tail = query_data.get("attempt"), query_data.get("tail")
+    shown = partial(screen.shown, colours=query_data["ansi"])
     if not (query_data["follow"] or wants_events()):
         experiment = experiments.get(experiment_id)
         lines = services.logs.read(experiment, number or experiment.attempt, last=tail)
-        pieces = _pieces(lines if tail is None else last(lines, tail))
+        pieces = _pieces(lines if tail is None else last(lines, tail), shown)
         return Response(pieces, content_type=f"{TEXT}; charset=utf-8")
 
     experiment, attempt = experiments.attempt(experiment_id, number)
@@ -55,11 +57,11 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
         after = max(0, services.logs.count(experiment, attempt.number) - tail)
     followed = services.logs.follow(experiment, attempt, after=after or 0)
     if wants_events():
-        return streams.answer(_events(followed, attempt.number), EVENT_STREAM)
-    return streams.answer(_texts(followed), TEXT)
+        return streams.answer(_events(followed, attempt.number, shown), EVENT_STREAM)
+    return streams.answer(_texts(followed, shown), TEXT)
 
 
-def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _pieces(lines: Iterable[bytes], shown: Callable[[bytes], bytes]) -> Iterator[bytes]:
     """Yield the lines in pieces of about PIECE_BYTES, because one write per line would be slow."""
     piece = bytearray()
     for line in lines:
@@ -70,7 +72,7 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(piece)
 
 
-def _texts(lines: Iterable[Line | None]) -> Iterator[bytes | None]:
+def _texts(lines: Iterable[Line | None], shown: Callable[[bytes], bytes]) -> Iterator[bytes | None]:
     """Yield lines as text. The next state of an unfinished line is written over the last one."""
     on_screen = b""
     for line in lines:
@@ -93,7 +95,9 @@ def _over(on_screen: bytes, content: bytes) -> bytes:
     return b"\r" + content + b" " * (len(on_screen) - len(content))
 
 
-def _events(lines: Iterable[Line | None], attempt: int) -> Iterator[bytes | None]:
+def _events(
+    lines: Iterable[Line | None], attempt: int, shown: Callable[[bytes], bytes]
+) -> Iterator[bytes | None]:
     for line in lines:
         if line is None:
             yield None
@@ -101,7 +105,10 @@ def _events(lines: Iterable[Line | None], attempt: int) -> Iterator[bytes | None
         number, content = line
         text = shown(content).decode(errors="replace")
         if isinstance(content, Unfinished):
-            yield event(text[-MAX_PROGRESS_CHARACTERS:], name="progress")
+            if len(text) > MAX_PROGRESS_CHARACTERS:  # without colours, which might be cut in two
+                plain = screen.shown(content).decode(errors="replace")
+                text = plain[-MAX_PROGRESS_CHARACTERS:]
+            yield event(text, name="progress")
         else:
             yield event(text, number=number)
     yield json_event({"attempt": attempt}, name="end")
