@@ -206,7 +206,8 @@ class Panel {
   #options() {
     const { axis, logX, logY } = this.charts.settings;
     const x = X_AXES[axis];
-    const grid = { stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 } };
+    const lines = { stroke: color("--line"), width: 1 };
+    const grid = { stroke: color("--quiet"), grid: lines, ticks: lines };
     const isMany = this.data.lines.length > FEW;
     const xValues = logX ? (plot, ticks) => ticks.map((tick) => (tick == null ? "" : x.label(tick))) : x.values;
     return {
@@ -216,7 +217,10 @@ class Panel {
         ...this.data.lines.flatMap((line) => this.#series(line)),
       ],
       axes: [
-        { ...grid, ...(logX ? {} : { incrs: x.incrs }), values: xValues, space: axis === "epoch" ? 50 : 72, size: axis === "time" ? 44 : 30 },
+        {
+          ...grid, ...(logX ? {} : { incrs: x.incrs }), values: xValues,
+          space: axis === "epoch" ? 50 : 72, size: axis === "time" ? 44 : 30,
+        },
         {
           ...grid, size: axisWidth,
           values: (plot, ticks, index, space, step) => axisLabels(ticks, logY ? 0 : step),
@@ -234,7 +238,10 @@ class Panel {
       cursor: {
         drag: { x: true, y: false, setScale: false },
         focus: { prox: 16 },
-        sync: { key: "curves", scales: ["x", null], setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+        sync: {
+          key: "curves", scales: ["x", null], setSeries: false,
+          filters: { pub: (type) => type === "mousemove" || type === "mouseleave" },
+        },
         bind: { dblclick: () => () => this.charts.zoom(null) },
       },
       hooks: {
@@ -253,7 +260,8 @@ class Panel {
   #series({ label, short = label, place, y }) {
     const { weight, logY } = this.charts.settings;
     const line = {
-      label: short, width: 1.8, stroke: color(`--series-${(place % COLORS) + 1}`), dash: DASHES[Math.floor(place / COLORS)], spanGaps: true,
+      label: short, width: 1.8, spanGaps: true,
+      stroke: color(`--series-${(place % COLORS) + 1}`), dash: DASHES[Math.floor(place / COLORS)],
       points: { show: y.filter((value) => drawable(value, logY) !== null).length < 2 },
       value: (plot, value, index, row) => formatted(row == null ? last(plot.data[index]) : value),
     };
@@ -266,7 +274,8 @@ class Panel {
     const row = plot.cursor.idx;
     const line = this.#pointedLine;
     const value = line && row != null ? plot.data[line][row] : null;
-    const text = value == null ? "" : `${plot.series[line].label}: ${formatted(value)} at ${X_AXES[this.charts.settings.axis].label(plot.data[0][row])}`;
+    const { label } = X_AXES[this.charts.settings.axis];
+    const text = value == null ? "" : `${plot.series[line].label}: ${formatted(value)} at ${label(plot.data[0][row])}`;
     if (this.pointed.textContent !== text) this.pointed.textContent = text;
   }
 

@@ -12,8 +12,9 @@ export function start(functions) {
   const { find, findAll } = kit;
   const links = () => findAll("[data-curve]");
   const share = Math.max(200, MAX_CURVE_POINTS / links().length);
+  const shortOf = (link) => (link.children.length ? `…${link.lastChild.textContent}` : link.textContent);
   const curves = links().map((link, place) => ({
-    label: link.title, short: link.children.length ? `…${link.lastChild.textContent}` : link.textContent, place, curve: new Curve(link.dataset.curve, Math.floor(share)),
+    label: link.title, short: shortOf(link), place, curve: new Curve(link.dataset.curve, Math.floor(share)),
   }));
   const charts = new Charts(draw);
 

@@ -9,9 +9,12 @@ followScheme();
 /** Mend what Swagger UI draws: no link within a button, a name for every control. */
 function mend() {
   for (const link of document.querySelectorAll(".opblock-summary-control a[href]")) link.removeAttribute("href");
-  for (const select of document.querySelectorAll("#swagger-ui :is(select, input, textarea):not([aria-label], [type=hidden])")) {
+  const controls = ":is(select, input, textarea):not([aria-label], [type=hidden])";
+  for (const select of document.querySelectorAll(`#swagger-ui ${controls}`)) {
     const near = select.closest("tr")?.querySelector(".parameter__name")?.firstChild?.textContent;
-    if (select.id in NAMES || !select.labels?.length) select.setAttribute("aria-label", near || select.placeholder || NAMES[select.id] || "Content type");
+    if (select.id in NAMES || !select.labels?.length) {
+      select.setAttribute("aria-label", near || select.placeholder || NAMES[select.id] || "Content type");
+    }
   }
   for (const region of document.querySelectorAll("#swagger-ui :is(pre, .highlight-code > *)")) {
     if (region.scrollWidth > region.clientWidth || region.scrollHeight > region.clientHeight) region.tabIndex = 0;

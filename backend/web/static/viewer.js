@@ -88,7 +88,8 @@ async function contentOf(url, name, size) {
 function picture(url, name, size) {
   if (size > MAX_PICTURE_BYTES) return { nodes: [], note: "This picture is too large to be shown: download it." };
   const image = kit.element("img", { src: `${url}?size=${size}`, alt: name });
-  image.addEventListener("error", () => image.replaceWith(kit.element("p", { class: "quiet" }, "This file is not a picture that can be shown.")));
+  const wrong = kit.element("p", { class: "quiet" }, "This file is not a picture that can be shown.");
+  image.addEventListener("error", () => image.replaceWith(wrong));
   return { nodes: [image], note: "" };
 }
 
@@ -146,7 +147,8 @@ function lines(text, note, isLog = false) {
   const all = text.replace(/\n$/, "").split("\n");
   const shown = all.slice(0, MAX_LINES).map((line) => {
     const whole = isLog ? overwritten(line) : line.replace(/\r$/, "");
-    const start = whole.length > MAX_LINE ? `${whole.slice(0, MAX_LINE)} … ${(whole.length - MAX_LINE).toLocaleString("en")} more characters` : whole;
+    const rest = whole.length - MAX_LINE;
+    const start = rest > 0 ? `${whole.slice(0, MAX_LINE)} … ${rest.toLocaleString("en")} more characters` : whole;
     return kit.element("div", { class: "line" }, ...(isLog ? lineNodes(start) : [start]));
   });
   const isLong = all.length > MAX_LINES;
