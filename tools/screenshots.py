@@ -117,7 +117,7 @@ def take(
 def settle(page: Page) -> None:
     """Wait until the chart and the images are drawn."""
     if page.locator("#chart").count() and not page.get_by_text("failed").count():
-        page.locator("#chart .u-over").wait_for()
+        page.locator("#chart .u-over").first.wait_for()
     page.wait_for_timeout(1500)
     for image in page.locator("#previews img").all():
         image.scroll_into_view_if_needed()

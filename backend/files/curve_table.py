@@ -3,11 +3,12 @@
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain, islice
 
 from backend.domain.metric_summary import MetricSummary
+from backend.domain.numbers import MAX_SECONDS
 from backend.files.downsampling import choose_rows, count_spans, extreme_rows
 from backend.files.metrics import (
     MAX_METRICS,
@@ -21,6 +22,7 @@ from backend.files.metrics import (
 MAX_LEFT_OUT = 100  # names that an answer lists
 MAX_NUMBERS = 1_000_000  # of one curve, 8 bytes each; a longer curve is thinned
 BLOCK = 64  # rows
+SECONDS = "seconds"  # the metric of how long an epoch took
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Curve:
         points: the number of epochs of the whole curve.
         left_out: the next names of numbers, at most MAX_LEFT_OUT.
         complete: whether the file was read to its end; if not, the next call continues.
+        elapsed: seconds of training until the end of each of `epochs`, the sum of the metric
+            SECONDS; empty if it was never written.
     """
 
     epochs: Sequence[float]
@@ -41,6 +45,7 @@ class Curve:
     points: int
     left_out: tuple[str, ...] = ()
     complete: bool = True
+    elapsed: Sequence[float] = ()
 
 
 class Table:
@@ -48,6 +53,7 @@ class Table:
 
     def __init__(self) -> None:
         self._epochs = array("d")
+        self._elapsed = array("d")  # summed here, because a downsampled curve has not every epoch
         self._has_fractions = False
         self._series: dict[str, array[float]] = {}
         self._left_out: dict[str, None] = {}
@@ -59,7 +65,7 @@ class Table:
     @property
     def size(self) -> int:
         """The number of numbers in memory."""
-        return len(self._epochs) * (1 + len(self._series))
+        return len(self._epochs) * (2 + len(self._series))
 
     def extend(self, rows: Sequence[Row]) -> None:
         """Append rows.
@@ -88,7 +94,9 @@ class Table:
             for name, column in self._series.items()
         }
         epochs = [self._epochs[row] for row in rows]
-        return Curve(self._plain(epochs), series, self._points, tuple(self._left_out))
+        elapsed = [self._elapsed[row] for row in rows] if SECONDS in series else ()
+        left_out = tuple(self._left_out)
+        return Curve(self._plain(epochs), series, self._points, left_out, elapsed=elapsed)
 
     def at(self, epochs: Sequence[float]) -> Curve:
         """Return the curve at these epochs, whether they were written or not."""
@@ -197,26 +205,39 @@ class Table:
         self._epochs.extend(epochs)
         for name, column in self._series.items():
             column.extend(finite_or_nan([row.get(name, math.nan) for row in rows]))
+        self._elapsed.extend(self._sums(len(rows)))
         if self.size > MAX_NUMBERS:
             self._thin()
+
+    def _sums(self, number: int) -> Iterator[float]:
+        """Yield the seconds of training until the end of each of the last `number` epochs."""
+        start = self._elapsed[-1] if self._elapsed else 0.0
+        known = self._series.get(SECONDS, array("d", [0]) * number)[-number:]
+        return islice(accumulate(map(_duration, known), initial=start), 1, None)
 
     def _cut(self, epoch: float) -> None:
         """Remove this epoch and all later ones."""
         rest = bisect_left(self._epochs, epoch)
-        del self._epochs[rest:]
+        del self._epochs[rest:], self._elapsed[rest:]
         for column in self._series.values():
             del column[rest:]
         del self._blocks[rest // BLOCK :]
 
     def _thin(self) -> None:
         """Keep half as many numbers as are allowed, among them all extremes."""
-        max_rows = MAX_NUMBERS // 2 // (1 + len(self._series))
+        max_rows = MAX_NUMBERS // 2 // (2 + len(self._series))
         rows = choose_rows(self._epochs, list(self._series.values()), max_rows)
         self._thinned += len(self._epochs) - len(rows)
         self._blocks.clear()
         self._epochs = array("d", [self._epochs[row] for row in rows])
+        self._elapsed = array("d", [self._elapsed[row] for row in rows])
         for name, column in self._series.items():
             self._series[name] = array("d", [column[row] for row in rows])
+
+
+def _duration(seconds: float) -> float:
+    """Return the duration that a trainer wrote; 0 if it cannot be one."""
+    return seconds if 0 <= seconds <= MAX_SECONDS else 0.0
 
 
 def _none_for_nan(values: list[float]) -> list[float | None]:

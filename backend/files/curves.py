@@ -13,7 +13,7 @@ from backend.files.curve_table import Curve, Table
 from backend.files.metrics import MAX_LINE_BYTES, parse_rows
 from backend.files.outputs import METRICS_FILE, Outputs
 from backend.files.sizes import LARGE_PIECE_BYTES
-from backend.files.untrusted import entry_of
+from backend.files.untrusted import Entry, entry_of
 
 MAX_CACHED_NUMBERS = 4_000_000  # of all curves, in one process
 MAX_READ_BYTES = 32 * 2**20  # of one file in one call; the next call continues
@@ -39,11 +39,16 @@ class Curves:
 
     def version(self, experiment_id: str) -> str:
         """Return a text that changes whenever the curve may have changed."""
+        file = self.file(experiment_id)
+        return file.version if file else ""
+
+    def file(self, experiment_id: str) -> Entry | None:
+        """Return what is known of the file of a curve without reading it; None if there is none."""
         file = self._outputs.open(experiment_id, METRICS_FILE)
         if file is None:
-            return ""
+            return None
         with file:
-            return entry_of(METRICS_FILE, os.fstat(file.fileno())).version
+            return entry_of(METRICS_FILE, os.fstat(file.fileno()))
 
     def read(
         self,

@@ -1,7 +1,7 @@
 """What the exit codes of a trainer mean."""
 
 from backend.domain.attempt import Diagnosis
-from backend.files.terminal import shown
+from backend.files.terminal.screen import shown
 
 EXIT_UNUSABLE_INPUT = 2  # a trainer exits with it if starting again cannot help
 EXIT_KILLED = 137  # 128 + SIGKILL

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from backend.domain.attempt import environment_text
 from backend.domain.catalogue import AUTOENCODER, Entry, Goal
-from backend.domain.experiment import Experiment, Parameters
+from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import MAX_MAGNITUDE, MAX_SECONDS, is_number
@@ -22,6 +22,7 @@ from backend.domain.objective import (
     Goals,
     best,
     goal_of,
+    objective_of,
     warnings,
 )
 from backend.domain.parameter import Parameter
@@ -29,6 +30,7 @@ from backend.domain.status import LIVE, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 RECENT_EPOCHS = 50  # whose mean duration is taken for that of the next ones
+MIN_SHARED = 6  # characters that names have in common before they are left out
 SPARK_MARGIN = 2  # or half of the line's width would be cut off at the edges
 # Digits at the end of an id that are not the end of a longer number (0.1, 1e-3, 12:30).
 _COUNTER = re.compile(
@@ -211,6 +213,20 @@ def training_time(experiment: Experiment) -> str | None:
     return duration((end - experiment.started_at).total_seconds())
 
 
+def waiting_time(experiment: Experiment, history: Sequence[Transition]) -> str | None:
+    """Return how long the current attempt has been, or was, waiting; None if that is not known.
+
+    Args:
+        experiment: which experiment.
+        history: the changes of its status.
+    """
+    begin = next((step.at for step in history if step.attempt == experiment.attempt), None)
+    if begin is None:
+        return None
+    end = experiment.started_at or experiment.finished_at or datetime.now(UTC)
+    return duration((end - begin).total_seconds())
+
+
 def size(size_bytes: int) -> str:
     """Return a number of bytes in decimal units, as file managers do: 512 B, 1.5 kB, 23 MB."""
     value = float(size_bytes)
@@ -339,3 +355,30 @@ def winner(metric: str, values: Sequence[Extreme | None], goals: Goals = NO_GOAL
     known = [each.value for each in values if each is not None]
     choose = max if goal_of(metric, goals) is Goal.MAXIMIZE else min
     return choose(known) if len(known) > 1 else None
+
+
+class Objective(NamedTuple):
+    """The metric that an experiment is judged by, and which of its values are good."""
+
+    metric: str
+    goal: Goal
+
+
+def objective(curve: Curve, goals: Goals = NO_GOALS) -> Objective | None:
+    """Return the objective of a curve; None if it has none."""
+    metric = objective_of(curve.series, goals)
+    goal = goal_of(metric, goals) if metric else None
+    return Objective(metric, goal) if metric and goal else None
+
+
+def shared_start(names: Sequence[str]) -> int:
+    """Return how many characters at the start of all names need not be shown.
+
+    They are whole words, as in digits-lr-0.1 and digits-lr-0.2, and something is left of each name.
+    """
+    low, high = min(names), max(names)  # what these two share, all names between them do
+    end = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    words = re.match(r".*[-_./: ]", low[:end], re.DOTALL)
+    end = words.end() if words else 0
+    is_worth_it = end >= MIN_SHARED and all(len(name) > end for name in names)
+    return end if is_worth_it else 0

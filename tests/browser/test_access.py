@@ -57,14 +57,41 @@ def test_sign_in_work_and_sign_out(stranger, guarded):
     stranger.refused(401)
 
 
-def test_read_only_token_starts_nothing(stranger, guarded):
-    page = stranger.page
-    page.goto("/ui/new")
-    sign_in(page, BOB)
-    page.get_by_label("Name").fill("by bob")
-    page.get_by_role("button", name="Start the experiment").click()
+SUBMIT = """
+async () => {
+  const body = new FormData();
+  body.set("learning_rate", "0.001");
+  body.set("epoch", "1");
+  body.set("experiment_id", "by bob");
+  const token = document.querySelector("meta[name=csrf-token]").content;
+  const headers = { "X-CSRF-Token": token };
+  const answer = await fetch("/test", { method: "POST", body, headers });
+  return [answer.status, (await answer.json()).detail];
+}
+"""
 
-    expect(page.get_by_role("alert")).to_contain_text("'bob' may only read")
+
+def test_read_only_token_is_offered_nothing_and_starts_nothing(stranger, guarded, victim):
+    page = stranger.page
+    page.goto("/ui/experiments/victim")
+    sign_in(page, BOB)
+    expect(page.get_by_role("heading", level=1)).to_have_text("victim")
+    expect(page.locator("#state .chip")).to_have_text("failed")
+    for name in ("Cancel", "Retry", "Delete", "Run again with changes", "New experiment", "Copy"):
+        assert page.get_by_text(name, exact=True).count() == 0, name
+    page.goto("/ui")
+    page.get_by_role("checkbox", name="Select victim").check()
+    expect(page.locator(".selection")).to_be_visible()
+    expect(page.locator("[data-bulk]")).to_have_count(0)
+    assert page.locator("a[href*='/ui/new']").count() == 0
+    page.goto("/ui/new")
+    expect(page.locator("main")).to_contain_text("This session may only read.")
+    assert page.locator("main form").count() == 0
+    assert stranger.findings() == []
+
+    page.goto("/ui")
+    status, detail = page.evaluate(SUBMIT)
+    assert (status, "'bob' may only read" in detail) == (403, True)
     assert "by bob" not in [one["experiment_id"] for one in guarded.ask("/experiments")]
     stranger.refused(401, 403)
 

@@ -8,11 +8,21 @@ PAGES = {
     "new": "/ui/new?from=pair 1",
     "run": "/ui/experiments/pair 1",
     "compare": "/ui/compare?id=pair 1&id=pair 2",
+    "front door": "/",
+    "api": "/docs",
 }
 CUT_OFF = """
 [...document.querySelectorAll(".card.flush")]
   .filter((card) => card.scrollWidth > card.clientWidth).map((card) => card.innerText)
 """
+
+
+def ready(page, name):
+    """Wait until a page is drawn."""
+    drawn = {"run": "#chart .u-over", "compare": "#chart .u-over", "api": ".opblock"}.get(
+        name, "h1"
+    )
+    page.locator(drawn).first.wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -21,11 +31,26 @@ def test_no_serious_finding(watched, page, two_experiments, scheme):
     findings = {}
     for name, path in PAGES.items():
         page.goto(path)
-        if name in ("run", "compare"):
-            page.locator("#chart .u-over").wait_for()
+        ready(page, name)
         findings[name] = watched.findings()
+    page.goto("/ui/experiments/nobody")
+    findings["nobody"] = watched.findings()
+    watched.refused(404)
 
     assert not any(findings.values()), findings
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_finding_in_an_operation_of_the_api(watched, page, two_experiments, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/docs")
+    block = page.locator("#operations-Experiments-list_experiments")
+    block.locator(".opblock-summary-control").click()
+    block.locator(".try-out__btn").click()
+    block.locator(".execute").click()
+    block.locator(".live-responses-table").wait_for()
+
+    assert watched.findings() == []
 
 
 def test_phone_needs_no_sideways_scroll(page, two_experiments):
@@ -33,8 +58,7 @@ def test_phone_needs_no_sideways_scroll(page, two_experiments):
     widths = {}
     for name, path in PAGES.items():
         page.goto(path)
-        if name in ("run", "compare"):
-            page.locator("#chart .u-over").wait_for()
+        ready(page, name)
         widths[name] = page.evaluate("document.documentElement.scrollWidth")
         assert page.evaluate(CUT_OFF) == []
 

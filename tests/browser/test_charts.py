@@ -67,12 +67,12 @@ def test_labels(page, server, drawn_experiment, name, log):
     page.goto("/ui/experiments/drawn")
     possible = [value for value in CURVES[name] if value is not None and not math.isnan(value)]
     if log:
-        page.locator("#chart .u-over, #no-curve:visible").first.wait_for()
+        page.locator("#chart .u-over, .panel > p:visible").first.wait_for()
         page.evaluate("window.drawn = []")
         page.get_by_label("log axis").check()
         possible = [value for value in possible if value > 0]
     if not possible:
-        expect(page.locator("#no-curve")).to_contain_text(
+        expect(page.locator(".panel > p")).to_contain_text(
             "only values above 0" if log else "no finite value"
         )
         return

@@ -39,11 +39,14 @@ def hostile(server):
     return ids
 
 
-def metrics(page):
-    """Return the metrics that the page offers for its chart."""
-    names = page.locator("#metric option")
-    expect(names).to_have_count(len(KEYS))
-    return names.all_text_contents()
+def expect_panels(page, names):
+    """Expect a panel for each metric, with its name as text and a chart."""
+    panels = page.locator(".panel")
+    expect(panels).to_have_count(len(names))
+    assert set(panels.locator(".metric").all_text_contents()) == set(names)
+    for panel in panels.all():
+        panel.scroll_into_view_if_needed()
+        expect(panel.locator(".u-over")).to_be_visible()
 
 
 def test_page_of_an_experiment(page, hostile):
@@ -57,17 +60,34 @@ def test_page_of_an_experiment(page, hostile):
     expect(page.locator("#files")).to_contain_text(f"{MARKUP}.csv")
     expect(page.get_by_role("img", name="reconstructions.png")).to_be_visible()
     expect(page.locator("#previews").get_by_role("columnheader", name=MARKUP).first).to_be_visible()
-    for name in metrics(page):
-        page.locator("#metric").select_option(name)
-        expect(page.locator(".u-legend")).to_contain_text(name)
+    expect_panels(page, [key.removeprefix("val_") for key in KEYS])
+    for legend, name in zip(
+        page.locator(".panel").all(), page.locator(".metric").all(), strict=True
+    ):
+        expect(legend.locator(".u-legend")).to_contain_text(name.text_content())
+
+
+@pytest.mark.parametrize("name", [*FILES, "metrics.jsonl", "logs/1.log", "run.json"])
+def test_files_in_the_viewer(watched, page, hostile, name):
+    page.goto(f"/ui/experiments/{quote(hostile[0], safe='')}")
+    page.locator("#files").get_by_role("link", name=name, exact=True).click()
+    content = page.locator("#viewer-content")
+
+    if name.endswith(".png"):
+        expect(content).to_have_text("This file is not a picture that can be shown.")
+    elif name == "run.json":
+        expect(content).to_contain_text('"experiment_id": ')
+    else:
+        expect(content).to_contain_text("onload" if name == "drawing.svg" else "alert(1)")
+    assert content.locator("script, img, svg, a, [onload], [onerror]").count() == 0
+    watched.complaints.clear()
 
 
 def test_pages_of_several_experiments(page, hostile):
     one, other = (quote(name, safe="") for name in hostile)
     page.goto(f"/ui/compare?id={other}&id={one}")
-    for name in metrics(page):
-        page.locator("#metric").select_option(name)
-        expect(page.locator(".u-legend")).to_contain_text(HOSTILE)
+    expect_panels(page, KEYS)
+    expect(page.locator(".u-legend").first).to_contain_text(HOSTILE)
     expect(page.locator("#facts")).to_contain_text(KEYS[0])
 
     page.goto("/ui")

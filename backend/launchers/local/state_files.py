@@ -16,7 +16,7 @@ from typing import Any
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.domain.timestamps import from_text
 from backend.files.locks import is_locked
-from backend.files.terminal import shown
+from backend.files.terminal.screen import shown
 from backend.files.untrusted import open_file
 from backend.launchers.base import Job, Observation, Phase
 from backend.launchers.exit_codes import EXIT_UNUSABLE_INPUT, diagnose_exit_code, quote_end

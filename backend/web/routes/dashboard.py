@@ -7,7 +7,7 @@ import hashlib
 import logging
 import secrets
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,12 +23,12 @@ from backend.domain.status import LIVE, Status
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget
 from backend.web import presentation
-from backend.web.access import access
+from backend.web.access import access, is_read_only
 from backend.web.current import services
 from backend.web.presentation import Summary
 
 SPARK_POINTS = 40
-MAX_CURVES = 8  # in one chart, whose colours can still be told apart
+MAX_CURVES = 20  # in one chart: 8 colours, and 3 kinds of line
 MAX_SUGGESTIONS = 100  # ids that are tried for the form
 MAX_FILES_SHOWN = 200  # on an experiment's page
 PAGE_PATHS = ("/ui", "/static/")
@@ -53,7 +53,10 @@ def register_dashboard(app: APIFlask) -> None:
     app.add_template_global(stylesheet)
     app.add_template_global(Status)
     app.jinja_env.globals.update(
-        version=__version__, max_id_characters=MAX_ID_CHARACTERS, max_compared=MAX_CURVES
+        version=__version__,
+        max_id_characters=MAX_ID_CHARACTERS,
+        max_compared=MAX_CURVES,
+        LIVE=LIVE,
     )
     app.add_template_filter(presentation.label_of)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
@@ -81,6 +84,8 @@ def stylesheet() -> str:
 @blueprint.get("/new")
 def new_experiment() -> str:
     """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
+    if is_read_only():
+        abort(403, "This session may only read. Sign in with another token to start experiments.")
     experiments, template = services.experiments, request.args.get("from")
     if template:
         last = [experiments.get(experiments.stored_id(template))]
@@ -113,13 +118,18 @@ def show_experiment(experiment_id: str) -> str:
     """Show one experiment: curve, parameters, history, diagnosis, log, files and actions."""
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
+    history = experiments.history(experiment)
+    shown, curve = summary_of(experiment)
     submit_url = url_for("experiments.submit_experiment", _external=True)
     return render_template(
         "experiment.html",
-        summary=summary_of(experiment)[0],
+        summary=shown,
+        objective=presentation.objective(curve, services.models.goals([experiment.model])),
+        waited=presentation.waiting_time(experiment, history),
+        trained=presentation.training_time(experiment),
         experiment=experiment,
         metrics=_last_metrics(experiment),
-        history=experiments.history(experiment),
+        history=history,
         files=services.outputs.list_files(experiment_id)[0][:MAX_FILES_SHOWN],
         max_files=MAX_FILES_SHOWN,
         curl=presentation.curl(
@@ -146,7 +156,7 @@ def compare_experiments() -> str:
     names = dict.fromkeys(name for last in metrics for name in last)
     shown = [summary_of(experiment) for experiment in chosen]
     goals = services.models.goals(one.model for one in chosen)
-    parameters = {
+    parameters: dict[str, list[Any]] = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
         "data set": [one.dataset or "every file" for one in chosen],
@@ -158,12 +168,21 @@ def compare_experiments() -> str:
     }
     if len({one.model for one in chosen}) > 1:
         parameters["model"] = [one.model for one in chosen]
+    best = presentation.best_values([curve for _, curve in shown], goals)
     return render_template(
         "compare.html",
         experiments=chosen,
-        parameters=parameters,
-        best=presentation.best_values([curve for _, curve in shown], goals),
-        winner=partial(presentation.winner, goals=goals),
+        shared=presentation.shared_start([one.experiment_id for one in chosen]),
+        # Those that differ come first.
+        parameters=dict(
+            sorted(parameters.items(), key=lambda one: not presentation.differ(one[1]))
+        ),
+        best=best,
+        winners={name: presentation.winner(name, values, goals) for name, values in best.items()},
+        objectives=[
+            presentation.objective(curve, services.models.goals([one.model]))
+            for one, (_, curve) in zip(chosen, shown, strict=True)
+        ],
         last={name: [last.get(name) for last in metrics] for name in names},
         warnings=[summary.warnings for summary, _ in shown],
         differ=presentation.differ,

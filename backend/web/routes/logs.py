@@ -1,6 +1,7 @@
 """The log of an experiment: as text, as text that grows, or as server-sent events."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from apiflask import APIBlueprint
@@ -8,7 +9,7 @@ from flask import Response, abort
 
 from backend.experiments.logs import Line
 from backend.files.log_lines import Unfinished, batches, last
-from backend.files.terminal import shown, shown_together
+from backend.files.terminal import screen
 from backend.web.current import services, streams
 from backend.web.processor_time import STREAM_SHARE, ProcessorTime
 from backend.web.schemas.logs import LogIn
@@ -50,8 +51,8 @@ blueprint = APIBlueprint("logs", __name__, tag="Experiments")
 def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """Read what the trainer has printed, while its pod exists and afterwards.
 
-    Lines are as a terminal shows them: without escape sequences, and of a progress bar its last
-    state. The file `logs/{attempt}.log` has what was printed.
+    Lines are as a terminal shows them: without escape sequences (with `ansi=true`, colours are
+    kept), and of a progress bar its last state. The file `logs/{attempt}.log` has what was printed.
 
     With `Accept: text/event-stream` each line is an event whose id is the line's number, and
     `event: end` follows the last line. `event: progress` has the text so far of a line that has not
@@ -63,12 +64,14 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """
     experiments = services.experiments
     number, tail = query_data.get("attempt"), query_data.get("tail")
+    shown = partial(screen.shown, colours=query_data["ansi"])
     if not (query_data["follow"] or wants_events()):
         experiment = experiments.get(experiment_id)
         lines = services.logs.read(experiment, number or experiment.attempt, last=tail)
         budget = ProcessorTime()
         read = batches(lines)
         chosen = read if tail is None else last(budget.metered(read), tail)
+        shown_together = partial(screen.shown_together, colours=query_data["ansi"])
         pieces = _limited(budget, map(shown_together, chosen), TOO_COSTLY)
         return Response(pieces, content_type=f"{TEXT}; charset=utf-8")
 
@@ -83,9 +86,10 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     budget = ProcessorTime(STREAM_SHARE)
     followed = services.logs.follow(experiment, attempt, after=after or 0)
     if wants_events():
-        events = _limited(budget, _events(followed, attempt.number), RECONNECT)
+        events = _limited(budget, _events(followed, attempt.number, shown), RECONNECT)
         return streams.answer(joined(events), EVENT_STREAM)
-    return streams.answer(joined(_limited(budget, _texts(followed), b"\n" + TOO_COSTLY)), TEXT)
+    texts = _limited(budget, _texts(followed, shown), b"\n" + TOO_COSTLY)
+    return streams.answer(joined(texts), TEXT)
 
 
 def _limited(budget: ProcessorTime, pieces: Iterable[T], end: bytes) -> Iterator[T | bytes]:
@@ -95,7 +99,7 @@ def _limited(budget: ProcessorTime, pieces: Iterable[T], end: bytes) -> Iterator
         yield end
 
 
-def _texts(lines: Iterable[Line | None]) -> Iterator[bytes | None]:
+def _texts(lines: Iterable[Line | None], shown: Callable[[bytes], bytes]) -> Iterator[bytes | None]:
     """Yield lines as text. The next state of an unfinished line is written over the last one."""
     on_screen = b""
     for line in lines:
@@ -118,7 +122,9 @@ def _over(on_screen: bytes, content: bytes) -> bytes:
     return b"\r" + content + b" " * (len(on_screen) - len(content))
 
 
-def _events(lines: Iterable[Line | None], attempt: int) -> Iterator[bytes | None]:
+def _events(
+    lines: Iterable[Line | None], attempt: int, shown: Callable[[bytes], bytes]
+) -> Iterator[bytes | None]:
     for line in lines:
         if line is None:
             yield None
@@ -126,7 +132,10 @@ def _events(lines: Iterable[Line | None], attempt: int) -> Iterator[bytes | None
         number, content = line
         text = shown(content).decode(errors="replace")
         if isinstance(content, Unfinished):
-            yield event(text[-MAX_PROGRESS_CHARACTERS:], name="progress")
+            if len(text) > MAX_PROGRESS_CHARACTERS:  # without colours, which might be cut in two
+                plain = screen.shown(content).decode(errors="replace")
+                text = plain[-MAX_PROGRESS_CHARACTERS:]
+            yield event(text, name="progress")
             yield None
         else:
             yield event(text, number=number)

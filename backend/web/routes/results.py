@@ -11,6 +11,7 @@ from backend.domain.exceptions import TooManyFiles, UnknownFile
 from backend.domain.experiment import Experiment
 from backend.domain.objective import warnings
 from backend.domain.status import LIVE
+from backend.domain.timestamps import to_text
 from backend.experiments.models import Models
 from backend.files.comparison import Outcome, compare
 from backend.files.outputs import MAX_FILES, Outputs
@@ -50,7 +51,8 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """
     experiment = services.experiments.get(experiment_id)
     response = Response(content_type="application/json")
-    version = services.curves.version(experiment_id)
+    file = services.curves.file(experiment_id)
+    version = file.version if file else ""
     response.set_etag(f"{version}-{experiment.attempt}-{experiment.status}")
     if response.make_conditional(request).status_code == 304:
         return response
@@ -67,6 +69,8 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
             "epoch": curve.epochs,
             "metrics": curve.series,
         }
+        | ({"elapsed": curve.elapsed} if curve.elapsed else {})
+        | ({"written_at": to_text(file.modified)} if file else {})
         | _limits(curve.left_out, complete=curve.complete)
     )
     return response

@@ -29,3 +29,10 @@ class LogIn(StrictSchema):
             "always do."
         },
     )
+    ansi = Boolean(
+        load_default=False,
+        metadata={
+            "description": "Keep colours, as escape sequences of a terminal with 16 of them. Each "
+            "line begins without colour."
+        },
+    )

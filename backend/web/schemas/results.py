@@ -67,6 +67,17 @@ class CurveOut(Schema):
             "example": {"loss": [0.5, 0.25], "val_loss": [0.5, None]},
         },
     )
+    elapsed = List(
+        Float(),
+        metadata={
+            "description": "Present if the trainer writes the metric `seconds`: for each epoch, "
+            "the seconds of training until its end. Epochs that were not returned count too.",
+            "example": [1.5, 3.0],
+        },
+    )
+    written_at = DateTime(
+        metadata={"description": "Present if there is a file: when it was last written to."}
+    )
     left_out = List(
         String(),
         metadata={

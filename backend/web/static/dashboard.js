@@ -157,13 +157,26 @@ function showTimes() {
     const seconds = (Date.now() - new Date(time.dateTime)) / 1000;
     const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? [];
     const count = Math.round(seconds / size);
-    const text = unit ? `${count} ${unit}${count === 1 ? "" : "s"} ago` : "just now";
+    const ago = unit ? `${count} ${unit}${count === 1 ? "" : "s"} ago` : "just now";
+    const isAbsolute = "absolute" in time.dataset;
+    const text = isAbsolute ? localTime(new Date(time.dateTime)) : ago;
     if (time.textContent !== text) time.textContent = text;
+    if (isAbsolute) time.title = ago;
   }
 }
 
+/** Return a time in the reader's time zone, and the zone as its distance from UTC. */
+function localTime(time) {
+  const two = (number) => String(Math.floor(number)).padStart(2, "0");
+  const offset = -time.getTimezoneOffset(); // minutes
+  const [hours, minutes] = [Math.abs(offset) / 60, Math.abs(offset) % 60];
+  const zone = `${offset < 0 ? "−" : "+"}${Math.floor(hours)}${minutes ? `:${two(minutes)}` : ""}`;
+  return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} `
+    + `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())} UTC${offset ? zone : ""}`;
+}
+
 document.addEventListener("pointerover", ({ target }) => {
-  if (target.matches("time")) target.title = new Date(target.dateTime).toLocaleString();
+  if (target.matches("time:not([data-absolute])")) target.title = new Date(target.dateTime).toLocaleString();
 });
 
 /* The form for a new experiment */

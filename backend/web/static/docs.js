@@ -1,5 +1,27 @@
 // Shows /openapi.json, with examples that can be sent to this server as they stand.
-const csrfToken = document.querySelector("meta[name=csrf-token]").content;
+const csrfToken = document.querySelector("meta[name=csrf-token]")?.content;
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const followScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", followScheme);
+followScheme();
+
+/** Mend what Swagger UI draws: no link within a button, a name for every control. */
+function mend() {
+  for (const link of document.querySelectorAll(".opblock-summary-control a[href]")) link.removeAttribute("href");
+  const controls = ":is(select, input, textarea):not([aria-label], [type=hidden])";
+  for (const select of document.querySelectorAll(`#swagger-ui ${controls}`)) {
+    const near = select.closest("tr")?.querySelector(".parameter__name")?.firstChild?.textContent;
+    if (select.id in NAMES || !select.labels?.length) {
+      select.setAttribute("aria-label", near || select.placeholder || NAMES[select.id] || "Content type");
+    }
+  }
+  for (const region of document.querySelectorAll("#swagger-ui :is(pre, .highlight-code > *)")) {
+    if (region.scrollWidth > region.clientWidth || region.scrollHeight > region.clientHeight) region.tabIndex = 0;
+  }
+}
+const NAMES = { servers: "Server" };
+new MutationObserver(mend).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
 
 /** Return the JSON at an address, or `instead` if the server does not answer with any. */
 async function read(url, instead) {
@@ -43,6 +65,7 @@ async function show() {
     spec: spec && adapt(spec, experiments, inputs.inputs ?? inputs),
     dom_id: "#swagger-ui",
     deepLinking: true,
+    syntaxHighlight: false, // its colours cannot be read on their background
     validatorUrl: null, // the validator is a server on the internet
     requestInterceptor: (request) => {
       if (csrfToken) request.headers["X-CSRF-Token"] = csrfToken;

@@ -140,6 +140,9 @@ def test_read_only_session(protected_app, launcher):
 
     assert signed_in.get("/model").status_code == 200
     check_problem(signed_in.post("/test", data=FORM, headers=headers), 403)
+    page = signed_in.get("/ui/new", headers=BROWSER)
+    assert (page.status_code, page.mimetype) == (403, "text/html")
+    assert "<form id" not in page.text
     assert signed_in.post("/ui/logout", headers=headers).status_code == 303
     assert not launcher.jobs
 

@@ -249,7 +249,7 @@ def test_compare(get_page, submit, settings):
     assert "Compare 2 experiments" in page.texts
     assert page.all("td").count({"class": "best"}) == 1
     assert page.texts.count("best") == 1
-    differing = [row for row in page.all("tr") if row.get("class") == "differs"]
+    differing = [cell for cell in page.all("th") if cell.get("class") == "differs"]
     assert len(differing) == 3  # learning rate, best loss and last loss
     shown = [text for text in page.texts if text]
     assert shown[shown.index("best") - 2 :][:3] == ["0.125", "epoch 3", "best"]
@@ -260,7 +260,7 @@ def test_compare(get_page, submit, settings):
     [
         ("id=one", 422),
         ("", 422),
-        ("&".join(f"id={n}" for n in range(9)), 422),
+        ("&".join(f"id={n}" for n in range(21)), 422),
         ("id=one&id=x", 404),
     ],
 )
@@ -271,9 +271,9 @@ def test_invalid_comparison(get_page, submit, query, status):
 
 
 def test_refused_comparison_is_explained(get_page, submit):
-    page = get_page("/ui/compare?" + "&".join(f"id={n}" for n in range(12)), 422)
+    page = get_page("/ui/compare?" + "&".join(f"id={n}" for n in range(22)), 422)
 
-    assert "Tick 2 to 8 experiments in the list to compare them; 12 were ticked." in page.texts
+    assert "Tick 2 to 20 experiments in the list to compare them; 22 were ticked." in page.texts
     assert "Unprocessable Entity" not in page.texts
     assert "There is nothing here" in get_page("/ui/nothing", 404).texts
 

@@ -152,6 +152,18 @@ def test_line_breaks_within_a_line(services, client, experiment, launcher):
     assert "id: 1\ndata: 20%\x0b\ufffd\n\nid: 2\ndata: \n\n" in text
 
 
+def test_colours_on_request(services, client, experiment, launcher):
+    launcher.log_source.printed = {experiment.job: {"1-pod": [b"\x1b[38;5;9mred\x1b[m plain"]}}
+    launcher.log_source.ended.add("1-pod")
+    services.recorder.record(experiment, Observation(experiment.uid, Phase.SUCCEEDED))
+    path, coloured = "/experiments/first/logs", "\x1b[0;91mred\x1b[0m plain"
+
+    assert client.get(path).text == "red plain\n"
+    assert client.get(f"{path}?ansi=true").text == f"{coloured}\n"
+    assert client.get(f"{path}?ansi=true&follow=true").text == f"{coloured}\n"
+    assert f"data: {coloured}\n" in client.get(f"{path}?ansi=true", headers=EVENTS).text
+
+
 @pytest.fixture
 def while_waiting(launcher, monkeypatch):
     """Return a list of functions; one is called each time a stream waits."""

@@ -1,6 +1,7 @@
 """The curve of an experiment."""
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -23,7 +24,10 @@ def test_curve(client, file):
     response = client.get(PATH)
 
     assert response.content_type == "application/json"
-    assert response.json == {
+    answer = response.json
+    written = datetime.fromisoformat(answer.pop("written_at"))
+    assert written.timestamp() == pytest.approx(file.stat().st_mtime, abs=1e-5)
+    assert answer == {
         "experiment_id": "first",
         "attempt": 1,
         "status": "queued",
@@ -31,6 +35,14 @@ def test_curve(client, file):
         "epoch": [1, 2],
         "metrics": {"loss": [0.5, None], "val_loss": [None, 0.25]},
     }
+
+
+def test_seconds_are_summed_up(client, file):
+    assert "elapsed" not in client.get(PATH).json
+    file.write_text('{"epoch": 1, "seconds": 0.5}\n{"epoch": 2, "seconds": 2}\n')
+
+    assert client.get(PATH).json["elapsed"] == [0.5, 2.5]
+    assert client.get(f"{PATH}?since_epoch=1").json["elapsed"] == [2.5]
 
 
 def test_part_of_a_curve(client, file):

@@ -388,7 +388,7 @@ def test_huge_file_takes_several_calls(curves, file, monkeypatch):
 
 
 def test_least_recently_used_evicted(curves, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MAX_CACHED_NUMBERS", 500)
+    monkeypatch.setattr(module, "MAX_CACHED_NUMBERS", 700)
     for number in range(10):
         (tmp_path / str(number)).mkdir()
         write(tmp_path / str(number) / "metrics.jsonl", *rows(1, 101))
@@ -437,3 +437,25 @@ def test_processor_time_is_bounded(curves, file, monkeypatch):
     while not (curve := curves.read("first")).complete:
         pass
     assert list(curve.epochs) == list(range(1, 3001))
+
+
+def test_elapsed_counts_epochs_that_are_not_returned(curves, file):
+    written = [{"epoch": epoch, "loss": 1 / epoch, "seconds": 2} for epoch in range(1, 1001)]
+    write(file, *written)
+    coarse = curves.read("first", max_points=20)
+
+    assert coarse.elapsed == [2 * epoch for epoch in coarse.epochs]
+    assert len(coarse.epochs) <= 20
+    write(file, {"epoch": 1001, "seconds": 5})
+    assert curves.read("first", since_epoch=1000).elapsed == [2005]
+
+
+def test_elapsed_of_a_retry_and_of_what_is_no_duration(curves, file):
+    write(file, {"epoch": 1, "loss": 1})
+    assert list(curves.read("first").elapsed) == []
+    for epoch, seconds in enumerate([3, -1, "x", 1e300, 2], 2):
+        write(file, {"epoch": epoch, "seconds": seconds})
+
+    assert curves.read("first").elapsed == [0, 3, 3, 3, 3, 5]
+    write(file, {"epoch": 3, "seconds": 7})
+    assert curves.read("first").elapsed == [0, 3, 10]

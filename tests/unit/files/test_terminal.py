@@ -1,8 +1,10 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.files.terminal import shown
+from backend.files.terminal.screen import shown
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,30 @@ def test_shown_as_by_a_terminal(printed, seen):
     assert shown(printed.encode()).decode() == seen
 
 
+@pytest.mark.parametrize(
+    ("printed", "seen"),
+    [
+        ("plain", "plain"),
+        ("\x1b[31mred\x1b[0m", "\x1b[0;31mred\x1b[0m"),
+        ("a\x1b[1;91mb\x1b[22mc\x1b[39md", "a\x1b[0;1;91mb\x1b[0;91mc\x1b[0md"),
+        ("\x1b[32mnever reset", "\x1b[0;32mnever reset\x1b[0m"),
+        ("\x1b[44;37mbadge\x1b[m", "\x1b[0;37;44mbadge\x1b[0m"),
+        ("\x1b[38;5;9mx\x1b[38;5;2my", "\x1b[0;91mx\x1b[0;32my\x1b[0m"),
+        ("\x1b[38;5;196mred\x1b[48;5;21mblue", "\x1b[0;31mred\x1b[0;31;44mblue\x1b[0m"),
+        ("\x1b[38;2;0;200;0mgreen\x1b[48;5;250mgrey", "\x1b[0;32mgreen\x1b[0;32;47mgrey\x1b[0m"),
+        ("\x1b[38;2;255;255;255mw\x1b[38;5;16mb", "\x1b[0;97mw\x1b[0;30mb\x1b[0m"),
+        ("\x1b[31m10%\x1b[0m\r\x1b[32m20%\x1b[0m", "\x1b[0;32m20%\x1b[0m"),
+        ("\x1b[31mlong red\r\x1b[32mab", "\x1b[0;32mab\x1b[0;31mng red\x1b[0m"),
+        ("\x1b[33m진행\x1b[0m 9", "\x1b[0;33m진행\x1b[0m 9"),
+        ("\x1b[>4;2m\x1b[4:3m\x1b[999m\x1b[mplain", "plain"),
+        ("\x1b[38;5mx\x1b[38mx\x1b[48;9mx", "xxx"),
+        ("\x1b]8;;http://host\x1b\\link\x1b]8;;\x1b\\", "link"),
+    ],
+)
+def test_colours_are_kept_on_request(printed, seen):
+    assert shown(printed.encode(), colours=True).decode() == seen
+
+
 def test_bytes_that_are_not_utf8_are_kept():
     assert shown(b"\xff\x1b[31m\xfe") == b"\xff\xfe"
 
@@ -52,6 +78,24 @@ def test_any_bytes_are_shown(line):
     assert b"\x1b" not in seen
     assert b"\r" not in seen
     assert shown(seen) == seen
+
+    coloured = shown(line, colours=True)
+    assert shown(coloured, colours=True) == coloured
+    assert shown(coloured) == seen
+
+
+@given(st.lists(st.integers(0, 999), max_size=40))
+def test_any_codes_become_few(codes):
+    line = f"\x1b[{';'.join(map(str, codes))}mx".encode()
+
+    assert re.fullmatch(rb"(\x1b\[0(;[1-9]\d{0,2}){1,7}m)?x(\x1b\[0m)?", shown(line, colours=True))
+
+
+def test_colours_of_a_line_are_bounded():
+    line = b"".join(b"\x1b[%dmx" % (31 + number % 2) for number in range(11_000))
+
+    assert len(shown(line, colours=True)) < 3 * len(line)
+    assert len(shown(b"\x1b[" + b"1;" * 30_000 + b"mx", colours=True)) < 20
 
 
 @pytest.mark.parametrize(

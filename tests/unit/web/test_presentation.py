@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend.domain.experiment import Experiment, Parameters
+from backend.domain.catalogue import Goal
+from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.objective import Extreme
 from backend.domain.status import Status
@@ -246,3 +247,45 @@ def test_best_values():
     assert presentation.winner("loss", best["loss"]) == 1
     assert presentation.winner("accuracy", [Extreme(1, 0.5), Extreme(1, 0.75)]) == 0.75
     assert presentation.winner("accuracy", best["accuracy"]) is None
+
+
+def test_waiting_time_is_that_of_the_current_attempt():
+    history = [
+        Transition(1, None, "submitting", None, NOW),
+        Transition(1, "running", "failed", None, NOW + timedelta(seconds=50)),
+        Transition(2, "failed", "submitting", None, NOW + timedelta(seconds=100)),
+        Transition(2, "submitting", "queued", None, NOW + timedelta(seconds=101)),
+    ]
+    started = replace(RUNNING, started_at=NOW + timedelta(seconds=20))
+    retried = replace(RUNNING, attempt=2, started_at=NOW + timedelta(seconds=225))
+    cancelled = replace(RUNNING, started_at=None, finished_at=NOW + timedelta(seconds=30))
+
+    assert presentation.waiting_time(started, history) == "20 s"
+    assert presentation.waiting_time(retried, history) == "2 min 5 s"
+    assert presentation.waiting_time(cancelled, history) == "30 s"
+    assert presentation.waiting_time(replace(RUNNING, attempt=3), history) is None
+
+
+def test_objective_of_a_curve():
+    curve = Curve([1], {"loss": [1], "macro_f1": [0.5]}, 1)
+
+    assert presentation.objective(curve) == ("loss", Goal.MINIMIZE)
+    assert presentation.objective(curve, {"macro_f1": Goal.MAXIMIZE}) == ("macro_f1", "maximize")
+    assert presentation.objective(Curve([1], {"x": [1]}, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (["digits-lr-0.1", "digits-lr-0.2"], ["0.1", "0.2"]),
+        (["digits-lr-0.01", "digits-lr-0.02"], ["0.01", "0.02"]),
+        (["s1-0001", "s1-0002"], ["s1-0001", "s1-0002"]),  # short as they are
+        (["long-series", "long-series-2"], ["long-series", "long-series-2"]),
+        (["a longer name ", "a longer name b"], ["name ", "name b"]),
+        (["손글씨 실험 1", "손글씨 실험 2"], ["1", "2"]),
+        (["one", "two"], ["one", "two"]),
+        (["", "x"], ["", "x"]),
+    ],
+)
+def test_shared_start_of_names(names, left):
+    assert [name[presentation.shared_start(names) :] for name in names] == left
