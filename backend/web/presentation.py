@@ -378,7 +378,7 @@ def shared_start(names: Sequence[str]) -> int:
     """
     low, high = min(names), max(names)  # what these two share, all names between them do
     end = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-    words = re.match(r".*[-_./: ]", low[:end], re.DOTALL)
+    words = re.match(r".*([-_/: ]|(?<![0-9])[.])", low[:end], re.DOTALL)  # 0.1 is one word
     end = words.end() if words else 0
     is_worth_it = end >= MIN_SHARED and all(len(name) > end for name in names)
     return end if is_worth_it else 0

@@ -281,7 +281,7 @@ def test_objective_of_a_curve():
         (["digits-lr-0.01", "digits-lr-0.02"], ["0.01", "0.02"]),
         (["s1-0001", "s1-0002"], ["s1-0001", "s1-0002"]),  # short as they are
         (["long-series", "long-series-2"], ["long-series", "long-series-2"]),
-        (["a longer name ", "a longer name b"], ["name ", "name b"]),
+        (["a longer name ", "a longer name b"], ["a longer name ", "a longer name b"]),
         (["손글씨 실험 1", "손글씨 실험 2"], ["1", "2"]),
         (["one", "two"], ["one", "two"]),
         (["", "x"], ["", "x"]),
