@@ -147,6 +147,7 @@ def reconcile(settings: Settings) -> None:
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
     threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
+    threading.Thread(target=services.data_sets.run, args=[stopped], daemon=True).start()
     reconciler.run()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.domain.data_set import chosen_names
+from backend.domain.data_sets.pins import chosen_names
 from backend.domain.identifiers import experiment_id_problem, job_name
 
 _TYPES: dict[str, Any] = {  # of those that every version has stored

@@ -23,6 +23,7 @@ from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
+from backend.experiments.data_sets.service import DataSets
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
 from backend.experiments.models import Models
@@ -50,6 +51,7 @@ class Experiments:
         store: Store,
         launcher: Launcher,
         inputs: Inputs,
+        data_sets: DataSets,
         outputs: Outputs,
         logs: Logs,
         archive: Archive,
@@ -61,7 +63,9 @@ class Experiments:
         self._outputs = outputs
         self._logs, self._archive = logs, archive
         self._recorder, self._events = recorder, events
-        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder, models)
+        self._submission = Submission(
+            store, launcher, inputs, data_sets, outputs, archive, recorder, models
+        )
 
     def check_ready(self) -> str:
         """Check that the database answers and has the schema that this version needs.

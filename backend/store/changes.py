@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from backend.domain.data_set import chosen_names, pins_from_text
+from backend.domain.data_sets.pins import chosen_names, pins_from_text
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.store.database import Database
 from backend.store.tables import experiment, experiment_input, model_entries, transition

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from backend.domain.data_set import Content, Facts
+from backend.domain.data_sets.content import Content, Facts
 from backend.domain.status import LIVE
 from backend.store.database import Database
 from backend.store.tables import data_set, experiment, experiment_input
@@ -21,11 +21,11 @@ class Usage(NamedTuple):
 
     Attributes:
         newest: the ids of the SHOWN_USERS newest, newest first.
-        count: how many there are.
+        total: how many there are.
     """
 
     newest: tuple[str, ...] = ()
-    count: int = 0
+    total: int = 0
 
 
 class DataSetTable:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from backend.domain.conditions import Condition, metric_of
-from backend.domain.data_set import is_sha256
+from backend.domain.data_sets.pins import is_sha256
 from backend.domain.selection import Cursor, ListedExperiment, Listing, Selection
 from backend.domain.timestamps import from_text
 from backend.store.tables import (

@@ -14,9 +14,7 @@ A model that predicts labels names their `target`. Without a name it is:
 - .npy: the last column of a table.
 """
 
-import hashlib
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from common.csv_files import read_csv
-from common.exceptions import InputChangedError, UnusableError
+from common.data_files import check_sizes, data_files, same_files, sha256_of
+from common.exceptions import UnusableError
 from common.numpy_files import is_archive, label_texts, read_arrays, read_labels
 from common.precision import Doubles, Floats, Rows
 from common.settings import NUMBER
 
-SUFFIXES = (".csv", ".npy", ".npz")
 MIN_SAMPLES = 10
 MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
 SHOWN_COLUMNS = 10
@@ -120,6 +118,7 @@ def read_dataset(
     name: str | None = None,
     files: Mapping[str, str] | None = None,
     target: str | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Dataset:
     """Read the data file `name` of the folder, or all data files in the order of their names.
 
@@ -128,21 +127,24 @@ def read_dataset(
         name: The file to read.
         files: The SHA-256 digest of each file to read; for all data files if it is None.
         target: The column or array of the labels, "" for the usual one, None to read no labels.
+        sizes: The size of each of `files`, in bytes.
 
     Raises:
-        InputChangedError: One of `files` is missing, or has another digest.
+        InputChangedError: One of `files` is missing, or has another size or digest.
         UnusableError: There are no data files, or they do not form one table of finite numbers.
     """
     shapes: list[tuple[int, ...]] = []
     lengths: dict[str, int] = {}
     sha256: dict[str, str] = {}
-    paths = _data_files(folder, name) if files is None else _same_files(folder, list(files))
+    paths = data_files(folder, name) if files is None else same_files(folder, list(files))
+    check_sizes(paths, list((sizes or {}).values()))
+    expected: list[str | None] = [None] * len(paths) if files is None else list(files.values())
     rows: Rows | None = None
     first: _Content | None = None
     notes: list[str] = []
     labels: list[str] = []
-    for path in paths:
-        sha256[path.name] = _digest(path, None if files is None else files.get(path.name))
+    for path, digest in zip(paths, expected, strict=True):
+        sha256[path.name] = sha256_of(path, digest)
         content = _read(path, target)
         first = first or content
         notes += content.notes
@@ -199,90 +201,6 @@ def _one_text_per_number(labels: Sequence[str]) -> list[str]:
         for label, number in numbers.items()
     }
     return [texts[label] for label in labels]
-
-
-def _digest(path: Path, expected: str | None) -> str:
-    """Return the SHA-256 digest of a file, in hexadecimal.
-
-    Raises:
-        InputChangedError: It is not the expected one.
-    """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if expected not in (None, digest):
-        raise InputChangedError(
-            f"{path.name} has changed since this experiment began with it: put the file back, "
-            "or submit a new experiment"
-        )
-    return digest
-
-
-def _same_files(folder: Path, names: list[str]) -> list[Path]:
-    """Return the paths of data files, in the order of `names`.
-
-    Raises:
-        InputChangedError: One of them is missing.
-        UnusableError: There is no input folder, or one of them is a link out of it.
-    """
-    found = _found(folder)
-    paths = [_named(name, found) for name in names]
-    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
-    if missing:
-        raise InputChangedError(
-            f"{', '.join(missing)} is gone from the input folder, and this experiment began with "
-            "it: put the file back, or submit a new experiment"
-        )
-    return _without_links_out(folder, [path for path in paths if path is not None])
-
-
-def _named(name: str, paths: list[Path]) -> Path | None:
-    """Return the path of this name, or else one whose name looks the same, or None.
-
-    macOS writes names decomposed (Unicode's NFD), and other systems composed (NFC).
-    """
-    same = [path for path in paths if path.name == name]
-    form = unicodedata.normalize("NFC", name)
-    alike = [path for path in paths if unicodedata.normalize("NFC", path.name) == form]
-    return next(iter(same + alike), None)
-
-
-def _data_files(folder: Path, name: str | None) -> list[Path]:
-    """Return the path of the data file `name`, or of all data files in the order of their names.
-
-    Raises:
-        UnusableError: There are none, or one of them is a link out of the folder.
-    """
-    found = _found(folder)
-    if name is not None:
-        available = ", ".join(path.name for path in found) or "none"
-        path = _named(name, found)
-        found = [path] if path else []
-        if not found:
-            raise UnusableError(
-                f"no data: the input folder has no data file {name!r}, choose from: {available}"
-            )
-    if not found:
-        raise UnusableError(f"no data: no {', '.join(SUFFIXES)} file in {folder}")
-    return _without_links_out(folder, found)
-
-
-def _found(folder: Path) -> list[Path]:
-    """Return the paths of all data files, in the order of their names."""
-    if not folder.is_dir():
-        raise UnusableError(f"no data: the input folder {folder} does not exist")
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-
-
-def _without_links_out(folder: Path, paths: list[Path]) -> list[Path]:
-    """Return the paths, none of which may be a link to a file outside the folder."""
-    for path in paths:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise UnusableError(f"{path.name} is a link to a file outside the input folder")
-    return paths
 
 
 def _read(path: Path, target: str | None) -> _Content:

@@ -14,13 +14,15 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO, Any, BinaryIO
 
-from backend.domain.data_set import Array, Column, Content, Fault, Look
+from backend.domain.data_sets.content import Array, Column, Content, Fault
+from backend.domain.data_sets.fitting import Look
 from backend.files.array_files import problem_of
-from backend.files.data_sets.csv_layout import Unreadable
+from backend.files.data_sets.csv_layout import Unreadable, shown
 
 MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
@@ -131,7 +133,8 @@ def _examine(file: BinaryIO) -> Content:
             shape=(rows, *first.shape[1:]),
             dtype=first.dtype,
             arrays=tuple(
-                Array(name, header.shape, header.dtype) for name, header, _ in members[:MAX_ARRAYS]
+                Array(shown(name), header.shape, header.dtype)
+                for name, header, _ in members[:MAX_ARRAYS]
             ),
         )
         held = sum(header.width * math.prod(header.shape) for header in headers)
@@ -153,7 +156,8 @@ def _examine(file: BinaryIO) -> Content:
         )
 
 
-Member = tuple[str, Header, Callable[[], IO[bytes]]]  # an array, its header, and how to open it
+# An array, its header, and how to open it.
+Member = tuple[str, Header, Callable[[], AbstractContextManager[IO[bytes]]]]
 
 
 @contextmanager
@@ -172,7 +176,7 @@ def opened_samples(file: BinaryIO) -> Iterator[tuple[list[Member], bool, list[st
         size = os.fstat(file.fileno()).st_size
         file.seek(0)
         header = read_header(file, size)
-        yield [("", header, lambda: _Rewound(file))], False, [""]  # type: ignore[list-item]
+        yield [("", header, partial(_rewound, file))], False, [""]
         return
     if not magic.startswith(ZIP_MAGIC):
         raise Unreadable("it is no file of NumPy" if magic else "it is empty")
@@ -184,25 +188,18 @@ def opened_samples(file: BinaryIO) -> Iterator[tuple[list[Member], bool, list[st
             _check_entry(name, entry)
             with archive.open(entry) as member:
                 if member.read(len(MAGIC)) != MAGIC:
-                    raise Unreadable(f"its array {name} holds no real numbers")
+                    raise Unreadable(f"its array {shown(name)} holds no real numbers")
             with archive.open(entry) as member:
                 header = read_header(member, entry.file_size)
-            members.append((name, header, lambda entry=entry: archive.open(entry)))  # type: ignore[misc]
+            members.append((name, header, partial(archive.open, entry)))
         yield members, True, list(entries)
 
 
-class _Rewound:
-    """An open file that is read from its beginning, and stays open after a `with` block."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __enter__(self) -> BinaryIO:
-        self._file.seek(0)
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the file open."""
+@contextmanager
+def _rewound(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Read an open file from its beginning for a `with` block, and leave it open."""
+    file.seek(0)
+    yield file
 
 
 def _chosen(archive: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[str]]:
@@ -214,13 +211,14 @@ def _chosen(archive: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[
     if len(entries) == 1:
         chosen = list(entries)
     if not chosen:
-        names = ", ".join(list(entries)[:SHOWN_NAMES]) or "none"
+        names = ", ".join(map(shown, list(entries)[:SHOWN_NAMES])) or "none"
         more = ", ..." if len(entries) > SHOWN_NAMES else ""
         raise Unreadable(f"no array's name is x or begins with x_; the arrays are: {names}{more}")
     return entries, chosen
 
 
 def _check_entry(name: str, entry: zipfile.ZipInfo) -> None:
+    name = shown(name)
     if entry.flag_bits & ENCRYPTED:
         raise Unreadable(f"its array {name} is encrypted")
     if entry.compress_type not in COMPRESSIONS:
@@ -393,4 +391,3 @@ def damage_is_unreadable() -> Iterator[None]:
         raise Unreadable(f"it is damaged: {error or 'it ends too early'}") from None
     except (RuntimeError, NotImplementedError, KeyError, IndexError, OverflowError) as error:
         raise Unreadable(f"it is damaged: {error}") from None
-

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
-from backend.domain.data_set import LABEL_COLUMNS, Fault
+from backend.domain.data_sets.content import Fault
+from backend.domain.data_sets.fitting import LABEL_COLUMNS
 
 PIECE_BYTES = 2**20
 MAX_LINE = 2**20  # characters; a file with longer lines is not judged, to bound the memory
@@ -65,7 +66,7 @@ class Layout:
 def opened_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
     """Read a file from its beginning as text for a `with` block; the file stays open."""
     file.seek(0)
-    buffered = io.BufferedReader(file, PIECE_BYTES)  # type: ignore[arg-type]  # it is raw
+    buffered = io.BufferedReader(file, PIECE_BYTES)  # type: ignore[type-var]  # it is raw
     text = io.TextIOWrapper(buffered, encoding, newline="")
     try:
         yield text
@@ -181,9 +182,7 @@ def _check_separator(cells: list[str]) -> None:
     """
     line = ",".join(cells)
     if line.lower().startswith("sep="):
-        raise Unreadable(
-            f"its first line is a setting of Excel, {shown(line)!r}; {HOW_TO_SAVE}", 1
-        )
+        raise Unreadable(f"its first line is a setting of Excel, {shown(line)!r}; {HOW_TO_SAVE}", 1)
     for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         parts = line.split(separator)
         numbers = all(is_number(part.replace(",", ".", 1)) for part in parts)

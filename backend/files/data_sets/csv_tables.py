@@ -7,7 +7,8 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, BinaryIO
 
-from backend.domain.data_set import Column, Content, Fault, Look
+from backend.domain.data_sets.content import Column, Content, Fault
+from backend.domain.data_sets.fitting import Look
 from backend.files.data_sets.csv_layout import (
     Layout,
     Unreadable,
@@ -239,9 +240,7 @@ def _judge(layout: Layout, statistics: _Statistics) -> tuple[str | None, Fault |
     that begins with numbers is taken as a mistake in a number.
     """
     wrong = {
-        column: fault
-        for column, fault in statistics.faults.items()
-        if column not in layout.ignored
+        column: fault for column, fault in statistics.faults.items() if column not in layout.ignored
     }
     if not wrong:
         return None, None

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Callable
 from typing import BinaryIO
 
-from backend.domain.data_set import Content, Look
+from backend.domain.data_sets.content import Content
+from backend.domain.data_sets.fitting import Look
 from backend.files.data_sets.arrays import (
     damage_is_unreadable,
     examine_arrays,
