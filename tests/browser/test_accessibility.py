@@ -8,6 +8,8 @@ PAGES = {
     "new": "/ui/new?from=pair 1",
     "run": "/ui/experiments/pair 1",
     "compare": "/ui/compare?id=pair 1&id=pair 2",
+    "data": "/ui/inputs",
+    "data set": "/ui/inputs/digits.npz",
 }
 CUT_OFF = """
 [...document.querySelectorAll(".card.flush")]
