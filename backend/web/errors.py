@@ -13,7 +13,12 @@ from flask import Response, json, render_template, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
-from backend.domain.data_sets.exceptions import InputInUse, InputsUnusable, InputUnreadable
+from backend.domain.data_sets.exceptions import (
+    InputInUse,
+    InputsUnusable,
+    InputUnreadable,
+    NoImages,
+)
 from backend.domain.exceptions import (
     FolderTaken,
     HasEnded,
@@ -63,6 +68,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     InputEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputInUse: HTTPStatus.CONFLICT,
+    NoImages: HTTPStatus.NOT_FOUND,
     InputUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputsUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -14,7 +14,8 @@ A model that predicts labels names their `target`. Without a name it is:
 - .npy: the last column of a table.
 """
 
-import math
+import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +25,21 @@ import numpy as np
 import numpy.typing as npt
 
 from common.csv_files import read_csv
-from common.data_files import check_sizes, data_files, same_files, sha256_of
-from common.exceptions import UnusableError
-from common.numpy_files import is_archive, label_texts, read_arrays, read_labels
+from common.exceptions import InputChangedError, UnusableError
+from common.numpy_files import (
+    check_samples,
+    check_width,
+    is_archive,
+    label_texts,
+    read_arrays,
+    read_labels,
+    shape_text,
+)
 from common.precision import Doubles, Floats, Rows
 from common.settings import NUMBER
 
+SUFFIXES = (".csv", ".npy", ".npz")
 MIN_SAMPLES = 10
-MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
 SHOWN_COLUMNS = 10
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
@@ -127,7 +135,7 @@ def read_dataset(
         name: The file to read.
         files: The SHA-256 digest of each file to read; for all data files if it is None.
         target: The column or array of the labels, "" for the usual one, None to read no labels.
-        sizes: The size of each of `files`, in bytes.
+        sizes: The size in bytes of each of `files`, which is checked first.
 
     Raises:
         InputChangedError: One of `files` is missing, or has another size or digest.
@@ -136,15 +144,14 @@ def read_dataset(
     shapes: list[tuple[int, ...]] = []
     lengths: dict[str, int] = {}
     sha256: dict[str, str] = {}
-    paths = data_files(folder, name) if files is None else same_files(folder, list(files))
-    check_sizes(paths, list((sizes or {}).values()))
-    expected: list[str | None] = [None] * len(paths) if files is None else list(files.values())
+    paths = _data_files(folder, name) if files is None else _same_files(folder, list(files), sizes)
+    expected = iter(() if files is None else files.values())
     rows: Rows | None = None
     first: _Content | None = None
     notes: list[str] = []
     labels: list[str] = []
-    for path, digest in zip(paths, expected, strict=True):
-        sha256[path.name] = sha256_of(path, digest)
+    for path in paths:
+        sha256[path.name] = _digest(path, next(expected, None))
         content = _read(path, target)
         first = first or content
         notes += content.notes
@@ -155,7 +162,7 @@ def read_dataset(
             arrays = [content.arrays.pop()[:, order]]
         lengths[path.name] = sum(map(len, arrays))
         shapes.append((lengths[path.name], *arrays[0].shape[1:]))
-        _check_width(paths[0].name, shapes[0], path.name, shapes[-1])
+        check_width(paths[0].name, shapes[0], path.name, shapes[-1])
         rows = rows or Rows(per_column=len(shapes[0]) == 2)
         while arrays:
             rows.append(path.name, arrays.pop(0))
@@ -203,6 +210,98 @@ def _one_text_per_number(labels: Sequence[str]) -> list[str]:
     return [texts[label] for label in labels]
 
 
+def _digest(path: Path, expected: str | None) -> str:
+    """Return the SHA-256 digest of a file, in hexadecimal.
+
+    Raises:
+        InputChangedError: It is not the expected one.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if expected not in (None, digest):
+        raise _changed(path)
+    return digest
+
+
+def _changed(path: Path) -> InputChangedError:
+    return InputChangedError(
+        f"{path.name} has changed since this experiment began with it: put the file back, "
+        "or submit a new experiment"
+    )
+
+
+def _same_files(folder: Path, names: list[str], sizes: Mapping[str, int] | None) -> list[Path]:
+    """Return the paths of data files, in the order of `names`.
+
+    Raises:
+        InputChangedError: One of them is missing, or has another size.
+        UnusableError: There is no input folder, or one of them is a link out of it.
+    """
+    found = _found(folder)
+    paths = [_named(name, found) for name in names]
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if missing:
+        raise InputChangedError(
+            f"{', '.join(missing)} is gone from the input folder, and this experiment began with "
+            "it: put the file back, or submit a new experiment"
+        )
+    present = [path for path in paths if path is not None]
+    for path, size in zip(present, (sizes or {}).values(), strict=False):
+        if path.stat().st_size != size:
+            raise _changed(path)
+    return _without_links_out(folder, present)
+
+
+def _named(name: str, paths: list[Path]) -> Path | None:
+    """Return the path of this name, or else one whose name looks the same, or None.
+
+    macOS writes names decomposed (Unicode's NFD), and other systems composed (NFC).
+    """
+    same = [path for path in paths if path.name == name]
+    form = unicodedata.normalize("NFC", name)
+    alike = [path for path in paths if unicodedata.normalize("NFC", path.name) == form]
+    return next(iter(same + alike), None)
+
+
+def _data_files(folder: Path, name: str | None) -> list[Path]:
+    """Return the path of the data file `name`, or of all data files in the order of their names.
+
+    Raises:
+        UnusableError: There are none, or one of them is a link out of the folder.
+    """
+    found = _found(folder)
+    if name is not None:
+        available = ", ".join(path.name for path in found) or "none"
+        path = _named(name, found)
+        found = [path] if path else []
+        if not found:
+            raise UnusableError(
+                f"no data: the input folder has no data file {name!r}, choose from: {available}"
+            )
+    if not found:
+        raise UnusableError(f"no data: no {', '.join(SUFFIXES)} file in {folder}")
+    return _without_links_out(folder, found)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return the paths of all data files, in the order of their names."""
+    if not folder.is_dir():
+        raise UnusableError(f"no data: the input folder {folder} does not exist")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _without_links_out(folder: Path, paths: list[Path]) -> list[Path]:
+    """Return the paths, none of which may be a link to a file outside the folder."""
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UnusableError(f"{path.name} is a link to a file outside the input folder")
+    return paths
+
+
 def _read(path: Path, target: str | None) -> _Content:
     """Return the content of one file, with labels unless `target` is None."""
     name = path.name
@@ -218,7 +317,7 @@ def _read(path: Path, target: str | None) -> _Content:
         raise UnusableError(f"{name} needs more memory than there is") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    _check(name, content.arrays)
+    check_samples(name, content.arrays)
     samples = sum(map(len, content.arrays))
     if target is not None and len(content.labels) != samples:
         raise UnusableError(f"{name} has {len(content.labels)} labels for {samples} samples")
@@ -248,50 +347,13 @@ def _content(path: Path, target: str | None) -> _Content:
     (array,) = arrays
     if array.ndim != 2 or array.shape[1] < 2:
         raise UnusableError(
-            f"is {_shape_text(array.shape)}: a .npy file with labels in its last column must be a "
+            f"is {shape_text(array.shape)}: a .npy file with labels in its last column must be a "
             "table"
         )
     column = f"column {array.shape[1]}"
     return _Content(
         path.name, [array[:, :-1]], target=column, labels=label_texts(column, array[:, -1])
     )
-
-
-def _check(name: str, arrays: list[Array]) -> None:
-    """Check that the arrays of a file hold samples of one shape.
-
-    Raises:
-        UnusableError: They do not.
-    """
-    for array in arrays:
-        if array.dtype.kind not in "fiub":
-            raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
-        if array.ndim < 2:
-            raise UnusableError(f"{name} is {_shape_text(array.shape)}, not a table of samples")
-        if array.size == 0:
-            raise UnusableError(f"{name} is {_shape_text(array.shape)}, it holds no samples")
-        if math.prod(array.shape[1:]) > MAX_WIDTH:
-            raise UnusableError(
-                f"{name} is {_shape_text(array.shape)}: a sample may have {MAX_WIDTH} numbers at "
-                "most"
-            )
-        if array.shape[1:] != arrays[0].shape[1:]:
-            raise UnusableError(
-                f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
-                f"and {_shape_text(array.shape)}"
-            )
-
-
-def _check_width(first: str, expected: tuple[int, ...], name: str, shape: tuple[int, ...]) -> None:
-    """Check that samples of the file `name` have as many numbers as those of the first file.
-
-    Raises:
-        UnusableError: They have not.
-    """
-    if math.prod(shape[1:]) != math.prod(expected[1:]):
-        raise UnusableError(
-            f"mixed shapes: {first} is {_shape_text(expected)}, {name} is {_shape_text(shape)}"
-        )
 
 
 def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
@@ -308,9 +370,3 @@ def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
             f"mixed columns: the headers of {files} differ in {', '.join(odd[:SHOWN_COLUMNS])}"
         )
     return [names.index(name) for name in first]
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    if len(shape) < 2:
-        return f"a list of {shape[0]} numbers" if shape else "a single number"
-    return " x ".join(map(str, shape))

@@ -32,7 +32,9 @@ def row(page, name):
 
 
 def choose(page, name, content):
-    page.locator("#files").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
+    page.locator("#files").set_input_files(
+        {"name": name, "mimeType": "text/csv", "buffer": content}
+    )
 
 
 def delete(page, name):

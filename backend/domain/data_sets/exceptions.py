@@ -36,6 +36,13 @@ class InputInUse(Exception):
         self.experiments = experiments
 
 
+class NoImages(Exception):
+    """A data set holds no images that can be drawn."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} holds no images that can be drawn.")
+
+
 class InputsUnusable(Exception):
     """The chosen files cannot be used together; nothing was started.
 

@@ -70,8 +70,8 @@ class Knowledge:
 
     def learn(self, name: str, facts: Facts) -> None:
         """Store what is known of a data set now."""
-        self._facts.put((name, facts.version), facts)
         self._table.save(name, facts)
+        self._facts.put((name, facts.version), facts)
 
     def digested(self, name: str) -> tuple[Entry, str] | None:
         """Return a data set and its digest, for which the file is read if it is not known.

@@ -1,6 +1,7 @@
 """What a data set holds: examined completely, or by a look at its beginning."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ from backend.files.data_sets.csv_tables import (
 
 PIECE_BYTES = 2**20
 CSV = ".csv"
+MAX_CSV_BYTES = 2**30  # a larger file takes minutes of processor time: its rows are not counted
 
 
 class Interrupted(Exception):
@@ -58,7 +60,10 @@ def examine(name: str, file: BinaryIO) -> Content | None:
         OSError: it cannot be read.
     """
     try:
-        return examine_csv(file) if name.lower().endswith(CSV) else examine_arrays(file)
+        if not name.lower().endswith(CSV):
+            return examine_arrays(file)
+        is_small = os.fstat(file.fileno()).st_size <= MAX_CSV_BYTES
+        return examine_csv(file) if is_small else None
     except NotJudged:
         return None
 

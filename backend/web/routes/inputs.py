@@ -9,6 +9,7 @@ from apiflask import APIBlueprint
 from flask import Response, abort, current_app, request
 from werkzeug.exceptions import ClientDisconnected
 
+from backend.domain.data_sets.exceptions import NoImages
 from backend.domain.exceptions import InputTooLarge, UnknownFile
 from backend.web.access import actor
 from backend.web.current import services
@@ -76,7 +77,7 @@ def draw_input(name: str) -> Response:
     """Draw the first images of a data set side by side, as PNG."""
     sheet = services.data_sets.contact_sheet(name)
     if sheet is None:
-        abort(404, f"{name!r} holds no images that can be drawn.")
+        raise NoImages(name)
     response = Response(sheet, content_type="image/png")
     response.headers["Cache-Control"] = "no-cache"
     return response

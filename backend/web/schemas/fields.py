@@ -76,6 +76,8 @@ class Choice(Field[Any]):
     """Data sets: the name of one, a list of several, `*` or nothing for all; as they are stored."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str | None:
+        if value in (None, ""):
+            return None
         names = value if isinstance(value, list) else [value]
         if names == [value] and isinstance(value, str):
             names = chosen_names(value)  # as the form of the dashboard sends several
