@@ -285,7 +285,7 @@ def _insert(connection: Connection, values: Values) -> int:
     used: list[tuple[str, str | None]] = [
         (pin.name, pin.sha256) for pin in pins_from_text(values.get("inputs"))
     ]
-    used = used or [(name, None) for name in chosen_names(values["dataset"])]
+    used = used or [(name, None) for name in dict.fromkeys(chosen_names(values["dataset"]))]
     if used:
         rows = [{"experiment": row_id, "name": name, "sha256": sha256} for name, sha256 in used]
         connection.execute(insert(experiment_input), rows)

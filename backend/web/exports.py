@@ -114,8 +114,8 @@ def _json_lines(
 
 
 def _cell(value: Any) -> Any:
-    """Return a value that is a number, text or None; an object as JSON."""
-    return orjson.dumps(value).decode() if isinstance(value, dict | orjson.Fragment) else value
+    """Return a value that is a number, text or None; an object or a list as JSON."""
+    return orjson.dumps(value).decode() if isinstance(value, dict | list | orjson.Fragment) else value
 
 
 def _pieces(lines: Iterable[str | bytes]) -> Iterator[bytes]:
