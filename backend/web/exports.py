@@ -115,7 +115,8 @@ def _json_lines(
 
 def _cell(value: Any) -> Any:
     """Return a value that is a number, text or None; an object or a list as JSON."""
-    return orjson.dumps(value).decode() if isinstance(value, dict | list | orjson.Fragment) else value
+    is_json = isinstance(value, dict | list | orjson.Fragment)
+    return orjson.dumps(value).decode() if is_json else value
 
 
 def _pieces(lines: Iterable[str | bytes]) -> Iterator[bytes]:
