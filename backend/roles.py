@@ -160,6 +160,7 @@ def reconcile(settings: Settings) -> None:
         serve_health(settings.health_bind, reconciler.passes)
     threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
     start_webhooks(settings, services, reconciler.passes, stopped)
+    threading.Thread(target=services.data_sets.run, args=[stopped], daemon=True).start()
     reconciler.run()
 
 

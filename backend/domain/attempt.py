@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.domain.data_sets.pins import chosen_names
 from backend.domain.identifiers import experiment_id_problem, job_name
 
 _TYPES: dict[str, Any] = {  # of those that every version has stored
@@ -119,7 +120,9 @@ class Attempt:
         variables |= {
             f"PARAM_{name.upper()}": environment_text(value) for name, value in self.values.items()
         }
-        return variables | ({"DATASET": self.dataset} if self.dataset else {})
+        # Several files are named in inputs.json.
+        chosen = chosen_names(self.dataset)
+        return variables | ({"DATASET": chosen[0]} if len(chosen) == 1 else {})
 
 
 @dataclass(frozen=True)

@@ -355,17 +355,6 @@ class InputChanged(Exception):
         self.name = name
 
 
-class InputInUse(Exception):
-    """Live experiments use the data set that was to be deleted; nothing was changed."""
-
-    def __init__(self, name: str, experiment_ids: Sequence[str]) -> None:
-        users = ", ".join(map(_shown, experiment_ids))
-        super().__init__(
-            f"{name!r} is used by experiments that have not ended ({users}): wait, cancel them, or "
-            "send ?force=true."
-        )
-
-
 class StoreUnavailable(Exception):
     """The database cannot be used now. A transaction was applied completely or not at all.
 

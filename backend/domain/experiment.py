@@ -75,6 +75,7 @@ class Experiment:
         model_parameters, size, entry_sha256: as in Parameters; None in rows of older versions.
         image: what the current attempt executes, as far as it is known: the image with its digest,
             or the command and the digest of the trainer's files.
+        inputs: the files that it uses, as `pins_to_text` returns them; None if they are not known.
     """
 
     id: int
@@ -101,6 +102,7 @@ class Experiment:
     size: str | None = None
     entry_sha256: str | None = None
     image: str | None = None
+    inputs: str | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":

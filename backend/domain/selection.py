@@ -33,6 +33,7 @@ class Selection:
     Attributes:
         statuses: match any of these.
         model: match this model.
+        dataset: match if they use a file of this name, or with this SHA-256 digest.
         text: match if the experiment_id contains this, ignoring case.
         created_after: match if created later than this.
         conditions: match all of these.
@@ -42,6 +43,7 @@ class Selection:
 
     statuses: tuple[str, ...] = ()
     model: str | None = None
+    dataset: str | None = None
     text: str | None = None
     created_after: datetime | None = None
     conditions: tuple[Condition, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any
 
 from backend.domain.attempt import Attempt
 from backend.domain.catalogue import Entry
+from backend.domain.data_sets.pins import pins_from_text
 from backend.domain.exceptions import FolderTaken, StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.selection import Cursor
@@ -45,7 +46,8 @@ class Archive:
     ) -> None:
         """Write the files of an experiment that is about to start; create its folder if needed.
 
-        They are run.json, which also holds the `entry` of the model, and parameters.json.
+        They are run.json, which also holds the `entry` of the model, parameters.json and, if its
+        files are known, inputs.json.
 
         Raises:
             FolderTaken: the folder belongs to another experiment.
@@ -57,6 +59,8 @@ class Archive:
             content |= {"entry": json.loads(entry.content)}
         self._outputs.write_run_file(name, content)
         self._outputs.write_parameters(name, experiment.parameters.values)
+        if pins := pins_from_text(experiment.inputs):
+            self._outputs.write_inputs(name, pins)
         self._outputs.remove_tombstone(name)
 
     def update_run_file(

@@ -11,6 +11,7 @@ from typing import Any
 
 from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
+from backend.domain.data_sets.pins import MAX_CHOICE, pins_from_json, pins_from_text
 from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
 from backend.domain.parameter import NAME
@@ -19,7 +20,7 @@ from backend.domain.timestamps import from_text, to_text
 
 MAX_INTEGER = 2**31 - 1  # INT of MySQL
 MAX_ATTEMPTS = 10_000  # more than fit in a run.json that is still read
-MAX_DATASET_BYTES = 255  # NAME_MAX of Linux file systems
+MAX_DATASET_BYTES = 4 * MAX_CHOICE
 MAX_TEXT_BYTES = 65_535  # TEXT of MySQL
 _OF_ROW = ("id", "delete_requested_at")
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -71,6 +72,8 @@ def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
     record = {name: _as_json(value) for name, value in kept.items()}
     del record["model_parameters"]
     record["parameters"] = experiment.parameters.values
+    pins = [pin._asdict() for pin in pins_from_text(experiment.inputs)]
+    record["inputs"] = pins or None
     steps = [{name: _as_json(value) for name, value in vars(step).items()} for step in history]
     return record | {"history": steps}
 
@@ -104,6 +107,7 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         values = dict.fromkeys(FIELDS) | attempt.to_fields()
         values |= {"job": attempt.handle, "status": Status(content["status"])}
         values |= {"image": _text(content.get("image"))}
+        values |= {"inputs": pins_from_json(content.get("inputs"))}
         values |= {name: _time(content.get(name)) for name in _TIMES}
         values |= {"reason": _reason(content.get("reason"))}
         values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
@@ -131,7 +135,12 @@ def _check(attempt: Attempt) -> None:
     if attempt.entry_sha256 is not None and not _SHA256.fullmatch(attempt.entry_sha256):
         raise ValueError("its entry_sha256 is not a digest")
     dataset = attempt.dataset or ""
-    if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:
+    if (
+        len(dataset) > MAX_CHOICE
+        or len(dataset.encode()) > MAX_DATASET_BYTES
+        or "/" in dataset
+        or "\0" in dataset
+    ):
         raise ValueError("its dataset is not a file name")
 
 

@@ -21,6 +21,7 @@ from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
 from backend.experiments.archive import Archive
+from backend.experiments.data_sets.service import DataSets
 from backend.experiments.deletion import Deletion
 from backend.experiments.events import AttemptWatch, TransitionFeed
 from backend.experiments.logs import Logs
@@ -49,6 +50,7 @@ class Experiments(Deletion):
         store: Store,
         launcher: Launcher,
         inputs: Inputs,
+        data_sets: DataSets,
         outputs: Outputs,
         logs: Logs,
         archive: Archive,
@@ -59,7 +61,9 @@ class Experiments(Deletion):
         super().__init__(store, launcher, outputs, archive)
         self._logs = logs
         self._recorder, self._events = recorder, events
-        self._submission = Submission(store, launcher, inputs, outputs, archive, recorder, models)
+        self._submission = Submission(
+            store, launcher, inputs, data_sets, outputs, archive, recorder, models
+        )
 
     def check_ready(self) -> str:
         """Check that the database answers and has the schema that this version needs.

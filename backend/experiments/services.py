@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from backend.experiments.archive import Archive
+from backend.experiments.data_sets.service import DataSets
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
 from backend.experiments.models import Models
@@ -19,6 +20,7 @@ from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
 from backend.launchers.owner import owner_of
 from backend.settings import Settings
+from backend.store.data_sets import DataSetTable
 from backend.store.metrics import MetricSummaries
 from backend.store.queries import Store
 
@@ -30,6 +32,7 @@ class Services:
     store: Store
     launcher: Launcher
     inputs: Inputs
+    data_sets: DataSets
     outputs: Outputs
     curves: Curves
     logs: Logs
@@ -91,10 +94,12 @@ def assemble(
     events = TransitionFeed(store.transitions)
     models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
     curves = Curves(outputs)
+    data_sets = DataSets(DataSetTable(store.database), inputs)
     return Services(
         store=store,
         launcher=launcher,
         inputs=inputs,
+        data_sets=data_sets,
         outputs=outputs,
         curves=curves,
         logs=logs,
@@ -104,7 +109,7 @@ def assemble(
         models=models,
         summaries=Summaries(store, MetricSummaries(store.database), curves),
         experiments=Experiments(
-            store, launcher, inputs, outputs, logs, archive, recorder, events, models
+            store, launcher, inputs, data_sets, outputs, logs, archive, recorder, events, models
         ),
         overview=Overview(store, launcher),
     )

@@ -10,6 +10,8 @@ from enum import Enum
 
 from backend.domain.attempt import Attempt, Diagnosis, Program
 from backend.domain.catalogue import Choice, Entry
+from backend.domain.data_sets.exceptions import InputsUnusable
+from backend.domain.data_sets.pins import choice_text, chosen_names
 from backend.domain.exceptions import (
     FolderTaken,
     OtherParameters,
@@ -23,6 +25,7 @@ from backend.domain.exceptions import (
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
 from backend.domain.status import Status
 from backend.experiments.archive import Archive
+from backend.experiments.data_sets.service import DataSets
 from backend.experiments.models import Models
 from backend.experiments.recorder import Recorder
 from backend.files.inputs import Inputs
@@ -38,6 +41,7 @@ from backend.launchers.base import (
 )
 from backend.store.queries import Store
 
+TARGET = "target"  # the parameter that names the column of the labels
 INDENTED = 4  # times as large as compact JSON is indented JSON at most
 
 log = logging.getLogger(__name__)
@@ -62,13 +66,14 @@ class Submission:
         store: Store,
         launcher: Launcher,
         inputs: Inputs,
+        data_sets: DataSets,
         outputs: Outputs,
         archive: Archive,
         recorder: Recorder,
         models: Models,
     ) -> None:
         self._store, self._launcher = store, launcher
-        self._inputs, self._outputs = inputs, outputs
+        self._inputs, self._data_sets, self._outputs = inputs, data_sets, outputs
         self._archive, self._recorder, self._models = archive, recorder, models
 
     def submit(
@@ -94,6 +99,7 @@ class Submission:
             OtherParameters: the id is taken by an experiment with other parameters.
             FolderTaken: its output folder holds files of something else.
             UnknownDataset: there is no such data set.
+            InputsUnusable: the files do not fit together, or cannot be read.
             OutputUnwritable: the output folder is missing, or cannot be written.
             SubmissionRefused: the launcher refused the Job for good.
         """
@@ -101,11 +107,12 @@ class Submission:
         if entry:
             parameters = replace(parameters, entry_sha256=entry.sha256)
         if parameters.dataset is not None:
-            dataset = self._inputs.stored_name(parameters.dataset)
-            parameters = replace(parameters, dataset=dataset)
+            names = map(self._inputs.stored_name, chosen_names(parameters.dataset))
+            parameters = replace(parameters, dataset=choice_text(names))
         values = new_values(experiment_id, parameters)
         job = self._render(Attempt.from_columns(values), entry)
-        problem = self._problem(experiment_id, parameters, entry)
+        problem, inputs = self._prepare(experiment_id, parameters, entry)
+        values["inputs"] = inputs
         row_id = None
         if problem is None:
             row_id = self._store.insert(values, actor=by, entry=entry.content if entry else None)
@@ -200,22 +207,32 @@ class Submission:
         self._recorder.update(experiment, values)
         return replace(experiment, **values)
 
-    def _problem(
+    def _prepare(
         self, experiment_id: str, parameters: Parameters, entry: Entry | None
-    ) -> UnknownDataset | FolderTaken | OutputUnwritable | None:
-        """Return why a new experiment cannot start, before its intent is committed for good."""
+    ) -> tuple[UnknownDataset | InputsUnusable | FolderTaken | OutputUnwritable | None, str | None]:
+        """Return why a new experiment cannot start, and the files that it uses if it can.
+
+        This is before its intent is committed for good.
+        """
         try:
-            self._inputs.check(parameters.dataset)
+            self._inputs.check(chosen_names(parameters.dataset))
             self._outputs.check()
             if not self._outputs.is_free(experiment_id):
-                return FolderTaken()
+                return FolderTaken(), None
             chosen = (entry.content if entry else "") + (parameters.model_parameters or "")
             self._outputs.check_space(INDENTED * len(chosen.encode()))
-        except (UnknownDataset, OutputMissing) as error:
-            return error
+            return None, self._data_sets.pin(parameters.dataset, _target(parameters, entry))
+        except (UnknownDataset, InputsUnusable, OutputMissing) as error:
+            return error, None
         except OSError as error:
-            return OutputUnwritable(error)
+            return OutputUnwritable(error), None
+
+
+def _target(parameters: Parameters, entry: Entry | None) -> str | None:
+    """Return the column of the labels that a model reads; None if it reads none."""
+    if entry is None or TARGET not in entry.parameters:
         return None
+    return str(parameters.values.get(TARGET) or "")
 
 
 def folder_diagnosis(error: OSError | FolderTaken | OutputMissing) -> Diagnosis:

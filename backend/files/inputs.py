@@ -5,7 +5,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -61,17 +61,18 @@ class Inputs:
         form = canonical(name)
         return next((other for other in names if canonical(other) == form), form)
 
-    def check(self, name: str | None) -> None:
-        """Check that there is a data set of this name; None stands for all data sets.
+    def check(self, chosen: Sequence[str]) -> None:
+        """Check that there are data sets of these names.
 
         Raises:
-            UnknownDataset: there is none.
+            UnknownDataset: some are missing; it names all of those.
         """
-        if name is None:
+        if not chosen:
             return
         names = self.list_names()
-        if name not in names:
-            raise UnknownDataset(name, names)
+        missing = [name for name in chosen if name not in names]
+        if missing:
+            raise UnknownDataset(", ".join(missing), names)
 
     def list_entries(self) -> list[Entry]:
         """Return the first MAX_INPUTS data sets, sorted by name."""
@@ -84,7 +85,11 @@ class Inputs:
         if file is None:
             return None
         with file:
-            return entry_of(name, os.fstat(file.fileno()))
+            return self.entry(name, file)
+
+    def entry(self, name: str, file: BinaryIO) -> Entry:
+        """Return the data set of this name, whose file is open."""
+        return entry_of(name, os.fstat(file.fileno()))
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a data set for reading, unbuffered; return None if there is none of this name.
@@ -115,6 +120,7 @@ class Inputs:
         max_bytes: int,
         overwrite: bool = False,
         versions: Container[str] | None = None,
+        check: Callable[[str, BinaryIO, int], None] = lambda _name, _file, _size: None,
     ) -> tuple[Entry, bool]:
         """Write a data set atomically.
 
@@ -125,6 +131,8 @@ class Inputs:
             overwrite: whether an existing data set may be replaced.
             versions: if given, the existing data set must have one of these versions, whatever
                 `overwrite` is.
+            check: called with the name, the complete file and its size; if it raises, nothing is
+                changed.
 
         Returns:
             The data set, and whether its name is new.
@@ -148,6 +156,7 @@ class Inputs:
                 _fill(file, pieces, max_bytes)
                 if problem := array_files.problem_of(name, file):
                     raise InputUnusable(name, problem)
+                check(name, file, os.fstat(file.fileno()).st_size)
                 with private_lock(folder, LOCK_SECONDS):
                     # Checked again, as another upload may have won.
                     existing = self._check_replaceable(name, overwrite, versions)
@@ -159,8 +168,8 @@ class Inputs:
         except OSError as error:
             raise InputUnwritable(error) from error
 
-    def delete(self, name: str) -> bool:
-        """Delete a data set, and return whether there was one.
+    def remove(self, name: str) -> bool:
+        """Remove a data set; return False if there is none of this name.
 
         Raises:
             InputBusy: another process holds the lock of the folder.
@@ -172,13 +181,13 @@ class Inputs:
             with opened_root(self._root) as folder, private_lock(folder, LOCK_SECONDS):
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
-                return True
         except FileNotFoundError:
             return False
         except LockBusy as error:
             raise InputBusy from error
         except OSError as error:
             raise InputUnwritable(error) from error
+        return True
 
     def _check_replaceable(
         self, name: str, overwrite: bool, versions: Container[str] | None

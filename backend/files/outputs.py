@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from backend.domain.data_sets.pins import Pin
 from backend.domain.exceptions import FolderTaken, OutputMissing
 from backend.files.metrics import MAX_METRICS, is_metric_name, parse_rows
 from backend.files.sizes import LARGE_PIECE_BYTES
@@ -33,6 +34,7 @@ from backend.files.untrusted import (
 
 RUN_FILE = "run.json"
 PARAMETERS_FILE = "parameters.json"
+INPUTS_FILE = "inputs.json"
 TEMPORARY_RUN_FILE = f".{RUN_FILE}."  # begins the name under which it is written
 TEMPORARY_FILES = (TEMPORARY_RUN_FILE, f".{PARAMETERS_FILE}.")
 TOMBSTONE_FILE = "forgotten.json"  # in the folder of an experiment whose record was deleted
@@ -176,6 +178,17 @@ class Outputs:
         with opened_folder(self.folder(experiment_id)) as directory:
             content = orjson.dumps(values, option=orjson.OPT_INDENT_2)
             write_file(directory, PARAMETERS_FILE, [content])
+
+    def write_inputs(self, experiment_id: str, pins: Sequence[Pin]) -> None:
+        """Write `inputs.json`, the files that a trainer has to use, atomically.
+
+        Raises:
+            OSError: the folder cannot be written, or is missing.
+        """
+        files = [{"name": one.name, "bytes": one.size, "sha256": one.sha256} for one in pins]
+        with opened_folder(self.folder(experiment_id)) as directory:
+            content = orjson.dumps({"pinned": True, "files": files}, option=orjson.OPT_INDENT_2)
+            write_file(directory, INPUTS_FILE, [content])
 
     def read_run_file(self, experiment_id: str) -> dict[str, Any] | None:
         """Return the content of `run.json`, or None if it is missing or not a JSON object."""

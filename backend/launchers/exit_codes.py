@@ -4,6 +4,8 @@ from backend.domain.attempt import Diagnosis
 from backend.files.terminal.screen import shown
 
 EXIT_UNUSABLE_INPUT = 2  # a trainer exits with it if starting again cannot help
+EXIT_INPUT_CHANGED = 66  # EX_NOINPUT: a file that the experiment began with has changed or is gone
+EXITS_FOR_GOOD = (EXIT_UNUSABLE_INPUT, EXIT_INPUT_CHANGED)
 EXIT_KILLED = 137  # 128 + SIGKILL
 MEMORY_HINT = (
     "It was killed, which happens most often because memory ran out: train on less data, or make "
@@ -43,6 +45,13 @@ def diagnose_exit_code(code: int | None, message: str | None, log: str) -> Diagn
             "input_unusable",
             f"The trainer cannot use its input: {message or 'it printed nothing'}",
             "Correct the input and retry, or start an experiment with other parameters.",
+        )
+    if code == EXIT_INPUT_CHANGED:
+        return Diagnosis(
+            "input_changed",
+            "A file that this experiment uses is not the one that it was submitted with: "
+            f"{message or 'the trainer printed nothing'}",
+            "Put the file back and retry, or submit a new experiment with the files of now.",
         )
     hint = MEMORY_HINT if code == EXIT_KILLED else ""
     return Diagnosis(

@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from backend.domain.data_sets.pins import chosen_names, pins_from_text
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.store.database import Database
 from backend.store.outbox import keep_notices
-from backend.store.tables import experiment, model_entries, transition
+from backend.store.tables import experiment, experiment_input, model_entries, transition
 
 Values = Mapping[str, Any]  # column values by name
 
@@ -282,7 +283,14 @@ def _last_step(connection: Connection, row_id: int) -> datetime | None:
 
 
 def _insert(connection: Connection, values: Values) -> int:
-    """Insert the row of an experiment and return its key."""
+    """Insert the row of an experiment, and one for each file that it uses; return its key."""
     key = connection.execute(insert(experiment), values).inserted_primary_key
     row_id: int = key[0] if key else 0
+    used: list[tuple[str, str | None]] = [
+        (pin.name, pin.sha256) for pin in pins_from_text(values.get("inputs"))
+    ]
+    used = used or [(name, None) for name in dict.fromkeys(chosen_names(values["dataset"]))]
+    if used:
+        rows = [{"experiment": row_id, "name": name, "sha256": sha256} for name, sha256 in used]
+        connection.execute(insert(experiment_input), rows)
     return row_id

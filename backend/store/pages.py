@@ -29,9 +29,16 @@ from sqlalchemy import (
 )
 
 from backend.domain.conditions import Condition, metric_of
+from backend.domain.data_sets.pins import is_sha256
 from backend.domain.selection import Cursor, ListedExperiment, Listing, Selection
 from backend.domain.timestamps import from_text
-from backend.store.tables import UTCDateTime, experiment, metric, metric_summaries
+from backend.store.tables import (
+    UTCDateTime,
+    experiment,
+    experiment_input,
+    metric,
+    metric_summaries,
+)
 
 SEPARATOR = "\n"  # between the versions of the experiments of a page
 STATEMENTS = 32  # cached; building a statement takes as long as executing it
@@ -151,6 +158,10 @@ def _conditions(selection: Selection, has_cursor: bool) -> Iterator[ColumnElemen
             yield column > selection.created_after
     if selection.model is not None:
         yield experiment.c.model == selection.model
+    if selection.dataset is not None:
+        names = experiment_input.c
+        used = names.sha256 if is_sha256(selection.dataset) else names.name
+        yield exists().where(names.experiment == experiment.c.id, used == selection.dataset)
     if selection.text is not None:
         yield experiment.c.experiment_id.icontains(selection.text, autoescape=True)
     yield from map(_comparison, selection.conditions)

@@ -58,6 +58,11 @@ ByteText = String(200).with_variant(
     mysql.VARCHAR(200, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
 )
 
+ByteName = String(255).with_variant(  # of a file
+    mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
+)
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+
 experiment = Table(
     "experiment",
     metadata,
@@ -85,6 +90,7 @@ experiment = Table(
     Column("size", String(32)),
     Column("entry_sha256", String(64)),
     Column("image", Text),
+    Column("inputs", LongText),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
     Index("ix_experiment_delete_requested_at", "delete_requested_at"),
@@ -140,6 +146,31 @@ metric = Table(  # the same, a row for each metric, by which lists are sorted
     Index("ix_metric_last", "name", "last", "experiment"),
     Index("ix_metric_min", "name", "min", "experiment"),
     Index("ix_metric_max", "name", "max", "experiment"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+experiment_input = Table(  # the files that an experiment uses, by which lists are filtered
+    "experiment_input",
+    metadata,
+    _experiment_key("experiment_input"),
+    Column("name", ByteName, primary_key=True),
+    Column("sha256", String(64)),
+    Index("ix_experiment_input_name", "name", "experiment"),
+    Index("ix_experiment_input_sha256", "sha256", "experiment"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+data_set = Table(  # what is known of the files of the input folder, each in one version
+    "data_set",
+    metadata,
+    Column("name", ByteName, primary_key=True),
+    Column("version", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content", LongText),
+    Column("uploaded_at", UTCDateTime),
+    Column("uploaded_by", String(64)),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

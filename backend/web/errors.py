@@ -13,6 +13,12 @@ from flask import Response, json, render_template, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from backend.domain.data_sets.exceptions import (
+    InputInUse,
+    InputsUnusable,
+    InputUnreadable,
+    NoImages,
+)
 from backend.domain.exceptions import (
     FolderTaken,
     HasEnded,
@@ -20,7 +26,6 @@ from backend.domain.exceptions import (
     InputChanged,
     InputEmpty,
     InputExists,
-    InputInUse,
     InputTooLarge,
     InputUnusable,
     InputUnwritable,
@@ -64,7 +69,10 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputChanged: HTTPStatus.PRECONDITION_FAILED,
     InputTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     InputEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NoImages: HTTPStatus.NOT_FOUND,
     InputUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InputUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InputsUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidInputName: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownModel: HTTPStatus.NOT_FOUND,
     UnknownDataset: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -179,7 +187,11 @@ def _members(error: Exception) -> dict[str, Any]:
     match error:
         case LauncherUnavailable() | SubmissionRefused():
             return {"reason": error.diagnosis.reason}
-        case UnknownDataset():
+        case InputInUse():
+            return {"experiments": list(error.experiments)}
+        case InputUnreadable():
+            return {"line": error.fault.line, "column": error.fault.column}
+        case UnknownDataset() | InputsUnusable():
             return {"errors": [{"field": "dataset", "detail": error.problem}]}
         case _:
             return {}

@@ -114,8 +114,9 @@ def _json_lines(
 
 
 def _cell(value: Any) -> Any:
-    """Return a value that is a number, text or None; an object as JSON."""
-    return orjson.dumps(value).decode() if isinstance(value, dict | orjson.Fragment) else value
+    """Return a value that is a number, text or None; an object or a list as JSON."""
+    is_json = isinstance(value, dict | list | orjson.Fragment)
+    return orjson.dumps(value).decode() if is_json else value
 
 
 def _pieces(lines: Iterable[str | bytes]) -> Iterator[bytes]:

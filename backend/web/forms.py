@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FIELDS = 100
+REPEATABLE = ("dataset",)  # fields of a form that may be sent more than once
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 CONTENT_TYPES = (*FORMS, "application/json")
 ACCEPTED = f"{', '.join(CONTENT_TYPES[:-1])} or {CONTENT_TYPES[-1]}"
@@ -92,7 +93,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _form(request: Request) -> dict[str, str]:
+def _form(request: Request) -> dict[str, Any]:
     is_multipart = request.mimetype == "multipart/form-data"
     if is_multipart and not request.mimetype_params.get("boundary"):
         abort(
@@ -134,18 +135,18 @@ def _check_urlencoded(body: bytes, request: Request) -> None:
         )
 
 
-def _checked(request: Request) -> dict[str, str]:
+def _checked(request: Request) -> dict[str, Any]:
     if None in request.form or None in request.files:  # Werkzeug's name of a part without one
         abort(400, f"A part of the body has no name: send the fields as {ACCEPTED}.")
     problems = {
         name: ["was sent more than once: send it once."]
         for name, values in request.form.lists()
-        if len(values) > 1
+        if len(values) > 1 and name not in REPEATABLE
     }
     # Werkzeug puts U+FFFD in place of a byte of form-data that is not UTF-8.
     problems |= {
         name: ["is not UTF-8 text: send UTF-8."]
-        for name, value in request.form.items()
+        for name, value in request.form.items(multi=True)
         if "\ufffd" in name or "\ufffd" in value
     }
     problems |= {name: ["was sent as a file: send it as text."] for name in request.files}
@@ -155,4 +156,6 @@ def _checked(request: Request) -> dict[str, str]:
         ]
     if problems:
         raise ValidationError(dict(problems))
-    return request.form.to_dict()
+    fields: dict[str, Any] = request.form.to_dict()
+    repeated = {name: request.form.getlist(name) for name in REPEATABLE}
+    return fields | {name: values for name, values in repeated.items() if len(values) > 1}

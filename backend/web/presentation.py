@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from backend.domain.attempt import environment_text
 from backend.domain.catalogue import AUTOENCODER, Entry, Goal
+from backend.domain.data_sets.pins import chosen_names
 from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.identifiers import experiment_id_problem
 from backend.domain.metric_summary import MetricSummary
@@ -276,10 +277,10 @@ def curl(parameters: Parameters, experiment_id: str, url: str, *, needs_token: b
     fields["experiment_id"] = experiment_id
     if parameters.model != AUTOENCODER:
         fields["model"] = parameters.model
-    fields |= {"dataset": parameters.dataset} if parameters.dataset else {}
     fields |= {"size": parameters.size} if parameters.size else {}
     # With -F instead of --form-string, curl would read a value that begins with @ or < as a file.
-    forms = [f"--form-string {shlex.quote(f'{name}={value}')}" for name, value in fields.items()]
+    sent = [*fields.items(), *(("dataset", name) for name in chosen_names(parameters.dataset))]
+    forms = [f"--form-string {shlex.quote(f'{name}={value}')}" for name, value in sent]
     token = ['-H "Authorization: Bearer $TOKEN"'] if needs_token else []
     return " \\\n  ".join(["curl", *token, *forms, shlex.quote(url)])
 

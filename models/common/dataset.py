@@ -15,7 +15,6 @@ A model that predicts labels names their `target`. Without a name it is:
 """
 
 import hashlib
-import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +26,20 @@ import numpy.typing as npt
 
 from common.csv_files import read_csv
 from common.exceptions import InputChangedError, UnusableError
-from common.numpy_files import is_archive, label_texts, read_arrays, read_labels
+from common.numpy_files import (
+    check_samples,
+    check_width,
+    is_archive,
+    label_texts,
+    read_arrays,
+    read_labels,
+    shape_text,
+)
 from common.precision import Doubles, Floats, Rows
 from common.settings import NUMBER
 
 SUFFIXES = (".csv", ".npy", ".npz")
 MIN_SAMPLES = 10
-MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
 SHOWN_COLUMNS = 10
 ROWS_AT_A_TIME = 1024  # bounds the extra memory while rows are moved
 
@@ -120,6 +126,7 @@ def read_dataset(
     name: str | None = None,
     files: Mapping[str, str] | None = None,
     target: str | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Dataset:
     """Read the data file `name` of the folder, or all data files in the order of their names.
 
@@ -128,21 +135,23 @@ def read_dataset(
         name: The file to read.
         files: The SHA-256 digest of each file to read; for all data files if it is None.
         target: The column or array of the labels, "" for the usual one, None to read no labels.
+        sizes: The size in bytes of each of `files`, which is checked first.
 
     Raises:
-        InputChangedError: One of `files` is missing, or has another digest.
+        InputChangedError: One of `files` is missing, or has another size or digest.
         UnusableError: There are no data files, or they do not form one table of finite numbers.
     """
     shapes: list[tuple[int, ...]] = []
     lengths: dict[str, int] = {}
     sha256: dict[str, str] = {}
-    paths = _data_files(folder, name) if files is None else _same_files(folder, list(files))
+    paths = _data_files(folder, name) if files is None else _same_files(folder, list(files), sizes)
+    expected = iter(() if files is None else files.values())
     rows: Rows | None = None
     first: _Content | None = None
     notes: list[str] = []
     labels: list[str] = []
     for path in paths:
-        sha256[path.name] = _digest(path, None if files is None else files.get(path.name))
+        sha256[path.name] = _digest(path, next(expected, None))
         content = _read(path, target)
         first = first or content
         notes += content.notes
@@ -153,7 +162,7 @@ def read_dataset(
             arrays = [content.arrays.pop()[:, order]]
         lengths[path.name] = sum(map(len, arrays))
         shapes.append((lengths[path.name], *arrays[0].shape[1:]))
-        _check_width(paths[0].name, shapes[0], path.name, shapes[-1])
+        check_width(paths[0].name, shapes[0], path.name, shapes[-1])
         rows = rows or Rows(per_column=len(shapes[0]) == 2)
         while arrays:
             rows.append(path.name, arrays.pop(0))
@@ -210,18 +219,22 @@ def _digest(path: Path, expected: str | None) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if expected not in (None, digest):
-        raise InputChangedError(
-            f"{path.name} has changed since this experiment began with it: put the file back, "
-            "or submit a new experiment"
-        )
+        raise _changed(path)
     return digest
 
 
-def _same_files(folder: Path, names: list[str]) -> list[Path]:
+def _changed(path: Path) -> InputChangedError:
+    return InputChangedError(
+        f"{path.name} has changed since this experiment began with it: put the file back, "
+        "or submit a new experiment"
+    )
+
+
+def _same_files(folder: Path, names: list[str], sizes: Mapping[str, int] | None) -> list[Path]:
     """Return the paths of data files, in the order of `names`.
 
     Raises:
-        InputChangedError: One of them is missing.
+        InputChangedError: One of them is missing, or has another size.
         UnusableError: There is no input folder, or one of them is a link out of it.
     """
     found = _found(folder)
@@ -232,7 +245,11 @@ def _same_files(folder: Path, names: list[str]) -> list[Path]:
             f"{', '.join(missing)} is gone from the input folder, and this experiment began with "
             "it: put the file back, or submit a new experiment"
         )
-    return _without_links_out(folder, [path for path in paths if path is not None])
+    present = [path for path in paths if path is not None]
+    for path, size in zip(present, (sizes or {}).values(), strict=False):
+        if path.stat().st_size != size:
+            raise _changed(path)
+    return _without_links_out(folder, present)
 
 
 def _named(name: str, paths: list[Path]) -> Path | None:
@@ -300,7 +317,7 @@ def _read(path: Path, target: str | None) -> _Content:
         raise UnusableError(f"{name} needs more memory than there is") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    _check(name, content.arrays)
+    check_samples(name, content.arrays)
     samples = sum(map(len, content.arrays))
     if target is not None and len(content.labels) != samples:
         raise UnusableError(f"{name} has {len(content.labels)} labels for {samples} samples")
@@ -330,50 +347,13 @@ def _content(path: Path, target: str | None) -> _Content:
     (array,) = arrays
     if array.ndim != 2 or array.shape[1] < 2:
         raise UnusableError(
-            f"is {_shape_text(array.shape)}: a .npy file with labels in its last column must be a "
+            f"is {shape_text(array.shape)}: a .npy file with labels in its last column must be a "
             "table"
         )
     column = f"column {array.shape[1]}"
     return _Content(
         path.name, [array[:, :-1]], target=column, labels=label_texts(column, array[:, -1])
     )
-
-
-def _check(name: str, arrays: list[Array]) -> None:
-    """Check that the arrays of a file hold samples of one shape.
-
-    Raises:
-        UnusableError: They do not.
-    """
-    for array in arrays:
-        if array.dtype.kind not in "fiub":
-            raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
-        if array.ndim < 2:
-            raise UnusableError(f"{name} is {_shape_text(array.shape)}, not a table of samples")
-        if array.size == 0:
-            raise UnusableError(f"{name} is {_shape_text(array.shape)}, it holds no samples")
-        if math.prod(array.shape[1:]) > MAX_WIDTH:
-            raise UnusableError(
-                f"{name} is {_shape_text(array.shape)}: a sample may have {MAX_WIDTH} numbers at "
-                "most"
-            )
-        if array.shape[1:] != arrays[0].shape[1:]:
-            raise UnusableError(
-                f"mixed shapes: {name} holds {_shape_text(arrays[0].shape)} "
-                f"and {_shape_text(array.shape)}"
-            )
-
-
-def _check_width(first: str, expected: tuple[int, ...], name: str, shape: tuple[int, ...]) -> None:
-    """Check that samples of the file `name` have as many numbers as those of the first file.
-
-    Raises:
-        UnusableError: They have not.
-    """
-    if math.prod(shape[1:]) != math.prod(expected[1:]):
-        raise UnusableError(
-            f"mixed shapes: {first} is {_shape_text(expected)}, {name} is {_shape_text(shape)}"
-        )
 
 
 def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
@@ -390,9 +370,3 @@ def _in_order(names: list[str], first: list[str], files: str) -> list[int]:
             f"mixed columns: the headers of {files} differ in {', '.join(odd[:SHOWN_COLUMNS])}"
         )
     return [names.index(name) for name in first]
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    if len(shape) < 2:
-        return f"a list of {shape[0]} numbers" if shape else "a single number"
-    return " x ".join(map(str, shape))

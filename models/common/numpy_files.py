@@ -34,6 +34,7 @@ MAX_RATIO = 500  # of an array to its compressed bytes; samples have at most abo
 HARMLESS_BYTES = 256 * 1024 * 1024  # an array that may have any ratio
 MAX_HEADER = 10_000  # bytes, as NumPy has it
 MAX_ENTRIES = 10_000  # of an archive
+MAX_WIDTH = 4_000_000  # numbers; the network of a wider sample needs over 16 GB
 SHOWN_NAMES = 10
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -246,3 +247,47 @@ def usable_memory() -> int:
         if soft != resource.RLIM_INFINITY:
             limits.append(soft)
     return min(limits)
+
+
+def check_samples(name: str, arrays: list[Array]) -> None:
+    """Check that the arrays of a file hold samples of one shape.
+
+    Raises:
+        UnusableError: They do not.
+    """
+    for array in arrays:
+        if array.dtype.kind not in "fiub":
+            raise UnusableError(f"{name} holds {array.dtype}, not real numbers")
+        if array.ndim < 2:
+            raise UnusableError(f"{name} is {shape_text(array.shape)}, not a table of samples")
+        if array.size == 0:
+            raise UnusableError(f"{name} is {shape_text(array.shape)}, it holds no samples")
+        if math.prod(array.shape[1:]) > MAX_WIDTH:
+            raise UnusableError(
+                f"{name} is {shape_text(array.shape)}: a sample may have {MAX_WIDTH} numbers at "
+                "most"
+            )
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise UnusableError(
+                f"mixed shapes: {name} holds {shape_text(arrays[0].shape)} "
+                f"and {shape_text(array.shape)}"
+            )
+
+
+def check_width(first: str, expected: tuple[int, ...], name: str, shape: tuple[int, ...]) -> None:
+    """Check that samples of the file `name` have as many numbers as those of the first file.
+
+    Raises:
+        UnusableError: They have not.
+    """
+    if math.prod(shape[1:]) != math.prod(expected[1:]):
+        raise UnusableError(
+            f"mixed shapes: {first} is {shape_text(expected)}, {name} is {shape_text(shape)}"
+        )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as messages show it."""
+    if len(shape) < 2:
+        return f"a list of {shape[0]} numbers" if shape else "a single number"
+    return " x ".join(map(str, shape))

@@ -5,7 +5,8 @@ Besides the results of the model, it holds:
     .lock           locked (flock) by the one trainer that may write here
     metrics.jsonl   one JSON object per epoch
     checkpoint.bin  the state to resume from; removed when the experiment has finished
-    inputs.json     the files that a training without DATASET began with; removed at the end, too
+    inputs.json     the files of the experiment, written by the backend (`pinned`), or those that a
+                    training without DATASET began with; removed at the end, too
     summary.json    written last, so an experiment that has one has finished
 """
 

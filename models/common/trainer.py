@@ -4,14 +4,15 @@
     OUTPUT_DIR          the experiment's own folder (see output_folder.py)
     LEARNING_RATE       above 0, at most 10
     EPOCH               number of epochs, 1 to 100000
-    DATASET             optional: the one file of INPUT_DIR to train on; without it, all files that
-                        are there at the first start
+    DATASET             optional: the one file of INPUT_DIR to train on; without it, the files that
+                        inputs.json names, or else all that are there at the first start
     PARAM_<NAME>        optional: a parameter of the model (see settings.py and model.yaml)
     EXPERIMENT_ID       optional, for the summary
     ATTEMPT             optional, for the summary
     CHECKPOINT_SECONDS  optional, 10: seconds of training that a crash may lose
 
-Exit code: 0 finished; 2 input or configuration cannot be used; 1 any other expected failure, such
+Exit code: 0 finished; 2 input or configuration cannot be used; 66 a file that the experiment was
+submitted or began with has changed or is gone; 1 any other expected failure, such
 as a full disk; 128 + signal number after SIGTERM (143) or SIGINT (130), once a checkpoint is
 written. Every failure is one line on standard error. Started again, the trainer resumes from the
 checkpoint. Starting it for a finished experiment, or beside another trainer, is harmless.
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 MakeTraining: TypeAlias = "Callable[[Settings[P], Dataset, OutputFolder], Training[P, Any]]"
 
-EXIT_FAILED, EXIT_UNUSABLE, EXIT_SIGNAL = 1, 2, 128
+EXIT_FAILED, EXIT_UNUSABLE, EXIT_INPUT_CHANGED, EXIT_SIGNAL = 1, 2, 66, 128
 MAX_MESSAGE = 1000  # characters
 PERMANENT_ERRORS = {  # a retry would fail in the same way
     errno.EACCES,
@@ -91,6 +92,8 @@ def main(
     """Train as the environment describes, report failures, and return the exit code."""
     try:
         return train(read_settings(environment, parameters), training, signals)
+    except InputChangedError as error:
+        problem, code = str(error), EXIT_INPUT_CHANGED
     except UnusableError as error:
         problem, code = str(error), EXIT_UNUSABLE
     except OSError as error:
@@ -140,9 +143,10 @@ def train(settings: Settings[P], training: "MakeTraining[P]", signals: SignalHan
 
 
 def _read_input(settings: Settings[Any], folder: OutputFolder) -> "Dataset":
-    """Return the data set; without DATASET, that of the files that the training began with.
+    """Return the data set: of the files in inputs.json, of DATASET, or of all files.
 
     Raises:
+        InputChangedError: A file that the experiment was submitted with has changed.
         UnusableError: The input cannot be used, or there is a checkpoint and a file has changed.
         OSError: A file cannot be read.
     """
@@ -151,6 +155,10 @@ def _read_input(settings: Settings[Any], folder: OutputFolder) -> "Dataset":
     from common.dataset import read_dataset
 
     target = settings.own.label_column
+    if pinned := pinned_files(folder):
+        sha256 = {name: digest for name, (_, digest) in pinned.items()}
+        sizes = {name: size for name, (size, _) in pinned.items()}
+        return read_dataset(settings.input_dir, files=sha256, sizes=sizes, target=target)
     if settings.dataset is not None:
         return read_dataset(settings.input_dir, settings.dataset, target=target)
     files = recorded_files(folder)
@@ -165,6 +173,23 @@ def _read_input(settings: Settings[Any], folder: OutputFolder) -> "Dataset":
     if files is None:
         record_files(folder, settings.input_dir, dataset.sha256)
     return dataset
+
+
+def pinned_files(folder: OutputFolder) -> dict[str, tuple[int, str]]:
+    """Return size and SHA-256 digest of each file that the experiment was submitted with.
+
+    There are none if the backend does not know them.
+    """
+    try:
+        content = json.loads(folder.read(INPUTS) or b"")
+        if content["pinned"] is not True:
+            return {}
+        return {
+            str(file["name"]): (int(file["bytes"]), str(file["sha256"]))
+            for file in content["files"]
+        }
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def recorded_files(folder: OutputFolder) -> dict[str, str] | None:

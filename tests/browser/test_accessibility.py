@@ -10,6 +10,8 @@ PAGES = {
     "compare": "/ui/compare?id=pair 1&id=pair 2",
     "front door": "/",
     "api": "/docs",
+    "data": "/ui/inputs",
+    "data set": "/ui/inputs/digits.npz",
 }
 CUT_OFF = """
 [...document.querySelectorAll(".card.flush")]

@@ -24,8 +24,7 @@ def health():
 @pytest.fixture
 def server(backend, health, tmp_path, environ):
     server = backend("serve", HEALTH_BIND=health).ready()
-    with (tmp_path / "input" / "large.csv").open("wb") as large:
-        large.truncate(100_000_000)
+    (tmp_path / "input" / "large.csv").write_bytes(b"0" * 100_000_000)
     return server
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.domain.attempt import Attempt
 from backend.launchers.base import Job
-from backend.launchers.exit_codes import EXIT_UNUSABLE_INPUT
+from backend.launchers.exit_codes import EXITS_FOR_GOOD
 from backend.settings import Settings
 
 MANAGED_BY = "hello-flask"
@@ -47,7 +47,7 @@ def render(attempt: Attempt, settings: Settings) -> Job:
                     "onExitCodes": {
                         "containerName": CONTAINER,
                         "operator": "In",
-                        "values": [EXIT_UNUSABLE_INPUT],
+                        "values": list(EXITS_FOR_GOOD),
                     },
                 },
                 {

@@ -19,7 +19,7 @@ from backend.files.locks import is_locked
 from backend.files.terminal.screen import shown
 from backend.files.untrusted import open_file
 from backend.launchers.base import Job, Observation, Phase
-from backend.launchers.exit_codes import EXIT_UNUSABLE_INPUT, diagnose_exit_code, quote_end
+from backend.launchers.exit_codes import EXITS_FOR_GOOD, diagnose_exit_code, quote_end
 from backend.launchers.local import runner
 
 MAX_STATE_BYTES = 2**20  # of one state file: far more than any takes
@@ -108,7 +108,7 @@ def _out_of_memory(ended: dict[str, Any], last_line: str, log: Path) -> Diagnosi
     """Return the diagnosis of a trainer that got no more memory, or None if it did."""
     if ended.get("out_of_memory") is True:
         message = "The trainer needed more memory than LOCAL_MEMORY allows and was killed."
-    elif ended["code"] != EXIT_UNUSABLE_INPUT and OUT_OF_MEMORY.search(last_line):
+    elif ended["code"] not in EXITS_FOR_GOOD and OUT_OF_MEMORY.search(last_line):
         message = f"The trainer got no more memory: {quote_end(last_line)}"
     else:
         return None

@@ -16,6 +16,7 @@ from flask import Response, abort, render_template, request, url_for
 
 from backend import __version__
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
+from backend.domain.data_sets.pins import choice_label, chosen_names
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS
@@ -47,7 +48,7 @@ blueprint = APIBlueprint("dashboard", __name__, url_prefix="/ui", enable_openapi
 
 
 def register_dashboard(app: APIFlask) -> None:
-    """Prepare the app for the pages; `dashboard_list` completes the blueprint with the list."""
+    """Prepare the app for the pages; `dashboard_list` and `dashboard_inputs` complete them."""
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.add_template_global(static_url)
     app.add_template_global(stylesheet)
@@ -59,6 +60,7 @@ def register_dashboard(app: APIFlask) -> None:
         LIVE=LIVE,
     )
     app.add_template_filter(presentation.label_of)
+    app.add_template_filter(choice_label)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
     app.after_request(_add_headers)
@@ -83,7 +85,10 @@ def stylesheet() -> str:
 
 @blueprint.get("/new")
 def new_experiment() -> str:
-    """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
+    """Show the form, filled in with the values of the experiment `from`, or of the newest one.
+
+    `dataset` chooses a data set.
+    """
     if is_read_only():
         abort(403, "This session may only read. Sign in with another token to start experiments.")
     experiments, template = services.experiments, request.args.get("from")
@@ -100,12 +105,14 @@ def new_experiment() -> str:
     if entry is None:
         raise UnknownModel(model, list(entries))
     values = chosen.values if model == chosen.model else {}
+    choice = request.args.get("dataset", chosen.dataset)
     return render_template(
         "new.html",
         entry=entry,
         models=list(entries),
         fields=presentation.form_fields(entry, values),
-        dataset=chosen.dataset,
+        dataset=choice,
+        chosen=chosen_names(choice),
         size=chosen.size if model == chosen.model else None,
         experiment_id=_free_id(last[0].experiment_id, last[0].parameters) if last else "run-1",
         template=template,
@@ -159,7 +166,7 @@ def compare_experiments() -> str:
     parameters: dict[str, list[Any]] = {
         "learning rate": [one.learning_rate for one in chosen],
         "epochs": [one.epoch for one in chosen],
-        "data set": [one.dataset or "every file" for one in chosen],
+        "data set": [choice_label(one.dataset, one.inputs) for one in chosen],
     }
     values = [experiment.parameters.values for experiment in chosen]
     others = dict.fromkeys(name for one in values for name in one if name not in CONTRACT)

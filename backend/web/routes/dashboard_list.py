@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 
 from backend.domain.conditions import Condition, ConditionError, parse_all
 from backend.domain.experiment import Experiment
-from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.identifiers import MAX_ID_CHARACTERS, canonical
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.objective import Goals, objective_of
 from backend.domain.selection import SORTS, Cursor, Selection
@@ -47,12 +47,14 @@ class Filters:
     """What the address of the list asks for.
 
     Attributes:
+        dataset: the name or the digest of a data set that the experiments use.
         where: comparisons as text, each of which may hold several.
         metric: the metric to show; by default the objective.
     """
 
     status: str | None
     q: str
+    dataset: str | None
     where: tuple[str, ...]
     sort: str
     metric: str | None
@@ -96,6 +98,7 @@ def list_experiments() -> tuple[str, int]:
     selection = Selection(
         statuses=(filters.status,) if filters.status else (),
         text=filters.q or None,
+        dataset=filters.dataset,
         conditions=conditions,
         sort=filters.sort,
     )
@@ -111,7 +114,7 @@ def list_experiments() -> tuple[str, int]:
     budget = Budget()
     keys = {each.id: _position(selection, each, summaries.get(each.id, {})) for each in shown}
     end = keys[shown[-1].id] if len(page) > PAGE_ROWS else None
-    is_whole = not (filters.q or filters.where)
+    is_whole = not (filters.q or filters.where or filters.dataset)
     html = render_template(
         "list.html",
         rows=[
@@ -138,7 +141,8 @@ def _filters() -> Filters:
     arguments = request.args
     q = arguments.get("q", "").strip()[:MAX_ID_CHARACTERS]
     status, metric = arguments.get("status") or None, arguments.get("metric") or None
-    for name, text in (("q", q), ("metric", metric or "")):
+    dataset = canonical(arguments.get("dataset", "")) or None
+    for name, text in (("q", q), ("metric", metric or ""), ("dataset", dataset or "")):
         if "\0" in text:
             refuse(f"{name} must not contain NUL (%00).")
     if status is not None and status not in list(Status):
@@ -150,7 +154,7 @@ def _filters() -> Filters:
     except ValidationError as error:
         refuse(f"sort {error.messages[0]}")
     where = tuple(text for each in arguments.getlist("where") if (text := each.strip()))
-    return Filters(status, q, where, sort, metric)
+    return Filters(status, q, dataset, where, sort, metric)
 
 
 def _after() -> Cursor | None:

@@ -12,6 +12,7 @@ from flask import Response, jsonify, request
 
 from backend import __version__
 from backend.domain.experiment import Experiment, Parameters
+from backend.domain.identifiers import canonical
 from backend.domain.numbers import is_number
 from backend.domain.objective import warnings
 from backend.domain.selection import Selection
@@ -28,6 +29,7 @@ from backend.web.schemas.experiments import (
     ListedExperimentOut,
     SubmissionOut,
     experiment_out,
+    inputs_out,
     listed_out,
     transition_out,
     warnings_out,
@@ -61,6 +63,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
     selection = Selection(
         statuses=tuple(query_data["status"]),
         model=query_data.get("model"),
+        dataset=canonical(query_data.get("dataset") or "") or None,
         text=query_data.get("q"),
         created_after=query_data.get("created_after"),
         conditions=tuple(query_data["where"]),
@@ -139,7 +142,11 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
     status, message = _MESSAGES[outcome]
     path = quote(experiment.experiment_id, safe="")
     ui_url = f"{request.host_url}ui/experiments/{path}"
-    response = jsonify({"message": message} | experiment_out(experiment) | {"ui_url": ui_url})
+    response = jsonify(
+        {"message": message}
+        | experiment_out(experiment)
+        | {"inputs": inputs_out(experiment), "ui_url": ui_url}
+    )
     response.status_code = status
     response.headers["Location"] = f"/experiments/{path}"
     return response
@@ -163,6 +170,7 @@ def show_experiment(experiment_id: str) -> Response:
     return jsonify(
         experiment_out(experiment)
         | {
+            "inputs": inputs_out(experiment),
             "progress": progress,
             "queue": place and place._asdict(),
             "metrics": metrics,

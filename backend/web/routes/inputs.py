@@ -9,12 +9,20 @@ from apiflask import APIBlueprint
 from flask import Response, abort, current_app, request
 from werkzeug.exceptions import ClientDisconnected
 
+from backend.domain.data_sets.exceptions import NoImages
 from backend.domain.exceptions import InputTooLarge, UnknownFile
-from backend.experiments.datasets import delete
+from backend.web.access import actor
 from backend.web.current import services
 from backend.web.forms import FORMS, refuse_encoded
 from backend.web.routes.downloads import PIECE_BYTES, send
-from backend.web.schemas.inputs import InputDeleteIn, InputIn, InputOut, input_out
+from backend.web.schemas.inputs import (
+    DeleteInputIn,
+    InputIn,
+    InputOut,
+    PreviewOut,
+    input_out,
+    preview_out,
+)
 
 blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 
@@ -23,8 +31,12 @@ blueprint = APIBlueprint("inputs", __name__, tag="Inputs")
 @blueprint.output(InputOut(many=True), description="The data sets")
 @blueprint.doc(summary="List the data sets")
 def list_inputs() -> Response:
-    """List the data sets in the input folder, sorted by name, 10,000 at most."""
-    content = [input_out(entry) for entry in services.inputs.list_entries()]
+    """List the data sets in the input folder, sorted by name, 10,000 at most.
+
+    No file is read for it: a file that others have put into the folder is read by the reconciler
+    within seconds.
+    """
+    content = [input_out(found) for found in services.data_sets.list_all()]
     return Response(orjson.dumps(content), content_type="application/json")
 
 
@@ -47,6 +59,30 @@ def download_input(name: str) -> Response:
     return send(file, name)
 
 
+@blueprint.get("/inputs/<name>/preview")
+@blueprint.output(PreviewOut)
+@blueprint.doc(summary="Preview a data set", responses=[404])
+def preview_input(name: str) -> Response:
+    """Show a data set with its first rows, and each column's type, extremes and missing cells."""
+    content = preview_out(services.data_sets.preview(name))
+    return Response(orjson.dumps(content), content_type="application/json")
+
+
+@blueprint.get("/inputs/<name>/preview.png")
+@blueprint.doc(
+    summary="Draw a data set",
+    responses={200: "The first images", 404: "There is no such data set, or it holds no images"},
+)
+def draw_input(name: str) -> Response:
+    """Draw the first images of a data set side by side, as PNG."""
+    sheet = services.data_sets.contact_sheet(name)
+    if sheet is None:
+        raise NoImages(name)
+    response = Response(sheet, content_type="image/png")
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
 @blueprint.put("/inputs/<name>")
 @blueprint.input(InputIn, location="query")
 @blueprint.output(InputOut, status_code=201, description="The data set was created")
@@ -59,46 +95,52 @@ def download_input(name: str) -> Response:
         412: "The data set is not the version that If-Match names",
         413: "The data set is larger than INPUT_MAX_BYTES",
         415: "The body is a form or compressed, and not the file itself",
-        422: "The name is not allowed, or the file claims sizes that no trainer could use",
+        422: "The name is not allowed, or no model can read the file (`line`, `column`)",
         503: "The input folder cannot be written, or another upload does not end",
         507: "The input folder is full",
     },
 )
 def upload_input(name: str, query_data: dict[str, Any]) -> Response:
-    """Write the body to the input folder. Readers see the old file or the new one, never a mix."""
+    """Write the body to the input folder. Readers see the old file or the new one, never a mix.
+
+    A file that no model can read is refused, unless `validate=false`. Of a file of more than 128
+    MiB, the header and the first lines are judged.
+    """
     _check_is_file()
     limit = current_app.config["INPUT_MAX_BYTES"]
     if (request.content_length or 0) > limit:
         raise InputTooLarge(limit)
     request.max_content_length = limit + PIECE_BYTES  # above ours, whose message says more
-    entry, new = services.inputs.write(
+    found, new = services.data_sets.write(
         name,
         _body(),
         max_bytes=limit,
         overwrite=query_data["overwrite"],
         versions=request.if_match or None,
+        validate=query_data["validate_"],
+        by=actor(),
     )
-    response = Response(orjson.dumps(input_out(entry)), content_type="application/json")
+    response = Response(orjson.dumps(input_out(found)), content_type="application/json")
     response.status_code = 201 if new else 200
-    response.set_etag(entry.version)
-    response.headers["Location"] = f"/inputs/{quote(entry.path, safe='')}"
+    response.set_etag(found.entry.version)
+    response.headers["Location"] = f"/inputs/{quote(found.entry.path, safe='')}"
     return response
 
 
 @blueprint.delete("/inputs/<name>")
-@blueprint.input(InputDeleteIn, location="query")
+@blueprint.input(DeleteInputIn, location="query")
 @blueprint.output({}, status_code=204, description="The data set was deleted")
 @blueprint.doc(
     summary="Delete a data set",
     responses={
         404: "There is no such data set",
-        409: "Live experiments use it; send ?force=true to delete it all the same",
-        503: "The database is unavailable, or the input folder cannot be written",
+        409: "Live experiments use it (`experiments` names them); send ?force=true",
+        503: "The input folder cannot be written, or the database is unavailable",
     },
 )
 def delete_input(name: str, query_data: dict[str, Any]) -> tuple[str, int]:
-    """Delete a data set that no live experiment uses. One without `dataset` uses all of them."""
-    delete(services.inputs, services.experiments, name, force=query_data["force"])
+    """Delete a data set. An experiment that uses it fails at its next attempt."""
+    services.data_sets.delete(name, force=query_data["force"], by=actor())
     return "", 204
 
 

@@ -14,12 +14,14 @@ from apiflask.fields import (
     Integer,
     List,
     Nested,
+    Raw,
     String,
 )
 from apiflask.validators import OneOf
 
 from backend.domain.attempt import all_values
 from backend.domain.catalogue import AUTOENCODER
+from backend.domain.data_sets.pins import chosen_names, pins_from_text
 from backend.domain.experiment import Experiment, Transition
 from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import ListedExperiment
@@ -55,7 +57,18 @@ class ExperimentOut(Schema):
             "example": {"learning_rate": 0.001, "epoch": 20},
         }
     )
-    dataset = String(allow_none=True)
+    dataset = Raw(
+        allow_none=True,
+        metadata={
+            "description": "The file that was chosen, an array of several, or null for every file.",
+            "example": "digits.npz",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "null"},
+            ],
+        },
+    )
     size = String(
         allow_none=True,
         metadata={"description": "The size that was chosen, if any.", "example": None},
@@ -112,8 +125,30 @@ class ListedExperimentOut(ExperimentOut):
     )
 
 
+class PinOut(Schema):
+    """A file that an experiment uses, as it was at the submission."""
+
+    name = String(metadata={"example": "digits.npz"})
+    size = Integer(metadata={"description": "Bytes.", "example": 57_000})
+    sha256 = String()
+
+
+def inputs_field() -> List[Any]:
+    """Return the field `inputs` of an experiment that is shown alone."""
+    return List(
+        Nested(PinOut),
+        allow_none=True,
+        metadata={
+            "description": "The files that it uses, every attempt the same ones; null if they "
+            "were not known at the submission."
+        },
+    )
+
+
 class SubmissionOut(ExperimentOut):
     """The response to a submission: the experiment, and what became of the submission."""
+
+    inputs = inputs_field()
 
     message = String(metadata={"example": "Job Created"})
     ui_url = String(
@@ -190,6 +225,7 @@ def warnings_field() -> List[Any]:
 class ExperimentDetailOut(ExperimentOut):
     """An experiment with its progress, last metrics, warnings and history."""
 
+    inputs = inputs_field()
     progress = Nested(ProgressOut)
     queue = Nested(
         QueueOut,
@@ -227,7 +263,7 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
         "parameters": _parameters(experiment),
-        "dataset": experiment.dataset,
+        "dataset": _dataset(experiment.dataset),
         "size": experiment.size,
         "status": experiment.status,
         "attempt": experiment.attempt,
@@ -241,6 +277,16 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "finished_at": experiment.finished_at,
         "cancel_requested_at": experiment.cancel_requested_at,
     }
+
+
+def _dataset(choice: str | None) -> str | list[str] | None:
+    names = chosen_names(choice)
+    return names if len(names) > 1 else choice
+
+
+def inputs_out(experiment: Experiment) -> list[dict[str, Any]] | None:
+    """Return the files that an experiment uses with the members of PinOut; None if unknown."""
+    return [pin._asdict() for pin in pins_from_text(experiment.inputs)] or None
 
 
 def transition_out(transition: Transition) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
 from backend.domain.conditions import ConditionError, metric_of, parse_all
+from backend.domain.data_sets.pins import MAX_CHOICE, choice_text, chosen_names
 from backend.domain.identifiers import canonical, new_id_problem
 from backend.domain.parameter import NUMBER, read_number, shown_value
 from backend.domain.selection import PARAMETER_SORTS, SORTS, Cursor
@@ -69,6 +70,31 @@ def _check_text(text: str) -> None:
     """Raise a ValidationError if a text of a query holds NUL."""
     if "\0" in text:
         raise ValidationError(f"must not contain NUL (%00); you sent {shown_value(text)}.")
+
+
+class Choice(Field[Any]):
+    """Data sets: the name of one, a list of several, `*` or nothing for all; as they are stored."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str | None:
+        if value in (None, ""):
+            return None
+        names = value if isinstance(value, list) else [value]
+        if names == [value] and isinstance(value, str):
+            names = chosen_names(value)  # as the form of the dashboard sends several
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValidationError(
+                "must be the name of a file in the input folder, a list of several, or * for every "
+                "file."
+            )
+        for name in names:
+            _check_text(name)
+        choice = choice_text(map(canonical, names))
+        if choice and len(names) > 1 and len(choice) > MAX_CHOICE:
+            raise ValidationError(
+                f"names too many files: their names may have {MAX_CHOICE} characters together. "
+                "Send * for every file of the input folder."
+            )
+        return choice
 
 
 class Texts(List[str]):

@@ -43,6 +43,14 @@ class ListIn(StrictSchema):
         },
     )
     model = Text(metadata={"description": "Only experiments of this model."})
+    dataset = Text(
+        validate=Length(min=1, max=MAX_ID_CHARACTERS + 55),
+        metadata={
+            "description": "Only experiments that use the data set of this name, or with this "
+            "SHA-256 digest, be it chosen or one of every file.",
+            "example": "digits.npz",
+        },
+    )
     q = Text(
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
         metadata={"description": "Only experiments whose id contains this text, ignoring case."},

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from apiflask.fields import String
 from apiflask.validators import Length
 from marshmallow import INCLUDE, ValidationError, validates_schema
 
@@ -11,6 +10,7 @@ from backend.domain.exceptions import MAX_NAMES
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.parameter import shown_value
 from backend.web.current import services
+from backend.web.schemas.fields import Choice as DatasetChoice
 from backend.web.schemas.fields import ExperimentId, Text
 from backend.web.schemas.strict import StrictSchema
 
@@ -44,13 +44,17 @@ class ExperimentIn(StrictSchema):
         error_messages={"invalid": "must be the name of a model, such as autoencoder."},
         metadata={"description": "A model of the catalogue.", "example": AUTOENCODER},
     )
-    dataset = String(
+    dataset = DatasetChoice(
         load_default=None,
         allow_none=True,
-        error_messages={"invalid": "must be the name of a file in the input folder."},
         metadata={
-            "description": "A file of the input folder; all of them by default.",
+            "description": "A file of the input folder, or several (an array; in a form, repeat "
+            "the field) whose samples fit together; `*`, the default, stands for every file.",
             "example": "digits.npz",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
         },
     )
     size = Text(

@@ -287,7 +287,7 @@ if (name === "new") startNew();
 if (module) {
   const kit = { find, findAll, on, element, request, fetchPage, replaceParts, showTimes, refresh, Problem };
   page = (await import(module)).start(kit);
-  if (name !== "list") refresh(true); // the list is complete as the server sends it
+  if (name !== "list" && name !== "inputs") refresh(true); // those are complete as the server sends them
 }
 showTimes();
 setInterval(showTimes, 30_000);

@@ -221,9 +221,9 @@ def test_new_form_defaults(get_page):
 
 
 def test_new_form_copies_experiment(get_page, submit, settings):
-    (settings.input_dir / "a.npz").touch()
-    (settings.input_dir / "b.npz").touch()
-    submit("run-1", learning_rate="0.5", dataset="b.npz")
+    (settings.input_dir / "a.csv").write_text("1,2\n")
+    (settings.input_dir / "b.csv").write_text("1,2\n")
+    submit("run-1", learning_rate="0.5", dataset="b.csv")
     submit("run-2")
     for path in ("/ui/new?from=run-1", "/ui/new"):
         page = get_page(path)

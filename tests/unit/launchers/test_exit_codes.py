@@ -15,6 +15,13 @@ def test_end_of_output_is_quoted():
     assert quote_end(output).startswith("…x")
 
 
+def test_changed_input_is_named():
+    why = diagnose_exit_code(66, "error: a.csv has changed", "1.log")
+
+    assert why.reason == "input_changed"
+    assert "a.csv has changed" in why.message
+
+
 def test_begin_of_message_is_quoted():
     assert quote("\x1b[31mred\x1b[0m" + "x" * 1000).startswith("redxxx")
 

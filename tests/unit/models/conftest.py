@@ -35,8 +35,8 @@ def trainer(empty_trainer: Trainer) -> Trainer:
 def refusal(empty_trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run the trainer, which must refuse its input, and return the one line that says why."""
 
-    def run(**changes: str) -> str:
-        assert empty_trainer.run(**changes) == 2
+    def run(code: int = 2, **changes: str) -> str:
+        assert empty_trainer.run(**changes) == code
         error = capfd.readouterr().err
         assert error.startswith("error: ")
         assert error.endswith("\n")

@@ -1,5 +1,6 @@
 """Without DATASET, all attempts of an experiment train on the files that the first began with."""
 
+import hashlib
 import json
 import unicodedata
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.unit.models.support import Trainer
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]
+CHANGED = 66  # the exit code if a file has changed or is gone
 
 
 def stop_with_checkpoint(trainer: Trainer) -> None:
@@ -62,10 +64,10 @@ def test_missing_file_is_named(trainer: Trainer, refusal: Refusal) -> None:
     trainer.save("b.npy", np.ones((20, 16)))
     stop_with_checkpoint(trainer)
     (trainer.input / "a.npy").rename(trainer.input / "c.npy")
-    assert "a.npy is gone" in refusal()
+    assert "a.npy is gone" in refusal(CHANGED)
     (trainer.input / "c.npy").rename(trainer.input / "a.npy")
     (trainer.input / "b.npy").unlink()
-    assert refusal() == (
+    assert refusal(CHANGED) == (
         "error: b.npy is gone from the input folder, and this experiment began with it: put the "
         "file back, or submit a new experiment\n"
     )
@@ -74,7 +76,7 @@ def test_missing_file_is_named(trainer: Trainer, refusal: Refusal) -> None:
 def test_changed_file_is_named(trainer: Trainer, refusal: Refusal) -> None:
     stop_with_checkpoint(trainer)
     trainer.save("a.npy", np.ones((200, 16)))
-    assert refusal() == (
+    assert refusal(CHANGED) == (
         "error: a.npy has changed since this experiment began with it: put the file back, or "
         "submit a new experiment\n"
     )
@@ -86,7 +88,7 @@ def test_swapped_files_are_named(trainer: Trainer, refusal: Refusal) -> None:
     (trainer.input / "b.npy").rename(trainer.input / "c.npy")
     (trainer.input / "a.npy").rename(trainer.input / "b.npy")
     (trainer.input / "c.npy").rename(trainer.input / "a.npy")
-    assert "a.npy has changed" in refusal()
+    assert "a.npy has changed" in refusal(CHANGED)
 
 
 def test_file_repaired_before_the_first_checkpoint(
@@ -122,3 +124,36 @@ def test_exact_form_wins(empty_trainer: Trainer) -> None:
         output = empty_trainer.output / name
         assert empty_trainer.run(DATASET=name, OUTPUT_DIR=str(output)) == 0
         assert list(json.loads((output / "summary.json").read_text())["input_sha256"]) == [name]
+
+
+def pin(trainer: Trainer, *names: str) -> None:
+    """Write inputs.json as the backend does."""
+    files = [
+        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name in names
+        if (content := (trainer.input / name).read_bytes())
+    ]
+    trainer.output.mkdir(exist_ok=True)
+    (trainer.output / INPUTS).write_text(json.dumps({"pinned": True, "files": files}))
+
+
+def test_pinned_files_are_used(trainer: Trainer) -> None:
+    trainer.save("b.npy", np.ones((20, 16)))
+    pin(trainer, "b.npy", "a.npy")
+    trainer.save("c.npy", np.ones((20, 16)))
+    assert trainer.run() == 0
+    assert list(trainer.summary()["input_sha256"]) == ["b.npy", "a.npy"]
+
+
+@pytest.mark.parametrize("rows", [200, 201])  # the same size, and another one
+def test_pinned_file_has_changed(trainer: Trainer, refusal: Refusal, rows: int) -> None:
+    """Even before the first checkpoint, unlike a file of a list that the trainer has made."""
+    pin(trainer, "a.npy")
+    trainer.save("a.npy", np.ones((rows, 16)))
+    assert "a.npy has changed" in refusal(CHANGED, DATASET="a.npy")
+
+
+def test_pinned_file_is_gone(trainer: Trainer, refusal: Refusal) -> None:
+    pin(trainer, "a.npy")
+    (trainer.input / "a.npy").rename(trainer.input / "b.npy")
+    assert "a.npy is gone" in refusal(CHANGED)

@@ -125,7 +125,7 @@ def test_more_than_memory_is_refused(
 def test_too_wide_samples(
     empty_trainer: Trainer, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.dataset.MAX_WIDTH", 3)
+    monkeypatch.setattr("common.numpy_files.MAX_WIDTH", 3)
     empty_trainer.save("a.npy", SAMPLES)
     assert refusal() == ("error: a.npy is 20 x 4: a sample may have 3 numbers at most\n")
 

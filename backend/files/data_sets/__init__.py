@@ -1,0 +1,1 @@
+"""What data sets hold, read by the rules of `models/common`, without NumPy."""
