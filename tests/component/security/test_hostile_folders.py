@@ -19,7 +19,7 @@ ALL_ROUTES = (
     "/ui/new?from=first",
 )
 FILES = (
-    *("run.json", "parameters.json", "inputs.json", "summary.json", "metrics.jsonl"),
+    *("parameters.json", "inputs.json", "summary.json", "metrics.jsonl"),
     *("forgotten.json", "checkpoint.bin", "model.pt", "reconstruction.png", "logs/1.log"),
 )
 CONTENTS = {
@@ -73,18 +73,27 @@ def check(client):
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 def test_hostile_content_of_every_file(client, reconciler, folder, content):
-    original = (folder / "run.json").read_bytes()
     for name in FILES:
         (folder / name).write_bytes(content)
-        check(client)
-        (folder / "run.json").write_bytes(original)
+    check(client)
+    (folder / "run.json").write_bytes(content)
+    check(client)
     reconciler.reconcile()
 
 
-@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link", "loop", "folder", "secret"])
-def test_no_regular_file(client, reconciler, folder, name, kind):
-    path = folder / name
+def test_no_regular_file(client, reconciler, folder, kind):
+    for name in (*FILES, "run.json"):
+        plant(kind, folder / name)
+    check(client)
+    for name in (*FILES, "run.json"):
+        assert client.get(f"/experiments/first/files/{name}").status_code == 404, name
+    assert client.get("/experiments/first/files").json["files"] == []
+    reconciler.reconcile()
+
+
+def plant(kind, path):
+    """Put something that is no regular file in the place of one."""
     path.unlink(missing_ok=True)
     if kind == "pipe":
         os.mkfifo(path)
@@ -98,13 +107,7 @@ def test_no_regular_file(client, reconciler, folder, name, kind):
     elif kind == "folder":
         path.mkdir()
     else:
-        target = {"link": "/dev/zero", "loop": path.name, "secret": "/etc/passwd"}[kind]
-        path.symlink_to(target)
-
-    check(client)
-    for address in (f"/experiments/first/files/{name}", "/experiments/first/files.zip"):
-        assert b"root:" not in client.get(address, buffered=True).data
-    reconciler.reconcile()
+        path.symlink_to({"link": "/dev/zero", "loop": path.name, "secret": "/etc/passwd"}[kind])
 
 
 def test_hostile_names(client, folder):
@@ -123,7 +126,12 @@ def test_many_files(client, folder):
     """More than are listed; the list says so."""
     (folder / "many").mkdir()
     for number in range(100_000):
-        os.close(os.open(folder / "many" / str(number), os.O_CREAT | os.O_WRONLY))
+        path = folder / "many" / str(number)
+        if number % 20_000 == 0:  # a file has at most 65,000 links on ext4
+            first = path
+            first.touch()
+        else:
+            path.hardlink_to(first)
 
     check(client)
     assert client.get("/experiments/first/files").json["complete"] is False

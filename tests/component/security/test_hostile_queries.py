@@ -44,7 +44,7 @@ texts = st.one_of(
     st.text("<>=!.-+eE0123456789, az'\"%_", max_size=20),
 )
 hostile = settings(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -70,9 +70,8 @@ def test_hostile_parameter(client, route, name, values):
 @pytest.mark.parametrize(("route", "name"), PLACES)
 def test_known_hostile_values(client, route, name):
     for value in VALUES:
-        for values in (value, [value, value]):
-            response = client.get(route, query_string={name: values}, buffered=True)
-            assert response.status_code < 500, (value, response.text)
+        response = client.get(route, query_string={name: value}, buffered=True)
+        assert response.status_code < 500, (value, response.text)
 
 
 @pytest.mark.parametrize("path", PATHS)
