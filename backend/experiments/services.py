@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from backend.experiments.annotations import Annotating
 from backend.experiments.archive import Archive
 from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
@@ -20,6 +21,7 @@ from backend.launchers.base import Launcher
 from backend.launchers.owner import owner_of
 from backend.settings import Settings
 from backend.store.metrics import MetricSummaries
+from backend.store.named import NamedValues
 from backend.store.queries import Store
 
 
@@ -40,6 +42,7 @@ class Services:
     models: Models
     experiments: Experiments
     overview: Overview
+    annotations: Annotating
 
     def close(self) -> None:
         """Close the connections to the database and to the launcher; Jobs keep running."""
@@ -91,6 +94,7 @@ def assemble(
     events = TransitionFeed(store.transitions)
     models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
     curves = Curves(outputs)
+    values = NamedValues(store.database)
     return Services(
         store=store,
         launcher=launcher,
@@ -102,9 +106,10 @@ def assemble(
         archive=archive,
         recorder=recorder,
         models=models,
-        summaries=Summaries(store, MetricSummaries(store.database), curves),
+        summaries=Summaries(store, MetricSummaries(store.database), curves, values),
         experiments=Experiments(
             store, launcher, inputs, outputs, logs, archive, recorder, events, models
         ),
         overview=Overview(store),
+        annotations=Annotating(store, values, archive),
     )

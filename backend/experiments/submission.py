@@ -101,7 +101,7 @@ class Submission:
         if parameters.dataset is not None:
             dataset = self._inputs.stored_name(parameters.dataset)
             parameters = replace(parameters, dataset=dataset)
-        values = new_values(experiment_id, parameters)
+        values = new_values(experiment_id, parameters, by)
         job = self._render(Attempt.from_columns(values), entry)
         problem = self._problem(experiment_id, parameters, entry)
         row_id = None

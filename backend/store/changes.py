@@ -11,11 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from backend.domain.experiment import Experiment, Transition, in_order
+from backend.domain.experiment import Experiment, Transition, in_order, read_tags
 from backend.store.database import Database
-from backend.store.tables import experiment, model_entries, transition
+from backend.store.named import index_columns, insert_parameters, insert_tags
+from backend.store.tables import experiment, model_entries, note, transition
 
-Values = Mapping[str, Any]  # column values by name
+Values = Mapping[str, Any]  # column values by name; in those of a new row, also its note
 
 _OF_AN_ATTEMPT = (  # what a retry clears
     "reason",
@@ -278,7 +279,17 @@ def _last_step(connection: Connection, row_id: int) -> datetime | None:
 
 
 def _insert(connection: Connection, values: Values) -> int:
-    """Insert the row of an experiment and return its key."""
-    key = connection.execute(insert(experiment), values).inserted_primary_key
+    """Insert the row of an experiment, and those of its parameters, tags and note.
+
+    Returns:
+        Its key.
+    """
+    columns = {name: value for name, value in values.items() if name != "note"}
+    columns |= index_columns(values["experiment_id"])
+    key = connection.execute(insert(experiment), columns).inserted_primary_key
     row_id: int = key[0] if key else 0
+    insert_parameters(connection, row_id, values.get("model_parameters"))
+    insert_tags(connection, row_id, read_tags(values.get("tags")))
+    if text := values.get("note"):
+        connection.execute(insert(note), {"experiment": row_id, "content": text})
     return row_id

@@ -13,6 +13,7 @@ from flask import Response, json, render_template, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from backend.domain.annotations import AnnotationsChanged, TooManyTags
 from backend.domain.exceptions import (
     FolderTaken,
     HasEnded,
@@ -50,6 +51,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     UnknownExperiment: HTTPStatus.NOT_FOUND,
     UnknownAttempt: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
+    AnnotationsChanged: HTTPStatus.CONFLICT,
     FolderTaken: HTTPStatus.CONFLICT,
     OutputOfAnother: HTTPStatus.CONFLICT,
     HasEnded: HTTPStatus.CONFLICT,
@@ -63,6 +65,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidInputName: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooManyTags: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownModel: HTTPStatus.NOT_FOUND,
     UnknownDataset: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,
