@@ -1,4 +1,4 @@
-"""What people add to an experiment: tags, a note in Markdown, and whether it is a favourite. Pure."""
+"""What people add to an experiment: tags, a note in Markdown, a favourite. Pure."""
 
 import unicodedata
 from collections.abc import Iterable

@@ -204,9 +204,7 @@ def write_tags(tags: Iterable[str]) -> str:
     return json.dumps(list(tags), ensure_ascii=False)
 
 
-def new_values(
-    experiment_id: str, parameters: Parameters, by: str | None = None
-) -> dict[str, Any]:
+def new_values(experiment_id: str, parameters: Parameters, by: str | None = None) -> dict[str, Any]:
     """Return the column values of a new experiment submitted by `by`: its status `submitting`."""
     now = datetime.now(UTC)
     values = vars(parameters) | {

@@ -108,7 +108,7 @@ class NamedValues:
 
         def work(connection: Connection) -> None:
             for row in rows:
-                _fill(connection, row._mapping)
+                _fill(connection, row._asdict())
 
         if rows:
             self._database.write(work)

@@ -116,9 +116,7 @@ def statement(
     return _sorted(query, table, key, selection)
 
 
-def parameters(
-    limit: int, after: Cursor | None, until: Cursor | None = None
-) -> dict[str, Any]:
+def parameters(limit: int, after: Cursor | None, until: Cursor | None = None) -> dict[str, Any]:
     """Return the parameters of a page of at most `limit` experiments after `after` to `until`."""
     values: dict[str, Any] = {"limit": limit}
     values |= {"value": after.value, "key": after.id} if after else {}
@@ -174,9 +172,7 @@ def _key_column(selection: Selection) -> ColumnElement[Any]:
     return experiment.c.id if joined is None else joined.c.experiment
 
 
-def _within(
-    selection: Selection, has_cursor: bool, has_end: bool
-) -> Iterator[ColumnElement[bool]]:
+def _within(selection: Selection, has_cursor: bool, has_end: bool) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions for the positions of a page: after its cursor, and not after its end."""
     column, key = _sort_column(selection), _key_column(selection)
     if selection.metric:

@@ -275,7 +275,9 @@ class Store(Changes):
 
 _COLUMNS = [field.name for field in fields(Experiment)]  # the table begins with them, in this order
 _SELECT = select(*(experiment.c[name] for name in _COLUMNS))
-_LAST_CHANGE = select(*(experiment.c[name] for name in ("attempt", "status", "updated_at", "revision")))
+_LAST_CHANGE = select(
+    *(experiment.c[name] for name in ("attempt", "status", "updated_at", "revision"))
+)
 _WITH_HISTORY = (
     _SELECT.add_columns(*TRANSITION_COLUMNS)
     .outerjoin(transition, transition.c.experiment == experiment.c.id)

@@ -9,7 +9,7 @@ from backend.web import forms
 from backend.web.current import services
 from backend.web.routes import (
     dashboard,
-    dashboard_list,
+    dashboard_plots,
     docs,
     events,
     experiments,
@@ -41,7 +41,7 @@ def register_routes(app: APIFlask) -> None:
     ):
         app.register_blueprint(module.blueprint)
     dashboard.register_dashboard(app)
-    app.register_blueprint(dashboard_list.blueprint)
+    app.register_blueprint(dashboard_plots.blueprint)  # of all pages
     app.before_request(_find_experiment_id)  # after the check of the token
 
 

@@ -9,12 +9,13 @@ import secrets
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, render_template, request, url_for
 
 from backend import __version__
+from backend.domain.annotations import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
@@ -23,8 +24,10 @@ from backend.domain.status import LIVE, Status
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget
 from backend.web import presentation
-from backend.web.access import access
+from backend.web.access import access, is_read_only
 from backend.web.current import services
+from backend.web.list_filters import refuse
+from backend.web.markdown import note_html
 from backend.web.presentation import Summary
 
 SPARK_POINTS = 40
@@ -55,6 +58,7 @@ def register_dashboard(app: APIFlask) -> None:
     app.jinja_env.globals.update(
         version=__version__, max_id_characters=MAX_ID_CHARACTERS, max_compared=MAX_CURVES
     )
+    app.jinja_env.globals["max_tag_characters"] = MAX_TAG_CHARACTERS
     app.add_template_filter(presentation.label_of)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
@@ -81,6 +85,8 @@ def stylesheet() -> str:
 @blueprint.get("/new")
 def new_experiment() -> str:
     """Show the form, filled in with the values of the experiment `from`, or of the newest one."""
+    if is_read_only():
+        abort(403, "This session may only read: sign in with another token to start experiments.")
     experiments, template = services.experiments, request.args.get("from")
     if template:
         last = [experiments.get(experiments.stored_id(template))]
@@ -114,12 +120,16 @@ def show_experiment(experiment_id: str) -> str:
     experiments = services.experiments
     experiment = experiments.get(experiment_id)
     submit_url = url_for("experiments.submit_experiment", _external=True)
+    note = services.annotations.note(experiment)
     return render_template(
         "experiment.html",
         summary=summary_of(experiment)[0],
         experiment=experiment,
         metrics=_last_metrics(experiment),
         history=experiments.history(experiment),
+        note=note,
+        max_note_characters=MAX_NOTE_CHARACTERS,
+        note_html=note_html(note) if note else "",
         files=services.outputs.list_files(experiment_id)[0][:MAX_FILES_SHOWN],
         max_files=MAX_FILES_SHOWN,
         curl=presentation.curl(
@@ -183,11 +193,6 @@ def _add_headers(response: Response) -> Response:
     for name, value in PAGE_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
-
-
-def refuse(detail: str) -> NoReturn:
-    """Answer 422 with a page that shows `detail`."""
-    abort(422, detail)
 
 
 def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve:

@@ -143,7 +143,7 @@ class Sort(String):
         sign = "-" if text.startswith("-") else ""
         name = full_name(text.removeprefix("-"))
         parameter = parameter_of(name)
-        is_known = sign + name in PARAMETER_SORTS or metric_of(name)
+        is_known = sign + name in PARAMETER_SORTS or metric_of(name) is not None
         if parameter:
             is_known = not services.models.unknown_parameters([parameter])
         if not is_known or len(text) > MAX_SORT or "\0" in text:
@@ -199,8 +199,8 @@ class Tags(List[str]):
         try:
             return super()._deserialize(value, *args, **options)
         except ValidationError as error:
-            problems = error.normalized_messages()
-            first = next(iter(problems.values()))
+            problems: Any = error.messages  # by the index of the tag
+            first = next(iter(problems.values())) if isinstance(problems, dict) else problems
             raise ValidationError(first) from error
 
 

@@ -229,7 +229,25 @@ function startNew() {
 
 document.addEventListener("click", async ({ target }) => {
   const { dialog, copy } = target.dataset;
-  if (dialog) document.getElementById(dialog).showModal();
+  if (dialog) {
+    const opened = document.getElementById(dialog);
+    for (const field of findAll("[data-current]", opened)) {
+      field.value = document.getElementById(field.dataset.current).value;
+    }
+    opened.showModal();
+  }
+  const patch = target.closest("[data-patch]")?.dataset;
+  if (patch) {
+    const body = new FormData();
+    body.set(patch.name, patch.value);
+    try {
+      await request(patch.patch, { method: "PATCH", body });
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      find("#connection").textContent = error.message;
+    }
+    refresh(true);
+  }
   if (copy) {
     const source = document.getElementById(copy);
     try {
@@ -252,8 +270,10 @@ for (const form of findAll("dialog form[data-method]")) {
     event.submitter.disabled = true;
     try {
       if (method === "DELETE") page = STATIC_PAGE; // refreshing would ask for the deleted experiment
-      const query = new URLSearchParams(new FormData(form)).toString();
-      await request(query ? `${url}?${query}` : url, { method });
+      const fields = new FormData(form);
+      const query = method === "PATCH" ? "" : new URLSearchParams(fields).toString();
+      const body = method === "PATCH" ? fields : undefined;
+      await request(query ? `${url}?${query}` : url, { method, body });
       form.closest("dialog").close();
       if (method === "DELETE") location.href = "/ui";
       else refresh(true);

@@ -51,7 +51,6 @@ def test_tags(tag):
         ("a\u200b", "U+200B"),
         ("a\u00a0b", "U+00A0"),
         ("\ud800", "UTF-8"),
-        ("\ufffd", "UTF-8"),
     ],
 )
 def test_texts_that_are_no_tags(tag, words):

@@ -1,5 +1,7 @@
 """Add tags, notes and favourites, and the parameters by name, by which lists are filtered."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -38,7 +40,7 @@ def _name() -> sa.Column[str]:
     return sa.Column("name", ByteText, primary_key=True)
 
 
-def _create_table(name: str, *columns: sa.Column[object]) -> None:
+def _create_table(name: str, *columns: sa.Column[Any]) -> None:
     """Create a table of rows that go with those of their experiments."""
     experiment = sa.ForeignKey("experiment.id", name=f"fk_{name}_experiment", ondelete="CASCADE")
     op.create_table(

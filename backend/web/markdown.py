@@ -1,0 +1,33 @@
+"""Notes as HTML that is safe whatever a note holds."""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+MAX_NESTING = 20  # of lists, quotes and emphasis
+
+
+def note_html(note: str) -> Markup:
+    """Return a note as HTML. HTML in the note stays text, images become links."""
+    return Markup(_renderer().render(note))  # noqa: S704  (rendered without HTML of its own)
+
+
+@cache
+def _renderer() -> "MarkdownIt":
+    # Imported with the first note: a server without notes need not hold it in memory.
+    from markdown_it import MarkdownIt
+
+    options = {"html": False, "linkify": False, "maxNesting": MAX_NESTING}
+    markdown = MarkdownIt("js-default", options).disable("image")
+    markdown.add_render_rule("link_open", _link_open)
+    return markdown
+
+
+def _link_open(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    tokens[index].attrSet("rel", "noopener nofollow")
+    text: str = self.renderToken(tokens, index, options, env)
+    return text
