@@ -1,6 +1,6 @@
 """What people add to experiments: tags, notes, favourites."""
 
-from backend.domain.annotations import AnnotationChange
+from backend.domain.annotations.changes import AnnotationChange
 from backend.domain.exceptions import UnknownExperiment
 from backend.domain.experiment import Experiment
 from backend.experiments.archive import Archive

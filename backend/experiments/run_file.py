@@ -9,13 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from backend.domain.annotations import (
-    MAX_REVISION,
-    MAX_TAGS,
-    note_problem,
-    sorted_tags,
-    tag_problem,
-)
+from backend.domain.annotations.changes import MAX_REVISION, MAX_TAGS, sorted_tags
+from backend.domain.annotations.rules import note_problem, tag_problem
 from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.experiment import Experiment, Parameters, Transition, write_tags

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from backend.domain.annotations import AnnotationChange, Annotations, AnnotationsChanged
+from backend.domain.annotations.changes import AnnotationChange, Annotations, AnnotationsChanged
 from backend.domain.experiment import read_tags, write_tags
 from backend.domain.identifiers import folded
 from backend.domain.numbers import MAX_MAGNITUDE, is_number

@@ -13,7 +13,7 @@ from flask import Response, json, render_template, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
-from backend.domain.annotations import AnnotationsChanged, TooManyTags
+from backend.domain.annotations.changes import AnnotationsChanged, TooManyTags
 from backend.domain.exceptions import (
     FolderTaken,
     HasEnded,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from backend.domain.annotations import MAX_TAG_CHARACTERS
+from backend.domain.annotations.rules import MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, Entry
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.files.inputs import MAX_NAME_BYTES

@@ -15,20 +15,20 @@ from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, render_template, request, url_for
 
 from backend import __version__
-from backend.domain.annotations import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
+from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
-from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
 from backend.domain.status import LIVE, Status
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget
 from backend.web import presentation
 from backend.web.access import access, is_read_only
 from backend.web.current import services
-from backend.web.list_filters import refuse
-from backend.web.markdown import note_html
 from backend.web.presentation import Summary
+from backend.web.views.filters import refuse
+from backend.web.views.markdown import note_html
 
 SPARK_POINTS = 40
 MAX_CURVES = 8  # in one chart, whose colours can still be told apart
@@ -112,6 +112,19 @@ def new_experiment() -> str:
         template=template,
         datasets=services.inputs.list_names(),
     )
+
+
+@blueprint.get("/new/name")
+def suggest_name() -> dict[str, str]:
+    """Return a free id for the experiment `from` with the other values of a form, as JSON."""
+    experiments = services.experiments
+    template = experiments.get(experiments.stored_id(request.args.get("from", "")))
+    values = template.parameters.values
+    name = presentation.renamed(template.experiment_id, values, request.args.to_dict())
+    is_new = name != template.experiment_id
+    if is_new and experiment_id_problem(name) is None and _is_free(name):
+        return {"experiment_id": name}
+    return {"experiment_id": _free_id(name, template.parameters)}
 
 
 @blueprint.get("/experiments/<experiment_id>")

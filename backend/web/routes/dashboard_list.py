@@ -16,7 +16,11 @@ from backend.domain.selection import SORTS, Cursor, Selection
 from backend.domain.status import LIVE
 from backend.files.curves import Budget, Curves
 from backend.web.current import services
-from backend.web.list_filters import (
+from backend.web.presentation import Figures, best_figure, figures
+from backend.web.routes.dashboard import blueprint, summary_of
+from backend.web.schemas.columns import CSV
+from backend.web.schemas.fields import cursor_text
+from backend.web.views.filters import (
     DEFAULT_COLUMNS,
     OTHER_COLUMNS,
     Filters,
@@ -25,11 +29,7 @@ from backend.web.list_filters import (
     read_filters,
     refuse,
 )
-from backend.web.presentation import Figures, best_figure, figures
-from backend.web.routes.dashboard import blueprint, summary_of
-from backend.web.schemas.columns import CSV
-from backend.web.schemas.fields import cursor_text
-from backend.web.values import Summaries, column_label, value_of, value_text
+from backend.web.views.values import Summaries, column_label, value_of, value_text
 
 PAGE_ROWS = 50
 CACHED_ROWS = 2000

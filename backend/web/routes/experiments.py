@@ -11,7 +11,8 @@ from apiflask import APIBlueprint
 from flask import Response, abort, jsonify, request
 
 from backend import __version__
-from backend.domain.annotations import AnnotationChange, tag_problem
+from backend.domain.annotations.changes import AnnotationChange
+from backend.domain.annotations.rules import tag_problem
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import canonical
 from backend.domain.numbers import is_number

@@ -18,7 +18,8 @@ from apiflask.fields import (
 )
 from apiflask.validators import OneOf, Range
 
-from backend.domain.annotations import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS, MAX_TAGS
+from backend.domain.annotations.changes import MAX_TAGS
+from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.attempt import all_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.experiment import Experiment, Transition, read_tags

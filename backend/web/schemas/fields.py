@@ -7,7 +7,7 @@ from typing import Any
 from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
-from backend.domain.annotations import note_problem, plain_lines, tag_problem
+from backend.domain.annotations.rules import note_problem, plain_lines, tag_problem
 from backend.domain.conditions import (
     ConditionError,
     full_name,

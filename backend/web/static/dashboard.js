@@ -177,6 +177,24 @@ function showWrong(id, text) {
 function startNew() {
   const form = find("#new");
   const fields = findAll("input:not([type=hidden]), select", form);
+  const id = find("#experiment_id");
+  let suggested = id.value;
+  let suggestion = Promise.resolve();
+
+  /** Replace a suggested name that would say another value than the form has: lr-0.1 -> lr-0.05. */
+  async function suggest() {
+    try {
+      const query = new URLSearchParams(new FormData(form));
+      const response = await request(`${form.dataset.suggest}&${query}`);
+      const { experiment_id: name } = await response.json();
+      if (id.value === suggested) id.value = suggested = name;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error; // the name stays, and can be changed by hand
+    }
+  }
+  form.addEventListener("change", ({ target }) => {
+    if (form.dataset.suggest && target !== id && id.value === suggested) suggestion = suggest();
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     for (const field of fields) {
@@ -187,6 +205,7 @@ function startNew() {
     const button = find("button", form);
     button.disabled = true;
     try {
+      await suggestion;
       const response = await request(form.action, { method: "POST", body: new FormData(form) });
       const { experiment_id: id } = await response.json();
       location.href = `/ui/experiments/${encodeURIComponent(id)}`;

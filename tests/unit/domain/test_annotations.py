@@ -2,15 +2,8 @@
 
 import pytest
 
-from backend.domain.annotations import (
-    MAX_TAGS,
-    AnnotationChange,
-    Annotations,
-    TooManyTags,
-    note_problem,
-    plain_lines,
-    tag_problem,
-)
+from backend.domain.annotations.changes import MAX_TAGS, AnnotationChange, Annotations, TooManyTags
+from backend.domain.annotations.rules import note_problem, plain_lines, tag_problem
 
 CURRENT = Annotations(("a", "b"), "note", favourite=False, revision=3)
 

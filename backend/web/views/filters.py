@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from flask import abort, request, url_for
 from marshmallow import ValidationError
 
-from backend.domain.annotations import tag_problem
+from backend.domain.annotations.rules import tag_problem
 from backend.domain.conditions import Condition, full_name, metric_of, parameter_of
 from backend.domain.identifiers import MAX_ID_CHARACTERS, canonical
 from backend.domain.selection import SORTS, Cursor, Selection

@@ -18,6 +18,7 @@ RANKS = 5  # colours, from the best to the worst
 MAX_TICKS = 6
 MAX_AXES = 10
 MAX_GROUPS = 200
+MIN_STEP = 1e-300  # smaller ones lose their digits
 LOG_RATIO = 50  # an axis whose values differ by more is logarithmic, if all are positive
 
 
@@ -151,9 +152,9 @@ def axis_of(column: str, values: Iterable[Any]) -> Axis | None:
     """Return the axis for these values; None if there is nothing to be shown."""
     known = [value for value in values if value is not None and value != ""]
     numbers = [float(value) for value in known if is_plottable(value)]
-    if len(numbers) < len(known):
-        choices = sorted({str(value) for value in known if isinstance(value, str | bool)})
-        return Axis(column, choices=tuple(choices)) if choices else None
+    texts = {str(value) for value in known if isinstance(value, str | bool)}
+    if texts:
+        return Axis(column, choices=tuple(sorted(texts)))
     if not numbers:
         return None
     low, high = min(numbers), max(numbers)
@@ -275,6 +276,8 @@ def _steps(low: float, high: float) -> list[float]:
     """Return round numbers from `low` to `high`; the two themselves if there are none."""
     if not high > low:
         return [low]
+    if (high - low) / MAX_TICKS < MIN_STEP:
+        return [low, high]
     size = 10.0 ** math.floor(math.log10((high - low) / MAX_TICKS))
     step = next(
         (each * size for each in (1, 2, 5) if (high - low) / (each * size) <= MAX_TICKS), 10 * size

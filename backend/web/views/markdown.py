@@ -1,5 +1,6 @@
 """Notes as HTML that is safe whatever a note holds."""
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
+_SCHEME = re.compile(r"[\x00-\x20]*([^/?#:]*):")
 MAX_NESTING = 20  # of lists, quotes and emphasis
 
 
@@ -23,8 +25,15 @@ def _renderer() -> "MarkdownIt":
 
     options = {"html": False, "linkify": False, "maxNesting": MAX_NESTING}
     markdown = MarkdownIt("js-default", options).disable("image")
+    markdown.validateLink = _is_harmless  # type: ignore[method-assign]
     markdown.add_render_rule("link_open", _link_open)
     return markdown
+
+
+def _is_harmless(url: str) -> bool:
+    """Return whether a link leads to a page, here or elsewhere, or to a mail program."""
+    scheme = _SCHEME.match(url)
+    return scheme is None or scheme[1].lower() in ("http", "https", "mailto")
 
 
 def _link_open(self: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
