@@ -178,6 +178,7 @@ function startNew() {
   const form = find("#new");
   const fields = findAll("input:not([type=hidden]), select", form);
   const id = find("#experiment_id");
+  const suggestUrl = form.getAttribute("data-suggest"); // form.dataset is the field of that name
   let suggested = id.value;
   let suggestion = Promise.resolve();
 
@@ -185,7 +186,7 @@ function startNew() {
   async function suggest() {
     try {
       const query = new URLSearchParams(new FormData(form));
-      const response = await request(`${form.dataset.suggest}&${query}`);
+      const response = await request(`${suggestUrl}&${query}`);
       const { experiment_id: name } = await response.json();
       if (id.value === suggested) id.value = suggested = name;
     } catch (error) {
@@ -193,7 +194,7 @@ function startNew() {
     }
   }
   form.addEventListener("change", ({ target }) => {
-    if (form.dataset.suggest && target !== id && id.value === suggested) suggestion = suggest();
+    if (suggestUrl && target !== id && id.value === suggested) suggestion = suggest();
   });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

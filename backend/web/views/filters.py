@@ -127,7 +127,8 @@ def read_after() -> Cursor | None:
 def read_conditions(texts: tuple[str, ...]) -> tuple[tuple[Condition, ...], str]:
     """Return the comparisons of the filter, and why it cannot be read: an empty text if it can."""
     try:
-        found: tuple[Condition, ...] = tuple(Where().deserialize(list(texts)) or ())
+        comparisons: Any = Where().deserialize(list(texts))
+        found: tuple[Condition, ...] = tuple(comparisons)
     except ValidationError as error:
         return (), str(error.messages[0])
     if len(found) > MAX_CONDITIONS:

@@ -91,7 +91,9 @@ def test_a_reader_is_offered_no_change(protected_app):
     form = {"learning_rate": "0.001", "epoch": "20", "experiment_id": "a"}
     reader.post("/test", data=form, headers=bearer(ALICE))
     reader.patch(
-        "/experiments/a", json={"note": NOTE, "tags": ["x"], "favourite": True}, headers=bearer(ALICE)
+        "/experiments/a",
+        json={"note": NOTE, "tags": ["x"], "favourite": True},
+        headers=bearer(ALICE),
     )
     reader.post("/ui/login", data={"token": BOB})
     html = reader.get("/ui/experiments/a").text
