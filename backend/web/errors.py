@@ -39,6 +39,7 @@ from backend.domain.exceptions import (
     UnknownExperiment,
     UnknownFile,
     UnknownModel,
+    WrongOwner,
 )
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
@@ -75,6 +76,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     OutputUnwritable: HTTPStatus.SERVICE_UNAVAILABLE,
     LauncherUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     SchemaError: HTTPStatus.SERVICE_UNAVAILABLE,
+    WrongOwner: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     TokensError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -84,6 +86,8 @@ _DETAILS: dict[type[Exception], str] = {
     LauncherUnavailable: "{error} Nothing was changed. Send the same again.",
     StoreUnavailable: "The database does not answer. Send the same again: nothing is ever started "
     "twice.",
+    WrongOwner: "The database belongs to another server: nothing is read or changed here. The log "
+    "of this server says how to move it.",
     TokensError: "The server's token file cannot be used, so every token is refused. The server's "
     "log says why.",
 }
