@@ -55,7 +55,7 @@ class ListIn(StrictSchema):
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
         metadata={
             "description": "Only experiments whose id contains this text, ignoring case and "
-            "accents. One page searches 30,000 experiments: it may be short, or empty, and still "
+            "accents. One page searches 20,000 experiments: it may be short, or empty, and still "
             "have a Link to the next one."
         },
     )
