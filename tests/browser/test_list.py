@@ -293,7 +293,7 @@ def test_plots_of_the_ticked(list_page):
 
 def test_tags_note_and_favourite_of_an_experiment(list_page, sixty):
     page = list_page.page
-    page.goto("/ui/experiments/trial-05")
+    page.goto("/ui/experiments/trial-01")
     page.get_by_role("button", name="Favourite").click()
     expect(page.get_by_role("button", name="Favourite", pressed=True)).to_be_visible()
     page.get_by_role("button", name="Add tags or a note").click()
@@ -303,7 +303,7 @@ def test_tags_note_and_favourite_of_an_experiment(list_page, sixty):
 
     expect(page.locator(".markdown strong")).to_have_text("Good")
     expect(page.locator("#notes .label")).to_have_text(["baseline", "좋은 seed"])
-    stored = sixty.ask("/experiments/trial-05")
+    stored = sixty.ask("/experiments/trial-01")
     assert (stored["favourite"], stored["revision"]) == (True, 2)
     assert stored["note"] == "**Good** <b>text</b>\n\n* [a](https://example.com)"
     for scheme in ("light", "dark"):
@@ -313,7 +313,7 @@ def test_tags_note_and_favourite_of_an_experiment(list_page, sixty):
     page.get_by_role("button", name="Edit tags and note").click()
     assert list_page.findings() == []
     expect(page.get_by_label("Note", exact=True)).to_have_value(stored["note"])
-    sixty.tag("trial-05", "theirs")  # meanwhile, by somebody else
+    sixty.tag("trial-01", "theirs")  # meanwhile, by somebody else
     page.get_by_label("Note", exact=True).fill("mine")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("alert")).to_contain_text("were changed meanwhile")
@@ -321,7 +321,7 @@ def test_tags_note_and_favourite_of_an_experiment(list_page, sixty):
     page.get_by_role("button", name="Go back").click()
     list_page.refused(409)
     page.goto("/ui?favourite=true")
-    assert names(page) == ["trial-05"]
+    assert names(page) == ["trial-01"]
 
 
 def test_delete_ten_takes_three_clicks(list_page, sixty):
