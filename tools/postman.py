@@ -7,7 +7,7 @@ from typing import Any
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 # An experiment is submitted first and deleted last.
 _SUBMISSIONS = ("/test", "/experiments")
-_ORDER = ("get", "put", "post", "delete")
+_ORDER = ("get", "put", "post", "patch", "delete")
 # A stream never ends, which a collection runner would wait for; an upload would never be deleted.
 _OMITTED = ("/events", "/inputs/{name}")
 _ID = "{{experiment_id}}"

@@ -6,20 +6,22 @@ from datetime import UTC, datetime
 
 from backend.domain.identifiers import canonical
 from backend.domain.metric_summary import FIGURES
-from backend.domain.parameter import read_number
+from backend.domain.parameter import NAME, read_number
 from backend.domain.status import Status
 from backend.domain.timestamps import TIMES
 
 OPERATORS = ("<=", ">=", "!=", "<", ">", "=")  # the longer ones first
-NUMBERS = ("learning_rate", "epoch", "attempt")
+CONTRACT = ("learning_rate", "epoch")  # parameters of every model, each with a column of its own
+NUMBERS = (*CONTRACT, "attempt")
 MOMENTS = ("created_at", "updated_at", "started_at", "finished_at")
-TEXTS = ("experiment_id", "model", "dataset", "status", "reason", "job")
+TEXTS = ("experiment_id", "model", "dataset", "size", "status", "reason", "job", "by")
 MAX_CHARACTERS = 300
 
 _OPERATOR = re.compile("|".join(OPERATORS))
 _METRIC = re.compile(rf"metrics\.(.+)\.({'|'.join(FIGURES)})", re.DOTALL)
 # Followed by a name and an operator, because a text may contain the word.
-_AND = re.compile(r"\s+and\s+(?=(?:[a-z_]+|metrics\..+?\.[a-z]+)\s*[<>=!])")
+_AND = re.compile(r"\s+and\s+(?=(?:[a-z][a-z0-9_.]*|metrics\..+?\.[a-z]+)\s*[<>=!])")
+_PARAMETER = re.compile(rf"parameters\.({NAME.pattern})", re.ASCII)
 _FIELDS = ", ".join([*NUMBERS, *MOMENTS, *TEXTS])
 
 Value = float | datetime | str | None
@@ -34,9 +36,10 @@ class Condition:
     """One comparison of a field with a value.
 
     Attributes:
-        field: a column of the experiments, or `metrics.NAME.FIGURE`.
+        field: a column of the experiments, `metrics.NAME.FIGURE` or `parameters.NAME`.
         operator: one of OPERATORS.
-        value: of the field's type; None is an empty text, which only `=` and `!=` compare.
+        value: of the field's type; None is an empty text, which only `=` and `!=` compare. With
+            them, the value of a parameter is text, which may be that of a number.
     """
 
     field: str
@@ -48,6 +51,29 @@ def metric_of(field: str) -> tuple[str, str] | None:
     """Return the name and the figure of a field `metrics.NAME.FIGURE`; None of another field."""
     match = _METRIC.fullmatch(field)
     return (match[1], match[2]) if match else None
+
+
+def parameter_of(field: str) -> str | None:
+    """Return the name in a field `parameters.NAME`; None of another field."""
+    match = _PARAMETER.fullmatch(field)
+    return match[1] if match else None
+
+
+def full_name(field: str) -> str:
+    """Return the field that a name means: one that is no other field's is a parameter's."""
+    known = (*NUMBERS, *MOMENTS, *TEXTS)
+    name = parameter_of(field) or field
+    if name in CONTRACT or field in known or not NAME.fullmatch(name):
+        return name if name in CONTRACT else field
+    return f"parameters.{name}"
+
+
+def unknown_name(name: str) -> str:
+    """Return the sentence about a name that is neither a field nor a parameter."""
+    return (
+        f"has an unknown name at character 1, {name[:60]!r}: compare {_FIELDS}, a parameter of a "
+        "model (GET /models) or metrics.NAME.last, .min or .max."
+    )
 
 
 def parse_all(text: str) -> list[Condition]:
@@ -74,17 +100,18 @@ def parse(text: str) -> Condition:
             f"{' '.join(OPERATORS)}."
         )
     field, operator, rest = text[: found.start()].strip(), found[0], text[found.end() :].strip()
+    field = full_name(field)
     if field in NUMBERS or metric_of(field):
         value: Value = _number(field, rest, found.end())
     elif field in MOMENTS:
         value = _time(field, rest, found.end())
     elif field in TEXTS:
         value = _text(field, operator, rest, found.end())
+    elif parameter_of(field):
+        is_equality = operator in ("=", "!=")
+        value = canonical(rest) if is_equality else _number(field, rest, found.end())
     else:
-        raise ConditionError(
-            f"has an unknown name at character 1, {field[:60]!r}: compare {_FIELDS} or "
-            "metrics.NAME.last, .min or .max."
-        )
+        raise ConditionError(unknown_name(field))
     return Condition(field, operator, value)
 
 

@@ -1,7 +1,8 @@
 """An experiment, its parameters and the changes of its status."""
 
+import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -76,6 +77,9 @@ class Experiment:
         image: what the current attempt executes, as far as it is known: the image with its digest,
             or the command and the digest of the trainer's files.
         inputs: the files that it uses, as `pins_to_text` returns them; None if they are not known.
+        tags: a JSON array of the tags, sorted; None if it never had any.
+        revision: the number of changes of tags, note and favourite; None if there was none.
+        submitted_by: the name of the token that was used to submit it, if any.
     """
 
     id: int
@@ -103,6 +107,10 @@ class Experiment:
     entry_sha256: str | None = None
     image: str | None = None
     inputs: str | None = None
+    tags: str | None = None
+    favourite: bool | None = None
+    revision: int | None = None
+    submitted_by: str | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -118,6 +126,11 @@ class Experiment:
     def current_attempt(self) -> Attempt:
         """The current attempt, as a launcher is given it."""
         return Attempt.from_columns(vars(self))
+
+    @property
+    def tag_names(self) -> list[str]:
+        """Its tags."""
+        return read_tags(self.tags)
 
     @property
     def is_waiting(self) -> bool:
@@ -195,8 +208,18 @@ def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
     return list(accumulate(times, max, initial=last))[1:]
 
 
-def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
-    """Return the column values of a new experiment, with the status `submitting`."""
+def read_tags(text: str | None) -> list[str]:
+    """Return tags that are stored as a JSON array."""
+    return list(json.loads(text)) if text else []
+
+
+def write_tags(tags: Iterable[str]) -> str:
+    """Return tags as a JSON array, as they are stored."""
+    return json.dumps(list(tags), ensure_ascii=False)
+
+
+def new_values(experiment_id: str, parameters: Parameters, by: str | None = None) -> dict[str, Any]:
+    """Return the column values of a new experiment submitted by `by`: its status `submitting`."""
     now = datetime.now(UTC)
     values = vars(parameters) | {
         "experiment_id": experiment_id,
@@ -205,5 +228,6 @@ def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
         "attempt": 1,
         "created_at": now,
         "updated_at": now,
+        "submitted_by": by,
     }
     return values | {"job": Attempt.from_columns(values).handle}

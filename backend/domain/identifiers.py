@@ -29,6 +29,22 @@ def forms(name: str) -> list[str]:
     return list(dict.fromkeys([name, *normalized]))
 
 
+def folded(text: str) -> str:
+    """Return a text without what a search ignores: case and accents.
+
+    Marks that follow their letter are accents in Unicode's NFD, those of Korean letters are none.
+    """
+    if text.isascii():
+        return text.lower()
+    plain = _without_marks(_without_marks(text).casefold())
+    return unicodedata.normalize("NFC", plain)
+
+
+def _without_marks(text: str) -> str:
+    decomposed = unicodedata.normalize("NFD", text)
+    return "".join(one for one in decomposed if unicodedata.category(one) != "Mn")
+
+
 def invisible_character(name: str) -> str | None:
     """Return code point and Unicode name of the first character nobody can see, or None.
 

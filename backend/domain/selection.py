@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from backend.domain.conditions import Condition, metric_of
+from backend.domain.conditions import Condition, metric_of, parameter_of
 from backend.domain.experiment import Experiment
 
 # A leading `-` means latest first, or largest first.
@@ -34,17 +34,21 @@ class Selection:
         statuses: match any of these.
         model: match this model.
         dataset: match if they use a file of this name, or with this SHA-256 digest.
-        text: match if the experiment_id contains this, ignoring case.
+        text: match if the experiment_id contains this, ignoring case and accents.
+        tags: match if it has all of these.
+        favourite: match favourites, or all others.
         created_after: match if created later than this.
         conditions: match all of these.
-        sort: one of SORTS or PARAMETER_SORTS, or `metrics.NAME.FIGURE`, which leaves out
-            experiments without that metric; with a leading `-`, largest first.
+        sort: one of SORTS or PARAMETER_SORTS, or `metrics.NAME.FIGURE` or `parameters.NAME`, which
+            leave out experiments without that metric or number; with a leading `-`, largest first.
     """
 
     statuses: tuple[str, ...] = ()
     model: str | None = None
     dataset: str | None = None
     text: str | None = None
+    tags: tuple[str, ...] = ()
+    favourite: bool | None = None
     created_after: datetime | None = None
     conditions: tuple[Condition, ...] = ()
     sort: str = SORTS[0]
@@ -60,6 +64,11 @@ class Selection:
         return metric_of(self.column)
 
     @property
+    def parameter(self) -> str | None:
+        """The parameter without a column of its own that the list is sorted by, if it is."""
+        return parameter_of(self.column)
+
+    @property
     def is_descending(self) -> bool:
         """Whether the latest or largest comes first."""
         return self.sort.startswith("-")
@@ -71,6 +80,8 @@ class Selection:
 
     def cursor(self, last: Experiment) -> Cursor:
         """Return the cursor of a page, not sorted by a metric, that ends with `last`."""
+        if self.parameter:
+            return Cursor(float(last.parameters.values.get(self.parameter) or 0), last.id)
         return Cursor(getattr(last, self.column), last.id)
 
 
@@ -103,6 +114,10 @@ class ListedExperiment(NamedTuple):
     size: str | None
     entry_sha256: str | None
     image: str | None
+    tags: str | None  # JSON
+    favourite: bool | None
+    revision: int | None
+    submitted_by: str | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

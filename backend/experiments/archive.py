@@ -54,7 +54,7 @@ class Archive:
             OSError: a file cannot be written.
         """
         name = experiment.experiment_id
-        content = run_file.render(experiment, history)
+        content = self._render(experiment, history)
         if entry:
             content |= {"entry": json.loads(entry.content)}
         self._outputs.write_run_file(name, content)
@@ -79,8 +79,8 @@ class Archive:
             current, history = record
             if current.uid != experiment.uid:
                 return None
+            content = self._render(current, history)
             try:
-                content = run_file.render(current, history)
                 self._outputs.write_run_file(current.experiment_id, content, make_folder=False)
             except (OSError, FolderTaken) as error:
                 log.warning("run.json of %r cannot be written: %r", current.experiment_id, error)
@@ -171,7 +171,7 @@ class Archive:
                 attempt.experiment_id, attempt.number
             ):
                 file = file.started(now)
-            rows.append((file.values, file.history))
+            rows.append((file.values | {"note": file.note}, file.history))
         return self._store.restore(rows, self._is_wanted)
 
     def adopt(self, attempt: Attempt, since: datetime) -> bool:
@@ -217,6 +217,10 @@ class Archive:
         if is_changed:
             self.update_run_file(experiment)
         return is_changed
+
+    def _render(self, experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
+        note = self._store.note(experiment.id) if experiment.revision else ""
+        return run_file.render(experiment, history, note)
 
     def _is_wanted(self, values: Values) -> bool:
         """Return whether the folder still belongs to that experiment, and it was not deleted."""

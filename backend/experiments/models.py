@@ -38,6 +38,22 @@ class Models:
         objectives = (entry.objective for entry in entries if entry and entry.objective)
         return {objective.metric: objective.goal for objective in objectives}
 
+    def unknown_parameters(self, names: Iterable[str]) -> set[str]:
+        """Return those names that neither a model nor an experiment has a parameter of.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+        """
+        entries = self.catalogue().entries.values()
+        known = {name for entry in entries for name in entry.parameters}
+        return self._store.unknown_parameters(set(names) - known)
+
+    def is_text(self, name: str) -> bool:
+        """Return whether the parameter of this name is text in each model that has it."""
+        entries = self.catalogue().entries.values()
+        types = {entry.parameters[name].type for entry in entries if name in entry.parameters}
+        return types == {"string"}
+
     def entry_of(self, experiment: Experiment) -> Entry | None:
         """Return the entry that an experiment was made from, or the one that takes its place.
 

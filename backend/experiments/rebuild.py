@@ -196,7 +196,7 @@ def _difference(archive: Archive, name: str, known: Experiment | None) -> str | 
 
 def _differing(known: Experiment, file: RunFile) -> str | None:
     """Return how a row and a run.json of the same experiment differ, or None if they do not."""
-    names = ("status", "attempt", *(field.name for field in fields(Parameters)))
+    names = ("status", "attempt", "revision", *(field.name for field in fields(Parameters)))
     compared = [(name, getattr(known, name), file.values[name]) for name in names]
     different = [
         f"{name} is {in_row} in the database, {in_file} in run.json"

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from backend.domain.annotations.changes import MAX_REVISION, MAX_TAGS, sorted_tags
+from backend.domain.annotations.rules import note_problem, tag_problem
 from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.data_sets.pins import MAX_CHOICE, pins_from_json, pins_from_text
-from backend.domain.experiment import Experiment, Parameters, Transition
+from backend.domain.experiment import Experiment, Parameters, Transition, write_tags
 from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
 from backend.domain.parameter import NAME
 from backend.domain.status import LIVE, Status
@@ -41,10 +43,12 @@ class RunFile:
     Attributes:
         values: the columns of the experiment.
         history: its transitions, oldest first.
+        note: its note; an empty text if it has none.
     """
 
     values: dict[str, Any]
     history: tuple[Transition, ...]
+    note: str = ""
 
     @property
     def attempt(self) -> Attempt:
@@ -66,14 +70,15 @@ class RunFile:
         return replace(self, values=values, history=(*self.history, step))
 
 
-def render(experiment: Experiment, history: list[Transition]) -> dict[str, Any]:
-    """Return the run.json of an experiment: all but what only its row needs."""
+def render(experiment: Experiment, history: list[Transition], note: str = "") -> dict[str, Any]:
+    """Return the run.json of an experiment: all but what only its row needs, and its note."""
     kept = {name: value for name, value in vars(experiment).items() if name not in _OF_ROW}
     record = {name: _as_json(value) for name, value in kept.items()}
     del record["model_parameters"]
     record["parameters"] = experiment.parameters.values
     pins = [pin._asdict() for pin in pins_from_text(experiment.inputs)]
     record["inputs"] = pins or None
+    record |= {"tags": experiment.tag_names, "favourite": bool(experiment.favourite), "note": note}
     steps = [{name: _as_json(value) for name, value in vars(step).items()} for step in history]
     return record | {"history": steps}
 
@@ -112,11 +117,14 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         values |= {"reason": _reason(content.get("reason"))}
         values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
         values |= {name: _text(content.get(name)) for name in ("message", "remedy")}
+        values |= _annotations(content)
         if not (values["created_at"] and values["updated_at"]):
             raise ValueError("it has no created_at or no updated_at")
         if values["status"] not in LIVE and not values["finished_at"]:
             values["finished_at"] = values["updated_at"]
-        return RunFile(values, tuple(_history(content.get("history"), values)))
+        history = _history(content.get("history"), values)
+        values["submitted_by"] = _actor(content.get("submitted_by")) or history[0].actor
+        return RunFile(values, tuple(history), content.get("note") or "")
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UnusableRunFile(f"its run.json cannot be used: {error}") from error
 
@@ -172,6 +180,33 @@ def _is_storable(value: Any) -> bool:
     if isinstance(value, bool | float):
         return math.isfinite(value)
     return isinstance(value, int) and abs(value) <= MAX_PARAMETER
+
+
+def _annotations(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of tags, favourite and revision.
+
+    Raises:
+        ValueError: people cannot have added that.
+    """
+    tags, note = content.get("tags") or [], content.get("note") or ""
+    favourite, revision = content.get("favourite") or False, content.get("revision")
+    if not isinstance(tags, list) or len(tags) > MAX_TAGS:
+        raise ValueError(f"its tags are not a list of at most {MAX_TAGS}")
+    if not all(isinstance(tag, str) and not tag_problem(tag) for tag in tags):
+        raise ValueError("it has an invalid tag")
+    if not isinstance(note, str) or note_problem(note):
+        raise ValueError("its note is not valid text")
+    if not isinstance(favourite, bool):
+        raise ValueError("its favourite is neither true nor false")
+    if revision is not None and not (type(revision) is int and 1 <= revision <= MAX_REVISION):
+        raise ValueError("its revision is not a number of changes")
+    if revision is None and (tags or note or favourite):
+        revision = 1
+    return {
+        "tags": write_tags(sorted_tags(tags)) if tags else None,
+        "favourite": favourite or None,
+        "revision": revision,
+    }
 
 
 def _history(steps: Any, values: dict[str, Any]) -> list[Transition]:

@@ -138,10 +138,19 @@ class Experiments(Deletion):
         return self._archive.history(experiment.experiment_id)
 
     def page(
-        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+        self,
+        *,
+        limit: int,
+        after: Cursor | None = None,
+        selection: Selection = ALL,
+        until: Cursor | None = None,
     ) -> list[Experiment]:
-        """Return at most `limit` experiments of `selection` that follow `after`."""
-        return self._store.page(limit=limit, after=after, selection=selection)
+        """Return at most `limit` experiments of `selection` that follow `after`, up to `until`."""
+        return self._store.page(limit=limit, after=after, selection=selection, until=until)
+
+    def search_end(self, after: Cursor | None, selection: Selection) -> Cursor | None:
+        """Return where a search that follows `after` pauses; see `Store.search_end`."""
+        return self._store.search_end(after, selection)
 
     def listing(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL

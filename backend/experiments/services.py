@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
+from backend.experiments.annotations import Annotating
 from backend.experiments.archive import Archive
 from backend.experiments.data_sets.service import DataSets
 from backend.experiments.events import TransitionFeed
@@ -22,6 +23,7 @@ from backend.launchers.owner import owner_of
 from backend.settings import Settings
 from backend.store.data_sets import DataSetTable
 from backend.store.metrics import MetricSummaries
+from backend.store.named import NamedValues
 from backend.store.queries import Store
 
 
@@ -43,6 +45,7 @@ class Services:
     models: Models
     experiments: Experiments
     overview: Overview
+    annotations: Annotating
 
     def close(self) -> None:
         """Close the connections to the database and to the launcher; Jobs keep running."""
@@ -95,6 +98,7 @@ def assemble(
     models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
     curves = Curves(outputs)
     data_sets = DataSets(DataSetTable(store.database), inputs)
+    values = NamedValues(store.database)
     return Services(
         store=store,
         launcher=launcher,
@@ -107,9 +111,10 @@ def assemble(
         archive=archive,
         recorder=recorder,
         models=models,
-        summaries=Summaries(store, MetricSummaries(store.database), curves),
+        summaries=Summaries(store, MetricSummaries(store.database), curves, values),
         experiments=Experiments(
             store, launcher, inputs, data_sets, outputs, logs, archive, recorder, events, models
         ),
         overview=Overview(store, launcher),
+        annotations=Annotating(store, values, archive),
     )

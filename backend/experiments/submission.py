@@ -109,7 +109,7 @@ class Submission:
         if parameters.dataset is not None:
             names = map(self._inputs.stored_name, chosen_names(parameters.dataset))
             parameters = replace(parameters, dataset=choice_text(names))
-        values = new_values(experiment_id, parameters)
+        values = new_values(experiment_id, parameters, by)
         job = self._render(Attempt.from_columns(values), entry)
         problem, inputs = self._prepare(experiment_id, parameters, entry)
         values["inputs"] = inputs

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
-from backend.domain.experiment import Experiment, Transition, in_order
+from backend.domain.experiment import Experiment, Transition, in_order, read_tags
 from backend.store.database import Database
+from backend.store.named import index_columns, insert_parameters, insert_tags
 from backend.store.outbox import keep_notices
-from backend.store.tables import experiment, experiment_input, model_entries, transition
+from backend.store.tables import experiment, experiment_input, model_entries, note, transition
 
-Values = Mapping[str, Any]  # column values by name
+Values = Mapping[str, Any]  # column values by name; in those of a new row, also its note
 
 _OF_AN_ATTEMPT = (  # what a retry clears
     "reason",
@@ -283,9 +284,25 @@ def _last_step(connection: Connection, row_id: int) -> datetime | None:
 
 
 def _insert(connection: Connection, values: Values) -> int:
-    """Insert the row of an experiment, and one for each file that it uses; return its key."""
-    key = connection.execute(insert(experiment), values).inserted_primary_key
+    """Insert the row of an experiment, and those of its files, parameters, tags and note.
+
+    Returns:
+        Its key.
+    """
+    columns = {name: value for name, value in values.items() if name != "note"}
+    columns |= index_columns(values["experiment_id"])
+    key = connection.execute(insert(experiment), columns).inserted_primary_key
     row_id: int = key[0] if key else 0
+    _insert_inputs(connection, row_id, values)
+    insert_parameters(connection, row_id, values.get("model_parameters"))
+    insert_tags(connection, row_id, read_tags(values.get("tags")))
+    if text := values.get("note"):
+        connection.execute(insert(note), {"experiment": row_id, "content": text})
+    return row_id
+
+
+def _insert_inputs(connection: Connection, row_id: int, values: Values) -> None:
+    """Insert a row for each file that an experiment uses."""
     used: list[tuple[str, str | None]] = [
         (pin.name, pin.sha256) for pin in pins_from_text(values.get("inputs"))
     ]
@@ -293,4 +310,3 @@ def _insert(connection: Connection, values: Values) -> int:
     if used:
         rows = [{"experiment": row_id, "name": name, "sha256": sha256} for name, sha256 in used]
         connection.execute(insert(experiment_input), rows)
-    return row_id

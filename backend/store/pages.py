@@ -1,8 +1,9 @@
 """Statements that read one page of the list of experiments, and the listing made from their rows.
 
 A page costs about the same however many experiments there are. It begins where the page before
-ended (keyset pagination), and each order has an index that ends with the primary key. Only a
-search within ids, `text`, examines every experiment until the page is full.
+ended (keyset pagination), and each order has an index that ends with the primary key. A search
+within ids, `text`, examines SEARCHED experiments at most: the page may then be short, or empty, and
+another one follows.
 """
 
 import hashlib
@@ -22,14 +23,18 @@ from sqlalchemy import (
     bindparam,
     cast,
     exists,
+    false,
     func,
     or_,
     select,
+    true,
     union_all,
 )
 
-from backend.domain.conditions import Condition, metric_of
+from backend.domain.conditions import Condition, metric_of, parameter_of
 from backend.domain.data_sets.pins import is_sha256
+from backend.domain.identifiers import folded
+from backend.domain.parameter import read_number
 from backend.domain.selection import Cursor, ListedExperiment, Listing, Selection
 from backend.domain.timestamps import from_text
 from backend.store.tables import (
@@ -38,9 +43,12 @@ from backend.store.tables import (
     experiment_input,
     metric,
     metric_summaries,
+    parameter,
+    tag,
 )
 
 SEPARATOR = "\n"  # between the versions of the experiments of a page
+SEARCHED = 20_000  # experiments at most for one page, which take about 0.1 s
 STATEMENTS = 32  # cached; building a statement takes as long as executing it
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -52,6 +60,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "!=": operator.ne,
 }
 _compared_metric = metric.alias("_compared_metric")
+_compared_parameter = parameter.alias("_compared_parameter")
+_COLUMNS = {"by": "submitted_by"}  # of fields with another name
 
 
 class Columns(Enum):
@@ -63,20 +73,24 @@ class Columns(Enum):
 
 
 @lru_cache(maxsize=STATEMENTS)
-def statement(selection: Selection, *, has_cursor: bool, columns: Columns) -> Select[Any]:
+def statement(
+    selection: Selection, *, has_cursor: bool, columns: Columns, has_end: bool = False
+) -> Select[Any]:
     """Return the query for a page; `parameters` returns its parameters.
 
     Args:
         selection: which experiments, in which order.
         has_cursor: whether the page follows another page.
         columns: which columns.
+        has_end: whether the page ends at a position, the one that `search_end` found.
     """
-    conditions = list(_conditions(selection, has_cursor))
+    conditions = [*_within(selection, has_cursor, has_end), *_conditions(selection)]
     table: FromClause = experiment
     key = _sort_column(selection)
     query = select(experiment).where(*conditions)
-    if selection.metric:
-        query = query.join(metric, metric.c.experiment == experiment.c.id)
+    joined = _joined_table(selection)
+    if joined is not None:
+        query = query.join(joined, joined.c.experiment == experiment.c.id)
     if len(selection.statuses) == 1:
         query = query.where(experiment.c.status == selection.statuses[0])
     elif selection.statuses and not selection.is_by_time:
@@ -103,18 +117,35 @@ def statement(selection: Selection, *, has_cursor: bool, columns: Columns) -> Se
     return _sorted(query, table, key, selection)
 
 
-def parameters(limit: int, after: Cursor | None) -> dict[str, Any]:
-    """Return the parameters of a page of at most `limit` experiments that follow `after`."""
-    return {"limit": limit} | ({"value": after.value, "key": after.id} if after else {})
+def parameters(limit: int, after: Cursor | None, until: Cursor | None = None) -> dict[str, Any]:
+    """Return the parameters of a page of at most `limit` experiments after `after` to `until`."""
+    values: dict[str, Any] = {"limit": limit}
+    values |= {"value": after.value, "key": after.id} if after else {}
+    return values | ({"last_value": until.value, "last_key": until.id} if until else {})
 
 
-def to_listing(rows: Sequence[Sequence[Any]], limit: int, selection: Selection) -> Listing:
+@lru_cache(maxsize=STATEMENTS)
+def search_end(selection: Selection, *, has_cursor: bool) -> Select[Any]:
+    """Return the query for the value and the key of the last experiment that a search examines.
+
+    There is no row if fewer are left. Its parameters are those of a page of one experiment.
+    """
+    key, last = _sort_column(selection), _key_column(selection)
+    order = [column.desc() if selection.is_descending else column.asc() for column in (key, last)]
+    query = select(key, last).where(*_within(selection, has_cursor, has_end=False))
+    return query.order_by(*order).limit(bindparam("limit", type_=Integer())).offset(SEARCHED - 1)
+
+
+def to_listing(
+    rows: Sequence[Sequence[Any]], limit: int, selection: Selection, until: Cursor | None = None
+) -> Listing:
     """Return the listing of up to `limit` of these rows of Columns.LISTED.
 
-    One row more than `limit` shows that another page follows; it is part of the version.
+    One row more than `limit` shows that another page follows; it is part of the version. After a
+    search that ended at `until`, the next page begins there.
     """
     listed = [ListedExperiment._make(row[:-2]) for row in rows[:limit]]
-    following = None
+    following = until
     if len(rows) > limit:
         cursors = (_cursor(row[-2], row[-4], selection) for row in reversed(rows[:limit]))
         following = next(filter(None, cursors), None)
@@ -137,21 +168,44 @@ def to_version(joined: str) -> str:
 def _sort_column(selection: Selection) -> ColumnElement[Any]:
     if selection.metric:
         return metric.c[selection.metric[1]]
-    return experiment.c[selection.column]
+    return parameter.c.number if selection.parameter else experiment.c[selection.column]
 
 
-def _conditions(selection: Selection, has_cursor: bool) -> Iterator[ColumnElement[bool]]:
-    column = _sort_column(selection)
-    key = metric.c.experiment if selection.metric else experiment.c.id
-    value, last = bindparam("value", type_=column.type), bindparam("key", type_=key.type)
+def _joined_table(selection: Selection) -> FromClause | None:
+    """Return the table of what the list is sorted by, unless that is a column of experiments."""
+    return metric if selection.metric else parameter if selection.parameter else None
+
+
+def _key_column(selection: Selection) -> ColumnElement[Any]:
+    joined = _joined_table(selection)
+    return experiment.c.id if joined is None else joined.c.experiment
+
+
+def _within(selection: Selection, has_cursor: bool, has_end: bool) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions for the positions of a page: after its cursor, and not after its end."""
+    column, key = _sort_column(selection), _key_column(selection)
     if selection.metric:
         yield metric.c.name == selection.metric[0]
-    if has_cursor and selection.is_descending:
-        yield column <= value
-        yield or_(column < value, key < last)
-    elif has_cursor:
-        yield column >= value
-        yield or_(column > value, key > last)
+    if selection.parameter:
+        yield parameter.c.name == selection.parameter
+        yield parameter.c.number.is_not(None)
+    ends = [(has_cursor, "value", "key", operator.gt, operator.ge, operator.gt)]
+    ends += [(has_end, "last_value", "last_key", operator.lt, operator.le, operator.le)]
+    opposite = {operator.gt: operator.lt, operator.lt: operator.gt}
+    opposite |= {operator.ge: operator.le, operator.le: operator.ge}
+    for is_present, value_name, key_name, *comparisons in ends:
+        if not is_present:
+            continue
+        value, last = bindparam(value_name, type_=column.type), bindparam(key_name, type_=key.type)
+        if selection.is_descending:
+            comparisons = [opposite[each] for each in comparisons]
+        beyond, within, key_within = comparisons
+        yield within(column, value)
+        yield or_(beyond(column, value), key_within(key, last))
+
+
+def _conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    column = _sort_column(selection)
     if selection.created_after is not None:
         yield experiment.c.created_at > selection.created_after
         if selection.column == "updated_at":  # implied, and limits the range of the index
@@ -163,7 +217,14 @@ def _conditions(selection: Selection, has_cursor: bool) -> Iterator[ColumnElemen
         used = names.sha256 if is_sha256(selection.dataset) else names.name
         yield exists().where(names.experiment == experiment.c.id, used == selection.dataset)
     if selection.text is not None:
-        yield experiment.c.experiment_id.icontains(selection.text, autoescape=True)
+        searched = func.coalesce(experiment.c.folded_id, func.lower(experiment.c.experiment_id))
+        yield searched.contains(folded(selection.text) or selection.text, autoescape=True)
+    for name in selection.tags:
+        # Not EXISTS, with which SQLite would look at each experiment: few have a tag.
+        yield experiment.c.id.in_(select(tag.c.experiment).where(tag.c.name == name))
+    if selection.favourite is not None:
+        is_favourite = experiment.c.favourite == true()
+        yield is_favourite if selection.favourite else func.coalesce(is_favourite, False) == false()
     yield from map(_comparison, selection.conditions)
 
 
@@ -177,10 +238,28 @@ def _comparison(condition: Condition) -> ColumnElement[bool]:
             _compared_metric.c.name == name, compare(_compared_metric.c[figure], condition.value)
         )
         return exists().where(_compared_metric.c.experiment == experiment.c.id, fits)
-    column = experiment.c[condition.field]
+    if name_of_parameter := parameter_of(condition.field):
+        return exists().where(
+            _compared_parameter.c.experiment == experiment.c.id,
+            _compared_parameter.c.name == name_of_parameter,
+            _parameter_fits(condition),
+        )
+    column = experiment.c[_COLUMNS.get(condition.field, condition.field)]
     if condition.operator == "!=" and condition.value is not None and column.nullable:
         return or_(column.is_(None), column != condition.value)
     return compare(column, condition.value)
+
+
+def _parameter_fits(condition: Condition) -> ColumnElement[bool]:
+    """Return a comparison with the value of a parameter, a number or a text, as SQL."""
+    compare, value = _OPERATORS[condition.operator], condition.value
+    number, text = _compared_parameter.c.number, _compared_parameter.c.text
+    if isinstance(value, float):
+        fits: ColumnElement[bool] = compare(number, value)
+        return fits
+    known = read_number(value)
+    equal = text == value if known is None else or_(text == value, number == known)
+    return equal if condition.operator == "=" else func.coalesce(equal, False) == false()
 
 
 def _with_summaries(query: Select[Any], table: FromClause) -> Select[Any]:
@@ -190,7 +269,7 @@ def _with_summaries(query: Select[Any], table: FromClause) -> Select[Any]:
 def _sorted(
     query: Select[Any], table: FromClause, key: ColumnElement[Any], selection: Selection
 ) -> Select[Any]:
-    last = metric.c.experiment if selection.metric else table.c.id
+    last = table.c.id if _joined_table(selection) is None else _key_column(selection)
     order = [column.desc() if selection.is_descending else column.asc() for column in (key, last)]
     return query.order_by(*order).limit(bindparam("limit", type_=Integer()))
 
@@ -211,6 +290,7 @@ def _version(table: FromClause) -> ColumnElement[str]:
     text = columns.uid + columns.status
     text += cast(columns.attempt, String(10)) + cast(columns.updated_at, String(32))
     text += func.coalesce(metric_summaries.c.version, "")
+    text += func.coalesce(columns.submitted_by, "")  # of older rows, filled in afterwards
     return text.label("version")
 
 

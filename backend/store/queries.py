@@ -1,14 +1,14 @@
 """The experiments in the database: their queries, and by inheritance their changes."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import URL, Select, and_, func, not_, or_, select
+from sqlalchemy import URL, Connection, Select, and_, bindparam, func, not_, or_, select
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.experiment import Experiment, Transition
@@ -20,7 +20,14 @@ from backend.store.changes import Changes, Values
 from backend.store.database import Database
 from backend.store.engine import ANSWER_SECONDS
 from backend.store.pages import Columns
-from backend.store.tables import experiment, metric_summaries, model_entries, transition
+from backend.store.tables import (
+    experiment,
+    metric_summaries,
+    model_entries,
+    note,
+    parameter,
+    transition,
+)
 from backend.store.transitions import TRANSITION_COLUMNS, TransitionLog, history_of
 
 log = logging.getLogger(__name__)
@@ -100,7 +107,21 @@ class Store(Changes):
         """Return whether the database still holds `known`: every change sets `updated_at`."""
         query = _LAST_CHANGE.where(experiment.c.id == known.id)
         row = self.database.read(lambda connection: connection.execute(query).one_or_none())
-        return row == (known.attempt, known.status, known.updated_at)
+        return row == (known.attempt, known.status, known.updated_at, known.revision)
+
+    def note(self, key: int) -> str:
+        """Return the note of an experiment, by its key; an empty text if it has none."""
+        query = select(note.c.content).where(note.c.experiment == key)
+        return self.database.read(lambda connection: connection.execute(query).scalar()) or ""
+
+    def unknown_parameters(self, names: Collection[str]) -> set[str]:
+        """Return those names that are no parameter of any experiment in the database."""
+        query = select(parameter.c.name).where(parameter.c.name == bindparam("name")).limit(1)
+
+        def work(connection: Connection) -> set[str]:
+            return {name for name in names if not connection.scalar(query, {"name": name})}
+
+        return self.database.read(work) if names else set()
 
     def by_ids(self, experiment_ids: Sequence[str]) -> list[Experiment]:
         """Return the experiments of these ids that exist, in no particular order."""
@@ -125,14 +146,34 @@ class Store(Changes):
         return self._experiments(_SELECT.where(experiment.c.delete_requested_at.is_not(None)))
 
     def page(
-        self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
+        self,
+        *,
+        limit: int,
+        after: Cursor | None = None,
+        selection: Selection = ALL,
+        until: Cursor | None = None,
     ) -> list[Experiment]:
-        """Return at most `limit` experiments of `selection` that follow `after`.
+        """Return at most `limit` experiments of `selection` that follow `after`, up to `until`.
 
         Damaged text is replaced, and its experiment says so; see `damage`.
         """
-        query = pages.statement(selection, has_cursor=after is not None, columns=Columns.ALL)
-        return self._experiments(query, pages.parameters(limit, after), show_damaged=True)
+        query = pages.statement(
+            selection, has_cursor=after is not None, columns=Columns.ALL, has_end=until is not None
+        )
+        values = pages.parameters(limit, after, until)
+        return self._experiments(query, values, show_damaged=True)
+
+    def search_end(self, after: Cursor | None, selection: Selection) -> Cursor | None:
+        """Return the position at which a search that follows `after` ends for now.
+
+        None if the selection searches no text, or what is left is searched in one page.
+        """
+        if selection.text is None:
+            return None
+        query = pages.search_end(selection, has_cursor=after is not None)
+        values = pages.parameters(1, after)
+        row = self.database.read(lambda connection: connection.execute(query, values).one_or_none())
+        return Cursor(row[0], row[1]) if row else None
 
     def listing(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
@@ -142,16 +183,28 @@ class Store(Changes):
         This is the fast path of the most frequent request: the database formats the times, and no
         Experiment is made. See docs/performance.md, "Lists".
         """
-        query = pages.statement(selection, has_cursor=after is not None, columns=Columns.LISTED)
-        values = pages.parameters(limit + 1, after)
-        return pages.to_listing(self.database.rows(query, values), limit, selection)
+        until = self.search_end(after, selection)
+        query = pages.statement(
+            selection,
+            has_cursor=after is not None,
+            columns=Columns.LISTED,
+            has_end=until is not None,
+        )
+        values = pages.parameters(limit + 1, after, until)
+        return pages.to_listing(self.database.rows(query, values), limit, selection, until)
 
     def listing_version(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> str:
         """Return the version of that listing at about half of its cost."""
-        query = pages.statement(selection, has_cursor=after is not None, columns=Columns.VERSION)
-        values = pages.parameters(limit + 1, after)
+        until = self.search_end(after, selection)
+        query = pages.statement(
+            selection,
+            has_cursor=after is not None,
+            columns=Columns.VERSION,
+            has_end=until is not None,
+        )
+        values = pages.parameters(limit + 1, after, until)
         try:
             joined = self.database.read(
                 lambda connection: connection.execute(query, values).scalar_one()
@@ -236,11 +289,13 @@ class Store(Changes):
         self._damaged.add(key)
 
 
-_COLUMNS = [field.name for field in fields(Experiment)]  # the table has them in the same order
-_SELECT = select(experiment)
-_LAST_CHANGE = select(experiment.c.attempt, experiment.c.status, experiment.c.updated_at)
+_COLUMNS = [field.name for field in fields(Experiment)]  # the table begins with them, in this order
+_SELECT = select(*(experiment.c[name] for name in _COLUMNS))
+_LAST_CHANGE = select(
+    *(experiment.c[name] for name in ("attempt", "status", "updated_at", "revision"))
+)
 _WITH_HISTORY = (
-    select(experiment, *TRANSITION_COLUMNS)
+    _SELECT.add_columns(*TRANSITION_COLUMNS)
     .outerjoin(transition, transition.c.experiment == experiment.c.id)
     .order_by(transition.c.id)
 )

@@ -57,6 +57,9 @@ Identity = BigInteger().with_variant(Integer(), "sqlite")
 ByteText = String(200).with_variant(
     mysql.VARCHAR(200, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
 )
+FoldedText = String(600).with_variant(  # an id, whose characters may become three each
+    mysql.VARCHAR(600, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
+)
 
 ByteName = String(255).with_variant(  # of a file
     mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
@@ -91,6 +94,14 @@ experiment = Table(
     Column("entry_sha256", String(64)),
     Column("image", Text),
     Column("inputs", LongText),
+    Column("tags", Text),
+    Column("favourite", Boolean(create_constraint=False)),
+    Column("revision", Integer),
+    Column("submitted_by", String(64)),
+    # Not of an Experiment: what a search compares unless the id is ASCII, and whether this row has
+    # its rows of the table parameter; NULL in rows of older versions until they are filled in.
+    Column("folded_id", FoldedText),
+    Column("is_indexed", Boolean(create_constraint=False)),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
     Index("ix_experiment_delete_requested_at", "delete_requested_at"),
@@ -99,6 +110,8 @@ experiment = Table(
     Index("ix_experiment_updated_at", "updated_at"),
     Index("ix_experiment_learning_rate", "learning_rate"),
     Index("ix_experiment_epoch", "epoch"),
+    Index("ix_experiment_favourite", "favourite"),
+    Index("ix_experiment_is_indexed", "is_indexed"),
     Index("ix_experiment_status_created_at", "status", "created_at"),
     Index("ix_experiment_status_updated_at", "status", "updated_at"),
     mysql_engine="InnoDB",
@@ -162,6 +175,19 @@ experiment_input = Table(  # the files that an experiment uses, by which lists a
     mysql_charset="utf8mb4",
 )
 
+parameter = Table(  # those that have no column of their own; text of at most 200 characters
+    "parameter",
+    metadata,
+    _experiment_key("parameter"),
+    Column("name", ByteText, primary_key=True),
+    Column("number", Double),
+    Column("text", ByteText),
+    Index("ix_parameter_number", "name", "number", "experiment"),
+    Index("ix_parameter_text", "name", "text", "experiment"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
 data_set = Table(  # what is known of the files of the input folder, each in one version
     "data_set",
     metadata,
@@ -171,6 +197,25 @@ data_set = Table(  # what is known of the files of the input folder, each in one
     Column("content", LongText),
     Column("uploaded_at", UTCDateTime),
     Column("uploaded_by", String(64)),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    _experiment_key("tag"),
+    Column("name", ByteText, primary_key=True),
+    Index("ix_tag_name", "name", "experiment"),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+
+note = Table(
+    "note",
+    metadata,
+    _experiment_key("note"),
+    Column("content", Text, nullable=False),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )

@@ -13,6 +13,7 @@ from flask import Response, json, render_template, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from backend.domain.annotations.changes import AnnotationsChanged, TooManyTags
 from backend.domain.data_sets.exceptions import (
     InputInUse,
     InputsUnusable,
@@ -57,6 +58,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     UnknownExperiment: HTTPStatus.NOT_FOUND,
     UnknownAttempt: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
+    AnnotationsChanged: HTTPStatus.CONFLICT,
     FolderTaken: HTTPStatus.CONFLICT,
     OutputOfAnother: HTTPStatus.CONFLICT,
     HasEnded: HTTPStatus.CONFLICT,
@@ -74,6 +76,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     InputUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputsUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidInputName: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooManyTags: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownModel: HTTPStatus.NOT_FOUND,
     UnknownDataset: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyStreams: HTTPStatus.TOO_MANY_REQUESTS,

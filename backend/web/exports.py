@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from flask import Request, Response
 
+from backend.domain.experiment import read_tags
 from backend.domain.selection import Cursor, ListedExperiment, Listing
 from backend.web.schemas.columns import CSV, FORMATS, JSON, choose, default_columns
 from backend.web.schemas.experiments import listed_out
@@ -96,8 +97,10 @@ def _csv_lines(
             line.write(BYTE_ORDER_MARK)
             writer.writerow(map(harmless, columns))
         for experiment in page:
-            values = choose(experiment, columns).values()
-            writer.writerow([harmless(_cell(value)) for value in values])
+            members = choose(experiment, columns)
+            if "tags" in members:
+                members["tags"] = ",".join(read_tags(experiment.tags))
+            writer.writerow([harmless(_cell(value)) for value in members.values()])
             yield line.getvalue()
             line.seek(0)
             line.truncate()
@@ -114,8 +117,8 @@ def _json_lines(
 
 
 def _cell(value: Any) -> Any:
-    """Return a value that is a number, text or None; an object or a list as JSON."""
-    is_json = isinstance(value, dict | list | orjson.Fragment)
+    """Return a value that is a number, text or None; a boolean, an object or a list as JSON."""
+    is_json = isinstance(value, bool | dict | list | orjson.Fragment)
     return orjson.dumps(value).decode() if is_json else value
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from backend.domain.annotations.rules import MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, Entry
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.files.inputs import MAX_NAME_BYTES
@@ -72,6 +73,11 @@ _PATH_PARAMETERS = {
         "description": "The name of a data set: a file of the input folder.",
         "example": "digits.npz",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_BYTES},
+    },
+    "tag": {
+        "description": "A tag, percent-encoded.",
+        "example": "baseline",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_TAG_CHARACTERS},
     },
     "path": {
         "description": "The path of a file in the experiment's output folder.",

@@ -26,7 +26,7 @@ from backend.domain.objective import (
     objective_of,
     warnings,
 )
-from backend.domain.parameter import Parameter
+from backend.domain.parameter import NUMBER, Parameter
 from backend.domain.status import LIVE, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
@@ -266,6 +266,31 @@ def _is_value(head: str, digits: str, parameters: Parameters | None) -> bool:
         return False
     is_in_dataset = (head + digits).lower() in (parameters.dataset or "").lower()
     return is_in_dataset or int(digits) in (parameters.learning_rate, parameters.epoch)
+
+
+def renamed(experiment_id: str, old: Mapping[str, Any], new: Mapping[str, str]) -> str:
+    """Return an id in which the values of parameters are replaced by others.
+
+    Only what can be nothing else counts as a value: lr-0.1 -> lr-0.05, but run-1 stays.
+
+    Args:
+        experiment_id: the id of an experiment.
+        old: the values that it has.
+        new: the texts of other values.
+    """
+    for name, text in new.items():
+        value, text = old.get(name), text.strip()
+        if not is_number(value) or not NUMBER.fullmatch(text) or float(text) == value:
+            continue
+        for shown in dict.fromkeys((environment_text(value), f"{value:g}")):
+            match = re.search(rf"(?<![0-9.,]){re.escape(shown)}(?![0-9]|[.,][0-9])", experiment_id)
+            if match is None:
+                continue
+            head, tail = experiment_id[: match.start()], experiment_id[match.end() :]
+            if not shown.isdigit() or _VALUE_BEFORE.search(head):
+                experiment_id = f"{head}{text}{tail}"
+                break
+    return experiment_id
 
 
 def curl(parameters: Parameters, experiment_id: str, url: str, *, needs_token: bool = False) -> str:

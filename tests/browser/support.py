@@ -80,6 +80,9 @@ class Server:
     def delete(self, experiment_id):
         self._send(quote(f"/experiments/{experiment_id}"), method="DELETE")
 
+    def tag(self, experiment_id, tag):
+        self._send(quote(f"/experiments/{experiment_id}/tags/{tag}"), method="PUT")
+
     def _send(self, path, form=None, **options):
         headers = {"Authorization": f"Bearer {ALICE}"}  # ignored by a server without tokens
         request = urllib.request.Request(f"{self.url}{path}", form, headers, **options)

@@ -63,7 +63,7 @@ def list_page(chromium, sixty):
 
 
 def names(page):
-    return page.locator("#rows th a").all_text_contents()
+    return page.locator("#rows .title > a").all_text_contents()
 
 
 def clicks(page):
@@ -178,6 +178,150 @@ def test_refused_actions_are_explained_for_each(list_page, sixty):
     expect(dialog).to_contain_text("There is no experiment 'trial-10'.")
     expect(dialog).to_contain_text("Done for 1. 1 could not be changed")
     list_page.refused(404)
+
+
+def test_low_rates_by_their_best_value_take_one_request(sixty):
+    path = "/experiments?where=learning_rate%3C0.01&sort=metrics.val_loss.min&limit=3"
+    first, *_ = found = sixty.ask_query(path)
+
+    assert first["experiment_id"] == BEST
+    assert all(experiment["learning_rate"] < 0.01 for experiment in found)
+    assert first["metrics"]["val_loss"]["min"] == pytest.approx(0.1 + 1 / 19)
+
+
+def test_a_smaller_rate_again_takes_two_clicks(list_page, sixty):
+    """The suggested id is free, and names the rate that the experiment has."""
+    page = list_page.page
+    sixty.submit("digits-lr-0.1", learning_rate=0.1, epoch=20, dataset="broken.csv")
+    page.goto("/ui/experiments/digits-lr-0.1")
+    page.evaluate("sessionStorage.clicks = 0")
+    page.get_by_role("link", name="Run again with changes").click()
+    rate = page.get_by_label("Learning rate")
+    rate.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("0.05")
+    page.get_by_role("button", name="Start the experiment").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("digits-lr-0.05")
+    assert clicks(page) == 2
+    started = sixty.ask("/experiments/digits-lr-0.05")
+    assert started["learning_rate"] == 0.05
+    sixty.until_ended("digits-lr-0.05", "digits-lr-0.1")
+    for name in ("digits-lr-0.05", "digits-lr-0.1"):
+        sixty.delete(name)
+
+
+def test_learning_rate_is_seen_at_1280(list_page):
+    page = list_page.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    expect(page.get_by_role("columnheader", name="Learning rate")).to_be_visible()
+    assert page.locator("#rows td.rate").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 1280
+    assert page.locator("#rows .title").first.bounding_box()["width"] > 150
+
+
+def test_chosen_columns_are_kept(list_page):
+    page = list_page.page
+    page.get_by_text("Columns", exact=True).click()
+    for label in ("Batch size", "Min val_loss", "Duration"):
+        page.get_by_label(label, exact=True).check()
+    page.get_by_label("Curve", exact=True).uncheck()
+    page.get_by_role("button", name="Show these columns").click()
+    page.get_by_role("link", name="Min val_loss").click()
+
+    expect(page.get_by_role("columnheader", name="Batch size")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Curve")).to_have_count(0)
+    assert names(page)[0] == BEST
+    assert "batch_size" in parse_qs(urlsplit(page.url).query)["columns"]
+    expect(page.locator("#rows > tr")).to_have_count(50)
+    page.locator(".more").scroll_into_view_if_needed()
+    expect(page.locator("#rows > tr")).to_have_count(NUMBER)
+    cells = page.locator("#rows > tr").last.locator("td, th")
+    assert cells.count() == page.locator("#head th").count()
+    assert list_page.findings() == []
+
+
+def test_all_that_match_are_tagged(list_page, sixty):
+    page = list_page.page
+    page.route("**/ui?*after=*", lambda route: route.abort())  # no further page is loaded
+    page.goto("/ui?where=learning_rate%3C0.05")
+    page.locator("#all").click()
+    page.get_by_role("button", name="Select all that match").click()
+    page.get_by_role("button", name="Tag 58", exact=True).click()
+    page.get_by_role("button", name="Tag them").click()
+    expect(page.get_by_role("alert")).to_have_text("Write a tag, such as baseline.")
+    page.get_by_label("Tag", exact=True).last.fill("low rate")
+    assert list_page.findings() == []
+    page.get_by_role("button", name="Tag them").click()
+
+    expect(page.get_by_role("dialog")).to_contain_text("Done for all 58.")
+    assert len(sixty.ask_query("/experiments?limit=1000&tag=low%20rate")) == 58
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#rows .label").first).to_have_text("low rate")
+    page.unroute("**/ui?*after=*")
+    page.locator("#rows .label").first.click()
+    expect(page.get_by_label("Tag", exact=True).first).to_have_value("low rate")
+    page.locator("#rows input").first.click()
+    page.get_by_role("button", name="Untag 1", exact=True).click()
+    page.get_by_label("Tag", exact=True).last.fill("low rate")
+    page.get_by_role("button", name="Untag them").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Done for all 1.")
+    assert len(sixty.ask_query("/experiments?limit=1000&tag=low%20rate")) == 57
+    list_page.complaints.clear()  # the page that was not loaded
+
+
+def test_plots_of_the_ticked(list_page):
+    page = list_page.page
+    page.locator("#rows input").nth(0).click()
+    page.locator("#rows input").nth(9).click(modifiers=["Shift"])
+    page.get_by_role("button", name="Plot them").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("10 experiments in one picture")
+    expect(page.locator("#scatter circle")).to_have_count(10)
+    expect(page.locator("#parallel polyline")).to_have_count(10)
+    page.get_by_label("Group by").select_option("learning_rate")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("table.groups tbody tr")).to_have_count(10)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert list_page.findings() == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.locator("#scatter a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("trial-"))
+
+
+def test_tags_note_and_favourite_of_an_experiment(list_page, sixty):
+    page = list_page.page
+    page.goto("/ui/experiments/trial-01")
+    page.get_by_role("button", name="Favourite").click()
+    expect(page.get_by_role("button", name="Favourite", pressed=True)).to_be_visible()
+    page.get_by_role("button", name="Add tags or a note").click()
+    page.get_by_label("Tags", exact=True).fill("좋은 seed, baseline,")
+    page.get_by_label("Note", exact=True).fill("**Good** <b>text</b>\n\n* [a](https://example.com)")
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.locator(".markdown strong")).to_have_text("Good")
+    expect(page.locator("#notes .label")).to_have_text(["baseline", "좋은 seed"])
+    stored = sixty.ask("/experiments/trial-01")
+    assert (stored["favourite"], stored["revision"]) == (True, 2)
+    assert stored["note"] == "**Good** <b>text</b>\n\n* [a](https://example.com)"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert list_page.findings() == []
+
+    page.get_by_role("button", name="Edit tags and note").click()
+    assert list_page.findings() == []
+    expect(page.get_by_label("Note", exact=True)).to_have_value(stored["note"])
+    sixty.tag("trial-01", "theirs")  # meanwhile, by somebody else
+    page.get_by_label("Note", exact=True).fill("mine")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("were changed meanwhile")
+    expect(page.get_by_label("Note", exact=True)).to_have_value("mine")
+    page.get_by_role("button", name="Go back").click()
+    list_page.refused(409)
+    page.goto("/ui?favourite=true")
+    assert names(page) == ["trial-01"]
 
 
 def test_delete_ten_takes_three_clicks(list_page, sixty):

@@ -10,6 +10,7 @@ from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
 from backend.files.curves import Curves
 from backend.store.metrics import MetricSummaries
+from backend.store.named import NamedValues
 from backend.store.queries import Store
 
 POLL_SECONDS = 0.5  # between looks for experiments that have ended
@@ -25,12 +26,17 @@ log = logging.getLogger(__name__)
 class Summaries:
     """Writes the summaries: of a running experiment every LIVE_SECONDS, of an ended one at once.
 
+    Rows of an older version get what lists are filtered by, too.
+
     They are written by a thread of their own, because a large curve takes seconds, in which the
     statuses of other experiments must not wait.
     """
 
-    def __init__(self, store: Store, table: MetricSummaries, curves: Curves) -> None:
+    def __init__(
+        self, store: Store, table: MetricSummaries, curves: Curves, values: NamedValues
+    ) -> None:
         self._store, self._table, self._curves = store, table, curves
+        self._values = values
         self._last_event: int | None = None
         self._saved: dict[tuple[int, int], str] = {}  # versions, by key and attempt, if running
         self._next_look = 0.0
@@ -68,6 +74,7 @@ class Summaries:
             self._save_all(running)
             keys = {(one.id, one.attempt) for one in running}
             self._saved = {key: version for key, version in self._saved.items() if key in keys}
+        self._values.fill(FILLED_AT_ONCE)
         self._fill()
 
     def _fill(self) -> None:

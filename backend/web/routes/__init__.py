@@ -10,6 +10,7 @@ from backend.web.current import services
 from backend.web.routes import (
     dashboard,
     dashboard_inputs,
+    dashboard_plots,
     docs,
     events,
     experiments,
@@ -42,6 +43,7 @@ def register_routes(app: APIFlask) -> None:
         app.register_blueprint(module.blueprint)
     dashboard.register_dashboard(app)
     app.register_blueprint(dashboard_inputs.blueprint)
+    app.register_blueprint(dashboard_plots.blueprint)  # of all pages
     app.before_request(_find_experiment_id)  # after the check of the token
 
 

@@ -9,17 +9,18 @@ import secrets
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Response, abort, render_template, request, url_for
 
 from backend import __version__
+from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
 from backend.domain.data_sets.pins import choice_label, chosen_names
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
 from backend.domain.experiment import Experiment, Parameters
-from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
 from backend.domain.status import LIVE, Status
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget
@@ -27,6 +28,8 @@ from backend.web import presentation
 from backend.web.access import access, is_read_only
 from backend.web.current import services
 from backend.web.presentation import Summary
+from backend.web.views.filters import refuse
+from backend.web.views.markdown import note_html
 
 SPARK_POINTS = 40
 MAX_CURVES = 20  # in one chart: 8 colours, and 3 kinds of line
@@ -59,6 +62,7 @@ def register_dashboard(app: APIFlask) -> None:
         max_compared=MAX_CURVES,
         LIVE=LIVE,
     )
+    app.jinja_env.globals["max_tag_characters"] = MAX_TAG_CHARACTERS
     app.add_template_filter(presentation.label_of)
     app.add_template_filter(choice_label)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
@@ -120,6 +124,19 @@ def new_experiment() -> str:
     )
 
 
+@blueprint.get("/new/name")
+def suggest_name() -> dict[str, str]:
+    """Return a free id for the experiment `from` with the other values of a form, as JSON."""
+    experiments = services.experiments
+    template = experiments.get(experiments.stored_id(request.args.get("from", "")))
+    values = template.parameters.values
+    name = presentation.renamed(template.experiment_id, values, request.args.to_dict())
+    is_new = name != template.experiment_id
+    if is_new and experiment_id_problem(name) is None and _is_free(name):
+        return {"experiment_id": name}
+    return {"experiment_id": _free_id(name, template.parameters)}
+
+
 @blueprint.get("/experiments/<experiment_id>")
 def show_experiment(experiment_id: str) -> str:
     """Show one experiment: curve, parameters, history, diagnosis, log, files and actions."""
@@ -128,6 +145,7 @@ def show_experiment(experiment_id: str) -> str:
     history = experiments.history(experiment)
     shown, curve = summary_of(experiment)
     submit_url = url_for("experiments.submit_experiment", _external=True)
+    note = services.annotations.note(experiment)
     return render_template(
         "experiment.html",
         summary=shown,
@@ -137,6 +155,9 @@ def show_experiment(experiment_id: str) -> str:
         experiment=experiment,
         metrics=_last_metrics(experiment),
         history=history,
+        note=note,
+        max_note_characters=MAX_NOTE_CHARACTERS,
+        note_html=note_html(note) if note else "",
         files=services.outputs.list_files(experiment_id)[0][:MAX_FILES_SHOWN],
         max_files=MAX_FILES_SHOWN,
         curl=presentation.curl(
@@ -209,11 +230,6 @@ def _add_headers(response: Response) -> Response:
     for name, value in PAGE_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
-
-
-def refuse(detail: str) -> NoReturn:
-    """Answer 422 with a page that shows `detail`."""
-    abort(422, detail)
 
 
 def _coarse_curve(experiment: Experiment, budget: Budget | None = None) -> Curve:

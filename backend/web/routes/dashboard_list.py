@@ -2,29 +2,34 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from flask import get_template_attribute, render_template, request, url_for
 from markupsafe import Markup
-from marshmallow import ValidationError
 
-from backend.domain.conditions import Condition, ConditionError, parse_all
+from backend.domain.conditions import metric_of
 from backend.domain.experiment import Experiment
-from backend.domain.identifiers import MAX_ID_CHARACTERS, canonical
-from backend.domain.metric_summary import MetricSummary
 from backend.domain.objective import Goals, objective_of
 from backend.domain.selection import SORTS, Cursor, Selection
-from backend.domain.status import LIVE, Status
+from backend.domain.status import LIVE
 from backend.files.curves import Budget, Curves
 from backend.web.current import services
 from backend.web.presentation import Figures, best_figure, figures
-from backend.web.routes.dashboard import blueprint, refuse, summary_of
+from backend.web.routes.dashboard import blueprint, summary_of
 from backend.web.schemas.columns import CSV
-from backend.web.schemas.fields import MAX_SORT, After, Sort, cursor_text
-from backend.web.schemas.lists import MAX_CONDITIONS
+from backend.web.schemas.fields import cursor_text
+from backend.web.views.filters import (
+    DEFAULT_COLUMNS,
+    OTHER_COLUMNS,
+    Filters,
+    read_after,
+    read_conditions,
+    read_filters,
+    refuse,
+)
+from backend.web.views.values import Summaries, column_label, value_of, value_text
 
 PAGE_ROWS = 50
 CACHED_ROWS = 2000
@@ -33,78 +38,71 @@ DEFAULT_METRIC = "loss"  # shown while no experiment of the page has metrics
 
 __all__ = ["blueprint"]  # of the dashboard, with the list
 
-Summaries = Mapping[str, MetricSummary]
+_STYLES = {  # classes of the columns that have a style of their own
+    "learning_rate": "rate",
+    "dataset": "data",
+    "progress": "progress",
+    "last": "last",
+    "best": "best",
+    "curve": "curve",
+    "created_at": "when",
+    "tags": "labels",
+    "by": "text",
+    "model": "text",
+    "size": "text",
+}
+_UNSORTED = ("dataset", "curve", "tags", "by", "model", "size", "duration")
 # What a row is made from: see _row.
-RowKey = tuple[Curves, Experiment, str, str, Figures | None, str]
+RowKey = tuple[Curves, Experiment, str, str, Figures | None, str, tuple["Cell", ...]]
 
 log = logging.getLogger(__name__)
 _rows: dict[RowKey, Markup] = {}  # oldest first
 _rows_lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Filters:
-    """What the address of the list asks for.
-
-    Attributes:
-        dataset: the name or the digest of a data set that the experiments use.
-        where: comparisons as text, each of which may hold several.
-        metric: the metric to show; by default the objective.
-    """
-
-    status: str | None
-    q: str
-    dataset: str | None
-    where: tuple[str, ...]
-    sort: str
-    metric: str | None
-
-    def url(self, **changes: Any) -> str:
-        """Return the address of the list with some of these changed, or with another `after`."""
-        after = changes.pop("after", None)
-        query = replace(self, **changes).query()
-        return url_for("dashboard.list_experiments", **query, after=after)
-
-    def query(self, *without: str) -> dict[str, Any]:
-        """Return the parameters of an address, without these; None where none is needed."""
-        query = {name: value or None for name, value in vars(self).items() if name not in without}
-        if self.sort == SORTS[0]:
-            query["sort"] = None
-        return query
-
-
 class Header(NamedTuple):
-    """The header of a column by which the list can be sorted.
+    """The header of a column.
 
     Attributes:
         style: the class of the column.
-        url: leads to the list in that order; in the opposite one if it is in that order already.
+        url: leads to the list in its order; in the opposite one if it is in that order already.
+            None if the list cannot be sorted by it.
         order: `ascending` or `descending` if the list is sorted by it.
     """
 
     label: str
     style: str
-    url: str
-    order: str | None
+    url: str | None = None
+    order: str | None = None
+
+
+class Cell(NamedTuple):
+    """One cell of a row.
+
+    Attributes:
+        text: of a column that has no macro of its own.
+    """
+
+    column: str
+    style: str
+    text: str = ""
 
 
 @blueprint.get("")
 def list_experiments() -> tuple[str, int]:
     """Show the experiments, by default newest first, PAGE_ROWS on a page."""
-    filters, after = _filters(), _after()
+    filters, after = read_filters(), read_after()
     if after and (filters.sort in SORTS) is isinstance(after.value, float):
         refuse("after must come from the link to the next page.")
-    conditions, problem = _conditions(filters.where)
-    selection = Selection(
-        statuses=(filters.status,) if filters.status else (),
-        text=filters.q or None,
-        dataset=filters.dataset,
-        conditions=conditions,
-        sort=filters.sort,
-    )
+    conditions, problem = read_conditions(filters.where)
+    selection = filters.selection(conditions)
     page: list[Experiment] = []
+    until = None
     if not problem:
-        page = services.experiments.page(limit=PAGE_ROWS + 1, after=after, selection=selection)
+        until = services.experiments.search_end(after, selection)
+        page = services.experiments.page(
+            limit=PAGE_ROWS + 1, after=after, selection=selection, until=until
+        )
     shown = page[:PAGE_ROWS]
     summaries = services.overview.summaries(shown) if shown else {}
     goals = services.models.goals(each.model for each in shown)
@@ -113,12 +111,18 @@ def list_experiments() -> tuple[str, int]:
     metric = metric or next(iter(names), DEFAULT_METRIC)
     budget = Budget()
     keys = {each.id: _position(selection, each, summaries.get(each.id, {})) for each in shown}
-    end = keys[shown[-1].id] if len(page) > PAGE_ROWS else None
-    is_whole = not (filters.q or filters.where or filters.dataset)
+    end = keys[shown[-1].id] if len(page) > PAGE_ROWS else until
     html = render_template(
         "list.html",
         rows=[
-            _row(each, metric, summaries.get(each.id, {}), _text(keys[each.id]), budget)
+            _row(
+                each,
+                metric,
+                summaries.get(each.id, {}),
+                _text(keys[each.id]),
+                filters.shown_columns,
+                budget,
+            )
             for each in shown
         ],
         filters=filters,
@@ -127,54 +131,16 @@ def list_experiments() -> tuple[str, int]:
         problem=problem,
         metric=metric,
         metrics=names if metric in names else [metric, *names],
-        headers={header.style: header for header in _headers(filters, metric, goals)},
-        counts=services.overview.counts() if is_whole else None,
+        headers=list(_headers(filters, metric, goals)),
+        choices=_choices(filters, shown, names),
+        counts=services.overview.counts() if filters.is_whole else None,
         end=_text(end),
-        table_url=url_for("experiments.list_experiments", format=CSV, **filters.query("metric")),
+        is_searching=until is not None and end == until,
+        table_url=_list_url(filters, format=CSV),
+        matching_url=_list_url(filters, limit=1000, fields="experiment_id,status"),
         next_url=filters.url(after=cursor_text(end)) if end else None,
     )
     return html, 422 if problem else 200
-
-
-def _filters() -> Filters:
-    """Return the filters of the current request; refuse those that no link of the list has."""
-    arguments = request.args
-    q = arguments.get("q", "").strip()[:MAX_ID_CHARACTERS]
-    status, metric = arguments.get("status") or None, arguments.get("metric") or None
-    dataset = canonical(arguments.get("dataset", "")) or None
-    for name, text in (("q", q), ("metric", metric or ""), ("dataset", dataset or "")):
-        if "\0" in text:
-            refuse(f"{name} must not contain NUL (%00).")
-    if status is not None and status not in list(Status):
-        refuse(f"status must be one of {', '.join(Status)}.")
-    if metric and len(metric) > MAX_SORT:
-        refuse(f"metric must be at most {MAX_SORT} characters.")
-    try:
-        sort = Sort().deserialize(arguments.get("sort") or SORTS[0])
-    except ValidationError as error:
-        refuse(f"sort {error.messages[0]}")
-    where = tuple(text for each in arguments.getlist("where") if (text := each.strip()))
-    return Filters(status, q, dataset, where, sort, metric)
-
-
-def _after() -> Cursor | None:
-    after = request.args.get("after")
-    try:
-        cursor: Cursor | None = After().deserialize(after) if after is not None else None
-    except ValidationError:
-        refuse("after must come from the link to the next page.")
-    return cursor
-
-
-def _conditions(texts: tuple[str, ...]) -> tuple[tuple[Condition, ...], str]:
-    """Return the comparisons of the filter, and why it cannot be read: an empty text if it can."""
-    try:
-        found = tuple(condition for text in texts for condition in parse_all(text))
-    except ConditionError as error:
-        return (), str(error)
-    if len(found) > MAX_CONDITIONS:
-        return (), f"must be at most {MAX_CONDITIONS} comparisons."
-    return found, ""
 
 
 def _position(selection: Selection, experiment: Experiment, summaries: Summaries) -> Cursor:
@@ -196,27 +162,70 @@ def _text(position: Cursor | None) -> str:
     return f"{number!r} {position.id}"
 
 
+def _list_url(filters: Filters, **options: Any) -> str:
+    """Return the address of the same list in the API."""
+    query = filters.query("metric", "columns")
+    return url_for("experiments.list_experiments", **query, **options)
+
+
 def _headers(filters: Filters, metric: str, goals: Goals) -> Iterator[Header]:
+    """Yield the headers of the columns after the name and the status."""
     best = best_figure(metric, goals)
     sign = "-" if best == "max" else ""
-    for label, style, first in (
-        ("Learning rate", "rate", "learning_rate"),
-        ("Epochs", "progress", "-epoch"),
-        (f"Last {metric}", "last", f"{sign}metrics.{metric}.last"),
-        (f"Best {metric}", "best", f"{sign}metrics.{metric}.{best}"),
-        ("Submitted", "when", SORTS[0]),
-    ):
+    named = {
+        "progress": ("Epochs", "-epoch"),
+        "last": (f"Last {metric}", f"{sign}metrics.{metric}.last"),
+        "best": (f"Best {metric}", f"{sign}metrics.{metric}.{best}"),
+        "curve": ("Curve", ""),
+        "created_at": ("Submitted", SORTS[0]),
+    }
+    for name in filters.shown_columns:
+        label, first = named.get(name) or (column_label(name), name)
+        style = _STYLES.get(name, "figure")
+        if name in _UNSORTED:
+            yield Header(label, style)
+            continue
+        figure = metric_of(name)
+        if figure and best_figure(figure[0], goals) == "max":
+            first = f"-{name}"
         column = first.removeprefix("-")
         opposite = column if first.startswith("-") else f"-{column}"
         order = None
-        if filters.sort in (first, opposite):
+        if filters.sort in _orders(column):
             order = "descending" if filters.sort.startswith("-") else "ascending"
-        url = filters.url(sort=opposite if filters.sort == first else first)
+        url = filters.url(sort=opposite if filters.sort in _orders(first) else first)
         yield Header(label, style, url, order)
 
 
+def _orders(name: str) -> tuple[str, ...]:
+    """Return the names of an order, or of it and its opposite if `name` has no sign."""
+    full = f"parameters.{name.removeprefix('-')}"
+    if name.startswith("-"):
+        return (name, f"-{full}")
+    return (name, full)
+
+
+def _choices(
+    filters: Filters, shown: Sequence[Experiment], metrics: Sequence[str]
+) -> list[tuple[str, str, bool]]:
+    """Return the columns to choose from: name, label, and whether it is shown."""
+    parameters = dict.fromkeys(name for each in shown for name in each.parameters.values)
+    names = [*DEFAULT_COLUMNS, *OTHER_COLUMNS, *parameters]
+    names += [f"metrics.{name}.{figure}" for name in metrics for figure in ("last", "min", "max")]
+    labels = {"last": "Last of the metric", "best": "Best of the metric", "progress": "Progress"}
+    return [
+        (name, labels.get(name) or column_label(name), name in filters.shown_columns)
+        for name in dict.fromkeys([*names, *filters.columns])
+    ]
+
+
 def _row(
-    experiment: Experiment, metric: str, summaries: Summaries, position: str, budget: Budget
+    experiment: Experiment,
+    metric: str,
+    summaries: Summaries,
+    position: str,
+    columns: Sequence[str],
+    budget: Budget,
 ) -> Markup:
     """Return the row of an experiment in the list; of one that cannot be shown, a row saying so.
 
@@ -227,13 +236,14 @@ def _row(
         goals = services.models.goals([experiment.model])
         stored = figures(metric, summaries, goals) if summaries else None
         version = services.curves.version(experiment.experiment_id)
-        key = services.curves, experiment, version, metric, stored, position
+        cells = tuple(_cell(experiment, summaries, name) for name in columns)
+        key = services.curves, experiment, version, metric, stored, position, cells
         row = _rows.get(key)
         if row is None:
             summary, curve = summary_of(experiment, budget)
             last = {"loss": summary.loss, "val_loss": summary.val_loss}.get(metric)
             row = _rendered(
-                "row", summary, position, stored or Figures(last), _possible(experiment)
+                "row", summary, position, stored or Figures(last), _possible(experiment), cells
             )
             if curve.complete:
                 with _rows_lock:
@@ -243,8 +253,17 @@ def _row(
     except Exception:
         # What a trainer has written must not hide the experiments of others.
         log.exception("%r cannot be shown in the list", experiment.experiment_id)
-        return _rendered("unshowable_row", experiment, position, _possible(experiment))
+        return _rendered(
+            "unshowable_row", experiment, position, _possible(experiment), len(columns)
+        )
     return row
+
+
+def _cell(experiment: Experiment, summaries: Summaries, name: str) -> Cell:
+    if name in DEFAULT_COLUMNS:
+        return Cell(name, _STYLES[name])
+    text = value_text(name, value_of(experiment, summaries, name))
+    return Cell(name, _STYLES.get(name, "figure"), text)
 
 
 def _possible(experiment: Experiment) -> str:

@@ -8,9 +8,11 @@ from urllib.parse import quote, urlencode
 
 import orjson
 from apiflask import APIBlueprint
-from flask import Response, jsonify, request
+from flask import Response, abort, jsonify, request
 
 from backend import __version__
+from backend.domain.annotations.changes import AnnotationChange
+from backend.domain.annotations.rules import tag_problem
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import canonical
 from backend.domain.numbers import is_number
@@ -23,6 +25,7 @@ from backend.web.current import services
 from backend.web.exports import export, format_of
 from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
+    AnnotationsIn,
     DeleteIn,
     ExperimentDetailOut,
     ExperimentOut,
@@ -65,6 +68,8 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         model=query_data.get("model"),
         dataset=canonical(query_data.get("dataset") or "") or None,
         text=query_data.get("q"),
+        tags=tuple(query_data["tag"]),
+        favourite=query_data["favourite"],
         created_after=query_data.get("created_after"),
         conditions=tuple(query_data["where"]),
         sort=query_data["sort"],
@@ -175,6 +180,7 @@ def show_experiment(experiment_id: str) -> Response:
             "queue": place and place._asdict(),
             "metrics": metrics,
             "warnings": warnings_out(found if curve.complete else []),
+            "note": services.annotations.note(experiment),
             "history": history,
         }
     )
@@ -217,6 +223,53 @@ def delete_experiment(experiment_id: str, query_data: dict[str, Any]) -> tuple[s
     """Delete an experiment. Its output folder stays unless `outputs=true`."""
     services.experiments.delete(experiment_id, outputs=query_data["outputs"], by=actor())
     return "", 204
+
+
+@blueprint.patch("/experiments/<experiment_id>")
+@blueprint.input(AnnotationsIn, location="json_or_form", arg_name="fields")
+@blueprint.output(ExperimentOut, description="The experiment, with its new annotations")
+@blueprint.doc(
+    summary="Change the tags, the note or the favourite of an experiment",
+    responses=[400, 404, 409, 413, 415, 422, 503],
+)
+def annotate_experiment(experiment_id: str, fields: dict[str, Any]) -> Response:
+    """Change what people add to an experiment, whatever its status. It stays in run.json, too."""
+    tags = fields.get("tags")
+    change = AnnotationChange(
+        tags=None if tags is None else tuple(tags),
+        note=fields.get("note"),
+        favourite=fields.get("favourite"),
+        revision=fields.get("revision"),
+    )
+    return _annotated(experiment_id, change)
+
+
+@blueprint.put("/experiments/<experiment_id>/tags/<tag>")
+@blueprint.output(ExperimentOut, description="The experiment, with that tag")
+@blueprint.doc(summary="Add a tag to an experiment", responses=[404, 422, 503])
+def add_tag(experiment_id: str, tag: str) -> Response:
+    """Add a tag. It is no error if the experiment has it."""
+    return _annotated(experiment_id, AnnotationChange(added=(_checked(tag),)))
+
+
+@blueprint.delete("/experiments/<experiment_id>/tags/<tag>")
+@blueprint.output(ExperimentOut, description="The experiment, without that tag")
+@blueprint.doc(summary="Remove a tag from an experiment", responses=[404, 503])
+def remove_tag(experiment_id: str, tag: str) -> Response:
+    """Remove a tag. It is no error if the experiment does not have it."""
+    return _annotated(experiment_id, AnnotationChange(removed=(canonical(tag),)))
+
+
+def _annotated(experiment_id: str, change: AnnotationChange) -> Response:
+    return jsonify(experiment_out(services.annotations.change(experiment_id, change)))
+
+
+def _checked(tag: str) -> str:
+    """Return a tag of an address in the form in which it is stored; answer 422 if it is none."""
+    tag = canonical(tag)
+    if problem := tag_problem(tag):
+        abort(422, f"The tag {problem}.")
+    return tag
 
 
 def _tag(version: str) -> str:

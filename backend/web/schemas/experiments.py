@@ -17,16 +17,19 @@ from apiflask.fields import (
     Raw,
     String,
 )
-from apiflask.validators import OneOf
+from apiflask.validators import OneOf, Range
 
+from backend.domain.annotations.changes import MAX_TAGS
+from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.attempt import all_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
-from backend.domain.experiment import Experiment, Transition
+from backend.domain.experiment import Experiment, Transition, read_tags
 from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
+from backend.web.schemas.fields import Note, Tags, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
 
@@ -34,6 +37,34 @@ class DeleteIn(StrictSchema):
     """What to delete."""
 
     outputs = Boolean(load_default=False, metadata={"description": "Delete the output folder too."})
+
+
+class AnnotationsIn(StrictSchema):
+    """What people add to an experiment. A field that is not sent stays as it is."""
+
+    tags = Tags(
+        metadata={
+            "description": f"Replaces all tags: at most {MAX_TAGS}, each of at most "
+            f"{MAX_TAG_CHARACTERS} characters. In a form, with commas between them.",
+            "example": ["baseline", "good seed"],
+        }
+    )
+    note = Note(
+        metadata={
+            "description": f"Markdown, at most {MAX_NOTE_CHARACTERS} characters.",
+            "example": "Diverges after epoch 12.",
+        }
+    )
+    favourite = Boolean(
+        error_messages={"invalid": "must be true or false."}, metadata={"example": True}
+    )
+    revision = WholeNumber(
+        validate=Range(min=0),
+        metadata={
+            "description": "Change nothing (409) unless the experiment has this revision.",
+            "example": 0,
+        },
+    )
 
 
 class DiagnosisOut(Schema):
@@ -94,6 +125,22 @@ class ExperimentOut(Schema):
         metadata={
             "description": "The digest of the model's entry in the catalogue.",
             "example": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+        },
+    )
+    tags = List(String(), metadata={"description": "Sorted.", "example": ["baseline"]})
+    favourite = Boolean(metadata={"example": False})
+    revision = Integer(
+        metadata={
+            "description": "The number of changes of tags, note and favourite. A change may send "
+            "the one that it is based on.",
+            "example": 1,
+        }
+    )
+    by = String(
+        allow_none=True,
+        metadata={
+            "description": "The name of the token that was used to submit it, if any.",
+            "example": "alice",
         },
     )
     diagnosis = Nested(DiagnosisOut, allow_none=True)
@@ -240,19 +287,22 @@ class ExperimentDetailOut(ExperimentOut):
         },
     )
     warnings = warnings_field()
+    note = String(metadata={"description": "Markdown.", "example": "Diverges after epoch 12."})
     history = List(Nested(TransitionOut))
 
 
 def experiment_out(experiment: Experiment) -> dict[str, Any]:
     """Return an experiment with the members of ExperimentOut."""
     values = [_as_json(getattr(experiment, name)) for name in ListedExperiment._fields[:-1]]
-    return _members(ListedExperiment._make([*values, None]))
+    members = _members(ListedExperiment._make([*values, None]))
+    return members | {"tags": read_tags(experiment.tags)}
 
 
 def listed_out(experiment: ListedExperiment) -> dict[str, Any]:
     """Return an experiment of a listing with the members of ListedExperimentOut, for orjson."""
     members = _members(experiment)
-    members["metrics"] = orjson.Fragment(experiment.metrics or "{}")  # JSON already
+    members["tags"] = orjson.Fragment(experiment.tags or "[]")  # JSON already
+    members["metrics"] = orjson.Fragment(experiment.metrics or "{}")
     return members
 
 
@@ -270,6 +320,10 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "job": experiment.job,
         "image": experiment.image,
         "entry_sha256": experiment.entry_sha256,
+        "tags": None,
+        "favourite": bool(experiment.favourite),
+        "revision": experiment.revision or 0,
+        "by": experiment.submitted_by,
         "diagnosis": _diagnosis(experiment),
         "created_at": experiment.created_at,
         "updated_at": experiment.updated_at,

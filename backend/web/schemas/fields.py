@@ -7,13 +7,22 @@ from typing import Any
 from apiflask.fields import Field, Float, Integer, List, String
 from marshmallow import ValidationError
 
-from backend.domain.conditions import ConditionError, metric_of, parse_all
+from backend.domain.annotations.rules import note_problem, plain_lines, tag_problem
+from backend.domain.conditions import (
+    ConditionError,
+    full_name,
+    metric_of,
+    parameter_of,
+    parse_all,
+    unknown_name,
+)
 from backend.domain.data_sets.pins import MAX_CHOICE, choice_text, chosen_names
 from backend.domain.identifiers import canonical, new_id_problem
 from backend.domain.parameter import NUMBER, read_number, shown_value
 from backend.domain.selection import PARAMETER_SORTS, SORTS, Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import TIMES, to_text
+from backend.web.current import services
 
 MAX_ROW_ID = 2**63 - 1  # what the databases' integers hold
 MAX_SORT = 300  # characters
@@ -155,14 +164,22 @@ class Sort(String):
 
     def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
         text = super()._deserialize(value, *args, **options)
-        if text not in (*SORTS, *PARAMETER_SORTS):
-            named = metric_of(text.removeprefix("-"))
-            if not named or len(text) > MAX_SORT or "\0" in text:
-                raise ValidationError(
-                    f"must be one of {', '.join((*SORTS, *PARAMETER_SORTS))}, or "
-                    f"metrics.NAME.last, .min or .max; you sent {shown_value(text)}."
-                )
-        return text
+        if text in SORTS:
+            return text
+        sign = "-" if text.startswith("-") else ""
+        name = full_name(text.removeprefix("-"))
+        parameter = parameter_of(name)
+        is_known = sign + name in PARAMETER_SORTS or metric_of(name) is not None
+        if parameter:
+            is_known = not services.models.unknown_parameters([parameter])
+        if not is_known or len(text) > MAX_SORT or "\0" in text:
+            raise ValidationError(
+                f"must be one of {', '.join((*SORTS, *PARAMETER_SORTS))}, another parameter of a "
+                f"model, or metrics.NAME.last, .min or .max; you sent {shown_value(text)}."
+            )
+        if parameter and services.models.is_text(parameter):
+            raise ValidationError(f"must be a number: the parameter {parameter} is text.")
+        return sign + name
 
 
 class Where(List[Any]):
@@ -173,6 +190,53 @@ class Where(List[Any]):
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> list[Any]:
         try:
-            return [condition for text in value for condition in parse_all(text)]
+            found = [condition for text in value for condition in parse_all(text)]
         except ConditionError as error:
             raise ValidationError(str(error)) from error
+        names = [name for each in found if (name := parameter_of(each.field))]
+        for name in services.models.unknown_parameters(names) if names else ():
+            raise ValidationError(unknown_name(name))
+        return found
+
+
+class Tag(String):
+    """A tag, in the form NFC."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(f"must be text, such as baseline; you sent {shown_value(value)}.")
+        tag = canonical(value)
+        if problem := tag_problem(tag):
+            raise ValidationError(f"{problem}; you sent {shown_value(value)}.")
+        return tag
+
+
+class Tags(List[str]):
+    """Tags: a list in JSON, or text with commas between them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(Tag(), **options)
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(value, str):
+            value = [text for part in value.split(",") if (text := part.strip())]
+        if not isinstance(value, list):
+            raise ValidationError("must be a list of tags, or text with commas between them.")
+        try:
+            return super()._deserialize(value, *args, **options)
+        except ValidationError as error:
+            problems: Any = error.messages  # by the index of the tag
+            first = next(iter(problems.values())) if isinstance(problems, dict) else problems
+            raise ValidationError(first) from error
+
+
+class Note(String):
+    """A note in Markdown."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(f"must be text; you sent {shown_value(value)}.")
+        note = plain_lines(value)
+        if problem := note_problem(note):
+            raise ValidationError(f"{problem}.")
+        return note

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from apiflask.fields import AwareDateTime, String
+from apiflask.fields import AwareDateTime, Boolean, String
 from apiflask.validators import Length, OneOf, Range
 from marshmallow import ValidationError, validates_schema
 
@@ -16,6 +16,7 @@ from backend.web.schemas.fields import (
     After,
     Sort,
     Statuses,
+    Tags,
     Text,
     Where,
     WholeNumber,
@@ -24,6 +25,13 @@ from backend.web.schemas.strict import StrictSchema
 
 MAX_PAGE = 1000  # experiments
 MAX_CONDITIONS = 20
+
+
+class RepeatedTags(Tags):
+    """Tags, sent as repeated parameters, separated by commas, or both. Duplicates are dropped."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        return list(dict.fromkeys(super()._deserialize(",".join(value), *args, **options)))
 
 
 class ListIn(StrictSchema):
@@ -53,7 +61,24 @@ class ListIn(StrictSchema):
     )
     q = Text(
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
-        metadata={"description": "Only experiments whose id contains this text, ignoring case."},
+        metadata={
+            "description": "Only experiments whose id contains this text, ignoring case and "
+            "accents. One page searches 20,000 experiments: it may be short, or empty, and still "
+            "have a Link to the next one."
+        },
+    )
+    tag = RepeatedTags(
+        load_default=[],
+        validate=Length(max=MAX_CONDITIONS),
+        metadata={
+            "description": "Only experiments with this tag; repeat it for those with all of them.",
+            "example": ["baseline"],
+        },
+    )
+    favourite = Boolean(
+        load_default=None,
+        error_messages={"invalid": "must be true or false."},
+        metadata={"description": "Only favourites, or only others."},
     )
     created_after = AwareDateTime(
         format="iso",
@@ -67,17 +92,17 @@ class ListIn(StrictSchema):
         validate=Length(max=MAX_CONDITIONS),
         metadata={
             "description": "Only experiments for which this comparison holds, such as "
-            "`learning_rate<0.01`, `dataset=digits.npz` or `metrics.val_loss.min<=0.1`; repeat it, "
-            "or join several by ` and `.",
+            "`learning_rate<0.01`, `dataset=digits.npz`, `batch_size>=64` (any parameter of a "
+            "model) or `metrics.val_loss.min<=0.1`; repeat it, or join several by ` and `.",
             "items": {"type": "string"},
         },
     )
     sort = Sort(
         load_default=SORTS[0],
         metadata={
-            "description": "The order: a time, `learning_rate`, `epoch`, or a metric such as "
-            "`metrics.val_loss.min`, which leaves out experiments without it. A leading `-` means "
-            "latest or largest first."
+            "description": "The order: a time, a parameter such as `learning_rate` or "
+            "`batch_size`, or a metric such as `metrics.val_loss.min`. Experiments without that "
+            "parameter or metric are left out. A leading `-` means latest or largest first."
         },
     )
     limit = WholeNumber(

@@ -190,6 +190,25 @@ function showWrong(id, text) {
 function startNew() {
   const form = find("#new");
   const fields = findAll("input:not([type=hidden]), select", form);
+  const id = find("#experiment_id");
+  const suggestUrl = form.getAttribute("data-suggest"); // form.dataset is the field of that name
+  let suggested = id.value;
+  let suggestion = Promise.resolve();
+
+  /** Replace a suggested name that would say another value than the form has: lr-0.1 -> lr-0.05. */
+  async function suggest() {
+    try {
+      const query = new URLSearchParams(new FormData(form));
+      const response = await request(`${suggestUrl}&${query}`);
+      const { experiment_id: name } = await response.json();
+      if (id.value === suggested) id.value = suggested = name;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error; // the name stays, and can be changed by hand
+    }
+  }
+  form.addEventListener("change", ({ target }) => {
+    if (suggestUrl && target !== id && id.value === suggested) suggestion = suggest();
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     for (const field of fields) {
@@ -200,6 +219,7 @@ function startNew() {
     const button = find("button", form);
     button.disabled = true;
     try {
+      await suggestion;
       const response = await request(form.action, { method: "POST", body: new FormData(form) });
       const { experiment_id: id } = await response.json();
       location.href = `/ui/experiments/${encodeURIComponent(id)}`;
@@ -242,7 +262,25 @@ function startNew() {
 
 document.addEventListener("click", async ({ target }) => {
   const { dialog, copy } = target.dataset;
-  if (dialog) document.getElementById(dialog).showModal();
+  if (dialog) {
+    const opened = document.getElementById(dialog);
+    for (const field of findAll("[data-current]", opened)) {
+      field.value = document.getElementById(field.dataset.current).value;
+    }
+    opened.showModal();
+  }
+  const patch = target.closest("[data-patch]")?.dataset;
+  if (patch) {
+    const body = new FormData();
+    body.set(patch.name, patch.value);
+    try {
+      await request(patch.patch, { method: "PATCH", body });
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      find("#connection").textContent = error.message;
+    }
+    refresh(true);
+  }
   if (copy) {
     const source = document.getElementById(copy);
     try {
@@ -265,8 +303,10 @@ for (const form of findAll("dialog form[data-method]")) {
     event.submitter.disabled = true;
     try {
       if (method === "DELETE") page = STATIC_PAGE; // refreshing would ask for the deleted experiment
-      const query = new URLSearchParams(new FormData(form)).toString();
-      await request(query ? `${url}?${query}` : url, { method });
+      const fields = new FormData(form);
+      const query = method === "PATCH" ? "" : new URLSearchParams(fields).toString();
+      const body = method === "PATCH" ? fields : undefined;
+      await request(query ? `${url}?${query}` : url, { method, body });
       form.closest("dialog").close();
       if (method === "DELETE") location.href = "/ui";
       else refresh(true);

@@ -97,10 +97,41 @@ function startSelection(kit, rows) {
   const form = find("#compare");
   const limit = Number(form.dataset.max);
   const ticked = () => [...rows.children].filter((row) => find("input", row).checked);
-  const able = (action) => ticked().filter((row) => row.dataset.can.split(" ").includes(action));
+  const able = (action) => ticked().filter((row) =>
+    TAGGING.includes(action) || row.dataset.can.split(" ").includes(action));
   let anchor = null; // the row that was ticked last
+  let others = []; // what matches and is not shown, once all that match are selected: id and status
+
+  const ids = (action) => [
+    ...able(action).map(idOf),
+    ...others.filter(({ status }) => POSSIBLE[action](status)).map(({ experiment_id: id }) => id),
+  ];
+
+  /** Tick all rows, and remember those that match and are not shown. */
+  async function selectMatching(button) {
+    button.disabled = true;
+    try {
+      let url = form.dataset.matching;
+      const found = [];
+      while (url && found.length < MAX_MATCHING) {
+        const response = await kit.request(url);
+        found.push(...await response.json());
+        url = /<([^>]+)>; rel="next"/.exec(response.headers.get("Link") ?? "")?.[1];
+      }
+      for (const box of findAll("input", rows)) box.checked = true;
+      const shown = new Set([...rows.children].map(idOf));
+      others = found.slice(0, MAX_MATCHING).filter(({ experiment_id: id }) => !shown.has(id));
+      show();
+    } catch (error) {
+      if (!(error instanceof kit.Problem)) throw error;
+      find(".selection span").textContent = error.message;
+    } finally {
+      button.disabled = false;
+    }
+  }
 
   function toggle(row, isRange) {
+    others = [];
     const { checked } = find("input", row);
     const all = [...rows.children];
     const from = anchor?.isConnected ? all.indexOf(anchor) : 0; // without one, from the first row
@@ -113,67 +144,116 @@ function startSelection(kit, rows) {
   }
 
   function show() {
-    const number = ticked().length;
+    const number = ticked().length + others.length;
     const hint = number > limit ? `. At most ${limit} can be compared: untick ${number - limit}.`
       : number === 1 ? ". Tick another one to compare them." : "";
     find(".selection span").textContent = `${number} ${number === 1 ? "experiment" : "experiments"} ticked${hint}`;
     find(".selection .primary").disabled = number < 2 || number > limit;
+    find("#plot").disabled = number < 2 || number > MAX_PLOTTED;
     for (const button of findAll("[data-bulk]", form)) {
-      const possible = able(button.dataset.bulk).length;
+      const possible = ids(button.dataset.bulk).length;
       button.textContent = `${ACTIONS[button.dataset.bulk].verb} ${possible}`;
       button.hidden = !possible;
     }
     const all = find("#all");
-    all.checked = number > 0 && number === rows.children.length;
+    all.checked = number > 0 && ticked().length === rows.children.length;
     all.indeterminate = number > 0 && !all.checked;
+    find("#matching").hidden = !(all.checked && find("#next") && !others.length);
   }
 
   form.addEventListener("click", ({ target, shiftKey }) => {
-    if (target.id === "all") {
+    if (target.id === "matching") {
+      selectMatching(target);
+    } else if (target.id === "all") {
+      others = [];
       for (const box of findAll("input", rows)) box.checked = target.checked;
       show();
     } else if (target.matches("#rows input")) {
       toggle(target.closest("tr"), shiftKey);
     } else if (target.dataset.bulk) {
-      confirmBulk(kit, target.dataset.bulk, able(target.dataset.bulk).map(idOf), ticked().length);
+      confirmBulk(kit, target.dataset.bulk, ids(target.dataset.bulk), ticked().length + others.length);
     }
   });
-  find("#bulk")?.addEventListener("close", () => kit.refresh(true));
+  form.addEventListener("submit", (event) => {
+    // All that match are plotted by the filters, not by a list of their ids.
+    if (event.submitter?.id !== "plot" || !others.length) return;
+    event.preventDefault();
+    const query = new URLSearchParams(location.search);
+    for (const name of ["columns", "after"]) query.delete(name);
+    location.href = `${event.submitter.formAction}?${query}`;
+  });
+  find("#bulk")?.addEventListener("close", () => {
+    others = [];
+    kit.refresh(true);
+  });
   show();
   return { show, toggle };
 }
 
+const MAX_MATCHING = 10_000; // that are selected, for actions that are done one by one
+const MAX_PLOTTED = 1000;
+const LIVE = ["submitting", "queued", "running"];
+const TAGGING = ["tag", "untag"]; // possible whatever the status
+const POSSIBLE = {
+  cancel: (status) => LIVE.includes(status),
+  retry: (status) => ["failed", "cancelled"].includes(status),
+  delete: (status) => !LIVE.includes(status),
+  tag: () => true,
+  untag: () => true,
+};
 const ACTIONS = {
   cancel: { verb: "Cancel", done: "is being cancelled", about: "They write a checkpoint and stop.", style: "danger" },
   retry: { verb: "Retry", done: "is retried", about: "Each continues from its last checkpoint.", style: "primary" },
   delete: { verb: "Delete", done: "is deleted", about: "Their records and histories are deleted for good.", style: "danger" },
+  tag: { verb: "Tag", done: "is tagged", about: "They get this tag, beside those that they have.", style: "primary" },
+  untag: { verb: "Untag", done: "is untagged", about: "They lose this tag, if they have it.", style: "primary" },
 };
+
+/** Return address and method of what is done with one experiment. */
+function call(action, id, outputs, tag) {
+  const path = `/experiments/${encodeURIComponent(id)}`;
+  switch (action) {
+    case "delete": return [`${path}?outputs=${outputs}`, "DELETE"];
+    case "tag": return [`${path}/tags/${encodeURIComponent(tag)}`, "PUT"];
+    case "untag": return [`${path}/tags/${encodeURIComponent(tag)}`, "DELETE"];
+    default: return [`${path}/${action}`, "POST"];
+  }
+}
 
 /** Ask once, then do the same with each experiment, and show what became of each. */
 function confirmBulk({ find, element, request, Problem }, action, ids, ticked) {
   const { verb, done, about, style } = ACTIONS[action];
   const dialog = find("#bulk");
   const [no, yes] = dialog.querySelectorAll("button");
-  const outputs = find(".check input", dialog);
+  const outputs = find(".outputs input", dialog);
+  const tag = find("#bulk-tag");
   const items = ids.map((id) => element("li", {}, element("span", {}, id)));
   find("h2", dialog).textContent = `${verb} ${ids.length} ${ids.length === 1 ? "experiment" : "experiments"}?`;
   find(".lead", dialog).textContent =
     ids.length < ticked ? `${about} It is not possible for the other ${ticked - ids.length} that are ticked.` : about;
   find("ul", dialog).replaceChildren(...items);
   find(".told", dialog).textContent = "";
-  find(".check", dialog).hidden = action !== "delete";
+  find(".outputs", dialog).hidden = action !== "delete";
+  find(".tag-field", dialog).hidden = !TAGGING.includes(action);
+  find("#bulk-tag-error").hidden = true;
   outputs.checked = false;
   Object.assign(yes, { hidden: false, disabled: false, className: style, textContent: `${verb} them` });
   no.textContent = "Go back";
   yes.onclick = async (event) => {
     event.preventDefault();
+    const isTag = TAGGING.includes(action);
+    const wrong = find("#bulk-tag-error");
+    wrong.hidden = !isTag || Boolean(tag.value.trim());
+    if (!wrong.hidden) {
+      wrong.textContent = "Write a tag, such as baseline.";
+      tag.focus();
+      return;
+    }
     yes.disabled = true;
     let failed = 0;
     for (const [index, id] of ids.entries()) {
       if (!dialog.open) return; // closed meanwhile: the rest stays as it is
-      const path = `/experiments/${encodeURIComponent(id)}`;
-      const [url, method] = action === "delete"
-        ? [`${path}?outputs=${outputs.checked}`, "DELETE"] : [`${path}/${action}`, "POST"];
+      const [url, method] = call(action, id, outputs.checked, tag.value.trim());
       try {
         await request(url, { method });
         items[index].append(` ${done}.`);
@@ -191,6 +271,7 @@ function confirmBulk({ find, element, request, Problem }, action, ids, ticked) {
     no.focus();
   };
   dialog.showModal();
+  if (!find(".tag-field", dialog).hidden) tag.focus();
 }
 
 /** Keys: j and k move down and up, x ticks (with shift, a range), / finds. */

@@ -46,7 +46,8 @@ def app(settings):
 def saved_experiments():
     """Return what version 0.1.0 listed, with the members that were added since."""
     saved = json.loads((SAVED / "experiments.json").read_text())
-    added = dict.fromkeys(("size", "image", "entry_sha256"))
+    added = dict.fromkeys(("size", "image", "entry_sha256", "by"))
+    added |= {"tags": [], "favourite": False, "revision": 0}
     return [
         one | added | {"parameters": {name: one[name] for name in ("learning_rate", "epoch")}}
         for one in saved

@@ -149,7 +149,7 @@ def test_live_experiment_offers_cancel(get_page, submit):
         button.get("data-dialog") for button in get_page("/ui/experiments/first").all("button")
     }
 
-    assert dialogs - {None} == {"cancel-dialog"}
+    assert dialogs - {None} == {"cancel-dialog", "notes-dialog"}
 
 
 @pytest.mark.parametrize("name", ["실험 1", "a b?c#d%", "x" * 200, "it's & <b>"])

@@ -23,7 +23,9 @@ def an_experiment(experiment_id="실험 1"):
     empty = dict.fromkeys(("message", "remedy", "started_at", "cancel_requested_at"))
     ended = {"status": Status.FAILED, "finished_at": LATER, "reason": "trainer_failed"}
     ended |= {"cancel_requested_by": "bob"}
-    return Experiment(id=7, **new_values(experiment_id, PARAMETERS) | empty | ended)
+    people = {"tags": '["baseline", "실험"]', "favourite": True, "revision": 2}
+    values = new_values(experiment_id, PARAMETERS, "alice") | empty | ended | people
+    return Experiment(id=7, **values)
 
 
 def content(**changes):
@@ -33,8 +35,9 @@ def content(**changes):
 
 def test_round_trip():
     experiment = an_experiment()
-    file = parse(json.loads(json.dumps(render(experiment, HISTORY))), "실험 1")
+    file = parse(json.loads(json.dumps(render(experiment, HISTORY, "**good**"))), "실험 1")
 
+    assert file.note == "**good**"
     assert {"id": 7, "delete_requested_at": None, **file.values} == asdict(experiment)
     assert file.history == tuple(HISTORY)
     assert (file.attempt, file.parameters) == (experiment.current_attempt, PARAMETERS)
@@ -168,10 +171,36 @@ def test_parameters_of_the_model():
 
 def test_record_of_an_older_version():
     new = content()
-    later = ("parameters", "size", "entry_sha256", "image")
+    later = ("parameters", "size", "entry_sha256", "image", "submitted_by")
+    later += ("tags", "favourite", "note", "revision")
     old = {name: value for name, value in new.items() if name not in later}
 
-    assert parse(old, "실험 1") == parse(new, "실험 1")
+    nothing = {"tags": [], "favourite": False, "revision": None}
+    assert parse(old, "실험 1") == parse(new | nothing, "실험 1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tags": "baseline"},
+        {"tags": [1]},
+        {"tags": ["a,b"]},
+        {"tags": ["a" * 51]},
+        {"tags": ["zero\u200bwidth"]},
+        {"tags": [str(number) for number in range(51)]},
+        {"note": 1},
+        {"note": "x" * 16_001},
+        {"note": "\0"},
+        {"note": "\ud800"},
+        {"favourite": "yes"},
+        {"revision": 0},
+        {"revision": 2**31},
+        {"revision": True},
+    ],
+)
+def test_annotations_that_nobody_can_have_added(wrong):
+    with pytest.raises(UnusableRunFile):
+        parse(content(**wrong), "실험 1")
 
 
 @pytest.mark.parametrize(

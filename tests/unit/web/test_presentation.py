@@ -289,3 +289,22 @@ def test_objective_of_a_curve():
 )
 def test_shared_start_of_names(names, left):
     assert [name[presentation.shared_start(names) :] for name in names] == left
+
+
+@pytest.mark.parametrize(
+    ("experiment_id", "new", "expected"),
+    [
+        ("digits-lr-0.1", {"learning_rate": "0.05"}, "digits-lr-0.05"),
+        ("digits-lr-0.1-2", {"learning_rate": " 1e-3 "}, "digits-lr-1e-3-2"),
+        ("digits-lr-0.1", {"learning_rate": "0.10"}, "digits-lr-0.1"),
+        ("digits-lr-0.1", {"learning_rate": "abc"}, "digits-lr-0.1"),
+        ("digits-0.15", {"learning_rate": "0.05"}, "digits-0.15"),
+        ("v1.0.1", {"learning_rate": "0.05"}, "v1.0.1"),
+        ("epochs-20-lr-0.1", {"epoch": "40", "learning_rate": "0.2"}, "epochs-40-lr-0.2"),
+        ("run-20", {"epoch": "40"}, "run-20"),
+        ("bs64", {"batch_size": "128", "unknown": "1"}, "bs128"),
+    ],
+)
+def test_names_say_no_other_value(experiment_id, new, expected):
+    old = {"learning_rate": 0.1, "epoch": 20, "batch_size": 64, "flag": True}
+    assert presentation.renamed(experiment_id, old, new) == expected

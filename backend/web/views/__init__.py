@@ -1,0 +1,1 @@
+"""What the pages of the dashboard are made from: filters, columns, plots, notes."""

@@ -1,0 +1,70 @@
+"""The value of an experiment in a column, by the column's name. Pure functions."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from backend.domain.conditions import full_name, metric_of, parameter_of
+from backend.domain.experiment import Experiment
+from backend.domain.metric_summary import MetricSummary
+from backend.domain.numbers import is_number
+from backend.web.presentation import duration, label_of, number
+
+Summaries = Mapping[str, MetricSummary]
+
+_LABELS = {
+    "by": "By",
+    "created_at": "Submitted",
+    "dataset": "Data set",
+    "duration": "Duration",
+    "epoch": "Epochs",
+    "model": "Model",
+    "progress": "Epochs",
+    "size": "Size",
+    "tags": "Tags",
+}
+
+
+def column_label(name: str) -> str:
+    """Return the header of a column."""
+    metric = metric_of(name)
+    if metric:
+        return f"{metric[1].capitalize()} {metric[0]}"
+    return _LABELS.get(name) or label_of(parameter_of(name) or name)
+
+
+def value_of(experiment: Experiment, summaries: Summaries, column: str) -> Any:
+    """Return a number, a text or None: what an experiment has in a column.
+
+    `duration` is the number of seconds of the current attempt, up to now if it goes on.
+    """
+    metric = metric_of(column)
+    if metric:
+        found = summaries.get(metric[0])
+        return getattr(found, metric[1]) if found else None
+    match column:
+        case "by":
+            return experiment.submitted_by
+        case "tags":
+            return ", ".join(experiment.tag_names)
+        case "dataset":
+            return experiment.dataset or "every file"
+        case "model" | "size":
+            return getattr(experiment, column)
+        case "duration":
+            if experiment.started_at is None:
+                return None
+            end = experiment.finished_at or datetime.now(UTC)
+            return max(0.0, (end - experiment.started_at).total_seconds())
+        case _:
+            name = full_name(column)
+            return experiment.parameters.values.get(parameter_of(name) or name)
+
+
+def value_text(column: str, value: Any) -> str:
+    """Return a value as the dashboard shows it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if column == "duration" and is_number(value):
+        return duration(value)
+    return number(value)
