@@ -109,6 +109,7 @@ def preload(settings: Settings) -> None:
     """
     import backend.app
     import backend.experiments.reconciler
+    import backend.sweeps.driver
 
     if settings.launcher == "kubernetes":
         import backend.launchers.kubernetes.launcher  # noqa: F401
@@ -130,23 +131,29 @@ def reconcile(settings: Settings) -> None:
     from backend.experiments.health import serve_health
     from backend.experiments.reconciler import Reconciler
     from backend.experiments.services import build
+    from backend.sweeps.driver import Driver
+    from backend.sweeps.service import make_sweeps
 
     check_addresses(settings, "HEALTH_BIND")
     services = build(settings)
-    reconciler = Reconciler(services, settings.job_ttl_seconds)
+    driver = Driver(make_sweeps(services, settings), services)
+    reconciler = Reconciler(services, settings.job_ttl_seconds, after_pass=driver.wake)
+    driver.count_failure = reconciler.passes.experiment_failed
 
     stopped = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopped.set()
         reconciler.stop()
+        driver.wake()
         services.launcher.close()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
-    threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
+    for work in (services.summaries.run, driver.run):
+        threading.Thread(target=work, args=[stopped], daemon=True).start()
     reconciler.run()
 
 

@@ -11,9 +11,9 @@ from backend.domain.status import Status
 from backend.domain.timestamps import TIMES
 
 OPERATORS = ("<=", ">=", "!=", "<", ">", "=")  # the longer ones first
-NUMBERS = ("learning_rate", "epoch", "attempt")
+NUMBERS = ("learning_rate", "epoch", "attempt", "trial")
 MOMENTS = ("created_at", "updated_at", "started_at", "finished_at")
-TEXTS = ("experiment_id", "model", "dataset", "status", "reason", "job")
+TEXTS = ("experiment_id", "model", "dataset", "status", "reason", "job", "sweep_id")
 MAX_CHARACTERS = 300
 
 _OPERATOR = re.compile("|".join(OPERATORS))

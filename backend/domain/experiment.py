@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.domain.attempt import Attempt, all_values
 from backend.domain.catalogue import CONTRACT, as_json
-from backend.domain.identifiers import canonical
+from backend.domain.identifiers import canonical, trial_number
 from backend.domain.parameter import Value
 from backend.domain.status import Status
 
@@ -75,6 +75,8 @@ class Experiment:
         model_parameters, size, entry_sha256: as in Parameters; None in rows of older versions.
         image: what the current attempt executes, as far as it is known: the image with its digest,
             or the command and the digest of the trainer's files.
+        sweep_id, trial: the sweep that it is a trial of, and its number there, if it is one.
+        pruned_because: why its sweep has stopped the current attempt, if it has.
     """
 
     id: int
@@ -101,6 +103,9 @@ class Experiment:
     size: str | None = None
     entry_sha256: str | None = None
     image: str | None = None
+    sweep_id: str | None = None
+    trial: int | None = None
+    pruned_because: str | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -181,8 +186,13 @@ def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
     return list(accumulate(times, max, initial=last))[1:]
 
 
-def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
-    """Return the column values of a new experiment, with the status `submitting`."""
+def new_values(
+    experiment_id: str, parameters: Parameters, sweep_id: str | None = None
+) -> dict[str, Any]:
+    """Return the column values of a new experiment, with the status `submitting`.
+
+    `sweep_id` is that of the sweep that it is a trial of, if it is one.
+    """
     now = datetime.now(UTC)
     values = vars(parameters) | {
         "experiment_id": experiment_id,
@@ -191,5 +201,7 @@ def new_values(experiment_id: str, parameters: Parameters) -> dict[str, Any]:
         "attempt": 1,
         "created_at": now,
         "updated_at": now,
+        "sweep_id": sweep_id,
+        "trial": trial_number(sweep_id, experiment_id) if sweep_id else None,
     }
     return values | {"job": Attempt.from_columns(values).handle}

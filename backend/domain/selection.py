@@ -101,6 +101,8 @@ class ListedExperiment(NamedTuple):
     size: str | None
     entry_sha256: str | None
     image: str | None
+    sweep_id: str | None
+    trial: int | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

@@ -12,6 +12,7 @@ from typing import Any
 from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.experiment import Experiment, Parameters, Transition
+from backend.domain.identifiers import trial_number
 from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
 from backend.domain.parameter import NAME
 from backend.domain.status import LIVE, Status
@@ -104,6 +105,8 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         values = dict.fromkeys(FIELDS) | attempt.to_fields()
         values |= {"job": attempt.handle, "status": Status(content["status"])}
         values |= {"image": _text(content.get("image"))}
+        values |= {"trial": _trial(attempt)}
+        values |= {"pruned_because": _text(content.get("pruned_because"))}
         values |= {name: _time(content.get(name)) for name in _TIMES}
         values |= {"reason": _reason(content.get("reason"))}
         values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
@@ -133,6 +136,16 @@ def _check(attempt: Attempt) -> None:
     dataset = attempt.dataset or ""
     if len(dataset.encode()) > MAX_DATASET_BYTES or "/" in dataset or "\0" in dataset:
         raise ValueError("its dataset is not a file name")
+
+
+def _trial(attempt: Attempt) -> int | None:
+    """Return the number of a trial; it is part of its id, so that a file cannot claim another."""
+    if attempt.sweep_id is None:
+        return None
+    number = trial_number(attempt.sweep_id, attempt.experiment_id)
+    if number is None:
+        raise ValueError("it is no trial of its sweep")
+    return number
 
 
 def _model_parameters(values: Any) -> str | None:

@@ -89,6 +89,14 @@ class ExperimentOut(Schema):
     started_at = DateTime(allow_none=True)
     finished_at = DateTime(allow_none=True)
     cancel_requested_at = DateTime(allow_none=True)
+    sweep_id = String(
+        allow_none=True,
+        metadata={"description": "The sweep that it is a trial of, if any.", "example": None},
+    )
+    trial = Integer(
+        allow_none=True,
+        metadata={"description": "Its number in that sweep, from 1.", "example": None},
+    )
 
 
 class MetricSummaryOut(Schema):
@@ -224,6 +232,8 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "started_at": experiment.started_at,
         "finished_at": experiment.finished_at,
         "cancel_requested_at": experiment.cancel_requested_at,
+        "sweep_id": experiment.sweep_id,
+        "trial": experiment.trial,
     }
 
 
