@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from functools import partial
+from itertools import chain
 from types import FrameType
 
 from backend.domain.exceptions import StoreUnavailable
@@ -195,14 +196,21 @@ def rebuild(settings: Settings, *, check: bool) -> int:
     from backend.experiments import rebuild as rebuilding
     from backend.experiments.services import build
     from backend.launchers.base import LauncherUnavailable
+    from backend.sweeps import rebuild as sweep_rebuilding
+    from backend.sweeps.service import make_sweeps
 
     services = build(settings)
+    sweeps = make_sweeps(services, settings)
     try:
         if not check:
             print(rebuilding.rebuild(services.archive, services.launcher))
+            print(sweep_rebuilding.rebuild(sweeps))
             return 0
         count = 0
-        for difference in rebuilding.differences(services.archive, services.launcher):
+        for difference in chain(
+            rebuilding.differences(services.archive, services.launcher),
+            sweep_rebuilding.differences(sweeps),
+        ):
             print(difference)
             count += 1
         print(f"{count} difference(s) between the database, the folders and the Jobs")

@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from backend.domain.attempt import all_values
@@ -14,7 +26,7 @@ from backend.domain.catalogue import Goal
 from backend.domain.identifiers import trial_id, trial_number
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.status import LIVE, Status
-from backend.domain.sweeps.sweep import MAX_TRIALS, Sweep, SweepStatus, Trial
+from backend.domain.sweeps.sweep import MAX_TRIALS, PRUNED, Sweep, SweepStatus, Trial
 from backend.store.database import Database
 from backend.store.tables import experiment, metric_summaries, model_entries, sweep
 
@@ -163,6 +175,22 @@ class SweepTable:
         """Remove the row of a sweep."""
         query = delete(sweep).where(sweep.c.id == known.id, sweep.c.uid == known.uid)
         self._database.write(lambda connection: connection.execute(query))
+
+    def counts(self, sweep_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return how many trials of these sweeps have each status, or were pruned."""
+        is_pruned = and_(experiment.c.status == Status.CANCELLED, experiment.c.reason == PRUNED)
+        outcome = case((is_pruned, PRUNED), else_=experiment.c.status)
+        query = (
+            select(experiment.c.sweep_id, outcome, func.count())
+            .where(experiment.c.sweep_id.in_(sweep_ids))
+            .group_by(experiment.c.sweep_id, outcome)
+        )
+        found: dict[str, dict[str, int]] = {sweep_id: {} for sweep_id in sweep_ids}
+        for sweep_id, name, count in self._database.read(
+            lambda connection: connection.execute(query).all()
+        ):
+            found[sweep_id][name] = count
+        return found
 
     def trials(self, known: Sweep, metric: str, goal: Goal) -> list[Trial]:
         """Return the trials of a sweep by number, with their stored figures of the objective."""

@@ -4,7 +4,7 @@ Requests are committed to the row of the sweep; the driver carries them out.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -127,6 +127,10 @@ class Sweeps:
     def page(self, *, limit: int, before: int | None = None) -> list[Sweep]:
         """Return at most `limit` sweeps, newest first, whose keys are lower than `before`."""
         return self.table.page(limit=limit, before=before)
+
+    def counts(self, sweeps: Sequence[Sweep]) -> dict[str, dict[str, int]]:
+        """Return how many trials of each sweep have each status, or were pruned, by sweep_id."""
+        return self.table.counts([sweep.sweep_id for sweep in sweeps]) if sweeps else {}
 
     def trials(self, sweep: Sweep) -> list[Trial]:
         """Return the trials of a sweep, by number."""

@@ -39,6 +39,13 @@ from backend.domain.exceptions import (
     UnknownFile,
     UnknownModel,
 )
+from backend.domain.sweeps.exceptions import (
+    OtherSweep,
+    TooFewTrials,
+    TrialIdTaken,
+    UnknownSweep,
+    WrongSweepStatus,
+)
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
 from backend.web.forms import MAX_BODY_BYTES, MAX_FIELDS
@@ -48,6 +55,11 @@ RETRY_AFTER_SECONDS = 2
 
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     UnknownExperiment: HTTPStatus.NOT_FOUND,
+    UnknownSweep: HTTPStatus.NOT_FOUND,
+    OtherSweep: HTTPStatus.CONFLICT,
+    TrialIdTaken: HTTPStatus.CONFLICT,
+    WrongSweepStatus: HTTPStatus.CONFLICT,
+    TooFewTrials: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownAttempt: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
     FolderTaken: HTTPStatus.CONFLICT,
@@ -172,6 +184,8 @@ def _members(error: Exception) -> dict[str, Any]:
     match error:
         case LauncherUnavailable() | SubmissionRefused():
             return {"reason": error.diagnosis.reason}
+        case TooFewTrials():
+            return {"errors": [{"field": "trials", "detail": error.problem}]}
         case UnknownDataset():
             return {"errors": [{"field": "dataset", "detail": error.problem}]}
         case _:

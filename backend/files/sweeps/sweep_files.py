@@ -58,6 +58,14 @@ class SweepFiles:
                 if all(each in OURS or each.startswith(".") for each in found):
                     yield name
 
+    def all_names(self) -> Iterator[str]:
+        """Yield the name of every folder, of sweeps and of experiments.
+
+        Raises:
+            OSError: the output folder cannot be read.
+        """
+        return self._outputs.list_folders()
+
     def is_deleted(self, sweep_id: str, uid: str) -> bool:
         """Return whether the record of the sweep with this uid was deleted."""
         return self._outputs.has_tombstone(sweep_id, uid)

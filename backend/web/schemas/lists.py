@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from apiflask.fields import AwareDateTime, String
+from apiflask.fields import AwareDateTime, Boolean, String
 from apiflask.validators import Length, OneOf, Range
 from marshmallow import ValidationError, validates_schema
 
@@ -53,6 +53,12 @@ class ListIn(StrictSchema):
         validate=Range(*TIMES),
         error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
         metadata={"description": "Only experiments created after this time (UTC by default)."},
+    )
+    pruned = Boolean(
+        metadata={
+            "description": "Only trials that their sweep has stopped early (true), or all other "
+            "experiments (false)."
+        }
     )
     where = Where(
         load_default=[],

@@ -70,6 +70,7 @@ class House:
     def __init__(self, sweeps, services, launcher, driver, entry):
         self._sweeps, self._services, self._launcher = sweeps, services, launcher
         self._entry, self.driver = entry, driver
+        services.summaries.step()  # begins with the transitions from now on
 
     def start(self, plan, sweep_id="s"):
         return self._sweeps.start(sweep_id, plan, self._entry)
@@ -102,6 +103,10 @@ class House:
         if losses:
             self.train(experiment_id, *losses)
         self.observe(experiment_id, phase, diagnosis)
+
+    def summaries(self):
+        """Store the figures of the curves, as a thread of the reconciler does."""
+        self._services.summaries.step(all_running=True)
 
     def run(self, objective, sweep_id="s", limit=200):
         """Carry the sweep on to its end; `objective` returns the loss of a trial's parameters."""

@@ -1,4 +1,4 @@
-"""Samplers: the same rows lead to the same suggestion, and TPE finds what random search does not."""
+"""Samplers: same rows, same suggestion; and TPE finds what random search does not."""
 
 import statistics
 from itertools import product
