@@ -96,6 +96,8 @@ class Driver:
         self._curves.retain(uids)
 
     def _advance(self, sweep: Sweep) -> None:
+        if sweep.is_cancelling:
+            self._cancel_trials(sweep, self._sweeps.trials(sweep))
         if sweep.delete_requested_at:
             self._delete(sweep)
             return
@@ -103,8 +105,6 @@ class Driver:
             return
         plan = Plan.from_text(sweep.definition)
         trials = self._trials(sweep, plan)
-        if sweep.is_cancelling:
-            self._cancel_trials(sweep, trials)
         if sweep.is_ended:
             return
         self._prune(sweep, plan, trials)
@@ -259,7 +259,9 @@ class Driver:
                 self._experiments.delete(trial.experiment_id, outputs=sweep.delete_outputs)
             except UnknownExperiment:
                 continue
-            except (StillLive, OutputNotDeleted) as error:
+            except StillLive:  # it is being cancelled
+                is_complete = False
+            except OutputNotDeleted as error:
                 is_complete = False
                 log.warning("The sweep %r cannot be deleted yet: %s", sweep.sweep_id, error)
         if is_complete and self._sweeps.remove_folder(sweep):

@@ -237,8 +237,11 @@ class Sweeps:
             if sweep.delete_requested_at and (sweep.delete_outputs or not outputs):
                 return None
             remedy = "cancel it first, or wait until it has ended."
-            if not sweep.is_ended or any(trial.is_live for trial in self.trials(sweep)):
-                status = "still ending" if sweep.is_ended else sweep.status.value
+            is_cancelled = sweep.status is SweepStatus.CANCELLED  # its trials end by themselves
+            if not sweep.is_ended or (
+                not is_cancelled and any(trial.is_live for trial in self.trials(sweep))
+            ):
+                status = "still training" if sweep.is_ended else sweep.status.value
                 raise WrongSweepStatus(sweep_id, status, remedy)
             return {"delete_requested_at": datetime.now(UTC), "delete_outputs": outputs}
 

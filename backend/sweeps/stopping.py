@@ -50,7 +50,9 @@ class StopRule:
     def marks(self, epochs: int) -> list[int]:
         """Return the epochs at which trials of this many epochs are compared, ascending."""
         marks, epoch = [], float(self.min_epoch)
-        while self.rule is not Rule.NONE and round(epoch) < epochs:
+        # A rung that leaves less to be saved than was spent is none.
+        last = epochs / 2 if self.rule is Rule.ASHA else epochs - 1
+        while self.rule is not Rule.NONE and round(epoch) <= last:
             marks.append(round(epoch))
             if self.rule is Rule.ASHA:
                 epoch *= self.eta

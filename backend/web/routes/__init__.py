@@ -23,6 +23,7 @@ from backend.web.routes import (
     sign_in,
 )
 from backend.web.routes.sweeps import api as sweeps
+from backend.web.routes.sweeps import pages as sweep_pages
 
 
 def register_routes(app: APIFlask) -> None:
@@ -44,7 +45,8 @@ def register_routes(app: APIFlask) -> None:
         app.register_blueprint(module.blueprint)
     app.register_blueprint(sweeps.blueprint)
     dashboard.register_dashboard(app)
-    app.register_blueprint(dashboard_list.blueprint)
+    for pages in {dashboard_list.blueprint, sweep_pages.blueprint}:  # one and the same
+        app.register_blueprint(pages)
     app.before_request(_find_stored_id)  # after the check of the token
 
 

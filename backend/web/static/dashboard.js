@@ -110,6 +110,7 @@ function listen() {
     opened = true;
   });
   events.addEventListener("transition", () => refresh());
+  events.addEventListener("sweep", () => refresh());
   events.addEventListener("error", () => {
     if (events?.readyState !== EventSource.CLOSED) {
       request("/healthz").catch(() => {});
@@ -255,7 +256,7 @@ for (const form of findAll("dialog form[data-method]")) {
       const query = new URLSearchParams(new FormData(form)).toString();
       await request(query ? `${url}?${query}` : url, { method });
       form.closest("dialog").close();
-      if (method === "DELETE") location.href = "/ui";
+      if (method === "DELETE") location.href = form.dataset.then ?? "/ui";
       else refresh(true);
     } catch (error) {
       page = shown;
