@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain
 from types import FrameType
 
-from backend.domain.exceptions import StoreUnavailable
+from backend.domain.exceptions import StoreUnavailable, WrongOwner
 from backend.launchers.owner import owner_of
 from backend.settings import Settings, socket_address
 from backend.store.queries import Store
@@ -37,7 +37,8 @@ def prepare(
     """Create the folders, migrate the database and check that it belongs to this server.
 
     A database that does not answer prevents the start only if it is required; otherwise the first
-    statement after its return migrates it.
+    statement after its return migrates it. Likewise, in a pod, a database of another server: the
+    command `claim` can only be run in a container that does not exit.
 
     Raises:
         CannotStart: a folder cannot be created, or the database denies access.
@@ -64,6 +65,10 @@ def prepare(
         if database_required:
             raise CannotStart(f"The database does not answer: {error}.") from error
         log.warning("The database does not answer yet: %s", error)
+    except WrongOwner as error:
+        if database_required or not settings.in_pod:
+            raise
+        log.error("Nothing is read or changed until the database is moved here. %s", error)
     finally:
         store.close()  # a connection must not be shared by forked processes
 

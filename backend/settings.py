@@ -77,6 +77,7 @@ class Settings:
     job_deadline_seconds: int
     job_backoff_limit: int
     job_queue: str
+    in_pod: bool
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -141,6 +142,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         job_deadline_seconds=env.integer("JOB_DEADLINE_SECONDS", 0, lowest=0, highest=2**31 - 1),
         job_backoff_limit=env.integer("JOB_BACKOFF_LIMIT", 3, lowest=0, highest=100),
         job_queue=env.name("JOB_QUEUE", ""),
+        in_pod=in_pod,
     )
     if env.problems:
         raise SettingsError(env.problems)

@@ -17,6 +17,7 @@ from functools import partial
 
 from backend.domain.exceptions import (
     OutputNotDeleted,
+    SchemaError,
     StoreUnavailable,
     SubmissionRefused,
     UnknownExperiment,
@@ -99,7 +100,7 @@ class Reconciler:
                 pause = 0.0
                 self.rest(min(max(SHORTEST_REST, REST_FACTOR * seconds), LONGEST_REST))
                 jobs = self._wait_for_work()
-            except (StoreUnavailable, LauncherUnavailable) as error:
+            except (StoreUnavailable, SchemaError, LauncherUnavailable) as error:
                 self.passes.failed(time.monotonic() - started, str(error))
                 pause, jobs = min(LONGEST_PAUSE, 2 * pause + 0.25), None
                 self.rest(pause * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)

@@ -38,6 +38,7 @@ from backend.domain.exceptions import (
     UnknownExperiment,
     UnknownFile,
     UnknownModel,
+    WrongOwner,
 )
 from backend.domain.sweeps.exceptions import (
     OtherSweep,
@@ -84,6 +85,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     OutputUnwritable: HTTPStatus.SERVICE_UNAVAILABLE,
     LauncherUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     SchemaError: HTTPStatus.SERVICE_UNAVAILABLE,
+    WrongOwner: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     TokensError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -93,6 +95,8 @@ _DETAILS: dict[type[Exception], str] = {
     LauncherUnavailable: "{error} Nothing was changed. Send the same again.",
     StoreUnavailable: "The database does not answer. Send the same again: nothing is ever started "
     "twice.",
+    WrongOwner: "The database belongs to another server: nothing is read or changed here. The log "
+    "of this server says how to move it.",
     TokensError: "The server's token file cannot be used, so every token is refused. The server's "
     "log says why.",
 }

@@ -108,6 +108,7 @@ class Stage:
     def __init__(self, yaml: Path, node: Node, host_folder: Path) -> None:
         self.yaml, self.node, self.host_folder = yaml, node, host_folder
         self.current: Deployment | None = None
+        self._owner: str | None = None  # the namespace that the database belongs to
 
     def default(self) -> Deployment:
         """Install by applying the files one by one, in the documented order."""
@@ -136,6 +137,9 @@ class Stage:
             kubectl("apply", "-f", f"{self.yaml}/namespace/0_namespace.yaml")
             self.create_secret(namespace)
             kubectl("apply", "-k", f"{self.yaml}/dedicated/")
+        if self._owner not in (None, namespace):
+            self.current.claim_database()
+        self._owner = namespace
         self.current.wait_ready()
         self.current.put_input(DATASET, (ROOT / "input" / DATASET).read_bytes())
         return self.current

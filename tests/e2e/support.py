@@ -238,6 +238,18 @@ class Deployment:
         assert result.returncode == 0, f"{command}: {result.stderr.decode()}\n{self.explain()}"
         return result.stdout
 
+    def claim_database(self) -> None:
+        """Move the database here as docs/operations.md says, once the web container runs.
+
+        The container refuses to work on the database of another server, but does not exit.
+        """
+
+        def claimed() -> bool:
+            command = ("exec", self.workload, "-c", "web", "--", "python", "-m", "backend", "claim")
+            return run("kubectl", "-n", self.namespace, *command).returncode == 0
+
+        eventually(claimed, seconds=240, what="the database is claimed", explain=self.explain)
+
     def put_input(self, name: str, content: bytes) -> None:
         """Write a file into the input folder."""
         self.in_web("sh", "-c", 'cat >"/input/$1"', "sh", name, stdin=content)

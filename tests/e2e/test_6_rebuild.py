@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from backend.store.schema import VERSION_TABLE
+from backend.store.tables import metadata
 from tests.e2e.conftest import DATASET
 from tests.e2e.support import Deployment, eventually, kubectl, run
 
@@ -68,7 +70,7 @@ def test_unknown_job_is_adopted(backend: Deployment) -> None:
 
 def test_dropped_tables_are_recreated(backend: Deployment) -> None:
     before = everything(backend)
-    tables = ("transition", "experiment", "hello_flask_schema")
+    tables = [*(table.name for table in reversed(metadata.sorted_tables)), VERSION_TABLE]
     backend.in_web("python", "-c", EXECUTE, *(f"DROP TABLE {table}" for table in tables))
     backend.in_web("python", "-m", "backend", "rebuild")
 

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from backend.app import create_app
 from backend.domain.exceptions import WrongOwner
 from backend.domain.owner import Owner
+from backend.roles import claim, prepare
+from backend.settings import Settings
 from tests.integration.launcher_harness import AN_ATTEMPT, LocalHarness
 
 CLUSTER = Owner("kubernetes", "default", frozenset({"ca:1", "uid:1"}))
@@ -104,6 +107,26 @@ def test_second_server_leaves_first_alone(backend, environ, kubernetes):
         server.reaches("first", "running")
     finally:
         harness.close()
+
+
+def test_pod_waits_for_the_claim(environ, tmp_path):
+    """Nobody could run the command in a container that exits."""
+    ours = Settings.from_environment(environ)
+    prepare(ours)
+    moved = replace(ours, output_dir=tmp_path / "moved", in_pod=True)
+    with pytest.raises(WrongOwner):
+        prepare(moved, database_required=True)
+
+    prepare(moved)
+    client = create_app(moved).test_client()
+    refused = [client.get("/readyz"), client.get("/experiments"), client.post("/test", data=FORM)]
+    for answer in refused:
+        assert answer.status_code == 503
+        assert "belongs to another server" in answer.json["detail"]
+    claim(moved)
+
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/experiments").json == []
 
 
 def test_claim_command(backend, environ, tmp_path):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from backend.domain.exceptions import StoreUnavailable
+from backend.domain.exceptions import SchemaError, StoreUnavailable
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
 from backend.files.curves import Curves
@@ -41,7 +41,7 @@ class Summaries:
         while not stopped.wait(POLL_SECONDS):
             try:
                 self.step()
-            except StoreUnavailable:  # the store has logged it
+            except (StoreUnavailable, SchemaError):  # the reconciler logs it
                 continue
             except Exception:  # a bug must not end the thread: everything is tried again
                 log.exception("Summaries of metrics cannot be written")
