@@ -13,6 +13,7 @@ from backend.domain.catalogue import Catalogue
 from backend.experiments.services import build
 from backend.launchers.base import Launcher
 from backend.settings import Settings
+from backend.sweeps.service import make_sweeps
 from backend.web import forms, openapi
 from backend.web.access import protected, register_access
 from backend.web.errors import register_errors
@@ -93,6 +94,7 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
     services.logs.on_lost_end = telemetry.log_end_lost
     register_access(app, settings)
     app.extensions["services"] = services
+    app.extensions["sweeps"] = make_sweeps(services, settings)
     app.extensions["streams"] = Streams(settings.max_streams)
     register_routes(app)
     app.spec_processor(lambda document: _described(app, document))

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from functools import partial
+from itertools import chain
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,7 @@ def preload(settings: Settings) -> None:
     """
     import backend.app
     import backend.experiments.reconciler
+    import backend.sweeps.driver
 
     if settings.launcher == "kubernetes":
         import backend.launchers.kubernetes.launcher  # noqa: F401
@@ -142,25 +144,30 @@ def reconcile(settings: Settings) -> None:
     from backend.experiments.health import serve_health
     from backend.experiments.reconciler import Reconciler
     from backend.experiments.services import build
+    from backend.sweeps.driver import Driver
+    from backend.sweeps.service import make_sweeps
 
     check_addresses(settings, "HEALTH_BIND")
     services = build(settings)
-    reconciler = Reconciler(services, settings.job_ttl_seconds)
+    driver = Driver(make_sweeps(services, settings), services)
+    reconciler = Reconciler(services, settings.job_ttl_seconds, after_pass=driver.wake)
+    driver.count_failure = reconciler.passes.experiment_failed
 
     stopped = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopped.set()
         reconciler.stop()
+        driver.wake()
         services.launcher.close()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
-    threading.Thread(target=services.summaries.run, args=[stopped], daemon=True).start()
+    for work in (services.summaries.run, services.data_sets.run, driver.run):
+        threading.Thread(target=work, args=[stopped], daemon=True).start()
     start_webhooks(settings, services, reconciler.passes, stopped)
-    threading.Thread(target=services.data_sets.run, args=[stopped], daemon=True).start()
     reconciler.run()
 
 
@@ -217,14 +224,21 @@ def rebuild(settings: Settings, *, check: bool) -> int:
     from backend.experiments import rebuild as rebuilding
     from backend.experiments.services import build
     from backend.launchers.base import LauncherUnavailable
+    from backend.sweeps import rebuild as sweep_rebuilding
+    from backend.sweeps.service import make_sweeps
 
     services = build(settings)
+    sweeps = make_sweeps(services, settings)
     try:
         if not check:
             print(rebuilding.rebuild(services.archive, services.launcher))
+            print(sweep_rebuilding.rebuild(sweeps))
             return 0
         count = 0
-        for difference in rebuilding.differences(services.archive, services.launcher):
+        for difference in chain(
+            rebuilding.differences(services.archive, services.launcher),
+            sweep_rebuilding.differences(sweeps),
+        ):
             print(difference)
             count += 1
         print(f"{count} difference(s) between the database, the folders and the Jobs")

@@ -6,12 +6,13 @@ from typing import Any
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 # An experiment is submitted first and deleted last.
-_SUBMISSIONS = ("/test", "/experiments")
 _ORDER = ("get", "put", "post", "patch", "delete")
+_SUBMISSIONS = ("/test", "/experiments", "/sweeps")
 # A stream never ends, which a collection runner would wait for; an upload would never be deleted.
 _OMITTED = ("/events", "/inputs/{name}")
 _ID = "{{experiment_id}}"
-_IDS = ("experiment_id", "ids")  # parameters that get the variable's value
+_SWEEP_ID = "{{experiment_id}}-sweep"
+_IDS = {"experiment_id": _ID, "ids": _ID, "sweep_id": _SWEEP_ID}  # by parameter or field
 _BEGIN = """if (!pm.collectionVariables.get("experiment_id")) {
     pm.collectionVariables.set("experiment_id", "postman-" + Date.now());
 }"""
@@ -50,7 +51,7 @@ def _rank(path: str, method: str) -> int:
 
 def _item(document: Any, path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     values = {
-        parameter["name"]: _ID if parameter["name"] in _IDS else str(parameter.get("example", ""))
+        parameter["name"]: _IDS.get(parameter["name"], str(parameter.get("example", "")))
         for parameter in operation.get("parameters", [])
     }
     filled = re.sub(r"{(\w+)}", lambda match: values[match[1]], path)
@@ -92,7 +93,7 @@ def _fields(document: Any, schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _pair(
             field,
-            _ID if field == "experiment_id" else str(description.get("example", "")),
+            _IDS.get(field, str(description.get("example", ""))),
             type="text",
             disabled=field not in required,
             description=description.get("description", ""),

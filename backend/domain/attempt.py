@@ -17,7 +17,7 @@ _TYPES: dict[str, Any] = {  # of those that every version has stored
     "dataset": str | None,
     "attempt": int,
 }
-_LATER = ("model_parameters", "size", "entry_sha256")  # text, or missing
+_LATER = ("model_parameters", "size", "entry_sha256", "sweep_id")  # text, or missing
 FIELDS = (*_TYPES, *_LATER)  # in the order of the attributes of Attempt
 
 
@@ -46,6 +46,7 @@ class Attempt:
         model_parameters: the other parameters of the model as canonical JSON, if it has any.
         size: the name of the resources that were chosen, if any were.
         entry_sha256: the digest of the model's entry in the catalogue.
+        sweep_id: the sweep that it is a trial of, if it is one.
         program: what executes it, according to that entry.
     """
 
@@ -59,6 +60,7 @@ class Attempt:
     model_parameters: str | None = None
     size: str | None = None
     entry_sha256: str | None = None
+    sweep_id: str | None = None
     program: Program = field(default=Program(), compare=False)
 
     @property

@@ -12,9 +12,9 @@ from backend.domain.timestamps import TIMES
 
 OPERATORS = ("<=", ">=", "!=", "<", ">", "=")  # the longer ones first
 CONTRACT = ("learning_rate", "epoch")  # parameters of every model, each with a column of its own
-NUMBERS = (*CONTRACT, "attempt")
+NUMBERS = (*CONTRACT, "attempt", "trial")
 MOMENTS = ("created_at", "updated_at", "started_at", "finished_at")
-TEXTS = ("experiment_id", "model", "dataset", "size", "status", "reason", "job", "by")
+TEXTS = ("experiment_id", "model", "dataset", "size", "status", "reason", "job", "by", "sweep_id")
 MAX_CHARACTERS = 300
 
 _OPERATOR = re.compile("|".join(OPERATORS))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from backend.domain.attempt import Attempt, all_values
 from backend.domain.catalogue import CONTRACT, as_json
-from backend.domain.identifiers import canonical
+from backend.domain.identifiers import canonical, trial_number
 from backend.domain.parameter import Value
 from backend.domain.status import Status
 
@@ -80,6 +80,8 @@ class Experiment:
         tags: a JSON array of the tags, sorted; None if it never had any.
         revision: the number of changes of tags, note and favourite; None if there was none.
         submitted_by: the name of the token that was used to submit it, if any.
+        sweep_id, trial: the sweep that it is a trial of, and its number there, if it is one.
+        pruned_because: why its sweep has stopped the current attempt, if it has.
     """
 
     id: int
@@ -111,6 +113,9 @@ class Experiment:
     favourite: bool | None = None
     revision: int | None = None
     submitted_by: str | None = None
+    sweep_id: str | None = None
+    trial: int | None = None
+    pruned_because: str | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -218,8 +223,20 @@ def write_tags(tags: Iterable[str]) -> str:
     return json.dumps(list(tags), ensure_ascii=False)
 
 
-def new_values(experiment_id: str, parameters: Parameters, by: str | None = None) -> dict[str, Any]:
-    """Return the column values of a new experiment submitted by `by`: its status `submitting`."""
+def new_values(
+    experiment_id: str,
+    parameters: Parameters,
+    by: str | None = None,
+    sweep_id: str | None = None,
+) -> dict[str, Any]:
+    """Return the column values of a new experiment, with the status `submitting`.
+
+    Args:
+        experiment_id: its id.
+        parameters: what was chosen.
+        by: the name of the token that was used to submit it, if any.
+        sweep_id: the sweep that it is a trial of, if it is one.
+    """
     now = datetime.now(UTC)
     values = vars(parameters) | {
         "experiment_id": experiment_id,
@@ -229,5 +246,7 @@ def new_values(experiment_id: str, parameters: Parameters, by: str | None = None
         "created_at": now,
         "updated_at": now,
         "submitted_by": by,
+        "sweep_id": sweep_id,
+        "trial": trial_number(sweep_id, experiment_id) if sweep_id else None,
     }
     return values | {"job": Attempt.from_columns(values).handle}

@@ -7,10 +7,12 @@ import unicodedata
 
 MAX_ID_CHARACTERS = 200
 MAX_ID_BYTES = 255  # NAME_MAX of Linux file systems: the id names a folder
+SUFFIX_CHARACTERS = 5  # of a trial's id: -0001
 MAX_NAME = 63  # a DNS label, RFC 1123: a Job's name becomes a label of its pods
 
 # Neither a format character nor a space by their category, and yet nothing to be seen.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_TRIAL_ID = re.compile(r"(.+)-([0-9]{4})", re.ASCII | re.DOTALL)
 
 
 def canonical(name: str) -> str:
@@ -93,6 +95,34 @@ def experiment_id_problem(experiment_id: str) -> str | None:
         return "must not begin with '.'"
     if experiment_id.endswith((".", " ")):
         return "must not end with '.' or a space"
+    return None
+
+
+def trial_id(sweep_id: str, number: int) -> str:
+    """Return the experiment_id of a trial: s1-0007."""
+    return f"{sweep_id}-{number:04d}"
+
+
+def trial_number(sweep_id: str, experiment_id: str) -> int | None:
+    """Return the number of the trial of a sweep with this id; None if it is no trial's."""
+    match = _TRIAL_ID.fullmatch(experiment_id)
+    return int(match[2]) or None if match and match[1] == sweep_id else None
+
+
+def sweep_id_problem(sweep_id: str, *, is_new: bool = True) -> str | None:
+    """Return why `sweep_id` cannot be the id of a sweep, or None if it can.
+
+    It leaves room for the numbers of its trials.
+    """
+    problem = new_id_problem(sweep_id) if is_new else experiment_id_problem(sweep_id)
+    if problem:
+        return problem
+    longest = MAX_ID_CHARACTERS - SUFFIX_CHARACTERS
+    if len(sweep_id) > longest or len(sweep_id.encode()) > MAX_ID_BYTES - SUFFIX_CHARACTERS:
+        return (
+            f"must have at most {longest} characters and {MAX_ID_BYTES - SUFFIX_CHARACTERS} bytes "
+            "of UTF-8: its trials are named after it, such as s1-0001"
+        )
     return None
 
 

@@ -118,6 +118,8 @@ class ListedExperiment(NamedTuple):
     favourite: bool | None
     revision: int | None
     submitted_by: str | None
+    sweep_id: str | None
+    trial: int | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

@@ -130,12 +130,13 @@ class Archive:
         return self._store.page(limit=limit, after=after)
 
     def names(self) -> Iterator[str]:
-        """Yield the name of every folder that may be an experiment's.
+        """Yield the name of every folder that may be an experiment's, and not a sweep's.
 
         Raises:
             OSError: the output folder cannot be read.
         """
-        return self._outputs.list_folders()
+        folders = self._outputs.list_folders()
+        return (name for name in folders if not self._outputs.is_sweep_folder(name))
 
     def read(self, name: str) -> RunFile:
         """Return the run.json in the folder of that name.

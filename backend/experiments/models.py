@@ -67,12 +67,9 @@ class Models:
         """
         if experiment.entry_sha256 is None:
             return None
-        stored = self._stored(experiment.entry_sha256)
-        if stored:
-            return stored
-        current, _ = self.find(experiment.model)
-        if current and _allows(current, experiment):
-            return current
+        found = self.entry(experiment.model, experiment.entry_sha256)
+        if found and (found.sha256 == experiment.entry_sha256 or _allows(found, experiment)):
+            return found
         raise LauncherRefused(
             Diagnosis(
                 "model_changed",
@@ -81,6 +78,10 @@ class Models:
                 f"Restore the entry of {experiment.model!r} in MODELS_DIR, then retry.",
             )
         )
+
+    def entry(self, model: str, sha256: str) -> Entry | None:
+        """Return the stored entry with this digest, or else the current one of that model."""
+        return self._stored(sha256) or self.find(model)[0]
 
     def as_submitted(
         self, parameters: Parameters, choice: Choice | None, existing: Experiment

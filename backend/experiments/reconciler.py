@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -57,8 +57,20 @@ class Reconciler:
         passes: their outcomes.
     """
 
-    def __init__(self, services: Services, ttl_seconds: float) -> None:
-        """Reconcile `services`; a Job is deleted `ttl_seconds` after its end."""
+    def __init__(
+        self,
+        services: Services,
+        ttl_seconds: float,
+        after_pass: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Reconcile `services`.
+
+        Args:
+            services: the services of this process.
+            ttl_seconds: a Job is deleted so long after its end.
+            after_pass: called after each pass, in which experiments may have ended.
+        """
+        self._after_pass = after_pass
         self._experiments, self._launcher = services.experiments, services.launcher
         self._archive, self._recorder = services.archive, services.recorder
         self._logs, self._outputs = services.logs, services.outputs
@@ -82,6 +94,7 @@ class Reconciler:
             try:
                 self._update_archive()
                 self.reconcile(jobs)
+                self._after_pass()
                 seconds = time.monotonic() - started
                 self.passes.succeeded(seconds)
                 pause = 0.0

@@ -15,6 +15,7 @@ from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.data_sets.pins import MAX_CHOICE, pins_from_json, pins_from_text
 from backend.domain.experiment import Experiment, Parameters, Transition, write_tags
+from backend.domain.identifiers import trial_number
 from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
 from backend.domain.parameter import NAME
 from backend.domain.status import LIVE, Status
@@ -113,6 +114,8 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         values |= {"job": attempt.handle, "status": Status(content["status"])}
         values |= {"image": _text(content.get("image"))}
         values |= {"inputs": pins_from_json(content.get("inputs"))}
+        values |= {"trial": _trial(attempt)}
+        values |= {"pruned_because": _text(content.get("pruned_because"))}
         values |= {name: _time(content.get(name)) for name in _TIMES}
         values |= {"reason": _reason(content.get("reason"))}
         values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
@@ -150,6 +153,16 @@ def _check(attempt: Attempt) -> None:
         or "\0" in dataset
     ):
         raise ValueError("its dataset is not a file name")
+
+
+def _trial(attempt: Attempt) -> int | None:
+    """Return the number of a trial; it is part of its id, so that a file cannot claim another."""
+    if attempt.sweep_id is None:
+        return None
+    number = trial_number(attempt.sweep_id, attempt.experiment_id)
+    if number is None:
+        raise ValueError("it is no trial of its sweep")
+    return number
 
 
 def _model_parameters(values: Any) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from backend.domain.catalogue import Choice
+from backend.domain.catalogue import Choice, Entry
 from backend.domain.exceptions import (
     BeingDeleted,
     HasEnded,
@@ -20,6 +20,7 @@ from backend.domain.experiment import Experiment, Parameters, Transition
 from backend.domain.identifiers import canonical, forms
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
+from backend.domain.sweeps.sweep import Sweep
 from backend.experiments.archive import Archive
 from backend.experiments.data_sets.service import DataSets
 from backend.experiments.deletion import Deletion
@@ -91,6 +92,10 @@ class Experiments(Deletion):
         """Start an experiment exactly once; see `Submission.submit`."""
         experiment_id = self.stored_id(experiment_id)
         return self._submission.submit(experiment_id, parameters, choice=choice, by=by)
+
+    def submit_trial(self, sweep: Sweep, parameters: Parameters, entry: Entry) -> Experiment | None:
+        """Start the next trial of a sweep exactly once; see `Submission.submit_trial`."""
+        return self._submission.submit_trial(sweep, parameters, entry)
 
     def stored_id(self, experiment_id: str) -> str:
         """Return the id of the experiment that is called so in one of the forms of Unicode.
@@ -226,6 +231,24 @@ class Experiments(Deletion):
         self._archive.update_run_file(experiment)
         self.cancel_job(experiment)
         return experiment
+
+    def prune(self, experiment_id: str, attempt: int, because: str) -> None:
+        """Request the end of a hopeless trial; do nothing if it has ended, or is being ended.
+
+        It becomes `cancelled` with the reason `pruned`, and keeps its checkpoint.
+
+        Args:
+            experiment_id: which trial.
+            attempt: the number of the attempt that is hopeless.
+            because: a sentence that says why.
+        """
+        experiment = self._store.get(experiment_id)
+        if experiment is None or experiment.attempt != attempt or experiment.cancel_requested_at:
+            return
+        request = {"cancel_requested_at": datetime.now(UTC), "pruned_because": because}
+        if self._recorder.update(experiment, request):
+            self._archive.update_run_file(experiment)
+            self.cancel_job(experiment)
 
     def cancel_job(self, experiment: Experiment) -> None:
         """Make the launcher end the Job of a cancelled experiment, and save its final output."""

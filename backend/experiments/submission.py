@@ -4,9 +4,11 @@ Both are made from an entry of the catalogue of models, which is stored for retr
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis, Program
 from backend.domain.catalogue import Choice, Entry
@@ -23,7 +25,10 @@ from backend.domain.exceptions import (
     UnknownExperiment,
 )
 from backend.domain.experiment import Experiment, Parameters, Transition, new_values
+from backend.domain.identifiers import trial_id
 from backend.domain.status import Status
+from backend.domain.sweeps.exceptions import TrialIdTaken
+from backend.domain.sweeps.sweep import Sweep
 from backend.experiments.archive import Archive
 from backend.experiments.data_sets.service import DataSets
 from backend.experiments.models import Models
@@ -128,6 +133,49 @@ class Submission:
             raise OtherParameters(experiment_id, existing.parameters)
         return Outcome.EXISTING, existing
 
+    def submit_trial(self, sweep: Sweep, parameters: Parameters, entry: Entry) -> Experiment | None:
+        """Start the next trial of a sweep, unless another process has done so or has ended it.
+
+        The number of the trial is counted in the transaction that commits the intent. So there is
+        one trial of each number, and none after the sweep was paused or ended.
+
+        Args:
+            sweep: as the parameters were chosen for; its next trial is number `issued + 1`.
+            parameters: what was chosen.
+            entry: of the model.
+
+        Returns:
+            The trial; None if the sweep has changed meanwhile.
+
+        Raises:
+            TrialIdTaken: an experiment of another kind has the id of the trial.
+            FolderTaken, UnknownDataset, InputsUnusable, OutputUnwritable, SubmissionRefused: as
+                `submit`.
+        """
+        experiment_id = trial_id(sweep.sweep_id, sweep.issued + 1)
+        parameters = replace(parameters, entry_sha256=entry.sha256)
+        values = new_values(experiment_id, parameters, sweep.created_by, sweep.sweep_id)
+        job = self._render(Attempt.from_columns(values), entry)
+        existing = self._store.get(experiment_id)
+        if existing is None:
+            problem, values["inputs"] = self._prepare(experiment_id, parameters, entry)
+            if problem:
+                raise problem
+            row_id = self._store.insert(
+                values, actor=sweep.created_by, entry=entry.content, trial_of=sweep
+            )
+            if row_id:
+                started = Experiment.from_columns(values | {"id": row_id})
+                return self._start(started, job, entry, sweep.created_by)[1]
+            existing = self._store.get(experiment_id)
+        if existing is None:
+            return None
+        if existing.sweep_id != sweep.sweep_id:
+            raise TrialIdTaken(experiment_id)
+        if existing.uid == values["uid"]:  # inserted by an earlier try whose answer was lost
+            return self._start(existing, job, entry, sweep.created_by)[1]
+        return None
+
     def launch(self, experiment: Experiment) -> Experiment:
         """Submit the Job of a `submitting` experiment; harmless if it was submitted already.
 
@@ -221,18 +269,19 @@ class Submission:
                 return FolderTaken(), None
             chosen = (entry.content if entry else "") + (parameters.model_parameters or "")
             self._outputs.check_space(INDENTED * len(chosen.encode()))
-            return None, self._data_sets.pin(parameters.dataset, _target(parameters, entry))
+            target = target_of(parameters.values, entry)
+            return None, self._data_sets.pin(parameters.dataset, target)
         except (UnknownDataset, InputsUnusable, OutputMissing) as error:
             return error, None
         except OSError as error:
             return OutputUnwritable(error), None
 
 
-def _target(parameters: Parameters, entry: Entry | None) -> str | None:
-    """Return the column of the labels that a model reads; None if it reads none."""
+def target_of(values: Mapping[str, Any], entry: Entry | None) -> str | None:
+    """Return the column of the labels that a model with these parameters reads; None if none."""
     if entry is None or TARGET not in entry.parameters:
         return None
-    return str(parameters.values.get(TARGET) or "")
+    return str(values.get(TARGET) or "")
 
 
 def folder_diagnosis(error: OSError | FolderTaken | OutputMissing) -> Diagnosis:

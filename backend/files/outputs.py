@@ -33,6 +33,7 @@ from backend.files.untrusted import (
 )
 
 RUN_FILE = "run.json"
+SWEEP_FILE = "sweep.json"
 PARAMETERS_FILE = "parameters.json"
 INPUTS_FILE = "inputs.json"
 TEMPORARY_RUN_FILE = f".{RUN_FILE}."  # begins the name under which it is written
@@ -157,12 +158,18 @@ class Outputs:
         if make_folder:
             folder.mkdir(exist_ok=True)
         existing = self.read_run_file(experiment_id)
-        if existing is not None and existing.get("uid") != content["uid"]:
+        is_of_another = existing is not None and existing.get("uid") != content["uid"]
+        if is_of_another or self.is_sweep_folder(experiment_id):
             raise FolderTaken
         if existing is not None and "entry" not in content:
             content = content | _entry_of(existing, content.get("entry_sha256"))
         with opened_folder(folder) as directory:
             write_file(directory, RUN_FILE, [orjson.dumps(content, option=orjson.OPT_INDENT_2)])
+
+    def is_sweep_folder(self, name: str) -> bool:
+        """Return whether the folder of that name is a sweep's, which has no `run.json`."""
+        folder = self.folder(name)
+        return os.path.lexists(folder / SWEEP_FILE) and not os.path.lexists(folder / RUN_FILE)
 
     def is_of_another(self, experiment_id: str, uid: str) -> bool:
         """Return whether the folder has the `run.json` of an experiment with another uid."""
@@ -192,7 +199,7 @@ class Outputs:
 
     def read_run_file(self, experiment_id: str) -> dict[str, Any] | None:
         """Return the content of `run.json`, or None if it is missing or not a JSON object."""
-        return self._read_json(experiment_id, RUN_FILE)
+        return self.read_json(experiment_id, RUN_FILE)
 
     def write_tombstone(self, experiment_id: str, tombstone: dict[str, Any]) -> None:
         """Mark the folder of an experiment, if it exists, as one whose record was deleted.
@@ -208,7 +215,7 @@ class Outputs:
 
     def has_tombstone(self, experiment_id: str, uid: str) -> bool:
         """Return whether the record of the experiment with this uid was deleted."""
-        return (self._read_json(experiment_id, TOMBSTONE_FILE) or {}).get("uid") == uid
+        return (self.read_json(experiment_id, TOMBSTONE_FILE) or {}).get("uid") == uid
 
     def remove_tombstone(self, experiment_id: str) -> None:
         """Remove the mark of a deleted record, if there is one; the folder may be gone, too.
@@ -236,7 +243,7 @@ class Outputs:
     def begun_deletions(self) -> list[dict[str, Any]]:
         """Return what `begin_deletion` has recorded of deletions that have not ended."""
         names = [path.name for path in self._root.glob(f"{DELETING}*")]
-        found = (self._read_json(name) for name in names)
+        found = (self.read_json(name) for name in names)
         return [one for one in found if one and {"experiment_id", "uid"} <= one.keys()]
 
     def list_folders(self) -> Iterator[str]:
@@ -271,7 +278,7 @@ class Outputs:
 
     def has_summary(self, experiment_id: str) -> bool:
         """Return whether a trainer has finished: it writes `summary.json` last."""
-        return self._read_json(experiment_id, SUMMARY_FILE) is not None
+        return self.read_json(experiment_id, SUMMARY_FILE) is not None
 
     def set_aside(self, experiment_id: str, uid: str) -> None:
         """Rename an experiment's folder, if it exists, so that it no longer belongs to its id.
@@ -347,7 +354,7 @@ class Outputs:
                 return {name: _presentable(metrics[name]) for name in names}
         return None
 
-    def _read_json(self, *parts: str) -> dict[str, Any] | None:
+    def read_json(self, *parts: str) -> dict[str, Any] | None:
         """Return the content of a small file, or None if it is missing or not a JSON object."""
         file = open_file(self._root, parts)
         if file is None:

@@ -13,10 +13,18 @@ from sqlalchemy.exc import IntegrityError
 
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
 from backend.domain.experiment import Experiment, Transition, in_order, read_tags
+from backend.domain.sweeps.sweep import PRUNED, Sweep, SweepStatus
 from backend.store.database import Database
 from backend.store.named import index_columns, insert_parameters, insert_tags
 from backend.store.outbox import keep_notices
-from backend.store.tables import experiment, experiment_input, model_entries, note, transition
+from backend.store.tables import (
+    experiment,
+    experiment_input,
+    model_entries,
+    note,
+    sweep,
+    transition,
+)
 
 Values = Mapping[str, Any]  # column values by name; in those of a new row, also its note
 
@@ -29,6 +37,7 @@ _OF_AN_ATTEMPT = (  # what a retry clears
     "cancel_requested_at",
     "cancel_requested_by",
     "image",
+    "pruned_because",
 )
 # These parameters have other names than any column, which UPDATE needs for the new values.
 _EXPECTED = and_(
@@ -50,6 +59,10 @@ _LOCK_DELETED = (
     .where(_EXPECTED, experiment.c.delete_requested_at.is_not(None))
     .with_for_update()
 )
+_REQUEST = select(experiment.c.cancel_requested_by, experiment.c.pruned_because).where(
+    experiment.c.id == bindparam("row_id")
+)
+PRUNED_REMEDY = "Nothing. Retry the experiment to let it go on from its checkpoint all the same."
 _LAST_STEP = select(func.max(transition.c.at)).where(transition.c.experiment == bindparam("row_id"))
 
 
@@ -68,18 +81,30 @@ class Changes:
         self._known_entries: set[str] = set()  # digests of those that are stored
 
     def insert(
-        self, values: Values, *, actor: str | None = None, entry: str | None = None
+        self,
+        values: Values,
+        *,
+        actor: str | None = None,
+        entry: str | None = None,
+        trial_of: Sweep | None = None,
     ) -> int | None:
         """Add an experiment, and its first transition, caused by `actor`.
 
-        `entry` is the content of its model's entry, whose digest is among the values.
+        Args:
+            values: its columns.
+            actor: the name of a token.
+            entry: the content of its model's entry, whose digest is among the values.
+            trial_of: the sweep whose next trial it is.
 
         Returns:
-            The key of its row; None if its experiment_id is taken.
+            The key of its row; None if its experiment_id is taken, or if the sweep has been ended
+            or paused, or has had a trial of this number.
         """
         sha256 = values.get("entry_sha256")
 
-        def work(connection: Connection) -> int:
+        def work(connection: Connection) -> int | None:
+            if trial_of and not _issue(connection, trial_of, values["trial"]):
+                return None
             if entry is not None and sha256 not in self._known_entries:
                 connection.execute(_INSERT_ENTRY, {"sha256": sha256, "content": entry})
             row_id = _insert(connection, values)
@@ -97,7 +122,7 @@ class Changes:
             row_id = self.database.write(work)
         except IntegrityError:
             return None
-        if sha256:
+        if sha256 and row_id is not None:
             self._known_entries.add(sha256)
         return row_id
 
@@ -178,7 +203,8 @@ class Changes:
     ) -> bool:
         """Move an experiment along `path`, from the first of these statuses to the last.
 
-        The actor of a cancellation is the person who requested it.
+        The actor of a cancellation is the person who requested it; if a sweep did, the reason is
+        that of the sweep.
 
         Args:
             known: the experiment, as the decision was based on.
@@ -197,10 +223,15 @@ class Changes:
         def work(connection: Connection) -> bool:
             if connection.execute(_UPDATE, changes).rowcount != 1:
                 return False
-            actor = None
+            actor, reason = None, values.get("reason")
             if path[-1] == "cancelled":
-                query = select(experiment.c.cancel_requested_by).where(experiment.c.id == known.id)
-                actor = connection.execute(query).scalar()
+                asked = connection.execute(_REQUEST, {"row_id": known.id}).one()
+                actor = asked.cancel_requested_by
+                if asked.pruned_because and not reason:
+                    reason = PRUNED
+                    pruned = {"message": asked.pruned_because, "remedy": PRUNED_REMEDY}
+                    query = update(experiment).where(experiment.c.id == known.id)
+                    connection.execute(query, pruned | {"reason": reason})
             last = _last_step(connection, known.id) if check_order else None
             ordered = in_order(last or times[0], times)
             steps = [
@@ -209,7 +240,7 @@ class Changes:
                     "attempt": known.attempt,
                     "from_status": old,
                     "to_status": new,
-                    "reason": values.get("reason") if new == path[-1] else None,
+                    "reason": reason if new == path[-1] else None,
                     "at": time,
                     "actor": actor if new == path[-1] else None,
                 }
@@ -310,3 +341,16 @@ def _insert_inputs(connection: Connection, row_id: int, values: Values) -> None:
     if used:
         rows = [{"experiment": row_id, "name": name, "sha256": sha256} for name, sha256 in used]
         connection.execute(insert(experiment_input), rows)
+
+
+def _issue(connection: Connection, known: Sweep, number: int) -> bool:
+    """Count a trial of a sweep; return False if it may not have a trial of this number now."""
+    query = update(sweep).where(
+        sweep.c.id == known.id,
+        sweep.c.uid == known.uid,
+        sweep.c.status == SweepStatus.RUNNING,
+        sweep.c.delete_requested_at.is_(None),
+        sweep.c.issued == number - 1,
+        sweep.c.trials >= number,
+    )
+    return connection.execute(query, {"issued": number}).rowcount == 1

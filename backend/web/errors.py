@@ -47,6 +47,13 @@ from backend.domain.exceptions import (
     UnknownModel,
     WrongOwner,
 )
+from backend.domain.sweeps.exceptions import (
+    OtherSweep,
+    TooFewTrials,
+    TrialIdTaken,
+    UnknownSweep,
+    WrongSweepStatus,
+)
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
 from backend.web.forms import MAX_BODY_BYTES, MAX_FIELDS
@@ -56,6 +63,11 @@ RETRY_AFTER_SECONDS = 2
 
 _STATUSES: dict[type[Exception], HTTPStatus] = {
     UnknownExperiment: HTTPStatus.NOT_FOUND,
+    UnknownSweep: HTTPStatus.NOT_FOUND,
+    OtherSweep: HTTPStatus.CONFLICT,
+    TrialIdTaken: HTTPStatus.CONFLICT,
+    WrongSweepStatus: HTTPStatus.CONFLICT,
+    TooFewTrials: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownAttempt: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
     AnnotationsChanged: HTTPStatus.CONFLICT,
@@ -194,6 +206,8 @@ def _members(error: Exception) -> dict[str, Any]:
             return {"experiments": list(error.experiments)}
         case InputUnreadable():
             return {"line": error.fault.line, "column": error.fault.column}
+        case TooFewTrials():
+            return {"errors": [{"field": "trials", "detail": error.problem}]}
         case UnknownDataset() | InputsUnusable():
             return {"errors": [{"field": "dataset", "detail": error.problem}]}
         case _:

@@ -29,8 +29,11 @@ def register_parser() -> None:
     parser.unknown = None
 
 
-def load_fields(request: Request, _schema: Schema) -> Any:
+def load_fields(request: Request, schema: Schema) -> Any:
     """Return the fields of a body by name; of JSON, whatever value the body holds.
+
+    Of a form, a field that was sent several times is a list if `schema` is `repeatable` and does
+    not name it.
 
     Raises:
         ValidationError: a field was sent twice, as a file, or in another encoding than UTF-8.
@@ -46,7 +49,7 @@ def load_fields(request: Request, _schema: Schema) -> Any:
     charset = request.mimetype_params.get("charset", "utf-8")
     if charset.lower() not in UTF_8:
         abort(415, f"The charset {charset[:40]!r} is not supported: send the body as UTF-8.")
-    fields = _json(request) if kind == "application/json" else _form(request)
+    fields = _json(request) if kind == "application/json" else _form(request, schema)
     if isinstance(fields, dict) and len(fields) > MAX_FIELDS:
         abort(413)
     return fields
@@ -93,7 +96,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _form(request: Request) -> dict[str, Any]:
+def _form(request: Request, schema: Schema) -> dict[str, Any]:
     is_multipart = request.mimetype == "multipart/form-data"
     if is_multipart and not request.mimetype_params.get("boundary"):
         abort(
@@ -109,7 +112,7 @@ def _form(request: Request) -> dict[str, Any]:
             "The body holds no fields between the boundaries that the Content-Type names: send "
             f"the fields as {ACCEPTED}.",
         )
-    return _checked(request)
+    return _checked(request, schema)
 
 
 def _check_urlencoded(body: bytes, request: Request) -> None:
@@ -135,13 +138,16 @@ def _check_urlencoded(body: bytes, request: Request) -> None:
         )
 
 
-def _checked(request: Request) -> dict[str, Any]:
+def _checked(request: Request, schema: Schema) -> dict[str, Any]:
     if None in request.form or None in request.files:  # Werkzeug's name of a part without one
         abort(400, f"A part of the body has no name: send the fields as {ACCEPTED}.")
+    is_repeatable = getattr(schema, "repeatable", False)
     problems = {
         name: ["was sent more than once: send it once."]
         for name, values in request.form.lists()
-        if len(values) > 1 and name not in REPEATABLE
+        if len(values) > 1
+        and name not in REPEATABLE
+        and not (is_repeatable and name not in schema.fields)
     }
     # Werkzeug puts U+FFFD in place of a byte of form-data that is not UTF-8.
     problems |= {
@@ -156,6 +162,4 @@ def _checked(request: Request) -> dict[str, Any]:
         ]
     if problems:
         raise ValidationError(dict(problems))
-    fields: dict[str, Any] = request.form.to_dict()
-    repeated = {name: request.form.getlist(name) for name in REPEATABLE}
-    return fields | {name: values for name, values in repeated.items() if len(values) > 1}
+    return {name: values if len(values) > 1 else values[0] for name, values in request.form.lists()}

@@ -6,10 +6,10 @@ from typing import Any
 
 from backend.domain.annotations.rules import MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, Entry
-from backend.domain.identifiers import MAX_ID_CHARACTERS
+from backend.domain.identifiers import MAX_ID_CHARACTERS, SUFFIX_CHARACTERS
 from backend.files.inputs import MAX_NAME_BYTES
 from backend.web.access import OPEN_PATHS
-from backend.web.openapi_models import describe_submissions
+from backend.web.openapi_models import describe_submissions, describe_sweeps
 
 VERSION = "3.1.0"
 METHOD_ORDER = ("get", "put", "post", "patch", "delete")
@@ -56,13 +56,22 @@ _COMMON_RESPONSES = {
 _RESPONSE_HEADERS = {
     "401": {"WWW-Authenticate": "How to send a token, RFC 6750."},
     "503": {"Retry-After": "Seconds to wait before the next try."},
-    "201": {"Location": "The address of the experiment."},
+    "201": {"Location": "The address of what was made."},
 }
 _PATH_PARAMETERS = {
     "experiment_id": {
         "description": "The id of an experiment, percent-encoded.",
         "example": "run-1",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS},
+    },
+    "sweep_id": {
+        "description": "The id of a sweep, percent-encoded.",
+        "example": "s1",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_ID_CHARACTERS - SUFFIX_CHARACTERS,
+        },
     },
     "model": {
         "description": "The name of a model of the catalogue.",
@@ -119,6 +128,7 @@ def describe(
     """
     components = document.setdefault("components", {})
     describe_submissions(document, entries)
+    describe_sweeps(document, entries)
     components["securitySchemes"] = {"token": _TOKEN_SCHEME}
     components["responses"] = {
         name: _with_headers(status, {"description": description, "content": _problem()})

@@ -17,6 +17,8 @@ _SUFFIXES = {
     "application/x-www-form-urlencoded": "Form",
     "application/json": "",
 }
+SWEEP_NAME = "SweepIn"
+_DIMENSION = {"type": ["number", "string", "boolean", "array", "object"]}
 _SCHEMAS = "#/components/schemas/"
 
 
@@ -48,6 +50,37 @@ def describe_submissions(document: Any, entries: Sequence[Entry]) -> None:
             "description": "The model, its parameters and the data set. GET /models lists models.",
             "content": content,
         }
+
+
+def describe_sweeps(document: Any, entries: Sequence[Entry]) -> None:
+    """Describe the parameters in the bodies of sweeps, which may be ranges and lists."""
+    schema = document["components"]["schemas"][SWEEP_NAME]
+    always = [
+        name
+        for name in entries[0].parameters
+        if all(name in entry.parameters for entry in entries) and name not in schema["properties"]
+    ]
+    examples: dict[str, Any] = {"learning_rate": "0.0001..0.1 log", "epoch": 81}
+    parameters = {
+        name: _DIMENSION
+        | {"description": f"A range, a list or a value. {entries[0].parameters[name].description}"}
+        | ({"example": examples[name]} if name in examples else {})
+        for name in always
+    }
+    schema["properties"] |= parameters
+    for field in schema["properties"].values():
+        field.pop("default", None)
+    schema["required"] = ["sweep_id"] + [
+        name for name in always if all(entry.parameters[name].is_required for entry in entries)
+    ]
+    schema["additionalProperties"] = _DIMENSION | {"description": "Another parameter of the model."}
+    for path, method, name in (
+        ("/sweeps", "post", SWEEP_NAME),
+        ("/sweeps/{sweep_id}", "patch", "SweepChangeIn"),
+    ):
+        reference = {"schema": {"$ref": f"{_SCHEMAS}{name}"}}
+        body = document["paths"][path][method]["requestBody"]
+        body["content"] = dict.fromkeys(_SUFFIXES, reference)
 
 
 def _component_names(entries: Sequence[Entry]) -> dict[str, str]:

@@ -25,6 +25,7 @@ def test_one_line_for_each_route():
         (
             method,
             path.replace("{experiment_id}", "long")
+            .replace("{sweep_id}", "many")
             .replace("{model}", "autoencoder")
             .replace("{path}", "run.json")
             .replace("{name}", "digits.npz"),

@@ -40,6 +40,7 @@ LIBRARIES = {  # who may import what
     "werkzeug": ("backend.web", "backend.app"),
     "prometheus_client": ("backend.web", "backend.experiments.health", "backend.gunicorn_config"),
     "kubernetes": ("backend.launchers.kubernetes",),
+    "optuna": ("backend.sweeps.tpe",),
 }
 
 MODULES = {
@@ -114,9 +115,10 @@ def test_the_web_knows_no_store(module: str) -> None:
     assert [name for name in ours(module) if room_of(name) == "store"] == []
 
 
-def test_only_experiments_and_the_roles_use_the_store() -> None:
+def test_only_experiments_sweeps_and_the_roles_use_the_store() -> None:
     users = {name for name in MODULES if any(room_of(used) == "store" for used in ours(name))}
-    assert {room_of(name) for name in users} <= {"store", "experiments", "roles", "gunicorn_config"}
+    homes = {"store", "sweeps", "experiments", "roles", "gunicorn_config"}
+    assert {room_of(name) for name in users} <= homes
 
 
 @pytest.mark.parametrize(("room", "other"), [("kubernetes", "local"), ("local", "kubernetes")])

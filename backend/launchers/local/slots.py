@@ -1,5 +1,7 @@
 """Starts waiting attempts as slots become free, first come first served.
 
+Trials of sweeps wait until nothing else does: a sweep must not hold up what people submit.
+
 In the state folder `.local`:
 
     queue/<16 digits>-<handle>    an empty file for each attempt that may have to wait, in order
@@ -19,6 +21,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from backend.files.locks import is_locked
 from backend.launchers.base import Job
@@ -30,6 +33,7 @@ QUEUE = "queue"
 # Open files that a trainer may have: as many as this process when it was started. The web role
 # raises its own limit later (`roles.raise_file_limit`).
 FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+FIRST_TRIAL = 5 * 10**15  # the numbers of trials of sweeps begin here
 
 
 def is_queue_empty(folder: Path) -> bool:
@@ -42,13 +46,18 @@ def waiting(folder: Path) -> list[str]:
     return [handle for handle in map(_handle, _entries(folder)) if _is_waiting(folder / handle)]
 
 
-def enqueue(folder: Path, handle: str) -> None:
-    """Add an attempt to the end of the queue, unless it is in it."""
+def enqueue(folder: Path, handle: str, *, is_trial: bool = False) -> None:
+    """Add an attempt to the queue, unless it is in it.
+
+    It is the last one; but trials of sweeps come after all attempts that people have submitted.
+    """
     entries = _entries(folder)
     if any(_handle(entry) == handle for entry in entries):
         return
     (folder / QUEUE).mkdir(exist_ok=True)
-    number = int(entries[-1].partition("-")[0]) + 1 if entries else 1
+    numbers = [int(entry.partition("-")[0]) for entry in entries]
+    numbers = [number for number in numbers if (number >= FIRST_TRIAL) is is_trial]
+    number = numbers[-1] + 1 if numbers else FIRST_TRIAL if is_trial else 1
     (folder / QUEUE / f"{number:016d}-{handle}").touch()
 
 
@@ -66,7 +75,12 @@ def restore_queue(folder: Path) -> None:
             if life_of(state) is Life.WAITING:
                 waiting.append((submitted_at, state.name))
     for _, handle in sorted(waiting):
-        enqueue(folder, handle)
+        enqueue(folder, handle, is_trial=is_trial(read(folder / handle / "job.json")))
+
+
+def is_trial(job: Any) -> bool:
+    """Return whether a Job is an attempt of a trial of a sweep."""
+    return bool(((job or {}).get("run") or {}).get("sweep_id"))
 
 
 def start_waiting(folder: Path, slots: int, memory: int) -> list[tuple[str, Exception]]:

@@ -6,10 +6,12 @@ from alembic import op
 from sqlalchemy import Column, Connection, inspect
 
 
-def create_index_once(connection: Connection, name: str, table: str, columns: list[str]) -> None:
+def create_index_once(
+    connection: Connection, name: str, table: str, columns: list[str], *, unique: bool = False
+) -> None:
     """Create an index if it is missing. MySQL has no CREATE INDEX IF NOT EXISTS."""
     if name not in {index["name"] for index in inspect(connection).get_indexes(table)}:
-        op.create_index(name, table, columns)
+        op.create_index(name, table, columns, unique=unique)
 
 
 def add_column_once(connection: Connection, table: str, column: Column[Any]) -> None:

@@ -7,6 +7,7 @@ from flask import Response, current_app, request
 
 from backend.web import forms
 from backend.web.current import services
+from backend.web.current import sweeps as all_sweeps
 from backend.web.routes import (
     dashboard,
     dashboard_inputs,
@@ -22,6 +23,8 @@ from backend.web.routes import (
     results,
     sign_in,
 )
+from backend.web.routes.sweeps import api as sweeps
+from backend.web.routes.sweeps import pages as sweep_pages
 
 
 def register_routes(app: APIFlask) -> None:
@@ -41,17 +44,21 @@ def register_routes(app: APIFlask) -> None:
         sign_in,
     ):
         app.register_blueprint(module.blueprint)
+    app.register_blueprint(sweeps.blueprint)
     dashboard.register_dashboard(app)
     app.register_blueprint(dashboard_inputs.blueprint)
-    app.register_blueprint(dashboard_plots.blueprint)  # of all pages
-    app.before_request(_find_experiment_id)  # after the check of the token
+    for pages in {dashboard_plots.blueprint, sweep_pages.blueprint}:  # one and the same
+        app.register_blueprint(pages)
+    app.before_request(_find_stored_id)  # after the check of the token
 
 
-def _find_experiment_id() -> None:
-    """Replace the id in the address by that of the experiment, whose form of Unicode may differ."""
+def _find_stored_id() -> None:
+    """Replace the id in the address by the stored one, whose form of Unicode may differ."""
     values = request.view_args
     if values and not values.get("experiment_id", "").isascii():
         values["experiment_id"] = services.experiments.stored_id(values["experiment_id"])
+    if values and not values.get("sweep_id", "").isascii():
+        values["sweep_id"] = all_sweeps.stored_id(values["sweep_id"])
 
 
 def _without_trailing_slash() -> Response | None:

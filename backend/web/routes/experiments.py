@@ -13,12 +13,14 @@ from flask import Response, abort, jsonify, request
 from backend import __version__
 from backend.domain.annotations.changes import AnnotationChange
 from backend.domain.annotations.rules import tag_problem
+from backend.domain.conditions import Condition
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import canonical
 from backend.domain.numbers import is_number
 from backend.domain.objective import warnings
 from backend.domain.selection import Selection
 from backend.domain.status import LIVE, Status
+from backend.domain.sweeps.sweep import PRUNED
 from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
@@ -71,12 +73,17 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         tags=tuple(query_data["tag"]),
         favourite=query_data["favourite"],
         created_after=query_data.get("created_after"),
-        conditions=tuple(query_data["where"]),
+        conditions=(*query_data["where"], *_pruned(query_data.get("pruned"))),
         sort=query_data["sort"],
     )
     response = _listed(query_data, selection)
     response.vary.add("Accept")
     return response
+
+
+def _pruned(is_wanted: bool | None) -> list[Condition]:
+    """Return the condition of a list with only pruned trials, or without them."""
+    return [] if is_wanted is None else [Condition("reason", "=" if is_wanted else "!=", PRUNED)]
 
 
 def _listed(query_data: dict[str, Any], selection: Selection) -> Response:

@@ -149,6 +149,14 @@ class ExperimentOut(Schema):
     started_at = DateTime(allow_none=True)
     finished_at = DateTime(allow_none=True)
     cancel_requested_at = DateTime(allow_none=True)
+    sweep_id = String(
+        allow_none=True,
+        metadata={"description": "The sweep that it is a trial of, if any.", "example": None},
+    )
+    trial = Integer(
+        allow_none=True,
+        metadata={"description": "Its number in that sweep, from 1.", "example": None},
+    )
 
 
 class MetricSummaryOut(Schema):
@@ -313,7 +321,7 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
         "parameters": _parameters(experiment),
-        "dataset": _dataset(experiment.dataset),
+        "dataset": dataset_out(experiment.dataset),
         "size": experiment.size,
         "status": experiment.status,
         "attempt": experiment.attempt,
@@ -330,10 +338,13 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "started_at": experiment.started_at,
         "finished_at": experiment.finished_at,
         "cancel_requested_at": experiment.cancel_requested_at,
+        "sweep_id": experiment.sweep_id,
+        "trial": experiment.trial,
     }
 
 
-def _dataset(choice: str | None) -> str | list[str] | None:
+def dataset_out(choice: str | None) -> str | list[str] | None:
+    """Return a choice of data sets as it was sent: a name, several, or None for all."""
     names = chosen_names(choice)
     return names if len(names) > 1 else choice
 

@@ -87,6 +87,12 @@ class ListIn(StrictSchema):
         error_messages={"invalid": "must be a time such as 2024-02-29T12:00:00Z (%2B for a +)."},
         metadata={"description": "Only experiments created after this time (UTC by default)."},
     )
+    pruned = Boolean(
+        metadata={
+            "description": "Only trials that their sweep has stopped early (true), or all other "
+            "experiments (false)."
+        }
+    )
     where = Where(
         load_default=[],
         validate=Length(max=MAX_CONDITIONS),

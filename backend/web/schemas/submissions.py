@@ -76,7 +76,7 @@ class ExperimentIn(StrictSchema):
         sent = {name: value for name, value in original.items() if name not in self.fields}
         for name in sent:
             data.pop(name, None)
-        entry = _entry(data["model"]) if "model" in data else None
+        entry = entry_of_model(data["model"]) if "model" in data else None
         if entry is None:
             return
         size, problems = data.get("size"), dict[str, str]()
@@ -92,7 +92,7 @@ class ExperimentIn(StrictSchema):
             raise ValidationError({name: [text] for name, text in problems.items()})
 
 
-def _entry(name: str) -> Entry:
+def entry_of_model(name: str) -> Entry:
     """Return the entry of a model.
 
     Raises:

@@ -110,6 +110,7 @@ function listen() {
     opened = true;
   });
   events.addEventListener("transition", () => refresh());
+  events.addEventListener("sweep", () => refresh());
   events.addEventListener("error", () => {
     if (events?.readyState !== EventSource.CLOSED) {
       request("/healthz").catch(() => {});
@@ -308,7 +309,7 @@ for (const form of findAll("dialog form[data-method]")) {
       const body = method === "PATCH" ? fields : undefined;
       await request(query ? `${url}?${query}` : url, { method, body });
       form.closest("dialog").close();
-      if (method === "DELETE") location.href = "/ui";
+      if (method === "DELETE") location.href = form.dataset.then ?? "/ui";
       else refresh(true);
     } catch (error) {
       page = shown;

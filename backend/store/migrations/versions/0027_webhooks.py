@@ -8,7 +8,7 @@ from backend.store.migrations.once import create_index_once
 from backend.store.tables import ByteText, Identity, UTCDateTime
 
 revision = "0027"
-down_revision = "0022"
+down_revision = "0024"
 
 
 def upgrade() -> None:

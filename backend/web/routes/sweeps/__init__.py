@@ -1,0 +1,1 @@
+"""The routes of sweeps: the API, and their pages of the dashboard."""

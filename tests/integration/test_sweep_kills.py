@@ -1,0 +1,104 @@
+"""Everything is killed at random moments, and still a sweep has each of its trials once."""
+
+import os
+import random
+import signal
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from backend.sweeps.samplers import Method, suggest
+from backend.sweeps.spaces import Choices, Range
+from tests.integration.backend_process import ROOT, Installation
+from tests.integration.launcher_harness import processes_of
+from tests.integration.waiting import eventually
+
+CURVES = Path(__file__).parents[1] / "fakes" / "curve_trainer.py"
+FORM = [
+    ("sweep_id", "s"),
+    ("epoch", "4"),
+    ("stop", "none"),
+    ("seed", "5"),
+    ("parallel", "3"),
+    ("max_failed", "9999"),  # killed trainers fail
+]
+RANGE = [("learning_rate", "0.001..0.1 log"), ("method", "random"), ("trials", "18")]
+GRID = [
+    *(("learning_rate", rate) for rate in ("0.1", "0.2", "0.3")),
+    *(("hidden", hidden) for hidden in ("8", "16", "32", "64", "128", "256")),
+    ("method", "grid"),
+]
+
+
+@pytest.fixture
+def start(environ, tmp_path):
+    environ = environ | {"LOCAL_SLOTS": "3"}
+    installation = Installation(tmp_path / "installation", environ, trainer=CURVES)
+    entry = ROOT / "models" / "autoencoder" / "model.yaml"
+    (installation.trainer.parent / "model.yaml").symlink_to(entry)
+    yield installation.start
+    installation.close()
+
+
+@pytest.fixture
+def output(environ):
+    return Path(environ["OUTPUT_DIR"])
+
+
+def undisturbed(method):
+    """Return the parameters that vary, in the order of the numbers of the trials."""
+    if method is Method.RANDOM:
+        space = {"learning_rate": Range(0.001, 0.1, log=True)}
+        return [suggest(space, [], 5, number, method=method) for number in range(1, 19)]
+    space = {
+        "hidden": Choices((8, 16, 32, 64, 128, 256)),
+        "learning_rate": Choices((0.1, 0.2, 0.3)),
+    }
+    points = [suggest(space, [], 5, number, method=method) for number in range(1, 19)]
+    assert {tuple(point.values()) for point in points} == set(
+        product((8, 16, 32, 64, 128, 256), (0.1, 0.2, 0.3))
+    )
+    return points
+
+
+@pytest.mark.parametrize(("form", "method"), [(RANGE, Method.RANDOM), (GRID, Method.GRID)])
+def test_each_number_once(start, output, form, method):
+    chance = random.Random(method.value)
+    web = start("web").ready()
+    reconcilers = [start("reconcile"), start("reconcile")]  # several may run
+    assert web.ask("/sweeps", FORM + form).status == 201
+    killed = dict.fromkeys(("web", "reconciler", "trainer"), 0)
+
+    def submitted():
+        return len([path for path in output.glob("s-*") if (path / "starts").exists()])
+
+    for goal in range(1, 18, 2):  # a kill after every other trial
+        eventually(lambda goal=goal: submitted() >= goal)
+        victim = chance.choice(list(killed))
+        killed[victim] += 1
+        if victim == "web":
+            web.kill_all()
+            web = start("web").ready()
+        elif victim == "reconciler":
+            number = chance.randrange(2)
+            reconcilers[number].kill_all()
+            reconcilers[number] = start("reconcile")
+        elif pids := processes_of(output):
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(pids), signal.SIGKILL)
+    assert sum(killed.values()) == 9
+
+    eventually(lambda: web.ask("/sweeps/s").json["status"] == "succeeded", 120)
+    trials = web.ask("/sweeps/s/trials").json
+    assert [trial["number"] for trial in trials] == list(range(1, 19))
+    expected = undisturbed(method)
+    names = list(expected[0])
+    assert [{name: trial["parameters"][name] for name in names} for trial in trials] == expected
+    for trial in trials:
+        path = output / trial["experiment_id"] / "starts"
+        starts = path.read_text().split() if path.exists() else []  # killed before it wrote
+        assert starts == ["1"] or (not starts and trial["status"] == "failed"), trial
+    succeeded = sum(trial["status"] == "succeeded" for trial in trials)
+    assert succeeded >= 18 - killed["trainer"]
