@@ -22,7 +22,7 @@ def server(tmp_path, environ):
 def cancel_in_training(server):
     """Cancel the experiment once it has a checkpoint to continue from."""
     eventually(lambda: server.ask("/experiments/first").json["progress"]["epoch"])
-    server.ask("/experiments/first/cancel", {})
+    server.ask("/experiments/first/cancel", {"": ""})
     server.reaches("first", "cancelled")
 
 
@@ -34,9 +34,9 @@ def test_files_of_others_change_nothing(server, tmp_path):
     (tmp_path / "input" / "b.csv").write_text("1,2,3\n4,5,6\n")
     (tmp_path / "input" / "c.csv").write_text("it fits nothing")
     epochs = server.ask("/experiments/first").json["progress"]["epoch"]
-    server.ask("/experiments/first/retry", {})
+    server.ask("/experiments/first/retry", {"": ""})
     eventually(lambda: server.ask("/experiments/first").json["progress"]["epoch"] > epochs)
-    server.ask("/experiments/first/cancel", {})
+    server.ask("/experiments/first/cancel", {"": ""})
     server.reaches("first", "cancelled")
 
 
@@ -49,7 +49,7 @@ def test_changed_file_fails_the_retry(server, tmp_path, change):
         path.unlink()
     else:
         path.write_text(ROWS.replace("6", "7"))  # the same size
-    server.ask("/experiments/first/retry", {})
+    server.ask("/experiments/first/retry", {"": ""})
     failed = server.reaches("first", "failed")
     assert failed["diagnosis"]["reason"] == "input_changed"
     assert "a.csv" in failed["diagnosis"]["message"]
