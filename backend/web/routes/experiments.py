@@ -67,7 +67,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         model=query_data.get("model"),
         text=query_data.get("q"),
         tags=tuple(query_data["tag"]),
-        favourite=query_data["favourite"],
+        favourite=query_data.get("favourite"),
         created_after=query_data.get("created_after"),
         conditions=tuple(query_data["where"]),
         sort=query_data["sort"],
