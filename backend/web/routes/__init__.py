@@ -9,9 +9,6 @@ from backend.web import forms
 from backend.web.current import services
 from backend.web.current import sweeps as all_sweeps
 from backend.web.routes import (
-    dashboard,
-    dashboard_inputs,
-    dashboard_plots,
     docs,
     events,
     experiments,
@@ -22,9 +19,9 @@ from backend.web.routes import (
     models,
     results,
     sign_in,
+    sweeps,
 )
-from backend.web.routes.sweeps import api as sweeps
-from backend.web.routes.sweeps import pages as sweep_pages
+from backend.web.routes.pages import register_pages
 
 
 def register_routes(app: APIFlask) -> None:
@@ -42,13 +39,10 @@ def register_routes(app: APIFlask) -> None:
         health,
         docs,
         sign_in,
+        sweeps,
     ):
         app.register_blueprint(module.blueprint)
-    app.register_blueprint(sweeps.blueprint)
-    dashboard.register_dashboard(app)
-    app.register_blueprint(dashboard_inputs.blueprint)
-    for pages in {dashboard_plots.blueprint, sweep_pages.blueprint}:  # one and the same
-        app.register_blueprint(pages)
+    register_pages(app)
     app.before_request(_find_stored_id)  # after the check of the token
 
 

@@ -71,7 +71,7 @@ def list_experiments(query_data: dict[str, Any]) -> Response:
         dataset=canonical(query_data.get("dataset") or "") or None,
         text=query_data.get("q"),
         tags=tuple(query_data["tag"]),
-        favourite=query_data["favourite"],
+        favourite=query_data.get("favourite"),
         created_after=query_data.get("created_after"),
         conditions=(*query_data["where"], *_pruned(query_data.get("pruned"))),
         sort=query_data["sort"],

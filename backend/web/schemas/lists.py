@@ -76,7 +76,6 @@ class ListIn(StrictSchema):
         },
     )
     favourite = Boolean(
-        load_default=None,
         error_messages={"invalid": "must be true or false."},
         metadata={"description": "Only favourites, or only others."},
     )

@@ -7,8 +7,8 @@ import pytest
 
 from backend.domain.attempt import Diagnosis
 from backend.launchers.base import Observation, Phase
-from backend.web.routes.dashboard import STATIC_FOLDER
-from backend.web.routes.dashboard_list import PAGE_ROWS
+from backend.web.routes.pages.dashboard import STATIC_FOLDER
+from backend.web.routes.pages.experiments import PAGE_ROWS
 
 HOSTILE = "<script>alert(1)</script>'\"&"
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -334,7 +334,7 @@ def test_new_form_proposes_a_free_id(get_page, submit, settings):
 
 
 def test_proposed_id_is_free_in_a_long_series(client, get_page, submit, monkeypatch):
-    monkeypatch.setattr("backend.web.routes.dashboard.MAX_SUGGESTIONS", 3)
+    monkeypatch.setattr("backend.web.routes.pages.dashboard.MAX_SUGGESTIONS", 3)
     for number in range(1, 6):
         submit(f"run-{number}")
     (field,) = [

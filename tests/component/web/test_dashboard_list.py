@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from backend.launchers.base import Observation, Phase
-from backend.web.routes import dashboard_list
+from backend.web.routes.pages import experiments as experiments_page
 from tests.component.support import ALICE, BOB, bearer
 from tests.component.web.test_sorted_list import submit
 
@@ -67,7 +67,7 @@ def test_high_is_best_for_an_accuracy(client):
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("sort", ["metrics.val_loss.min", "-learning_rate", "-epoch", "updated_at"])
 def test_pages_keep_order_and_filter(client, monkeypatch, sort):
-    monkeypatch.setattr(dashboard_list, "PAGE_ROWS", 1)
+    monkeypatch.setattr(experiments_page, "PAGE_ROWS", 1)
     address, found = f"/ui?sort={sort}&where=learning_rate%3C0.5&status=failed", ""
     while address:
         html = client.get(address).text

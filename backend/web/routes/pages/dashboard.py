@@ -51,7 +51,7 @@ blueprint = APIBlueprint("dashboard", __name__, url_prefix="/ui", enable_openapi
 
 
 def register_dashboard(app: APIFlask) -> None:
-    """Prepare the app for the pages; `dashboard_list` and `dashboard_inputs` complete them."""
+    """Prepare the app for the pages."""
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.add_template_global(static_url)
     app.add_template_global(stylesheet)

@@ -17,7 +17,7 @@ from backend.domain.status import LIVE
 from backend.files.curves import Budget, Curves
 from backend.web.current import services
 from backend.web.presentation import Figures, best_figure, figures
-from backend.web.routes.dashboard import blueprint, summary_of
+from backend.web.routes.pages.dashboard import blueprint, summary_of
 from backend.web.schemas.columns import CSV
 from backend.web.schemas.fields import cursor_text
 from backend.web.views.filters import (

@@ -15,7 +15,7 @@ from backend.sweeps.stopping import Rule
 from backend.web import presentation
 from backend.web.current import services, sweeps
 from backend.web.presentation_sweeps import best_chart, dimension_text
-from backend.web.routes.dashboard import blueprint
+from backend.web.routes.pages.dashboard import blueprint
 from backend.web.schemas.sweeps.requests import SweepIn
 from backend.web.schemas.sweeps.responses import analysis_out, sweep_detail_out, sweep_out
 

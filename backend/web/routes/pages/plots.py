@@ -10,7 +10,7 @@ from backend.domain.experiment import Experiment
 from backend.domain.objective import Goals, goal_of, objective_of
 from backend.web.current import services
 from backend.web.presentation import best_figure
-from backend.web.routes.dashboard_list import blueprint
+from backend.web.routes.pages.experiments import blueprint
 from backend.web.views import plots
 from backend.web.views.filters import Filters, is_column, read_conditions, read_filters, refuse
 from backend.web.views.plots import Row

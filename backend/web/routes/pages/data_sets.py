@@ -3,7 +3,7 @@
 from flask import render_template
 
 from backend.web.current import services
-from backend.web.routes.dashboard_list import blueprint
+from backend.web.routes.pages.experiments import blueprint
 from backend.web.schemas.inputs import preview_out
 
 __all__ = ["blueprint"]  # of the dashboard, with the list and these pages

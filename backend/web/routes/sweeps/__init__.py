@@ -1,1 +1,0 @@
-"""The routes of sweeps: the API, and their pages of the dashboard."""
