@@ -1,6 +1,7 @@
 """Notices which sweeps have changed, for a client that follows them."""
 
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from backend.domain.exceptions import StoreUnavailable
@@ -18,15 +19,13 @@ class SweepChanges:
     """The changes of all sweeps since it was created. Not for several threads."""
 
     def __init__(self, table: SweepTable) -> None:
-        """Watch `table`.
-
-        Raises:
-            StoreUnavailable: the database cannot be used now.
-        """
+        """Watch `table`, from now on or from when the database can be used again."""
         self._table = table
         self._polled_at = time.monotonic()
-        self._last = table.last_change()
-        self._seen = _versions(self._recent())
+        self._last: datetime | None = None
+        self._seen: set[tuple[str, datetime]] | None = None  # None until it was read
+        with suppress(StoreUnavailable):  # the store has logged it
+            self._begin()
 
     def new(self) -> list[Sweep]:
         """Return the sweeps that have changed since the last call.
@@ -37,6 +36,9 @@ class SweepChanges:
             return []
         self._polled_at = time.monotonic()
         try:
+            if self._seen is None:
+                self._begin()
+                return []
             last = self._table.last_change()
             if last == self._last:
                 return []
@@ -46,6 +48,10 @@ class SweepChanges:
         changed = [sweep for sweep in recent if (sweep.uid, sweep.updated_at) not in self._seen]
         self._seen, self._last = _versions(recent), last
         return changed
+
+    def _begin(self) -> None:
+        self._last = self._table.last_change()
+        self._seen = _versions(self._recent())
 
     def _recent(self) -> list[Sweep]:
         if self._last is None:
