@@ -87,6 +87,7 @@ class PodLogs:
         """
         recent, seconds = _RecentLines(), SHORTEST_PAUSE
         is_complete = True
+        was_read: bool | None = None  # to its end, by the last connection that found a log
         while True:
             try:
                 pod = self._get_pod(_pod_of(part))
@@ -94,8 +95,9 @@ class PodLogs:
                     break
                 ended, has_started = _has_ended(pod), _has_started(pod)
                 if ended or has_started:
-                    is_complete = not has_started
-                    is_complete |= yield from self._follow_once(part, recent, connected, ended)
+                    end = yield from self._follow_once(part, recent, connected, ended)
+                    was_read = was_read if end is None else end
+                    is_complete = not has_started if was_read is None else was_read
                     # A log that was read to its end after the pod had ended is complete.
                     if is_complete and ended:
                         return
@@ -112,13 +114,18 @@ class PodLogs:
 
     def _follow_once(
         self, part: str, recent: "_RecentLines", connected: Callable[[], object], ended: bool
-    ) -> Generator[bytes | None, None, bool]:
-        """Yield the new lines of one connection, and return whether it was read to its end."""
+    ) -> Generator[bytes | None, None, bool | None]:
+        """Yield the new lines of one connection.
+
+        Returns:
+            Whether the log was read to its end; None if there is none, as once the kubelet has
+            removed it.
+        """
         repeated = recent.count()
         response = self._open_log(_pod_of(part), recent.since())
         if response is None:
-            return False
-        splitter, is_log = LineSplitter(), True
+            return None
+        splitter, is_log, has_lines = LineSplitter(), True, False
         try:
             connected()
             for piece in response.stream(decode_content=False):
@@ -127,6 +134,7 @@ class PodLogs:
                         repeated[raw] -= 1
                         continue
                     stamp = TIMESTAMP.match(raw)
+                    has_lines |= bool(stamp)
                     is_log &= bool(stamp)  # otherwise the kubelet says that it has no log
                     if stamp:
                         recent.add(raw, stamp)
@@ -142,7 +150,8 @@ class PodLogs:
         stamp = TIMESTAMP.match(rest)
         if ended and stamp and not repeated[rest]:
             yield rest[stamp.end() :]
-        return is_log and bool(stamp or not rest)
+        is_end = is_log and bool(stamp or not rest)
+        return is_end if is_end or has_lines else None
 
 
 class _RecentLines:
