@@ -26,7 +26,7 @@ CONFIG = "python:backend.gunicorn_config"
 MOST_FILES = 65_536  # open at once: enough for MOST_CONNECTIONS of each web worker
 
 if TYPE_CHECKING:
-    from backend.experiments.health import Passes
+    from backend.experiments.reconciling.health import Passes
     from backend.experiments.services import Services
 
 log = logging.getLogger(__name__)
@@ -141,8 +141,8 @@ def web(settings: Settings) -> None:
 
 def reconcile(settings: Settings) -> None:
     """Reconcile until SIGTERM or SIGINT, and answer health checks if HEALTH_BIND is set."""
-    from backend.experiments.health import serve_health
     from backend.experiments.reconciler import Reconciler
+    from backend.experiments.reconciling.health import serve_health
     from backend.experiments.services import build
     from backend.sweeps.driver import Driver
     from backend.sweeps.service import make_sweeps

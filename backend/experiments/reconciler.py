@@ -25,9 +25,9 @@ from backend.domain.exceptions import (
 )
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
-from backend.experiments.health import Passes
 from backend.experiments.reconciling.adoption import Adoption
 from backend.experiments.reconciling.expiry import Expiry
+from backend.experiments.reconciling.health import Passes
 from backend.experiments.reconciling.isolation import Isolation, name_of
 from backend.experiments.services import Services
 from backend.launchers.base import ACTIVE_PHASES, LauncherUnavailable, Observation, Phase

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 import orjson
@@ -97,3 +98,12 @@ def _parse_with_nan(line: bytes) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
+
+
+def presentable(value: Any) -> float | int | str | bool | None:
+    """Return a finite number or a printable text unchanged, and None for anything else."""
+    if isinstance(value, str):
+        return value if value.isprintable() else None
+    with suppress(TypeError, OverflowError):
+        return value if math.isfinite(value) else None
+    return None

@@ -6,7 +6,6 @@ its experiment: links are not followed.
 
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ import orjson
 
 from backend.domain.data_sets.pins import Pin
 from backend.domain.exceptions import FolderTaken, OutputMissing
-from backend.files.metrics import MAX_METRICS, is_metric_name, parse_rows
+from backend.files.metrics import MAX_METRICS, is_metric_name, parse_rows, presentable
 from backend.files.sizes import LARGE_PIECE_BYTES
 from backend.files.untrusted import (
     Entry,
@@ -351,7 +350,7 @@ class Outputs:
         for line in chain([rest] if ended else [], reversed(lines)):
             for metrics in parse_rows([line]):
                 names = islice(filter(is_metric_name, metrics), MAX_METRICS)
-                return {name: _presentable(metrics[name]) for name in names}
+                return {name: presentable(metrics[name]) for name in names}
         return None
 
     def read_json(self, *parts: str) -> dict[str, Any] | None:
@@ -392,12 +391,3 @@ def _entry_of(content: dict[str, Any], sha256: Any) -> dict[str, Any]:
 
 def _aside(uid: str) -> str:
     return f"{SET_ASIDE}{uid}"
-
-
-def _presentable(value: Any) -> float | int | str | bool | None:
-    """Return a finite number or a printable text unchanged, and None for anything else."""
-    if isinstance(value, str):
-        return value if value.isprintable() else None
-    with suppress(TypeError, OverflowError):
-        return value if math.isfinite(value) else None
-    return None

@@ -24,7 +24,7 @@ from prometheus_client.utils import floatToGoString
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.status import Status
-from backend.experiments.health import LOST_ENDS, LOST_ENDS_HELP
+from backend.experiments.reconciling.health import LOST_ENDS, LOST_ENDS_HELP
 from backend.web.shared_counts import Key, SharedCounts
 
 if TYPE_CHECKING:

@@ -38,7 +38,11 @@ LIBRARIES = {  # who may import what
     "apiflask": ("backend.web", "backend.app"),
     "marshmallow": ("backend.web",),
     "werkzeug": ("backend.web", "backend.app"),
-    "prometheus_client": ("backend.web", "backend.experiments.health", "backend.gunicorn_config"),
+    "prometheus_client": (
+        "backend.web",
+        "backend.experiments.reconciling.health",
+        "backend.gunicorn_config",
+    ),
     "kubernetes": ("backend.launchers.kubernetes",),
     "optuna": ("backend.sweeps.tpe",),
 }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from backend.domain.catalogue import Goal
 from backend.domain.numbers import MAX_MAGNITUDE, is_number
-from backend.web.presentation import number
+from backend.web.views.presentation import number
 
 WIDTH, HEIGHT = 960, 360
 LEFT, RIGHT, TOP, BOTTOM = 84, 24, 30, 36  # margins

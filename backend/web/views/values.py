@@ -8,7 +8,7 @@ from backend.domain.conditions import full_name, metric_of, parameter_of
 from backend.domain.experiment import Experiment
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import is_number
-from backend.web.presentation import duration, label_of, number
+from backend.web.views.presentation import duration, label_of, number
 
 Summaries = Mapping[str, MetricSummary]
 

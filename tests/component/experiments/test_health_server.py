@@ -6,7 +6,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from backend.experiments.health import MAX_CLIENTS, PATIENCE_SECONDS, HealthServer, Passes
+from backend.experiments.reconciling.health import (
+    MAX_CLIENTS,
+    PATIENCE_SECONDS,
+    HealthServer,
+    Passes,
+)
 
 
 class Clock:

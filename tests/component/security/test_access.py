@@ -159,7 +159,7 @@ def test_every_route_needs_a_token(anonymous, protected_app):
 @pytest.mark.parametrize(
     "path",
     [
-        "/experiments/healthz",
+        "/experiments/reconciling/healthz",
         "/experiments/readyz",
         "/healthz/",
         "//healthz",
@@ -182,9 +182,9 @@ def test_experiment_named_healthz(anonymous):
     form = FORM | {"experiment_id": "healthz"}
     assert anonymous.post("/test", data=form, headers=bearer(ALICE)).status_code == 201
 
-    for path in ("/experiments/healthz", "/experiments/healthz/logs"):
+    for path in ("/experiments/reconciling/healthz", "/experiments/reconciling/healthz/logs"):
         assert anonymous.get(path).status_code == 401
-    assert anonymous.delete("/experiments/healthz").status_code == 401
+    assert anonymous.delete("/experiments/reconciling/healthz").status_code == 401
 
 
 @pytest.mark.parametrize(

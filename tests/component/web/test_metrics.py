@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from backend.launchers.base import Observation, Phase
-from backend.web import presentation
+from backend.web.views import presentation
 from tests.component.support import FORM
 
 PATH = "/experiments/first/metrics"

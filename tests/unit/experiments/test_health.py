@@ -3,7 +3,7 @@ import logging
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.experiments.health import PATIENCE_SECONDS, Passes
+from backend.experiments.reconciling.health import PATIENCE_SECONDS, Passes
 
 
 class Clock:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from backend.experiments import logs as module
-from backend.experiments.health import Passes
 from backend.experiments.logs import Logs
+from backend.experiments.reconciling.health import Passes
 from backend.files.log_lines import UNHEARD, Unfinished
 from backend.files.outputs import Outputs
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
 NAMES = ("autoencoder", "classifier", "conv-autoencoder")
 DIGITS = ROOT / "input" / "digits.npz"
+CHANGED = 66  # the exit code if a file has changed or is gone
 sys.path[:0] = [str(MODELS), *(str(MODELS / name) for name in NAMES)]
 
 from common.dataset import read_dataset  # noqa: E402

@@ -13,7 +13,7 @@ import torch
 from autoencoder_training import Autoencoder, reconstruction_errors
 from common.dataset import read_dataset
 from common.output_folder import CHECKPOINT, METRICS, OutputFolder
-from tests.unit.models.support import Trainer, curve, read_metrics
+from tests.unit.models.support import CHANGED, Trainer, curve, read_metrics
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]
@@ -117,7 +117,7 @@ def test_foreign_checkpoint_is_refused(trainer: Trainer, refusal: Refusal) -> No
     assert "with validation_share 0.1 instead of 0.2" in refusal(PARAM_VALIDATION_SHARE="0.2")
     trainer.save("a.npy", np.ones((20, 16)))
     assert "sha256 of a.npy '" in refusal(DATASET="a.npy")
-    assert "a.npy has changed since this experiment began with it" in refusal()
+    assert "a.npy has changed since this experiment began with it" in refusal(CHANGED)
     assert trainer.files() == before
 
 

@@ -12,11 +12,10 @@ import pytest
 from common.dataset import read_dataset
 from common.output_folder import INPUTS
 from common.trainer import SignalHandler
-from tests.unit.models.support import Trainer
+from tests.unit.models.support import CHANGED, Trainer
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]
-CHANGED = 66  # the exit code if a file has changed or is gone
 
 
 def stop_with_checkpoint(trainer: Trainer) -> None:

@@ -10,7 +10,8 @@ from backend.domain.identifiers import experiment_id_problem
 from backend.domain.objective import Extreme
 from backend.domain.status import Status
 from backend.files.curve_table import Curve
-from backend.web import presentation
+from backend.web.views import presentation
+from backend.web.views.names import next_id, renamed, shared_start
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = Experiment(
@@ -179,7 +180,7 @@ def test_time_left_comes_from_recent_epochs():
     ],
 )
 def test_next_id(experiment_id, following):
-    assert presentation.next_id(experiment_id) == following
+    assert next_id(experiment_id) == following
 
 
 @pytest.mark.parametrize(
@@ -196,13 +197,13 @@ def test_next_id(experiment_id, following):
 def test_next_id_does_not_count_parameters(experiment_id, following):
     parameters = Parameters("autoencoder", 10.0, 20, "Part-3.csv")
 
-    assert presentation.next_id(experiment_id, parameters) == following
+    assert next_id(experiment_id, parameters) == following
 
 
 @pytest.mark.parametrize("longest", ["x" * 200, "한" * 85, "x" * 198 + "-9"])
 def test_next_id_without_room(longest):
     assert experiment_id_problem(longest) is None
-    following = presentation.next_id(longest)
+    following = next_id(longest)
 
     assert following != longest
     assert experiment_id_problem(following) is None
@@ -288,7 +289,7 @@ def test_objective_of_a_curve():
     ],
 )
 def test_shared_start_of_names(names, left):
-    assert [name[presentation.shared_start(names) :] for name in names] == left
+    assert [name[shared_start(names) :] for name in names] == left
 
 
 @pytest.mark.parametrize(
@@ -307,4 +308,4 @@ def test_shared_start_of_names(names, left):
 )
 def test_names_say_no_other_value(experiment_id, new, expected):
     old = {"learning_rate": 0.1, "epoch": 20, "batch_size": 64, "flag": True}
-    assert presentation.renamed(experiment_id, old, new) == expected
+    assert renamed(experiment_id, old, new) == expected

@@ -24,12 +24,13 @@ from backend.domain.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
 from backend.domain.status import LIVE, Status
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget
-from backend.web import presentation
 from backend.web.access import access, is_read_only
 from backend.web.current import services
-from backend.web.presentation import Summary
+from backend.web.views import presentation
 from backend.web.views.filters import refuse
 from backend.web.views.markdown import note_html
+from backend.web.views.names import next_id, renamed, shared_start
+from backend.web.views.presentation import Summary
 
 SPARK_POINTS = 40
 MAX_CURVES = 20  # in one chart: 8 colours, and 3 kinds of line
@@ -130,7 +131,7 @@ def suggest_name() -> dict[str, str]:
     experiments = services.experiments
     template = experiments.get(experiments.stored_id(request.args.get("from", "")))
     values = template.parameters.values
-    name = presentation.renamed(template.experiment_id, values, request.args.to_dict())
+    name = renamed(template.experiment_id, values, request.args.to_dict())
     is_new = name != template.experiment_id
     if is_new and experiment_id_problem(name) is None and _is_free(name):
         return {"experiment_id": name}
@@ -200,7 +201,7 @@ def compare_experiments() -> str:
     return render_template(
         "compare.html",
         experiments=chosen,
-        shared=presentation.shared_start([one.experiment_id for one in chosen]),
+        shared=shared_start([one.experiment_id for one in chosen]),
         # Those that differ come first.
         parameters=dict(
             sorted(parameters.items(), key=lambda one: not presentation.differ(one[1]))
@@ -266,10 +267,10 @@ def _last_metrics(experiment: Experiment) -> dict[str, Any]:
 def _free_id(experiment_id: str, parameters: Parameters) -> str:
     """Return an id that no experiment and no folder has, the next in the series of another."""
     for _ in range(MAX_SUGGESTIONS):
-        experiment_id = presentation.next_id(experiment_id, parameters)
+        experiment_id = next_id(experiment_id, parameters)
         if _is_free(experiment_id):
             return experiment_id
-    return presentation.next_id(f"{experiment_id}-{secrets.token_hex(4)}", parameters)
+    return next_id(f"{experiment_id}-{secrets.token_hex(4)}", parameters)
 
 
 def _is_free(experiment_id: str) -> bool:

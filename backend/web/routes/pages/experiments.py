@@ -16,7 +16,6 @@ from backend.domain.selection import SORTS, Cursor, Selection
 from backend.domain.status import LIVE
 from backend.files.curves import Budget, Curves
 from backend.web.current import services
-from backend.web.presentation import Figures, best_figure, figures
 from backend.web.routes.pages.dashboard import blueprint, summary_of
 from backend.web.schemas.columns import CSV
 from backend.web.schemas.fields import cursor_text
@@ -29,6 +28,7 @@ from backend.web.views.filters import (
     read_filters,
     refuse,
 )
+from backend.web.views.presentation import Figures, best_figure, figures
 from backend.web.views.values import Summaries, column_label, value_of, value_text
 
 PAGE_ROWS = 50

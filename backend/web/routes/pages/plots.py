@@ -9,11 +9,11 @@ from backend.domain.conditions import metric_of
 from backend.domain.experiment import Experiment
 from backend.domain.objective import Goals, goal_of, objective_of
 from backend.web.current import services
-from backend.web.presentation import best_figure
 from backend.web.routes.pages.experiments import blueprint
 from backend.web.views import plots
 from backend.web.views.filters import Filters, is_column, read_conditions, read_filters, refuse
 from backend.web.views.plots import Row
+from backend.web.views.presentation import best_figure
 from backend.web.views.values import Summaries, column_label, value_of, value_text
 
 __all__ = ["blueprint"]  # of the dashboard, with the list and this page

@@ -12,12 +12,12 @@ from backend.sweeps.progress import by_value
 from backend.sweeps.samplers import Method
 from backend.sweeps.spaces import PREFIX
 from backend.sweeps.stopping import Rule
-from backend.web import presentation
 from backend.web.current import services, sweeps
-from backend.web.presentation_sweeps import best_chart, dimension_text
 from backend.web.routes.pages.dashboard import blueprint
 from backend.web.schemas.sweeps.requests import SweepIn
 from backend.web.schemas.sweeps.responses import analysis_out, sweep_detail_out, sweep_out
+from backend.web.views import presentation
+from backend.web.views.sweeps import best_chart, dimension_text
 
 PAGE_ROWS = 100
 MAX_TRIALS_SHOWN = 500

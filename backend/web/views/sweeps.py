@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.domain.numbers import MAX_MAGNITUDE, is_number
 from backend.sweeps.spaces import Choices, Dimension
-from backend.web.presentation import number
+from backend.web.views.presentation import number
 
 WIDTH, HEIGHT, MARGIN = 640, 200, 8
 MAX_DOTS = 500
