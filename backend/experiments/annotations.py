@@ -4,8 +4,8 @@ from backend.domain.annotations.changes import AnnotationChange
 from backend.domain.exceptions import UnknownExperiment
 from backend.domain.experiment import Experiment
 from backend.experiments.archive import Archive
-from backend.store.named import NamedValues
 from backend.store.queries import Store
+from backend.store.related.named import NamedValues
 
 
 class Annotating:

@@ -21,10 +21,10 @@ from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
 from backend.launchers.owner import owner_of
 from backend.settings import Settings
-from backend.store.data_sets import DataSetTable
-from backend.store.metrics import MetricSummaries
-from backend.store.named import NamedValues
 from backend.store.queries import Store
+from backend.store.related.data_sets import DataSetTable
+from backend.store.related.metrics import MetricSummaries
+from backend.store.related.named import NamedValues
 
 
 @dataclass(frozen=True)

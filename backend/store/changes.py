@@ -15,8 +15,8 @@ from backend.domain.data_sets.pins import chosen_names, pins_from_text
 from backend.domain.experiment import Experiment, Transition, in_order, read_tags
 from backend.domain.sweeps.sweep import PRUNED, Sweep, SweepStatus
 from backend.store.database import Database
-from backend.store.named import index_columns, insert_parameters, insert_tags
-from backend.store.outbox import keep_notices
+from backend.store.related.named import index_columns, insert_parameters, insert_tags
+from backend.store.related.outbox import keep_notices
 from backend.store.tables import (
     experiment,
     experiment_input,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from backend.domain.exceptions import StoreUnavailable
 from backend.domain.sweeps.sweep import Sweep
-from backend.store.sweeps import SweepTable
+from backend.store.related.sweeps import SweepTable
 
 POLL_SECONDS = 0.5
 FIRST_PAGE = 100

@@ -32,7 +32,7 @@ from backend.experiments.services import Services
 from backend.experiments.submission import Outcome, target_of
 from backend.files.sweeps.sweep_files import SweepFiles
 from backend.settings import Settings
-from backend.store.sweeps import SweepTable
+from backend.store.related.sweeps import SweepTable
 from backend.sweeps import sweep_file
 from backend.sweeps.plan import DEFAULT_TRIALS, Plan
 from backend.sweeps.samplers import Method

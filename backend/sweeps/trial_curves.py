@@ -10,7 +10,7 @@ from typing import Any
 
 from backend.domain.sweeps.sweep import Trial
 from backend.files.curves import Curves
-from backend.store.sweeps import figures
+from backend.store.related.sweeps import figures
 from backend.sweeps.plan import Plan
 from backend.sweeps.stopping import Progress, best_at
 

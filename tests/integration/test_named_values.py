@@ -10,7 +10,7 @@ from backend.domain.annotations.changes import AnnotationChange, AnnotationsChan
 from backend.domain.conditions import parse
 from backend.domain.selection import Selection
 from backend.store import pages
-from backend.store.named import NamedValues
+from backend.store.related.named import NamedValues
 from backend.store.tables import experiment, parameter
 from tests.integration.test_store import new_experiment
 

@@ -10,7 +10,7 @@ import pytest
 from backend.domain.catalogue import Goal
 from backend.domain.experiment import Parameters, new_values
 from backend.domain.sweeps.sweep import Sweep, SweepStatus, new_sweep_values
-from backend.store.sweeps import SweepTable
+from backend.store.related.sweeps import SweepTable
 
 PARAMETERS = Parameters("autoencoder", 0.01, 20, None, '{"hidden":8}')
 DEFINITION = '{"entry_sha256":"%s"}' % ("0" * 64)

@@ -14,7 +14,7 @@ from backend.domain.exceptions import StoreUnavailable
 from backend.files.data_sets.examination import digest, examine, look_at
 from backend.files.inputs import Inputs
 from backend.files.untrusted import Entry
-from backend.store.data_sets import DataSetTable
+from backend.store.related.data_sets import DataSetTable
 
 REMEMBERED = 2000  # data sets whose facts this process holds in memory
 

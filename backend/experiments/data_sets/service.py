@@ -19,7 +19,7 @@ from backend.files.data_sets.contact_sheet import contact_sheet
 from backend.files.data_sets.examination import Interrupted, examine, look_at, rows_of
 from backend.files.inputs import Inputs
 from backend.files.untrusted import Entry
-from backend.store.data_sets import DataSetTable, Usage
+from backend.store.related.data_sets import DataSetTable, Usage
 
 MAX_EXAMINED_BYTES = 128 * 2**20  # of an upload; of a larger one, the beginning is judged at once
 MAX_PREVIEWED_BYTES = 8 * 2**20  # that a preview examines, if nobody has so far

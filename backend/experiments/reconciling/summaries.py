@@ -9,9 +9,9 @@ from backend.domain.exceptions import SchemaError, StoreUnavailable
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
 from backend.files.curves import Curves
-from backend.store.metrics import MetricSummaries
-from backend.store.named import NamedValues
 from backend.store.queries import Store
+from backend.store.related.metrics import MetricSummaries
+from backend.store.related.named import NamedValues
 
 POLL_SECONDS = 0.5  # between looks for experiments that have ended
 LIVE_SECONDS = 5.0  # between two summaries of an experiment that is running

@@ -11,8 +11,8 @@ from backend.domain.exceptions import StoreUnavailable
 from backend.domain.webhooks.notice import GIVE_UP_AFTER, Notice, content_of
 from backend.domain.webhooks.targets import Target
 from backend.experiments.webhooks.sender import NotDelivered, Sender
-from backend.store.outbox import Outbox
 from backend.store.queries import Store
+from backend.store.related.outbox import Outbox
 
 POLL_SECONDS = 1.0  # between looks for new transitions and for notices that are due
 EVENTS_AT_ONCE = 500

@@ -1,0 +1,1 @@
+"""What the database holds beside experiments and their transitions, a module for each."""
