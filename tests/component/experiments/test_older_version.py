@@ -47,7 +47,7 @@ def saved_experiments():
     """Return what version 0.1.0 listed, with the members that were added since."""
     saved = json.loads((SAVED / "experiments.json").read_text())
     added = dict.fromkeys(("size", "image", "entry_sha256", "by"))
-    added |= {"tags": [], "favourite": False, "revision": 0}
+    added |= {"tags": [], "favourite": False, "revision": 0, "sweep_id": None, "trial": None}
     return [
         one | added | {"parameters": {name: one[name] for name in ("learning_rate", "epoch")}}
         for one in saved

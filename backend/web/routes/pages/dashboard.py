@@ -37,7 +37,7 @@ MAX_CURVES = 20  # in one chart: 8 colours, and 3 kinds of line
 MAX_SUGGESTIONS = 100  # ids that are tried for the form
 MAX_FILES_SHOWN = 200  # on an experiment's page
 PAGE_PATHS = ("/ui", "/static/")
-STATIC_FOLDER = Path(__file__).parents[1] / "static"
+STATIC_FOLDER = Path(__file__).parents[2] / "static"
 PAGE_HEADERS = {
     # uPlot sets styles through the CSSOM, which style-src does not forbid.
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
