@@ -148,6 +148,16 @@ def all_values(learning_rate: float, epoch: int, model_parameters: str | None) -
     return {"learning_rate": learning_rate, "epoch": epoch, **others}
 
 
+def readable_values(
+    learning_rate: float, epoch: int, model_parameters: str | None
+) -> dict[str, Any]:
+    """Return what `all_values` does, without those of the model if their JSON is damaged."""
+    try:
+        return all_values(learning_rate, epoch, model_parameters)
+    except (ValueError, TypeError, RecursionError):
+        return all_values(learning_rate, epoch, None)
+
+
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from backend.domain.attempt import Attempt, all_values
+from backend.domain.attempt import Attempt, all_values, readable_values
 from backend.domain.catalogue import CONTRACT, as_json
 from backend.domain.identifiers import canonical, trial_number
 from backend.domain.parameter import Value
@@ -37,6 +37,11 @@ class Parameters:
     def values(self) -> dict[str, Any]:
         """The values of all parameters of the model, by name."""
         return all_values(self.learning_rate, self.epoch, self.model_parameters)
+
+    @property
+    def readable_values(self) -> dict[str, Any]:
+        """The same, without the model's own if the database holds damaged text in their place."""
+        return readable_values(self.learning_rate, self.epoch, self.model_parameters)
 
     def with_values(self, values: Mapping[str, Value]) -> "Parameters":
         """Return the same choice with other values of the model's parameters."""

@@ -21,7 +21,7 @@ from apiflask.validators import OneOf, Range
 
 from backend.domain.annotations.changes import MAX_TAGS
 from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
-from backend.domain.attempt import all_values
+from backend.domain.attempt import readable_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
 from backend.domain.experiment import Experiment, Transition, read_tags
@@ -320,7 +320,9 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "model": experiment.model,
         "learning_rate": experiment.learning_rate,
         "epoch": experiment.epoch,
-        "parameters": _parameters(experiment),
+        "parameters": readable_values(
+            experiment.learning_rate, experiment.epoch, experiment.model_parameters
+        ),
         "dataset": dataset_out(experiment.dataset),
         "size": experiment.size,
         "status": experiment.status,
@@ -369,15 +371,6 @@ def transition_out(transition: Transition) -> dict[str, Any]:
 def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
     """Return warnings with the members of WarningOut."""
     return [{"code": each.code, "message": each.message} for each in warnings]
-
-
-def _parameters(experiment: ListedExperiment) -> dict[str, Any]:
-    """Return the values of all parameters, without the model's own if their JSON is damaged."""
-    rate, epoch = experiment.learning_rate, experiment.epoch
-    try:
-        return all_values(rate, epoch, experiment.model_parameters)
-    except (ValueError, TypeError):
-        return all_values(rate, epoch, None)
 
 
 def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:

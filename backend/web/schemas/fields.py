@@ -46,8 +46,11 @@ class WholeNumber(Integer):
     """A whole number in the digits 0 to 9, as the parameters of a query hold it."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> int:
-        is_number = not isinstance(value, str) or _WHOLE_NUMBER.fullmatch(value)
-        if not is_number or abs(int(value)) > MAX_ROW_ID:
+        if isinstance(value, str):
+            is_number = _WHOLE_NUMBER.fullmatch(value) is not None
+        else:
+            is_number = isinstance(value, int | float) and value % 1 == 0  # not NaN, nor infinite
+        if isinstance(value, bool) or not is_number or abs(int(value)) > MAX_ROW_ID:
             raise ValidationError(f"must be a whole number; you sent {shown_value(value)}.")
         return super()._deserialize(value, attr, data, **options)
 

@@ -58,7 +58,7 @@ def value_of(experiment: Experiment, summaries: Summaries, column: str) -> Any:
             return max(0.0, (end - experiment.started_at).total_seconds())
         case _:
             name = full_name(column)
-            return experiment.parameters.values.get(parameter_of(name) or name)
+            return experiment.parameters.readable_values.get(parameter_of(name) or name)
 
 
 def value_text(column: str, value: Any) -> str:

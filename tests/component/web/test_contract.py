@@ -283,7 +283,7 @@ def test_sequences_conform(reconciled_app):
             )
             case.validate_response(response, checks=CHECKS)
 
-    Machine.run(settings=settings(BOUNDED, max_examples=20, stateful_step_count=12))
+    Machine.run(settings=settings(BOUNDED, max_examples=40, stateful_step_count=12))
 
     assert answered >= {
         ("POST", "/test", 201),

@@ -214,8 +214,8 @@ def test_same_choice_again(client, launcher, same):
     ],
 )
 def test_other_choice_is_a_conflict(client, settings, other):
-    (settings.input_dir / "a.npz").touch()
     submit(client)
+    (settings.input_dir / "a.npz").touch()
 
     response = submit(client, **other)
     check_problem(response, 409, "depth 3", "loss 'l2'", "model table")

@@ -190,7 +190,7 @@ def compare_experiments() -> str:
         "epochs": [one.epoch for one in chosen],
         "data set": [choice_label(one.dataset, one.inputs) for one in chosen],
     }
-    values = [experiment.parameters.values for experiment in chosen]
+    values = [experiment.parameters.readable_values for experiment in chosen]
     others = dict.fromkeys(name for one in values for name in one if name not in CONTRACT)
     parameters |= {
         presentation.label_of(name).lower(): [one.get(name) for one in values] for name in others

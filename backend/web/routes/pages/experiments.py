@@ -209,7 +209,7 @@ def _choices(
     filters: Filters, shown: Sequence[Experiment], metrics: Sequence[str]
 ) -> list[tuple[str, str, bool]]:
     """Return the columns to choose from: name, label, and whether it is shown."""
-    parameters = dict.fromkeys(name for each in shown for name in each.parameters.values)
+    parameters = dict.fromkeys(name for each in shown for name in each.parameters.readable_values)
     names = [*DEFAULT_COLUMNS, *OTHER_COLUMNS, *parameters]
     names += [f"metrics.{name}.{figure}" for name in metrics for figure in ("last", "min", "max")]
     labels = {"last": "Last of the metric", "best": "Best of the metric", "progress": "Progress"}

@@ -32,7 +32,7 @@ def show_plots() -> str:
     summaries = services.overview.summaries(experiments) if experiments else {}
     goals = services.models.goals(each.model for each in experiments)
     parameters = list(
-        dict.fromkeys(name for each in experiments for name in each.parameters.values)
+        dict.fromkeys(name for each in experiments for name in each.parameters.readable_values)
     )
     metrics = _metrics(experiments, summaries, goals)
     default_y = _default_metric(metrics, filters, goals)
