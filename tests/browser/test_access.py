@@ -195,9 +195,11 @@ CHANGES = [
 @pytest.fixture(scope="session")
 def victim(guarded):
     """An experiment that has failed at once because of its data."""
-    (guarded.folder / "input" / "broken.csv").write_text("none")
+    unusable = guarded.folder / "input" / "broken.csv"
+    unusable.write_text("none")
     guarded.submit("victim", learning_rate=0.001, epoch=1, dataset="broken.csv")
     guarded.until_ended("victim")
+    unusable.unlink()  # or an experiment with every file would be refused
     return "victim"
 
 

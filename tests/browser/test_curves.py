@@ -148,11 +148,13 @@ def test_hundred_thousand_epochs_are_drawn(page, server, many_metrics):
 @pytest.fixture(scope="module")
 def twenty(server):
     """The ids of twenty experiments of one series, with curves."""
-    (server.folder / "input" / "twenty.csv").write_text("none")
+    unusable = server.folder / "input" / "twenty.csv"
+    unusable.write_text("none")
     ids = [f"long-series-of-digits-lr-{number:02}" for number in range(20)]
     for experiment_id in ids:
         server.submit(experiment_id, learning_rate=0.1, epoch=1, dataset="twenty.csv")
     server.until_ended(*ids)
+    unusable.unlink()  # or an experiment with every file would be refused
     for number, experiment_id in enumerate(ids):
         rows = [
             {"epoch": epoch, "loss": (1 + abs(number - 7)) / epoch, "val_loss": 1 + number / epoch}

@@ -20,9 +20,12 @@ COLUMNS = """
 @pytest.fixture(scope="module")
 def many(server):
     """The ids of experiments that fail at once because of their data."""
-    (server.folder / "input" / "many.csv").write_text("none")
+    unusable = server.folder / "input" / "many.csv"
+    unusable.write_text("none")
     for experiment_id in LONG + SERIES:
         server.submit(experiment_id, learning_rate=0.1, epoch=1, dataset="many.csv")
+    server.until_ended(*LONG, *SERIES)
+    unusable.unlink()  # or an experiment with every file would be refused
     return LONG + SERIES
 
 

@@ -5,10 +5,10 @@ from flask import Response, make_response, render_template
 
 blueprint = APIBlueprint("docs", __name__, enable_openapi=False)
 
-# Swagger UI draws its icons from data: URLs. It sets styles through the CSSOM, which style-src does
-# not forbid.
+# Swagger UI draws its icons from data: URLs, and images of answers from blob: URLs. It sets styles
+# through the CSSOM, which style-src does not forbid.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
