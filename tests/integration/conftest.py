@@ -122,11 +122,17 @@ def make_app(environ, kubernetes):
 
 
 @pytest.fixture
-def backend(environ, tmp_path):
-    """Start `python -m backend ROLE` as real processes; all are killed at the end."""
+def installation(environ, tmp_path):
+    """A copy of the program with a trainer of the tests; its processes are killed at the end."""
     installation = Installation(tmp_path / "installation", environ)
-    yield installation.start
+    yield installation
     installation.close()
+
+
+@pytest.fixture
+def backend(installation):
+    """Start `python -m backend ROLE` as real processes; all are killed at the end."""
+    return installation.start
 
 
 @pytest.fixture

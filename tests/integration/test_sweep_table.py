@@ -37,7 +37,7 @@ def make(table, **changes):
 
 def insert_trial(store, sweep, number=None):
     number = number or sweep.issued + 1
-    values = new_values(f"{sweep.sweep_id}-{number:04d}", PARAMETERS, sweep.sweep_id)
+    values = new_values(f"{sweep.sweep_id}-{number:04d}", PARAMETERS, sweep_id=sweep.sweep_id)
     return store.insert(values, trial_of=sweep)
 
 
