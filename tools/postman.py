@@ -8,8 +8,9 @@ SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 # An experiment is submitted first and deleted last.
 _ORDER = ("get", "put", "post", "patch", "delete")
 _SUBMISSIONS = ("/test", "/experiments", "/sweeps")
-# A stream never ends, which a collection runner would wait for; an upload would never be deleted.
-_OMITTED = ("/events", "/inputs/{name}")
+# A stream never ends, which a collection runner would wait for; an upload would never be deleted,
+# and a preview needs one.
+_OMITTED = ("/events", "/inputs/{name}", "/inputs/{name}/preview", "/inputs/{name}/preview.png")
 _ID = "{{experiment_id}}"
 _SWEEP_ID = "{{experiment_id}}-sweep"
 _IDS = {"experiment_id": _ID, "ids": _ID, "sweep_id": _SWEEP_ID}  # by parameter or field
@@ -44,9 +45,11 @@ def collection(document: Any) -> dict[str, Any]:
     }
 
 
-def _rank(path: str, method: str) -> int:
+def _rank(path: str, method: str) -> tuple[int, int]:
+    """Return the place of an operation: what belongs to an experiment is deleted before it."""
     is_submission = method == "post" and path in _SUBMISSIONS
-    return -1 if is_submission else _ORDER.index(method)
+    order = -1 if is_submission else _ORDER.index(method)
+    return order, -path.count("/") if method == "delete" else 0
 
 
 def _item(document: Any, path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def _item(document: Any, path: str, method: str, operation: dict[str, Any]) -> d
 def _fields(document: Any, schema: dict[str, Any]) -> list[dict[str, Any]]:
     name = schema["$ref"].rpartition("/")[2]
     schema = document["components"]["schemas"][name]
-    required = schema.get("required", [])
+    required = schema.get("required") or list(schema["properties"])[:1]  # or there is no change
     return [
         _pair(
             field,

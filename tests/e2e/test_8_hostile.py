@@ -242,7 +242,7 @@ def changed(outcomes: dict[str, object]) -> set[str]:
 def test_backend_follows_no_link(attacked: Deployment) -> None:
     files = f"/experiments/{HOSTILE}/files"
     listed = {file["path"] for file in attacked.get(files).json()["files"]}
-    assert listed == {"parameters.json", "run.json", "logs/1.log"}
+    assert listed == {"inputs.json", "parameters.json", "run.json", "logs/1.log"}
     inside = (f"up/{VICTIM}/{SECRET}", "root/etc/passwd", f"logs/{SECRET}", "pipe.txt")
     for name in (*LINKS, *inside):
         answer = attacked.get(f"{files}/{name}")
@@ -257,7 +257,7 @@ def test_backend_follows_no_link(attacked: Deployment) -> None:
 
 def test_other_experiment_is_untouched(attacked: Deployment) -> None:
     results = attacked.results(VICTIM)
-    assert set(results) == {"parameters.json", "run.json", SECRET}
+    assert set(results) == {"inputs.json", "parameters.json", "run.json", SECRET}
     assert results[SECRET] == b"the victim's secret"
     assert json.loads(results["run.json"])["experiment_id"] == VICTIM
 
@@ -267,4 +267,4 @@ def test_hostile_files_can_be_deleted(attacked: Deployment) -> None:
     answer = curl(url, "--request", "DELETE")
     assert answer is not None
     assert answer.status == 204, answer
-    assert set(attacked.results(VICTIM)) == {"parameters.json", "run.json", SECRET}
+    assert set(attacked.results(VICTIM)) == {"inputs.json", "parameters.json", "run.json", SECRET}

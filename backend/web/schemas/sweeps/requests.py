@@ -306,7 +306,7 @@ class SweepChangeIn(StrictSchema):
         1,
         MAX_TRIALS,
         load_default=None,
-        metadata={"description": "How many trials in all.", "example": 40},
+        metadata={"description": "How many trials in all.", "example": 128},
     )
     parallel = Count(
         1,
