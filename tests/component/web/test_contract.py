@@ -268,9 +268,10 @@ def test_sequences_conform(reconciled_app):
     """Submit, show, cancel, retry and delete in any order; each answer leads to the next."""
     positive = SchemathesisConfig.from_dict({"generation": {"mode": "positive"}})
     schema = schemathesis.openapi.from_wsgi("/openapi.json", reconciled_app.app, config=positive)
+    life = schema.include(path_regex=LIFE).exclude(method="PATCH")  # which changes no status
     answered = set()
 
-    class Machine(schema.include(path_regex=LIFE).as_state_machine()):
+    class Machine(life.as_state_machine()):
         def setup(self):
             reconciled_app.empty()
 
@@ -283,7 +284,7 @@ def test_sequences_conform(reconciled_app):
             )
             case.validate_response(response, checks=CHECKS)
 
-    Machine.run(settings=settings(BOUNDED, max_examples=40, stateful_step_count=12))
+    Machine.run(settings=settings(BOUNDED, max_examples=60, stateful_step_count=12))
 
     assert answered >= {
         ("POST", "/test", 201),
