@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from backend.files.log_lines import UNHEARD
 from tests.e2e.conftest import DATASET
 from tests.e2e.support import Deployment, curl, eventually, kubectl
 from tests.e2e.test_1_ends import send
@@ -87,6 +88,7 @@ def test_followed_log_survives_an_outage(backend: Deployment, lab: Path) -> None
 
 
 def test_last_words_after_cancel_are_kept(backend: Deployment) -> None:
+    """Or the log says that they are lost, as with the kubelet of Kubernetes 1.20 under load."""
     assert backend.post("interrupted", epoch=100_000, dataset=DATASET).status == 201
     backend.wait_for_epoch("interrupted", 50)
     with following(backend, "interrupted") as text:
@@ -94,11 +96,13 @@ def test_last_words_after_cancel_are_kept(backend: Deployment) -> None:
         backend.wait_until("interrupted", "cancelled", seconds=60)
 
     def last_words() -> bool:
-        return log_of(backend, "interrupted")[-1].startswith(b"stopped by signal 15")
+        end = log_of(backend, "interrupted")[-1]
+        return end == UNHEARD or end.startswith(b"stopped by signal 15")
 
     what = "the last line of the trainer is kept"
     eventually(last_words, seconds=60, what=what, explain=backend.explain)
-    assert text == log_of(backend, "interrupted")
+    kept = log_of(backend, "interrupted")
+    assert text == kept or kept[-1] == UNHEARD  # whoever followed may have heard more
 
 
 def test_log_of_a_deleted_pod_is_kept(backend: Deployment) -> None:
