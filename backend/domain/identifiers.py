@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 
 MAX_ID_CHARACTERS = 200
 MAX_ID_BYTES = 255  # NAME_MAX of Linux file systems: the id names a folder
@@ -29,6 +30,13 @@ def forms(name: str) -> list[str]:
         return [name]
     normalized = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
     return list(dict.fromkeys([name, *normalized]))
+
+
+def stored_form(name: str, is_stored: Callable[[str], object]) -> str:
+    """Return the form of a name that is stored; if none is, the form in which new ones are."""
+    if name.isascii():
+        return name
+    return next((form for form in forms(name) if is_stored(form)), canonical(name))
 
 
 def folded(text: str) -> str:

@@ -17,7 +17,7 @@ from backend.domain.exceptions import (
     UnknownExperiment,
 )
 from backend.domain.experiment import Experiment, Parameters, Transition
-from backend.domain.identifiers import canonical, forms
+from backend.domain.identifiers import stored_form
 from backend.domain.selection import ALL, Cursor, Listing, Selection
 from backend.domain.status import LIVE, Status
 from backend.domain.sweeps.sweep import Sweep
@@ -102,10 +102,7 @@ class Experiments(Deletion):
 
         An id that no experiment has is returned as new ids are stored.
         """
-        if experiment_id.isascii():
-            return experiment_id
-        known = (form for form in forms(experiment_id) if self._store.get(form))
-        return next(known, canonical(experiment_id))
+        return stored_form(experiment_id, self._store.get)
 
     def get(self, experiment_id: str) -> Experiment:
         """Return one experiment.

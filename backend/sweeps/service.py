@@ -12,7 +12,7 @@ from typing import Any
 from backend.domain.catalogue import Entry
 from backend.domain.data_sets.pins import choice_text, chosen_names
 from backend.domain.exceptions import FolderTaken, OutputUnwritable
-from backend.domain.identifiers import canonical, forms, trial_id
+from backend.domain.identifiers import stored_form, trial_id
 from backend.domain.sweeps.exceptions import (
     OtherSweep,
     TooFewTrials,
@@ -112,10 +112,7 @@ class Sweeps:
 
     def stored_id(self, sweep_id: str) -> str:
         """Return the id of the sweep that is called so in one of the forms of Unicode."""
-        if sweep_id.isascii():
-            return sweep_id
-        known = (form for form in forms(sweep_id) if self.table.get(form))
-        return next(known, canonical(sweep_id))
+        return stored_form(sweep_id, self.table.get)
 
     def get(self, sweep_id: str) -> Sweep:
         """Return one sweep.
