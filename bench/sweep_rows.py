@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from backend.domain.experiment import new_values
 from backend.domain.identifiers import trial_id
 from backend.domain.status import Status
 from backend.domain.sweeps.sweep import PRUNED
@@ -36,6 +37,8 @@ def fill(services: Services, sweeps: Sweeps, sweep_id: str, trials: int, **optio
     Two in three were pruned. Each has its curve as a file, too.
     """
     entry = services.models.find("autoencoder")[0]
+    assert entry
+    assert entry.objective
     space, fixed = read_space(entry, SENT)
     plan = Plan(
         model="autoencoder",
@@ -50,7 +53,7 @@ def fill(services: Services, sweeps: Sweeps, sweep_id: str, trials: int, **optio
         seed=1,
         trials=trials + 10,
         parallel=2,
-        goal=entry.objective.goal,  # type: ignore[union-attr]
+        goal=entry.objective.goal,
         **({"method": Method.TPE, "stop": Rule.ASHA} | options),
     )
     sweeps.start(sweep_id, plan, entry)
@@ -69,8 +72,6 @@ def _trial(
     services: Services, plan: Plan, sweep_id: str, number: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the columns of a trial and of its summary, and write its curve."""
-    from backend.domain.experiment import new_values
-
     chosen = suggest(plan.space, [], plan.seed, number, method=Method.RANDOM)
     parameters = plan.parameters({**plan.fixed, **chosen})
     name = trial_id(sweep_id, number)
