@@ -5,7 +5,7 @@ import { kit } from "./kit.js";
 
 const LOG_RATIO = 5; // an axis whose values differ by more is logarithmic, if all are positive
 const NEAR = 24; // pixels from the cursor to a curve that it points to
-const HEIGHT = 320;
+const HEIGHT = 290;
 
 export class TrialCurves {
   #trials = new Map(); // by number
