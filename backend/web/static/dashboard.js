@@ -330,6 +330,7 @@ if (module) {
   page = (await import(module)).start(kit);
   if (name !== "list" && name !== "inputs") refresh(true); // those are complete as the server sends them
 }
+document.body.dataset.started = ""; // for tests: a click before this does what it does without scripts
 showTimes();
 setInterval(showTimes, 30_000);
 if (module) {
