@@ -29,11 +29,13 @@ class Program:
         image: the image of its Job.
         command: starts it as a process of this machine.
         resources: pairs of cpu, memory or gpu and a quantity of Kubernetes.
+        preload: the modules that a trainer on this machine finds imported.
     """
 
     image: str = ""
     command: tuple[str, ...] = ()
     resources: tuple[tuple[str, str], ...] = ()
+    preload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

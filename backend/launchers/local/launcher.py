@@ -41,7 +41,7 @@ from backend.launchers.base import (
 )
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
-from backend.launchers.local.programs import LocalPrograms
+from backend.launchers.local.programs import LocalPrograms, inherited
 from backend.launchers.local.state_files import (
     Life,
     Stamp,
@@ -56,10 +56,6 @@ from backend.launchers.local.state_files import (
 from backend.settings import Settings
 
 POLL_SECONDS = 0.1
-
-# The variables of this process that a trainer gets. The others may be secrets.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-_PASSED_ON_PREFIXES = ("OMP_", "MKL_", "CUDA_", "NVIDIA_")
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +90,8 @@ class LocalLauncher:
             "command": list(program.command),
             "trainer": program.trainer,
             "image": program.image,
-            "environment": _inherited()
+            "warm": program.warm,
+            "environment": inherited()
             | attempt.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
             "folder": str(folder),
             "log": str(folder / "logs" / f"{attempt.number}.log"),
@@ -325,14 +322,6 @@ class LocalLauncher:
         # First: a complete Job is in the queue.
         slots.enqueue(self._state, handle, is_trial=is_trial)
         slots.write_job(state, job)
-
-
-def _inherited() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
-    }
 
 
 def _name_taken(handle: str) -> LauncherUnavailable:

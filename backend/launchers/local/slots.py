@@ -25,7 +25,7 @@ from typing import Any
 
 from backend.files.locks import is_locked
 from backend.launchers.base import Job
-from backend.launchers.local import runner
+from backend.launchers.local import runner, warm_start
 from backend.launchers.local.memory import create_group
 from backend.launchers.local.state_files import Life, life_of, read
 
@@ -163,8 +163,10 @@ def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
         (state / name).unlink(missing_ok=True)
     with (state / "lock").open("a") as lock, (state / "runner.log").open("a") as log:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        command = [sys.executable, "-I", "-S", runner.__file__]
-        command += [str(state), str(lock.fileno()), str(slot)]
+        warm = str(job.get("warm") or "")  # older versions have stored none
+        program = warm_start if warm else runner
+        command = [sys.executable, "-I", "-S", program.__file__]
+        command += [str(state), str(lock.fileno()), str(slot), warm]
         group = create_group(state, memory) if memory else ""
         # The process waited for here forks and exits: the runner is not a child of the server.
         subprocess.run(  # noqa: S603  (our own program and arguments)

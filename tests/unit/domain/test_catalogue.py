@@ -23,6 +23,7 @@ DOCUMENT = {
     "objective": {"metric": "accuracy", "goal": "maximize"},
     "resources": {"cpu": 1, "memory": "2Gi"},
     "sizes": {"large": {"memory": "8Gi", "gpu": 1}},
+    "preload": ["torch", "numpy.random", "torch"],
 }
 ENTRY = Entry.from_document("classifier", DOCUMENT)
 CHOSEN = {"learning_rate": "0.1", "epoch": "5", "activation": "tanh"}
@@ -80,9 +81,11 @@ def test_all_values_together_are_bounded():
 def test_program():
     common = ("localhost:5000/classifier:1", ("python", "-u", "./train.py"))
 
-    assert ENTRY.program(None) == Program(*common, (("cpu", "1"), ("memory", "2Gi")))
+    assert ENTRY.program(None) == Program(
+        *common, (("cpu", "1"), ("memory", "2Gi")), ("torch", "numpy.random")
+    )
     resources = (("cpu", "1"), ("gpu", "1"), ("memory", "8Gi"))
-    assert ENTRY.program("large") == Program(*common, resources)
+    assert ENTRY.program("large") == Program(*common, resources, ("torch", "numpy.random"))
 
 
 def test_contract_can_be_narrowed():
@@ -115,6 +118,13 @@ def test_contract_can_be_narrowed():
         ({"command": "python train.py"}, "command"),
         ({"command": ["a\0"]}, "command"),
         ({"command": [1]}, "command"),
+        ({"preload": "torch"}, "preload must be a list"),
+        ({"preload": ["./train.py"]}, "preload must be a list"),
+        ({"preload": [["torch"]]}, "preload must be a list"),
+        ({"preload": ["torch"] * 33}, "at most 32 modules"),
+        ({"preload": ["torch"], "command": ["./train.sh"]}, "script of Python"),
+        ({"preload": ["torch"], "command": ["python", "-m", "x"]}, "script of Python"),
+        ({"preload": ["torch"], "command": ["python", "-u"]}, "script of Python"),
         ({"description": 5}, "description"),
         ({"description": "\ud800"}, "surrogate"),
         ({"objective": {"metric": "loss"}}, "objective"),
