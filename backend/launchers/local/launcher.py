@@ -41,6 +41,7 @@ from backend.launchers.base import (
 )
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
+from backend.launchers.local.processors import default_slots
 from backend.launchers.local.programs import LocalPrograms, inherited
 from backend.launchers.local.state_files import (
     Life,
@@ -61,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalLauncher:
-    """Runs each attempt as a process; at most `settings.local_slots` train at the same time."""
+    """Runs each attempt as a process; as many train at the same time as there are slots."""
 
     log_source = None  # the runner writes the log into the output folder
 
@@ -69,6 +70,7 @@ class LocalLauncher:
         self._settings = settings
         self._programs = LocalPrograms(catalogue_files(settings).folder_of, trainer)
         self._state = settings.output_dir / ".local"
+        self._slots = settings.local_slots or default_slots()
         # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
@@ -197,11 +199,10 @@ class LocalLauncher:
                 self._start_waiting()
 
     def _start_waiting(self) -> None:
-        settings = self._settings
-        memory = settings.local_memory
+        memory = self._settings.local_memory
         if memory is None:
-            memory = default_limit(settings.local_slots)
-        failures = dict(slots.start_waiting(self._state, settings.local_slots, memory))
+            memory = default_limit(self._slots)
+        failures = dict(slots.start_waiting(self._state, self._slots, memory))
         for handle in failures.keys() - self._failing:
             log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
         self._failing = set(failures)
