@@ -16,6 +16,7 @@ from typing import Any
 
 from backend.domain.attempt import Program
 from backend.domain.execution.keys import InvalidKey, read_command, read_preload
+from backend.domain.execution.priority import read_priority_classes
 from backend.domain.parameter import InvalidSchema, InvalidValue, Parameter, Value, shown_value
 
 AUTOENCODER = "autoencoder"  # the model of a submission that names none
@@ -29,7 +30,7 @@ METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", re.ASCII)
 # resource.Quantity of Kubernetes, without exponents
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?", re.ASCII)
-RESERVED = ("experiment_id", "model", "dataset", "size")  # fields of a submission
+RESERVED = ("experiment_id", "model", "dataset", "size", "priority")  # fields of a submission
 # Every model has these two, with these limits; an entry may narrow them or add a default.
 CONTRACT: dict[str, dict[str, Any]] = {
     "learning_rate": {
@@ -48,7 +49,7 @@ CONTRACT: dict[str, dict[str, Any]] = {
 EXAMPLES: dict[str, Value] = {"learning_rate": 0.001, "epoch": 20}
 
 _KEYS = (
-    *("description", "image", "command", "preload"),
+    *("description", "image", "command", "preload", "priority_classes"),
     *("parameters", "objective", "resources", "sizes"),
 )
 _RESOURCES = {
@@ -108,6 +109,7 @@ class Entry:
         resources: cpu, memory and gpu of its Jobs, as far as the entry names them.
         sizes: other resources, by the name that a client chooses.
         preload: modules that its trainers on one machine find imported.
+        priority_classes: pairs of a priority and the PriorityClass of its Jobs.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Entry:
     resources: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     preload: tuple[str, ...] = ()
+    priority_classes: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def content(self) -> str:
@@ -137,6 +140,7 @@ class Entry:
             "resources": dict(self.resources),
             "sizes": {name: dict(size) for name, size in self.sizes.items()},
             "preload": list(self.preload),
+            "priority_classes": dict(self.priority_classes),
         }
         present = {key: value for key, value in document.items() if value}
         return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
@@ -185,7 +189,7 @@ class Entry:
         """Return what executes an attempt of this model, with the resources of a size."""
         resources = {**self.resources, **(self.sizes.get(size, {}) if size else {})}
         pairs = tuple(sorted(resources.items()))
-        return Program(self.image, self.command, pairs, self.preload)
+        return Program(self.image, self.command, pairs, self.preload, self.priority_classes)
 
     @property
     def _known(self) -> str:
@@ -234,6 +238,7 @@ class Entry:
             MappingProxyType(reader.resources("resources", document.get("resources", {}))),
             MappingProxyType(reader.sizes()),
             reader.checked("preload", lambda value: read_preload(value, command)),
+            reader.checked("priority_classes", read_priority_classes, {}),
         )
         content = entry.content
         if any("\ud800" <= character <= "\udfff" for character in content):
@@ -299,9 +304,11 @@ class _Reader:
             return ""
         return str(image)
 
-    def checked(self, key: str, read: Callable[[Any], tuple[str, ...]]) -> tuple[str, ...]:
+    def checked(
+        self, key: str, read: Callable[[Any], tuple[Any, ...]], missing: Any = None
+    ) -> tuple[Any, ...]:
         try:
-            return read(self._document.get(key, []))
+            return read(self._document.get(key, [] if missing is None else missing))
         except InvalidKey as error:
             self.problems.append(str(error))
             return ()

@@ -724,3 +724,43 @@ def test_waiting_attempts_are_in_order(harness, launcher):
     harness.start(attempts[0])
 
     assert launcher.waiting() == [attempt.handle for attempt in attempts[2:]]
+
+
+def test_priority_decides_the_order(harness, launcher):
+    """Trials of sweeps come last; among equals, the first that was submitted is the first."""
+    submitted = [
+        ("s1-0001", {"sweep_id": "s1", "priority": None}),
+        ("low", {"priority": "low"}),
+        ("first", {}),
+        ("second", {}),
+        ("high", {"priority": "high"}),
+        ("s1-0002", {"sweep_id": "s1", "priority": None}),
+        ("higher", {"priority": "high"}),
+    ]
+    attempts = {
+        name: harness.submitted(experiment_id=name, uid=f"uid-{name}", **changes)
+        for name, changes in submitted
+    }
+    order = ["high", "higher", "first", "second", "low", "s1-0001", "s1-0002"]
+    assert launcher.waiting() == [attempts[name].handle for name in order]
+
+    shutil.rmtree(harness.state / "queue")  # as a version without a queue leaves it
+    launcher.changes(0)
+    assert launcher.waiting() == [attempts[name].handle for name in order]
+
+    harness.start(attempts["high"])
+    reaches(launcher, attempts["high"], Phase.RUNNING)
+    late = harness.submitted(experiment_id="late", uid="uid-late", priority="high")
+    assert launcher.waiting() == [attempts["higher"].handle, late.handle] + [
+        attempts[name].handle for name in order[2:]
+    ]
+
+
+def test_queue_of_an_older_version_goes_first(harness, launcher):
+    """It counted from 1, whatever the priority."""
+    old = harness.submitted(experiment_id="old", uid="uid-old")
+    (entry,) = (harness.state / "queue").iterdir()
+    entry.rename(entry.with_name(f"{7:016d}-{old.handle}"))
+    new = harness.submitted(experiment_id="new", uid="uid-new")
+
+    assert launcher.waiting() == [old.handle, new.handle]

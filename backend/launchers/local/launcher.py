@@ -319,9 +319,8 @@ class LocalLauncher:
             if not stat.S_ISDIR(logs.lstat().st_mode):
                 logs.unlink()
         logs.mkdir(parents=True, exist_ok=True)
-        handle, is_trial = str(job["handle"]), slots.is_trial(job)
         # First: a complete Job is in the queue.
-        slots.enqueue(self._state, handle, is_trial=is_trial)
+        slots.enqueue(self._state, str(job["handle"]), slots.first_number(job))
         slots.write_job(state, job)
 
 
