@@ -458,6 +458,9 @@ def test_memory_limit(limited):
     seen = reaches(launcher, attempt, Phase.FAILED)
     assert seen.diagnosis.reason == "out_of_memory"
     assert "LOCAL_MEMORY" in seen.diagnosis.remedy
+    peak, limit = map(int, re.findall(r"(\d+) MiB", seen.diagnosis.message)[-2:])
+    assert 16 < peak < 400  # with what it shares with other processes
+    assert limit == 200
     assert list(memory.CGROUPS.rglob(memory.group_name(limited.state / attempt.handle))) == []
 
 
@@ -764,3 +767,19 @@ def test_queue_of_an_older_version_goes_first(harness, launcher):
     new = harness.submitted(experiment_id="new", uid="uid-new")
 
     assert launcher.waiting() == [old.handle, new.handle]
+
+
+def test_exit_has_memory_and_processor_time(environ, model):
+    """The trainer holds 64 MiB and computes for a while."""
+    (model / "train.py").write_text(
+        "import time\nheld = b'x' * 2**26\nwhile time.process_time() < 0.3:\n    pass\n"
+    )
+    launcher = LocalLauncher(Settings.from_environment(environ))
+    attempt = replace(AN_ATTEMPT, model="shell")
+    launcher.submit(launcher.render(attempt))
+    reaches(launcher, attempt, Phase.SUCCEEDED)
+
+    output = Settings.from_environment(environ).output_dir
+    ended = json.loads((output / ".local" / attempt.handle / "exit.json").read_text())
+    assert 2**26 < ended["peak_bytes"] < 2**28
+    assert ended["cpu_seconds"] >= 0.3

@@ -80,6 +80,7 @@ def run(state: str, lock: int, slot: int, trainer: "Trainer", started: "Started 
     signal.signal(signal.SIGTERM, _cancel)
     common = os.path.join(state, os.pardir)
     outcome = Outcome()
+    outcome.limit_bytes = trainer.memory or None
     try:
         if started is None:
             _record_runner(state)
@@ -139,17 +140,20 @@ class Outcome:
     """The outcome of the trainer."""
 
     code: int | None = None
-    cancelled = False
-    out_of_memory = False  # a process of the attempt was killed by its memory limit
+    cancelled: bool = False
+    out_of_memory: bool = False  # a process of the attempt was killed by its memory limit
     started_at: float | None = None  # seconds since 1970
+    limit_bytes: int | None = None  # of memory
+    peak_bytes: int | None = None  # the most memory that one of its processes has held
+    cpu_seconds: float | None = None  # of all processes that it waited for
 
     def as_json(self) -> str:
         """Return the content of `exit.json`, with the current time as the end."""
         import json  # after the trainer was started; see above
 
         started_at = None if self.started_at is None else _iso(self.started_at)
-        ended = {"code": self.code, "cancelled": self.cancelled, "started_at": started_at}
-        ended |= {"out_of_memory": self.out_of_memory}
+        ended = vars(Outcome) | vars(self) | {"started_at": started_at}
+        ended = {name: value for name, value in ended.items() if name in Outcome.__annotations__}
         return json.dumps(ended | {"finished_at": _iso(time.time())})
 
 
@@ -205,9 +209,9 @@ def _train(state: str, trainer: Trainer, started: Started | None, outcome: Outco
             at = _iso(started.at)
             write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {started.pid}}}')
             report_change(os.path.join(state, os.pardir))
-        code = _wait(started.pid)
+        code = _wait(started.pid, outcome)
     except Cancelled:
-        code = _stop(started.pid)
+        code = _stop(started.pid, outcome)
         # A trainer that finished before the signal arrived has succeeded.
         outcome.cancelled = code != 0
     outcome.code = 128 - code if code < 0 else code  # as a shell reports signals
@@ -338,7 +342,7 @@ def _open_log(path: str) -> int:
     return _open(path, os.O_EXCL)
 
 
-def _wait(trainer: int) -> int:
+def _wait(trainer: int, outcome: Outcome) -> int:
     """Wait until the trainer ends, and kill the processes that it left behind.
 
     Returns:
@@ -348,15 +352,18 @@ def _wait(trainer: int) -> int:
     os.waitid(os.P_PID, trainer, os.WEXITED | os.WNOWAIT)
     with suppress(ProcessLookupError):
         os.killpg(trainer, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(trainer, 0)[1])
+    _, status, used = os.wait4(trainer, 0)
+    outcome.peak_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    outcome.cpu_seconds = round(used.ru_utime + used.ru_stime, 3)
+    return os.waitstatus_to_exitcode(status)
 
 
-def _stop(trainer: int) -> int:
+def _stop(trainer: int, outcome: Outcome) -> int:
     """Stop the trainer: SIGTERM, and SIGKILL after KILL_SECONDS. Return its exit code."""
     _signal_group(trainer, signal.SIGTERM)
     signal.signal(signal.SIGALRM, lambda *_: _signal_group(trainer, signal.SIGKILL))
     signal.alarm(KILL_SECONDS)
-    return _wait(trainer)
+    return _wait(trainer, outcome)
 
 
 def _signal_group(trainer: int, number: int) -> None:
