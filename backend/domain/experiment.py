@@ -223,8 +223,11 @@ def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
 
 
 def read_tags(text: str | None) -> list[str]:
-    """Return tags that are stored as a JSON array."""
-    return list(json.loads(text)) if text else []
+    """Return tags that are stored as a JSON array; none if that is damaged."""
+    try:
+        return list(json.loads(text)) if text else []
+    except ValueError:
+        return []
 
 
 def write_tags(tags: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from common.csv_files import read_csv
 from common.dataset import read_dataset
-from tests.unit.models.support import Trainer
+from tests.component.models.support import Trainer
 
 Refusal = Callable[..., str]
 NUMBERS = [[0.5 + row, 1.5 - row] for row in range(20)]

@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 from common.dataset import read_dataset
 from common.output_folder import METRICS
 from common.training import usable_cpus
-from tests.unit.models.support import DIGITS, Trainer
+from tests.component.models.support import DIGITS, Trainer
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]

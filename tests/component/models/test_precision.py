@@ -7,7 +7,7 @@ import torch
 from autoencoder_training import Autoencoder
 from common.dataset import read_dataset
 from common.output_folder import OutputFolder
-from tests.unit.models.support import DIGITS, Trainer
+from tests.component.models.support import DIGITS, Trainer
 
 Output = pytest.CaptureFixture[str]
 

@@ -10,7 +10,7 @@ import pytest
 
 from common import numpy_files
 from common.dataset import read_dataset
-from tests.unit.models.support import Trainer
+from tests.component.models.support import Trainer
 
 Refusal = Callable[..., str]
 SAMPLES = np.arange(80.0).reshape(20, 4)

@@ -11,7 +11,7 @@ import torch
 
 from autoencoder_training import Autoencoder
 from common.images import comparison, image_shape, png
-from tests.unit.models.support import Trainer
+from tests.component.models.support import Trainer
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:

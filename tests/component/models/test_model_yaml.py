@@ -12,7 +12,7 @@ import yaml
 from backend import __version__ as VERSION
 from common.exceptions import UnusableError
 from common.settings import Parameters, read_settings
-from tests.unit.models.support import MODELS, NAMES, Trainer, parameters_of
+from tests.component.models.support import MODELS, NAMES, Trainer, parameters_of
 
 CONTRACT = ("learning_rate", "epoch")  # of every model, in variables of their own
 TYPES = {"integer": int, "number": float, "string": str, "boolean": bool}

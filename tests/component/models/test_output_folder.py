@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.output_folder import CHECKPOINT, METRICS, MetricsFile, OutputFolder
-from tests.unit.models.support import Trainer
+from tests.component.models.support import Trainer
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]

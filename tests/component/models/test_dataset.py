@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.dataset import Dataset, permutation, read_dataset
-from tests.unit.models.support import DIGITS, Trainer
+from tests.component.models.support import DIGITS, Trainer
 
 Refusal = Callable[..., str]
 

@@ -11,8 +11,8 @@ from common.exceptions import UnusableError
 from common.images import png, side_by_side
 from conv_training import ConvAutoencoder
 from image_layout import ImageLayout, image_layout
-from tests.unit.models.support import DIGITS, Trainer
-from tests.unit.models.test_report import decode
+from tests.component.models.support import DIGITS, Trainer
+from tests.component.models.test_report import decode
 
 Output = pytest.CaptureFixture[str]
 

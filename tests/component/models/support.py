@@ -12,18 +12,17 @@ from typing import IO, Any
 
 import numpy as np
 
+from common.dataset import read_dataset
+from common.output_folder import OutputFolder
+from common.settings import Parameters, read_settings
+from common.trainer import SignalHandler, main
+from common.training import Training
+
 ROOT = Path(__file__).resolve().parents[3]
 MODELS = ROOT / "models"
 NAMES = ("autoencoder", "classifier", "conv-autoencoder")
 DIGITS = ROOT / "input" / "digits.npz"
 CHANGED = 66  # the exit code if a file has changed or is gone
-sys.path[:0] = [str(MODELS), *(str(MODELS / name) for name in NAMES)]
-
-from common.dataset import read_dataset  # noqa: E402
-from common.output_folder import OutputFolder  # noqa: E402
-from common.settings import Parameters, read_settings  # noqa: E402
-from common.trainer import SignalHandler, main  # noqa: E402
-from common.training import Training  # noqa: E402
 
 
 @cache

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.models.support import Trainer
+from tests.component.models.support import Trainer
 
 
 @pytest.fixture(autouse=True)

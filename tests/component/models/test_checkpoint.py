@@ -13,7 +13,7 @@ import torch
 from autoencoder_training import Autoencoder, reconstruction_errors
 from common.dataset import read_dataset
 from common.output_folder import CHECKPOINT, METRICS, OutputFolder
-from tests.unit.models.support import CHANGED, Trainer, curve, read_metrics
+from tests.component.models.support import CHANGED, Trainer, curve, read_metrics
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]

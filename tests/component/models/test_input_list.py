@@ -12,7 +12,7 @@ import pytest
 from common.dataset import read_dataset
 from common.output_folder import INPUTS
 from common.trainer import SignalHandler
-from tests.unit.models.support import CHANGED, Trainer
+from tests.component.models.support import CHANGED, Trainer
 
 Refusal = Callable[..., str]
 Output = pytest.CaptureFixture[str]

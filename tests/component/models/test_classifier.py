@@ -11,7 +11,7 @@ import torch
 from classifier_training import Classifier
 from common.dataset import read_dataset
 from confusion import accuracy, confusion_image, macro_f1
-from tests.unit.models.support import DIGITS, Trainer
+from tests.component.models.support import DIGITS, Trainer
 
 Output = pytest.CaptureFixture[str]
 Refusal = Callable[..., str]

@@ -5,7 +5,7 @@ import pytest
 
 from autoencoder_parameters import AutoencoderParameters
 from common.settings import Settings, read_settings
-from tests.unit.models.support import Trainer
+from tests.component.models.support import Trainer
 
 Refusal = Callable[..., str]
 
