@@ -38,7 +38,7 @@ environment variables (docs/settings.md explains these and the rest):
   DB_PASSWORD          the user's password; or DB_PASSWORD_FILE, a file that holds it
   LAUNCHER             kubernetes or local (auto: kubernetes in a pod, otherwise local)
   AE_MODEL_IMAGE_URL   image that trains; required on Kubernetes
-  LOCAL_SLOTS          how many experiments train at once on this machine (1)
+  LOCAL_SLOTS          how many experiments train at once on this machine (half the CPUs)
   API_TOKEN_FILE       file of access tokens; without it, everyone who reaches the server can use it
 """
 

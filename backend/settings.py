@@ -63,7 +63,7 @@ class Settings:
     api_token: str = field(repr=False)
     api_token_file: Path | None
     launcher: LauncherName
-    local_slots: int
+    local_slots: int | None
     local_memory: int | None
     webhooks: tuple[Target, ...]
     webhook_secret: str = field(repr=False)
@@ -133,7 +133,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         api_token=api_token,
         api_token_file=api_token_file,
         launcher=launcher,
-        local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
+        local_slots=env.integer("LOCAL_SLOTS", 0, lowest=1, highest=1024) or None,
         local_memory=env.memory("LOCAL_MEMORY"),
         webhooks=webhooks,
         webhook_secret=env.secret("WEBHOOK_SECRET").strip(),
@@ -196,7 +196,9 @@ class _Environment:
         return Path(text).absolute() if text else None
 
     def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
-        text = self.text(name, str(default))
+        text = self.text(name)
+        if not text:
+            return default
         if DIGITS.fullmatch(text) and lowest <= int(text) <= highest:
             return int(text)
         self.problems.append(

@@ -31,6 +31,7 @@ from backend.domain.timestamps import to_text
 from backend.experiments.services import Services
 from backend.experiments.submission import Outcome, target_of
 from backend.files.sweeps.sweep_files import SweepFiles
+from backend.launchers import slots_of
 from backend.settings import Settings
 from backend.store.related.sweeps import SweepTable
 from backend.sweeps import sweep_file
@@ -310,8 +311,7 @@ class Sweeps:
 
 def make_sweeps(services: Services, settings: Settings) -> Sweeps:
     """Return the sweeps of these services."""
-    is_local = settings.launcher == "local"
-    return Sweeps(services, parallel=settings.local_slots if is_local else CLUSTER_PARALLEL)
+    return Sweeps(services, parallel=slots_of(settings) or CLUSTER_PARALLEL)
 
 
 def _same(existing: Sweep, plan: Plan) -> Sweep:

@@ -14,6 +14,7 @@ from backend import __version__
 from backend.domain.annotations.changes import AnnotationChange
 from backend.domain.annotations.rules import tag_problem
 from backend.domain.conditions import Condition
+from backend.domain.execution.priority import stored_priority
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import canonical
 from backend.domain.numbers import is_number
@@ -147,7 +148,10 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
     values, choice = fields["values"], fields["choice"]
     learning_rate, epoch = values["learning_rate"], values["epoch"]
     dataset, size = fields["dataset"] or None, fields["size"] or None
-    parameters = Parameters(choice.entry.name, learning_rate, epoch, dataset, size=size)
+    priority = stored_priority(fields["priority"])
+    parameters = Parameters(
+        choice.entry.name, learning_rate, epoch, dataset, size=size, priority=priority
+    )
     outcome, experiment = services.experiments.submit(
         fields["experiment_id"], parameters.with_values(values), choice=choice, by=actor()
     )
