@@ -17,9 +17,10 @@ from itertools import chain
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from backend.addresses import socket_address
 from backend.domain.exceptions import StoreUnavailable, WrongOwner
 from backend.launchers.owner import owner_of
-from backend.settings import Settings, socket_address
+from backend.settings import Settings
 from backend.store.queries import Store
 
 CONFIG = "python:backend.gunicorn_config"

@@ -21,7 +21,8 @@ FLOORS = (
     {"store", "files"},
     {"domain"},
 )
-GROUND = {"settings", "tokens"}  # any floor may import these; they import the domain at most
+# Any floor may import these; they import the domain at most.
+GROUND = {"addresses", "settings", "tokens"}
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_FOLDER_MODULES = 15

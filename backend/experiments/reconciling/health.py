@@ -16,7 +16,7 @@ from io import BytesIO
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
-from backend.settings import socket_address
+from backend.addresses import socket_address
 
 PATIENCE_SECONDS = 60.0  # without a successful pass until the reconciler is not ready
 MAX_CLIENTS = 64  # of the health server at once

@@ -19,6 +19,7 @@ from tests.unit.manifests.pod_rules import (
 )
 from tests.unit.manifests.support import (
     KUBERNETES,
+    ROOT,
     YAML,
     Document,
     documents,
@@ -329,3 +330,17 @@ def test_models_are_entries_of_the_catalogue(tmp_path: Path) -> None:
 
     assert not catalogue.problems
     assert catalogue.entries.keys() >= {"autoencoder", "table", "wide-autoencoder"}
+
+
+def test_ingresses_of_the_documentation_are_valid() -> None:
+    text = (ROOT / "docs" / "proxy.md").read_text()
+    blocks = re.findall(r"```yaml\n(apiVersion.*?)```", text, re.DOTALL)
+    found = [one for block in blocks for one in yaml.safe_load_all(block)]
+    assert [one["kind"] for one in found] == ["Middleware", "Ingress", "Ingress"]
+    service = only("Service", "hello-flask", documents(YAML / "5_svc.yaml"))
+    for ingress in found[1:]:
+        for version in KUBERNETES:
+            kubernetes_validate.validate(ingress, version, strict=True)
+        (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+        port = path["backend"]["service"]["port"]["number"]
+        assert port in {one["port"] for one in service["spec"]["ports"]}
