@@ -21,10 +21,11 @@ from tests.ports import reserve_port
 TOKEN = "test-token"
 PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>batch)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
-    r"/(?P<resource>jobs|pods|nodes|events)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
+    r"/(?P<resource>jobs|pods|nodes|events|persistentvolumes|persistentvolumeclaims)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
 LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "watch", "timeoutSeconds"}
 LISTING |= {"limit", "continue"}
+READABLE = {"jobs", "pods", "nodes", "persistentvolumes", "persistentvolumeclaims"}
 LOGGING = {"follow", "timestamps", "sinceTime"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 
@@ -278,7 +279,12 @@ class _Handler(BaseHTTPRequestHandler):
                 case "list", "events":
                     assert query.pop("fieldSelector") == "type=Warning"
                     return 200, api.listing(resource, namespace, "", int(query["limit"]))
-                case "get", "jobs" | "pods" | "nodes":
+                case "list", "nodes":
+                    return 200, api.listing(resource, None, "", 0)
+                case (
+                    "get",
+                    "jobs" | "pods" | "nodes" | "persistentvolumes" | "persistentvolumeclaims",
+                ):
                     return 200, api.read(resource, namespace, name)
                 case "get", "pods/log":
                     return 200, api.log(namespace, name, query)
