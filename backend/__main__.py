@@ -66,7 +66,7 @@ def _start_role() -> int:
     from backend import roles
     from backend.settings import Settings
 
-    single = {
+    single: dict[str, Callable[[Settings], int | None]] = {
         "web": roles.web,
         "reconcile": roles.reconcile,
         "migrate": roles.migrate,

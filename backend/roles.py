@@ -140,11 +140,18 @@ def web(settings: Settings) -> None:
     WSGIApplication("%(prog)s [OPTIONS]").run()
 
 
-def reconcile(settings: Settings) -> None:
-    """Reconcile until SIGTERM or SIGINT, and answer health checks if HEALTH_BIND is set."""
+def reconcile(settings: Settings) -> int:
+    """Reconcile until SIGTERM or SIGINT, and answer health checks if HEALTH_BIND is set.
+
+    Of several reconcilers one works; the others wait to replace it.
+
+    Returns:
+        0, or 1 if another reconciler has become the leader: this one has to be started again.
+    """
     from backend.experiments.reconciler import Reconciler
     from backend.experiments.reconciling.health import serve_health
     from backend.experiments.services import build
+    from backend.launchers.leadership import Leadership, make_seat
     from backend.sweeps.driver import Driver
     from backend.sweeps.service import make_sweeps
 
@@ -154,22 +161,34 @@ def reconcile(settings: Settings) -> None:
     reconciler = Reconciler(services, settings.job_ttl_seconds, after_pass=driver.wake)
     driver.count_failure = reconciler.passes.experiment_failed
 
-    stopped = threading.Event()
+    stopped, lost = threading.Event(), threading.Event()
+    leadership = Leadership(make_seat(settings), reconciler.passes.stand_by)
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
+    def stop(_signal: int = 0, _frame: FrameType | None = None) -> None:
         stopped.set()
         reconciler.stop()
         driver.wake()
         services.launcher.close()
 
+    def lose() -> None:
+        lost.set()
+        stop()
+
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if settings.health_bind:
         serve_health(settings.health_bind, reconciler.passes)
+    if not leadership.wait(stopped):
+        return 0
+    reconciler.passes.lead()
+    keeping = threading.Thread(target=leadership.keep, args=[stopped, lose])
+    keeping.start()
     for work in (services.summaries.run, services.data_sets.run, driver.run):
         threading.Thread(target=work, args=[stopped], daemon=True).start()
     start_webhooks(settings, services, reconciler.passes, stopped)
     reconciler.run()
+    keeping.join()
+    return int(lost.is_set())
 
 
 def start_webhooks(

@@ -82,6 +82,7 @@ class Settings:
     job_deadline_seconds: int
     job_backoff_limit: int
     job_queue: str
+    reconcile_lease: str
     in_pod: bool
 
     @classmethod
@@ -154,6 +155,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         job_deadline_seconds=env.integer("JOB_DEADLINE_SECONDS", 0, lowest=0, highest=2**31 - 1),
         job_backoff_limit=env.integer("JOB_BACKOFF_LIMIT", 3, lowest=0, highest=100),
         job_queue=env.name("JOB_QUEUE", ""),
+        reconcile_lease=env.name("RECONCILE_LEASE", ""),
         in_pod=in_pod,
     )
     if env.problems:

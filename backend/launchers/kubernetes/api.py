@@ -22,6 +22,8 @@ POD_LOG = f"{POD}/log"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
 NODES = "/api/v1/nodes"
 NODE = f"{NODES}/{{name}}"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+LEASE = f"{LEASES}/{{name}}"
 CLAIM = "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
 VOLUME = "/api/v1/persistentvolumes/{name}"
 

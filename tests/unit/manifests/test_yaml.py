@@ -295,7 +295,8 @@ def test_training_job_keeps_the_rules() -> None:
 
 def test_overlays_are_links() -> None:
     assert (YAML / "dedicated").readlink() == Path()
-    assert (YAML / "storage").readlink() == Path("../overlays/storage")
+    for name in ("storage", "ha"):
+        assert (YAML / name).readlink() == Path("../overlays") / name
 
 
 def test_preflight_has_the_rights_that_it_uses(applied: list[Document]) -> None:
