@@ -26,6 +26,7 @@ commands of the client (docs/cli.md; hello-flask COMMAND --help):
   ls, show, compare    list experiments; show one; show several side by side
   logs, files, get     print or follow a log; list and download files
   cancel, retry, rm    cancel, retry and delete experiments
+  sweep                start, list, show and change sweeps
   models, data         list the models; list, upload, download and delete data sets
   completion           print a script that completes commands in bash or zsh
 

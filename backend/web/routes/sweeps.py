@@ -15,16 +15,24 @@ from backend.web.access import actor
 from backend.web.current import sweeps
 from backend.web.proxies import address
 from backend.web.schemas.experiments import DeleteIn
-from backend.web.schemas.sweeps.requests import SweepChangeIn, SweepIn, SweepListIn, TrialsIn
+from backend.web.schemas.sweeps.requests import (
+    SweepChangeIn,
+    SweepIn,
+    SweepListIn,
+    TrialCurvesIn,
+    TrialsIn,
+)
 from backend.web.schemas.sweeps.responses import (
     AnalysisOut,
     StartedSweepOut,
     SweepDetailOut,
     SweepOut,
+    TrialCurvesOut,
     TrialOut,
     analysis_out,
     sweep_detail_out,
     sweep_out,
+    trial_curves_out,
     trial_out,
 )
 
@@ -113,6 +121,20 @@ def list_trials(sweep_id: str, query_data: dict[str, Any]) -> Response:
     if sort.startswith("-"):
         trials.reverse()
     return _json([trial_out(trial) for trial in trials[: query_data["limit"]]])
+
+
+@blueprint.get("/sweeps/<sweep_id>/curves")
+@blueprint.input(TrialCurvesIn, location="query")
+@blueprint.output(TrialCurvesOut, description="The curves so far")
+@blueprint.doc(summary="Read the curves of a sweep", responses=[404, 422, 503])
+def read_curves(sweep_id: str, query_data: dict[str, Any]) -> Response:
+    """Read the objective of the trials by epoch, a few points of each.
+
+    `GET /experiments/{experiment_id}/metrics` has every metric and epoch of one.
+    """
+    sweep = sweeps.get(sweep_id)
+    plan = Plan.from_text(sweep.definition)
+    return _json(trial_curves_out(plan, list(sweeps.curves(sweep, **query_data))))
 
 
 @blueprint.get("/sweeps/<sweep_id>/analysis")

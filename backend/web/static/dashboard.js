@@ -144,14 +144,19 @@ document.addEventListener("visibilitychange", () => {
 /** Replace the parts marked data-fresh that differ from what the server sent before. */
 const freshHtml = new Map(findAll("[data-fresh]").map((part) => [part.id, part.outerHTML]));
 function replaceParts(fresh) {
-  for (const part of findAll("[data-fresh]", fresh)) {
-    if (freshHtml.get(part.id) === part.outerHTML) continue;
-    freshHtml.set(part.id, part.outerHTML);
-    const old = document.getElementById(part.id);
-    const focused = old.contains(document.activeElement) ? document.activeElement.textContent : null;
-    old.replaceWith(document.adoptNode(part));
-    if (focused) findAll("a, button", part).find((control) => control.textContent === focused)?.focus();
-  }
+  for (const part of findAll("[data-fresh]", fresh)) replacePart(part);
+}
+
+/** Replace one part if it differs; return whether it does. */
+function replacePart(part) {
+  const html = part.outerHTML;
+  if (freshHtml.get(part.id) === html) return false;
+  freshHtml.set(part.id, html);
+  const old = document.getElementById(part.id);
+  const focused = old.contains(document.activeElement) ? document.activeElement.textContent : null;
+  old.replaceWith(document.adoptNode(part));
+  if (focused) findAll("a, button", part).find((control) => control.textContent === focused)?.focus();
+  return true;
 }
 
 // Not with Intl, whose first use takes a tenth of a second, before anything is painted.
@@ -330,7 +335,7 @@ const { page: name, module } = document.body.dataset;
 if (name === "new") startNew();
 if (module) {
   const kit = {
-    find, findAll, on, element, address, request, fetchPage, replaceParts, showTimes, refresh, Problem,
+    find, findAll, on, element, address, request, fetchPage, replaceParts, replacePart, showTimes, refresh, Problem,
   };
   page = (await import(module)).start(kit);
   if (name !== "list" && name !== "inputs") refresh(true); // those are complete as the server sends them

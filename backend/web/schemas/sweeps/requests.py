@@ -353,3 +353,26 @@ class TrialsIn(StrictSchema):
         validate=Range(min=1, max=MAX_TRIALS),
         metadata={"description": "The largest number of trials to return."},
     )
+
+
+class TrialCurvesIn(StrictSchema):
+    """Of which trials to read the curves."""
+
+    first = WholeNumber(
+        load_default=1,
+        validate=Range(min=1, max=MAX_TRIALS),
+        metadata={"description": "Only trials with this number or a higher one."},
+    )
+    limit = WholeNumber(
+        load_default=500,
+        validate=Range(min=1, max=MAX_PAGE),
+        metadata={"description": "The largest number of trials; those with the highest numbers."},
+    )
+    max_points = WholeNumber(
+        load_default=40,
+        validate=Range(min=2, max=200),
+        metadata={
+            "description": "The largest number of epochs of each curve; extremes are kept, as in "
+            "`GET /experiments/{experiment_id}/metrics`."
+        },
+    )
