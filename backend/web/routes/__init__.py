@@ -15,6 +15,7 @@ from backend.web.routes import (
     health,
     hello,
     inputs,
+    languages,
     logs,
     models,
     results,
@@ -39,6 +40,7 @@ def register_routes(app: APIFlask) -> None:
         health,
         docs,
         sign_in,
+        languages,
         sweeps,
     ):
         app.register_blueprint(module.blueprint)
