@@ -13,6 +13,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import yaml
 from jinja2 import Environment
 from jinja2.ext import GETTEXT_FUNCTIONS, extract_from_ast
 
+from backend.domain.catalogue import CONTRACT
 from backend.domain.objective import WarningCode
 from backend.domain.status import Status
 from backend.domain.sweeps.sweep import SweepStatus
@@ -31,9 +33,40 @@ WEB = ROOT / "backend" / "web"
 REASONS = ROOT / "docs" / "operations.md"  # all reasons of diagnoses are there
 TEXT_CALLS = {"gettext", "marked"}
 _CODES = ("adopted", "cancelling", "number", "text")  # beside enumerations and diagnoses
+_STATUSES = (400, 401, 403, 404, 405, 409, 412, 415, 421, 429, 500, 502, 503, 507)
+_LIBRARIES = (  # of marshmallow, Werkzeug and Python
+    "Field may not be null.",
+    "Invalid input type.",
+    "Invalid value.",
+    "Length must be between {min} and {max}.",
+    "Longer than maximum length {max}.",
+    "Missing data for required field.",
+    "Must be greater than or equal to {min}.",
+    "Must be greater than or equal to {min} and less than or equal to {max}.",
+    "Must be less than or equal to {max}.",
+    "Must be one of: {choices}.",
+    "Not a valid boolean.",
+    "Not a valid datetime.",
+    "Not a valid integer.",
+    "Not a valid list.",
+    "Not a valid number.",
+    "Not a valid string.",
+    "Shorter than minimum length {min}.",
+    "The browser (or proxy) sent a request that this server could not understand.",
+    "The method is not allowed for the requested URL.",
+    "The server cannot provide the requested range.",
+    "Unknown field.",
+    # The phrases of HTTP that differ between versions of Python.
+    "Content Too Large",
+    "Range Not Satisfiable",
+    "Request Entity Too Large",
+    "Requested Range Not Satisfiable",
+    "Unprocessable Content",
+    "Unprocessable Entity",
+)
 _SCRIPT_TEXT = re.compile(r"""\bt\(\s*"((?:[^"\\]|\\.)*)\"""")
 _REASON = re.compile(r"`([a-z_]+)`")
-_WORDS = re.compile(r"[A-Za-z][a-z]+")
+_WORDS = re.compile(r"\b[Aa]\b|[A-Za-z][a-z]+")
 # What nobody asks for in a language: the command line, settings, the log, other programs.
 _NO_SENTENCES = (
     *("__main__.py", "app.py", "roles.py", "serve.py", "settings.py", "gunicorn_config.py"),
@@ -48,11 +81,11 @@ _NO_SENTENCES = (
     *("web/languages/", "web/routes/docs.py", "web/routes/hello.py", "web/routes/downloads.py"),
     *("web/routes/__init__.py", "sweeps/plan.py", "launchers/kubernetes/api.py"),
 )
-_NO_ARGUMENTS = {"description", "summary", "example", "responses", "title", "metadata"}
+_NO_ARGUMENTS = {"description", "summary", "example", "responses", "metadata"}
 _NO_CALLS = {"compile", "search", "sub", "fullmatch", "match", "getLogger", "text"}
 _NO_PROSE = re.compile(  # headers, patterns, and what the contract promises word for word
     r"'(none|self)'|^(Bearer|Link|--form-string|-H) |(charset|filename|rel|error)=|max-age=|\\[Snd(.]"
-    r"|^(data|event|id): |\|[a-z]|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
+    r"|^(data|event|id): |[a-z]\|[a-z]|^(exceeded quota|Could not decode|volume node)|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
 )
 
 
@@ -85,11 +118,15 @@ def extract() -> Texts:
         name = str(path.relative_to(ROOT / "backend"))
         for text in _Sentences(tree, prose=not name.startswith(_NO_SENTENCES)).found:
             texts.add(text, path)
+    for text in _descriptions(CONTRACT):
+        texts.add(text, ROOT / "backend" / "domain" / "catalogue.py")
     for path in sorted((ROOT / "models").glob("*/model.yaml")):
         for text in _descriptions(yaml.safe_load(path.read_text())):
             texts.add(text, path)
     for code in (*Status, *SweepStatus, *WarningCode, *_CODES):
         texts.add(code.removeprefix("objective_").replace("_", " "), Path(__file__))
+    for sentence in (*_LIBRARIES, *(HTTPStatus(code).phrase for code in _STATUSES)):
+        texts.add(sentence, Path(__file__))
     for code in _REASON.findall(REASONS.read_text().partition("## Reasons")[2]):
         if code not in ("message", "remedy"):
             texts.add(code.replace("_", " "), REASONS)
