@@ -1,7 +1,7 @@
 """Bring the catalogues of backend/web/languages up to date with the texts of the program.
 
-    python -m tools.translations           # adds new texts, removes those that are gone
-    python -m tools.translations --check   # changes nothing; exit code 1 if a text has no translation
+    python -m tools.translations           # add new texts, remove those that are gone
+    python -m tools.translations --check   # change nothing; exit code 1 if a translation is missing
 
 Texts are taken from templates (`_`, `ngettext`), scripts (`t`), views (`gettext`, `marked`), the
 entries of our own models, and sentences: every string in the floors below the web, and in the web,
@@ -84,8 +84,10 @@ _NO_SENTENCES = (
 _NO_ARGUMENTS = {"description", "summary", "example", "responses", "metadata"}
 _NO_CALLS = {"compile", "search", "sub", "fullmatch", "match", "getLogger", "text"}
 _NO_PROSE = re.compile(  # headers, patterns, and what the contract promises word for word
-    r"'(none|self)'|^(Bearer|Link|--form-string|-H) |(charset|filename|rel|error)=|max-age=|\\[Snd(.]"
-    r"|^(data|event|id): |[a-z]\|[a-z]|^(exceeded quota|Could not decode|volume node)|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
+    r"'(none|self)'|^(Bearer|Link|--form-string|-H) |(charset|filename|rel|error)="
+    r"|max-age=|\\[Snd(.]"
+    r"|^(data|event|id): |[a-z]\|[a-z]|^(exceeded quota|Could not decode|volume node)"
+    r"|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
 )
 
 
@@ -137,7 +139,7 @@ def template_texts(source: str) -> Iterator[tuple[str, str | None]]:
     """Yield the texts of a template, each with its plural if it depends on a number."""
     tree = Environment(extensions=["jinja2.ext.i18n"]).parse(source)  # noqa: S701
     for _, function, found in extract_from_ast(tree, GETTEXT_FUNCTIONS):
-        texts = [found] if isinstance(found, str) else [text for text in found if text]
+        texts = [found] if isinstance(found, str) else [text for text in found or () if text]
         yield texts[0], texts[1] if function == "ngettext" else None
 
 
@@ -180,7 +182,7 @@ class _Sentences(ast.NodeVisitor):
         owner = getattr(getattr(node.func, "value", None), "id", "")
         first = node.args[0] if node.args else None
         if name in TEXT_CALLS and isinstance(first, ast.Constant):
-            self.found.append(first.value)
+            self.found.append(str(first.value))
         if owner in ("log", "logging") or name in _NO_CALLS or name in TEXT_CALLS:
             return
         self.visit(node.func)
@@ -208,7 +210,7 @@ class _Sentences(ast.NodeVisitor):
         text, places = "", 0
         for part in node.values:
             if isinstance(part, ast.Constant):
-                text += part.value.replace("{", "{{").replace("}", "}}")
+                text += str(part.value).replace("{", "{{").replace("}", "}}")
             else:
                 text += f"{{{places}}}"
                 places += 1

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 MAX_CHARACTERS = 8000  # longer texts stay as they are
 MAX_DEPTH = 4  # of sentences within sentences
-WEAK = 12  # characters that determine too little of a longer text, as in `{0} or {1}`
-MAX_WEAK = 100  # characters of a text that such a template may match
+WEAK = 12  # characters that determine too little of a sentence, as in `{0} or {1}`
+MAX_CLAUSE = 100  # characters of a clause, which such a template may match
 _END = re.compile(r"(?<=[.:]) (?=\S)")  # between two sentences
+_STOP = re.compile(r"[.:;](\s|$)")  # in a sentence, not in a clause
 _WORD = re.compile(r"[a-z]{2,}")
 
 
@@ -24,27 +25,28 @@ class Template(NamedTuple):
     Attributes:
         fixed: the texts around the places, of which there is one fewer.
         names: what the places are called in the translation.
-        translation: where `{name}` stands for a value.
+        translation: texts, each with the name of the value that follows it; None after the last.
     """
 
     fixed: tuple[str, ...]
     names: tuple[str, ...]
-    translation: str
+    translation: tuple[tuple[str, str | None], ...]
 
     @property
     def weight(self) -> int:
         """How much of a sentence the template determines, in characters."""
         return sum(map(len, self.fixed))
 
+    @property
+    def _is_weak(self) -> bool:
+        return not self.fixed[0] and self.weight <= WEAK
+
     def values(self, sentence: str) -> dict[str, str] | None:
         """Return the values that the template was filled with, or None if it was another one."""
         first, last = self.fixed[0], self.fixed[-1]
-        is_weak = not first and self.weight <= WEAK
-        if len(sentence) < self.weight or (is_weak and len(sentence) > MAX_WEAK):
+        if len(sentence) < self.weight or not sentence.endswith(last):
             return None
-        if not sentence.endswith(last):
-            return None
-        if not sentence.startswith(first):
+        if not sentence.startswith(first) or (self._is_weak and not _is_clause(sentence)):
             return None
         found, begin, end = dict[str, str](), len(first), len(sentence) - len(last)
         for name, text in zip(self.names, self.fixed[1:-1], strict=False):
@@ -68,7 +70,10 @@ class Sentences:
             if not names:
                 self._whole[fixed[0]] = _parts(translation)[0][0]
             elif _WORD.search("".join(fixed)):
-                template = Template(fixed, names, translation)
+                pieces = tuple(
+                    (piece, name) for piece, name, _, _ in Formatter().parse(translation)
+                )
+                template = Template(fixed, names, pieces)
                 self._by_start.setdefault(_start(fixed[0]), []).append(template)
         for templates in self._by_start.values():
             templates.sort(key=lambda one: -one.weight)
@@ -86,22 +91,30 @@ class Sentences:
         found = self._whole.get(sentence)
         if found is not None or not depth or not _WORD.search(sentence):
             return found
-        matches = (self._match(start, sentence) for start in (_start(sentence), ""))
-        best = max(filter(None, matches), key=lambda one: one[0].weight, default=None)
-        if best is None:
+        matched = self._match(sentence)
+        if matched is None:
             return self._each(sentence, depth)
-        template, values = best
-        inner = {name: self._translated(text, depth - 1) for name, text in values.items()}
-        return template.translation.format_map(
-            {name: inner[name] or text for name, text in values.items()}
-        )
+        template, values = matched
+        inner = {name: self._translated(text, depth - 1) or text for name, text in values.items()}
+        return "".join(text + (inner[name] if name else "") for text, name in template.translation)
 
-    def _match(self, start: str, sentence: str) -> tuple[Template, dict[str, str]] | None:
-        for template in self._by_start.get(start, ()):
+    def _match(self, sentence: str) -> tuple[Template, dict[str, str]] | None:
+        """Return the template of a sentence and its values.
+
+        The one with the most fixed text counts. Of those that begin with a value it is the one
+        that leaves least at the end: the clause after a sentence is its outermost one.
+        """
+        start = _start(sentence)
+        for template in self._by_start.get(start, ()) if start else ():
             values = template.values(sentence)
             if values is not None:
                 return template, values
-        return None
+        found = [
+            (template, values)
+            for template in self._by_start.get("", ())
+            if (values := template.values(sentence)) is not None
+        ]
+        return min(found, key=lambda one: len(one[1][one[0].names[-1]]), default=None)
 
     def _each(self, text: str, depth: int) -> str | None:
         """Return several sentences, each of them translated; None if none of them is known."""
@@ -112,6 +125,10 @@ class Sentences:
         if not any(found):
             return None
         return " ".join(new or old for new, old in zip(found, parts, strict=True))
+
+
+def _is_clause(text: str) -> bool:
+    return len(text) <= MAX_CLAUSE and _STOP.search(text) is None
 
 
 def _start(text: str) -> str:

@@ -195,9 +195,7 @@ def compare_experiments() -> str:
     parameters: dict[str, list[Any]] = {
         gettext("learning rate"): [one.learning_rate for one in chosen],
         gettext("epochs"): [one.epoch for one in chosen],
-        gettext("data set"): [
-            translated(choice_label(one.dataset, one.inputs)) for one in chosen
-        ],
+        gettext("data set"): [translated(choice_label(one.dataset, one.inputs)) for one in chosen],
     }
     values = [experiment.parameters.readable_values for experiment in chosen]
     others = dict.fromkeys(name for one in values for name in one if name not in CONTRACT)
