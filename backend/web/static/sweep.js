@@ -1,5 +1,7 @@
 // The pages of sweeps: the list and one sweep keep themselves up to date; the form sends ranges and choices.
 
+import { t } from "./texts.js";
+
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(kit) {
   const { find, fetchPage, replaceParts, showTimes } = kit;
@@ -79,7 +81,7 @@ function startForm({ find, findAll, request, Problem }, form) {
       location.href = `/ui/sweeps/${encodeURIComponent(id)}`;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      const left = error.errors.filter(({ field, detail }) => !show(`${field}-error`, `This ${detail}`));
+      const left = error.errors.filter(({ field, detail }) => !show(`${field}-error`, t("This {detail}", { detail })));
       if (left.length || !error.errors.length) show("form-error", error.message);
       find(".wrong:not([hidden])", form)?.scrollIntoView({ block: "center" });
     } finally {
