@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 MAX_CHARACTERS = 8000  # longer texts stay as they are
 MAX_DEPTH = 4  # of sentences within sentences
-WEAK = 12  # characters that determine too little of a sentence, as in `{0} or {1}`
+WEAK = 10  # characters that determine too little of a sentence, as in `{0} or {1}`
 MAX_CLAUSE = 100  # characters of a clause, which such a template may match
 _END = re.compile(r"(?<=[.:]) (?=\S)")  # between two sentences
 _STOP = re.compile(r"[.:;](\s|$)")  # in a sentence, not in a clause
@@ -39,7 +39,7 @@ class Template(NamedTuple):
 
     @property
     def _is_weak(self) -> bool:
-        return not self.fixed[0] and self.weight <= WEAK
+        return not self.fixed[0] and self.weight <= WEAK and ":" not in self.fixed[1]
 
     def values(self, sentence: str) -> dict[str, str] | None:
         """Return the values that the template was filled with, or None if it was another one."""

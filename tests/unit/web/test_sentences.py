@@ -85,6 +85,9 @@ def test_ambiguous_text_is_matched_in_linear_time(translated):
         "make more memory available. Read its log: '1'.",
         "Apply the objects of yaml/setup/3_crb.yaml with the namespace ml in place of default. The "
         "experiment then starts by itself.",
+        "must not begin with '.'; you sent '.a'.",
+        "must not contain '/' or '\\': it names one folder; you sent 'a/b'.",
+        "field larger than field limit (131072): line 3",
         "The Kubernetes API server does not answer. Nothing was changed. Send the same again.",
     ],
 )
