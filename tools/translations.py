@@ -144,10 +144,10 @@ def template_texts(source: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _descriptions(entry: Any) -> Iterator[str]:
-    """Yield the description of an entry, and those of its parameters."""
+    """Yield the description of an entry, and those of its parameters with their units."""
     if isinstance(entry, dict):
         for key, value in entry.items():
-            if key == "description" and isinstance(value, str):
+            if key in ("description", "x-unit") and isinstance(value, str):
                 yield value
             else:
                 yield from _descriptions(value)

@@ -1,5 +1,7 @@
 // Numbers, labels and ranges of the axes of charts. Pure, except for colours and the width of text.
 
+import { t } from "./texts.js";
+
 export const GRIDS = [...Array(10)].flatMap((_, power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 const DAY = 86_400;
 const DURATIONS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,

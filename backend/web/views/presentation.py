@@ -271,7 +271,7 @@ def _form_field(parameter: Parameter, values: Mapping[str, Any]) -> FormField:
     kinds = {"integer": "numeric", "number": "decimal", "string": "text"}
     allowed = translated(parameter.allowed)
     allowed = allowed[0].upper() + allowed[1:]
-    unit = parameter.unit and gettext("In {unit}").format(unit=parameter.unit)
+    unit = parameter.unit and gettext("In {unit}").format(unit=translated(parameter.unit))
     parts = [translated(parameter.description), unit]
     parts += [] if choices or parameter.type == "string" else [allowed]
     return FormField(

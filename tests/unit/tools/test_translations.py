@@ -117,6 +117,14 @@ def test_scripts_have_no_text_outside_the_catalogue(path):
     assert [text for text in texts if prose.search(text)] == []
 
 
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_import_what_translates(path):
+    source = path.read_text()
+    uses = re.search(r"(?<![\w.])t\(\s*\"", source) is not None
+
+    assert uses == ('import { t } from "./texts.js";' in source)
+
+
 def test_template_texts_finds_texts_and_plurals():
     source = '{{ _("One") }}<b>{% trans %}x{% endtrans %}</b>'
     source += '{{ ngettext("%(n)s file", "%(n)s files", 2, n=2) }}'
