@@ -54,8 +54,9 @@ NAMES = re.compile(
     # Experiments, files, models, metrics and parameters of this test.
     r"pair \d( \d)?|korean-sweep(-\d+)?|nobody|digits\.npz|(conv-)?autoencoder|classifier|MLP"
     r"|(metrics\.)?(val_)?(loss|seconds|accuracy|f1|psnr|epoch)(\.min|\.max|\.last)?"
-    r"|learning_rate<0.01 and|learning_rate|[Bb]atch size|[Cc]ode|[Hh]idden|[Ss]eed|[Vv]alidation share"
-    r"|Depth|Filters|Layers|Mixed precision|Dropout|Target|Bf16|Channels|Layout|Noise|float\d+|uint8|autoencoder_\w+|(sha256:)?[0-9a-f]{12,64}"
+    r"|learning_rate<0.01 and|learning_rate|[Bb]atch size|[Cc]ode|[Hh]idden|[Ss]eed"
+    r"|[Vv]alidation share|Depth|Filters|Layers|Mixed precision|Dropout|Target|Channels|Layout"
+    r"|Noise|float\d+|uint8|autoencoder_\w+|(sha256:)?[0-9a-f]{12,64}"
     r"|[\w./-]*python[\w.]*|\S*train\.py|https?://\S+"
     # Terms and codes, which Korean engineers use as they are.
     r"|hello-flask|Hello Flask!|English|API|CSV|JSON|HTML|Markdown|UTC|SHA-256|zip|curl|token"
