@@ -9,6 +9,7 @@ another one follows.
 import hashlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -33,6 +34,7 @@ from sqlalchemy import (
 
 from backend.domain.conditions import Condition, metric_of, parameter_of
 from backend.domain.data_sets.pins import is_sha256
+from backend.domain.experiment import Experiment
 from backend.domain.identifiers import folded
 from backend.domain.parameter import read_number
 from backend.domain.selection import Cursor, ListedExperiment, Listing, Selection
@@ -47,6 +49,7 @@ from backend.store.tables import (
     tag,
 )
 
+EXPERIMENT_COLUMNS = tuple(field.name for field in fields(Experiment))
 SEPARATOR = "\n"  # between the versions of the experiments of a page
 SEARCHED = 20_000  # experiments at most for one page, which take about 0.1 s
 STATEMENTS = 32  # cached; building a statement takes as long as executing it
@@ -67,7 +70,7 @@ _COLUMNS = {"by": "submitted_by"}  # of fields with another name
 class Columns(Enum):
     """The columns that a page is read with."""
 
-    ALL = "all columns of the table"
+    ALL = "EXPERIMENT_COLUMNS"
     LISTED = "those of ListedExperiment, times as text, then the experiment's version"
     VERSION = "the versions of all experiments of the page, joined into one row"
 
@@ -105,6 +108,8 @@ def statement(
         key = table.c[selection.column]
         query = select(table)
     match columns:
+        case Columns.ALL:
+            query = query.with_only_columns(*(table.c[name] for name in EXPERIMENT_COLUMNS))
         case Columns.LISTED:
             listed = [_as_json(table.c[name]) for name in ListedExperiment._fields[:-1]]
             query = _with_summaries(query, table)
