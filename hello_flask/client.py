@@ -15,7 +15,7 @@ from hello_flask.transport import PATIENCE_SECONDS, TIMEOUT_SECONDS, Query, Tran
 
 DEFAULT_MODEL = "autoencoder"
 PAGE = 200  # experiments in one answer
-RESERVED = ("experiment_id", "model", "dataset", "size")  # fields that are no parameters
+RESERVED = ("experiment_id", "model", "dataset", "size", "priority")  # no parameters
 SWEEP_OPTIONS = (
     *("dataset", "size", "method", "metric", "goal", "trials", "parallel"),
     *("stop", "min_epoch", "eta", "promote", "max_failed", "seed"),
@@ -73,6 +73,7 @@ class Client:
         *,
         dataset: str | None = None,
         size: str | None = None,
+        priority: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Experiment:
@@ -85,6 +86,7 @@ class Client:
             experiment_id: names the experiment; by default the model, the time and a random part.
             dataset: a data set; by default all of them.
             size: one of the sizes of the model.
+            priority: low, normal or high, among those that wait; normal by default.
             parameters: of the model, by name.
             more: parameters too: `learning_rate=0.001, epoch=20`.
 
@@ -95,7 +97,7 @@ class Client:
         fields = dict(parameters or {}) | more
         if clash := [name for name in RESERVED if name in fields]:
             raise TypeError(f"{clash[0]} is no parameter: give it by its own name")
-        chosen = {"model": model, "dataset": dataset, "size": size}
+        chosen = {"model": model, "dataset": dataset, "size": size, "priority": priority}
         fields |= {name: value for name, value in chosen.items() if value is not None}
         # Chosen before the first request, so that the same can be sent again.
         fields["experiment_id"] = experiment_id or new_id(model or DEFAULT_MODEL)

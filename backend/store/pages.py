@@ -9,6 +9,7 @@ another one follows.
 import hashlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     exists,
     false,
@@ -33,6 +35,7 @@ from sqlalchemy import (
 
 from backend.domain.conditions import Condition, metric_of, parameter_of
 from backend.domain.data_sets.pins import is_sha256
+from backend.domain.experiment import Experiment
 from backend.domain.identifiers import folded
 from backend.domain.parameter import read_number
 from backend.domain.selection import Cursor, ListedExperiment, Listing, Selection
@@ -47,6 +50,7 @@ from backend.store.tables import (
     tag,
 )
 
+EXPERIMENT_COLUMNS = tuple(field.name for field in fields(Experiment))
 SEPARATOR = "\n"  # between the versions of the experiments of a page
 SEARCHED = 20_000  # experiments at most for one page, which take about 0.1 s
 STATEMENTS = 32  # cached; building a statement takes as long as executing it
@@ -67,7 +71,7 @@ _COLUMNS = {"by": "submitted_by"}  # of fields with another name
 class Columns(Enum):
     """The columns that a page is read with."""
 
-    ALL = "all columns of the table"
+    ALL = "EXPERIMENT_COLUMNS"
     LISTED = "those of ListedExperiment, times as text, then the experiment's version"
     VERSION = "the versions of all experiments of the page, joined into one row"
 
@@ -105,11 +109,14 @@ def statement(
         key = table.c[selection.column]
         query = select(table)
     match columns:
+        case Columns.ALL:
+            query = query.with_only_columns(*(table.c[name] for name in EXPERIMENT_COLUMNS))
         case Columns.LISTED:
             listed = [_as_json(table.c[name]) for name in ListedExperiment._fields[:-1]]
             query = _with_summaries(query, table)
+            content = _valid_json(metric_summaries.c.content)
             query = query.with_only_columns(
-                *listed, metric_summaries.c.content, _as_json(key).label("key"), _version(table)
+                *listed, content, _as_json(key).label("key"), _version(table)
             )
         case Columns.VERSION:
             query = _with_summaries(query, table).with_only_columns(_version(table))
@@ -275,10 +282,20 @@ def _sorted(
 
 
 def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the column; a time as text, formatted by the database as timestamps.to_text does."""
+    """Return the column as it stands in JSON.
+
+    The database formats a time as timestamps.to_text does, and leaves out damaged tags.
+    """
+    if column.key == experiment.c.tags.key:
+        return _valid_json(column)
     if not isinstance(column.type, UTCDateTime):
         return column
     return (func.replace(cast(column, String()), " ", "T") + "Z").label(column.key)
+
+
+def _valid_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the column, NULL where it holds no JSON: it is put into the answer as it is."""
+    return case((func.json_valid(column) == 1, column)).label(column.key)
 
 
 def _version(table: FromClause) -> ColumnElement[str]:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ from backend.store import ownership, pages
 from backend.store.changes import Changes, Values
 from backend.store.database import Database
 from backend.store.engine import ANSWER_SECONDS
-from backend.store.pages import Columns
+from backend.store.pages import EXPERIMENT_COLUMNS, Columns
 from backend.store.tables import (
     experiment,
     metric_summaries,
@@ -95,9 +94,9 @@ class Store(Changes):
         rows = self.database.read(lambda connection: connection.execute(query).all())
         if not rows:
             return None
-        width = len(_COLUMNS)
+        width = len(EXPERIMENT_COLUMNS)
         history = [Transition(*row[width:]) for row in rows]
-        return _to_experiment(rows[0]), [step for step in history if step.to_status]
+        return _to_experiment(rows[0][:width]), [step for step in history if step.to_status]
 
     def history(self, experiment_id: str) -> list[Transition]:
         """Return the transitions of one experiment, oldest first."""
@@ -289,8 +288,7 @@ class Store(Changes):
         self._damaged.add(key)
 
 
-_COLUMNS = [field.name for field in fields(Experiment)]  # the table begins with them, in this order
-_SELECT = select(*(experiment.c[name] for name in _COLUMNS))
+_SELECT = select(*(experiment.c[name] for name in EXPERIMENT_COLUMNS))
 _LAST_CHANGE = select(
     *(experiment.c[name] for name in ("attempt", "status", "updated_at", "revision"))
 )
@@ -311,5 +309,5 @@ def _to_summaries(key: int, content: str) -> dict[str, MetricSummary]:
 
 
 def _to_experiment(row: Sequence[Any]) -> Experiment:
-    """Return the experiment whose columns a row begins with."""
-    return Experiment.from_columns(dict(zip(_COLUMNS, row, strict=False)))
+    """Return the experiment with these values of EXPERIMENT_COLUMNS."""
+    return Experiment.from_columns(dict(zip(EXPERIMENT_COLUMNS, row, strict=True)))

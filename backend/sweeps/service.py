@@ -33,6 +33,7 @@ from backend.experiments.submission import Outcome, target_of
 from backend.files.curve_table import Curve
 from backend.files.curves import Budget
 from backend.files.sweeps.sweep_files import SweepFiles
+from backend.launchers import slots_of
 from backend.settings import Settings
 from backend.store.related.sweeps import SweepTable
 from backend.sweeps import sweep_file
@@ -338,8 +339,7 @@ class Sweeps:
 
 def make_sweeps(services: Services, settings: Settings) -> Sweeps:
     """Return the sweeps of these services."""
-    is_local = settings.launcher == "local"
-    return Sweeps(services, parallel=settings.local_slots if is_local else CLUSTER_PARALLEL)
+    return Sweeps(services, parallel=slots_of(settings) or CLUSTER_PARALLEL)
 
 
 def _same(existing: Sweep, plan: Plan) -> Sweep:

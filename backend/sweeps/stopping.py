@@ -182,15 +182,16 @@ def promoted(
 def explain(verdict: Verdict, rule: StopRule, metric: str) -> str:
     """Return the sentence that says why a trial was stopped."""
     value = "never a finite number" if verdict.value is None else f"{verdict.value:.6g} at best"
-    least = "at most" if rule.goal is Goal.MINIMIZE else "at least"
+    bound = f"{verdict.bound:.6g}"
+    needed = f"at most {bound}" if rule.goal is Goal.MINIMIZE else f"at least {bound}"
     if rule.rule is Rule.ASHA:
         kept = _kept(verdict.others, rule.eta)
         among = f"the best {kept} of the {verdict.others} trials that reached it"
     else:
         among = f"the median of the other {verdict.others - 1} trials"
     return (
-        f"At epoch {verdict.epoch}, {metric} was {value}; {least} {verdict.bound:.6g} was needed "
-        f"to be as good as {among}."
+        f"At epoch {verdict.epoch}, {metric} was {value}; {needed} was needed to be as "
+        f"good as {among}."
     )
 
 

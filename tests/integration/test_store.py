@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -252,7 +253,9 @@ def test_listed_like_the_experiment_itself(store, learning_rate, time, text):
     row = inserted(store, learning_rate=learning_rate, **values, **times)
 
     listed = listed_out(store.listing(limit=1).experiments[0])
-    assert {name: listed[name] for name in listed if name != "metrics"} == experiment_out(row)
+    as_json = orjson.loads(orjson.dumps(listed))
+    assert as_json.pop("metrics") == {}
+    assert as_json == orjson.loads(orjson.dumps(experiment_out(row)))
 
 
 def test_advance_records_each_step(store):

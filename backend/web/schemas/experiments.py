@@ -24,11 +24,13 @@ from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARAC
 from backend.domain.attempt import readable_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
+from backend.domain.execution.priority import Priority
 from backend.domain.experiment import Experiment, Transition, read_tags
 from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
+from backend.web.languages.current import translated
 from backend.web.schemas.fields import Note, Tags, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
@@ -104,6 +106,7 @@ class ExperimentOut(Schema):
         allow_none=True,
         metadata={"description": "The size that was chosen, if any.", "example": None},
     )
+    priority = String(validate=OneOf(list(Priority)), metadata={"example": "normal"})
     status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
     attempt = Integer(metadata={"example": 1})
     job = String(
@@ -325,6 +328,7 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         ),
         "dataset": dataset_out(experiment.dataset),
         "size": experiment.size,
+        "priority": experiment.priority or Priority.NORMAL,
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,
@@ -370,7 +374,7 @@ def transition_out(transition: Transition) -> dict[str, Any]:
 
 def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
     """Return warnings with the members of WarningOut."""
-    return [{"code": each.code, "message": each.message} for each in warnings]
+    return [{"code": each.code, "message": translated(each.message)} for each in warnings]
 
 
 def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
@@ -378,8 +382,8 @@ def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
         return None
     return {
         "reason": experiment.reason,
-        "message": experiment.message,
-        "remedy": experiment.remedy,
+        "message": experiment.message and translated(experiment.message),
+        "remedy": experiment.remedy and translated(experiment.remedy),
     }
 
 

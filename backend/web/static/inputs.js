@@ -1,5 +1,7 @@
 // The page of the data sets: uploads with progress, replacing and deleting.
 
+import { t } from "./texts.js";
+
 let kit;
 
 /** Start the page; returns what keeps it up to date. */
@@ -62,17 +64,17 @@ async function uploadAll(files) {
 /** Upload a file and show how far it has got, and then what became of it. */
 async function upload(file, name, { etag = null, overwrite = false, validate = true } = {}) {
   const { find, element, refresh } = kit;
-  const bar = element("progress", { max: "1", value: "0", "aria-label": `Upload of ${name}` });
+  const bar = element("progress", { max: "1", value: "0", "aria-label": t("Upload of {name}", { name }) });
   const told = element("span", { class: "quiet" }, "0 %");
   const line = element("li", {}, element("strong", {}, name), " ", told, bar);
   find("#uploads").prepend(line);
   const answer = await send(file, name, { etag, overwrite, validate }, (share) => {
     bar.value = share;
-    told.textContent = share < 1 ? `${Math.floor(100 * share)} %` : "is being checked …";
+    told.textContent = share < 1 ? `${Math.floor(100 * share)} %` : t("is being checked …");
   });
   bar.remove();
   if (answer.status === 200 || answer.status === 201) {
-    told.textContent = answer.status === 201 ? "is uploaded." : "is replaced.";
+    told.textContent = answer.status === 201 ? t("is uploaded.") : t("is replaced.");
     refresh(true);
     return;
   }
@@ -86,21 +88,21 @@ async function upload(file, name, { etag = null, overwrite = false, validate = t
     });
     line.append(element("div", { class: "tools" }, button));
   };
-  if (answer.status === 409) again("Replace it", { overwrite: true, validate });
+  if (answer.status === 409) again(t("Replace it"), { overwrite: true, validate });
   if (answer.status === 422 && answer.line !== undefined) {
-    again("Store it as it is", { etag, overwrite, validate: false });
+    again(t("Store it as it is"), { etag, overwrite, validate: false });
   }
 }
 
 /** Send a file; fetch cannot tell how much of a body was sent. Returns the answer's members. */
 function send(file, name, { etag, overwrite, validate }, progressed) {
-  const { find } = kit;
+  const { find, address } = kit;
   const query = new URLSearchParams();
   if (overwrite) query.set("overwrite", "true");
   if (!validate) query.set("validate", "false");
   return new Promise((done) => {
     const request = new XMLHttpRequest();
-    request.open("PUT", `/inputs/${encodeURIComponent(name)}?${query}`);
+    request.open("PUT", address(`/inputs/${encodeURIComponent(name)}?${query}`));
     request.setRequestHeader("Content-Type", "application/octet-stream");
     const token = find('meta[name="csrf-token"]')?.content;
     if (token) request.setRequestHeader("X-CSRF-Token", token);
@@ -113,8 +115,8 @@ function send(file, name, { etag, overwrite, validate }, progressed) {
         members = JSON.parse(request.responseText);
       } catch {
         members.detail = request.status
-          ? `The server answered ${request.status}.`
-          : "The server cannot be reached, or refused the file. Try again.";
+          ? t("The server answered {status}.", { status: request.status })
+          : t("The server cannot be reached, or refused the file. Try again.");
       }
       done({ ...members, status: request.status });
     });
@@ -124,27 +126,27 @@ function send(file, name, { etag, overwrite, validate }, progressed) {
 
 /** Ask, and delete a data set; ask again if experiments use it. */
 function askToDelete(name) {
-  const { find, request, refresh, Problem } = kit;
+  const { find, address, request, refresh, Problem } = kit;
   const dialog = find("#sure");
   const yes = find("[value=yes]", dialog);
   const wrong = find(".wrong", dialog);
   let force = false;
-  find("#sure-title").textContent = `Delete ${name}?`;
-  find(".lead", dialog).textContent = "It is removed from the input folder. Experiments that used it cannot be retried.";
+  find("#sure-title").textContent = t("Delete {name}?", { name });
+  find(".lead", dialog).textContent = t("It is removed from the input folder. Experiments that used it cannot be retried.");
   wrong.textContent = "";
-  Object.assign(yes, { textContent: "Delete it", disabled: false });
+  Object.assign(yes, { textContent: t("Delete it"), disabled: false });
   yes.onclick = async (event) => {
     event.preventDefault();
     yes.disabled = true;
     try {
-      await request(`/inputs/${encodeURIComponent(name)}?force=${force}`, { method: "DELETE" });
+      await request(address(`/inputs/${encodeURIComponent(name)}?force=${force}`), { method: "DELETE" });
       dialog.close();
       refresh(true);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       wrong.textContent = error.message;
       force = error.status === 409;
-      if (force) yes.textContent = "Delete it nevertheless";
+      if (force) yes.textContent = t("Delete it nevertheless");
     } finally {
       yes.disabled = false;
     }

@@ -103,7 +103,8 @@ class Mark(NamedTuple):
     @property
     def style(self) -> str:
         """The class of its colour."""
-        return f"rank-{self.rank} faint" if self.is_faint else f"rank-{self.rank}"
+        classes = [f"rank-{self.rank}", *(["faint"] if self.is_faint else [])]
+        return " ".join(classes)
 
     @property
     def line(self) -> str:

@@ -15,6 +15,7 @@ from backend.domain.timestamps import to_text
 from backend.files.curve_table import Curve
 from backend.sweeps.plan import Plan
 from backend.sweeps.progress import best_so_far, sweep_progress
+from backend.web.languages.current import translated
 from backend.web.schemas.experiments import DiagnosisOut, dataset_out
 
 _COUNTS = {"succeeded": 12, "pruned": 6, "running": 2}
@@ -206,7 +207,11 @@ def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
     plan = Plan.from_text(sweep.definition)
     diagnosis = None
     if sweep.reason:
-        diagnosis = {name: getattr(sweep, name) for name in ("reason", "message", "remedy")}
+        diagnosis = {
+            "reason": sweep.reason,
+            "message": sweep.message and translated(sweep.message),
+            "remedy": sweep.remedy and translated(sweep.remedy),
+        }
     return {
         "sweep_id": sweep.sweep_id,
         "model": sweep.model,
@@ -278,6 +283,7 @@ def trial_out(trial: Trial) -> dict[str, Any]:
     """Return a trial with the members of TrialOut."""
     return {
         **{name: getattr(trial, name) for name in _OF_TRIAL},
+        "message": trial.message and translated(trial.message),
         "parameters": dict(trial.parameters),
         "started_at": _time(trial.started_at),
         "finished_at": _time(trial.finished_at),
