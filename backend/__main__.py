@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import backend
 
-ROLES = ("serve", "web", "reconcile", "migrate", "claim", "rebuild")
+ROLES = ("serve", "web", "reconcile", "migrate", "claim", "rebuild", "preflight")
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -19,6 +19,7 @@ roles:
   migrate              bring the database to the schema of this version, as every role does at start
   claim                make the database belong to this server, after it was moved here
   rebuild              restore a lost database from the output folder and the Jobs
+  preflight            check whether every node that may train reaches both folders
 
 commands of the client (docs/cli.md; hello-flask COMMAND --help):
   submit               start an experiment, and wait for it
@@ -47,8 +48,8 @@ def main() -> int:
     """Start the role that the command line names, or carry out a command of the client.
 
     Returns:
-        0, 1 if `rebuild --check` found differences, or 2 if the settings or the database prevent
-        the start; see `hello_flask.command` for the client.
+        0, 1 if `rebuild --check` or `preflight` found something wrong, or 2 if the settings or the
+        database prevent the start; see `hello_flask.command` for the client.
     """
     first = sys.argv[1] if sys.argv[1:] else "serve"
     if first.startswith("-") or first in ROLES:
@@ -65,7 +66,7 @@ def _start_role() -> int:
     from backend import roles
     from backend.settings import Settings
 
-    single = {
+    single: dict[str, Callable[[Settings], int | None]] = {
         "web": roles.web,
         "reconcile": roles.reconcile,
         "migrate": roles.migrate,
@@ -81,9 +82,11 @@ def _start_role() -> int:
     def start() -> int | None:
         settings = Settings.from_environment()
         log.info("Input folder %s, output folder %s", settings.input_dir, settings.output_dir)
+        if role == "preflight":
+            return roles.preflight(settings)
         roles.prepare(
             settings,
-            database_required=role in ("migrate", "claim", "rebuild"),
+            database_required=role in ("migrate", "claim", "rebuild", "preflight"),
             check_owner=role not in ("migrate", "claim"),
         )
         if role in ("serve", "web"):

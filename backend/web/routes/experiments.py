@@ -26,6 +26,7 @@ from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.exports import export, format_of
+from backend.web.proxies import address
 from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
     AnnotationsIn,
@@ -120,7 +121,8 @@ def _listed(query_data: dict[str, Any], selection: Selection) -> Response:
     if listing.following:
         after = cursor_text(listing.following)
         query = request.args.to_dict(flat=False) | {"after": [after]}
-        response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
+        following = f"{address(request.path)}?{urlencode(query, doseq=True)}"
+        response.headers["Link"] = f'<{following}>; rel="next"'
     response.set_etag(_tag(listing.version))
     return response
 
@@ -157,14 +159,14 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
     )
     status, message = _MESSAGES[outcome]
     path = quote(experiment.experiment_id, safe="")
-    ui_url = f"{request.host_url}ui/experiments/{path}"
+    ui_url = f"{request.url_root}ui/experiments/{path}"
     response = jsonify(
         {"message": message}
         | experiment_out(experiment)
         | {"inputs": inputs_out(experiment), "ui_url": ui_url}
     )
     response.status_code = status
-    response.headers["Location"] = f"/experiments/{path}"
+    response.headers["Location"] = address(f"/experiments/{path}")
     return response
 
 

@@ -13,6 +13,7 @@ from backend.sweeps.plan import Plan
 from backend.sweeps.progress import by_value
 from backend.web.access import actor
 from backend.web.current import sweeps
+from backend.web.proxies import address
 from backend.web.schemas.experiments import DeleteIn
 from backend.web.schemas.sweeps.requests import SweepChangeIn, SweepIn, SweepListIn, TrialsIn
 from backend.web.schemas.sweeps.responses import (
@@ -63,11 +64,11 @@ def start_sweep(fields: dict[str, Any]) -> Response:
     outcome, sweep = sweeps.start(fields["sweep_id"], fields["plan"], fields["entry"], by=actor())
     status, message = _MESSAGES[outcome]
     path = quote(sweep.sweep_id, safe="")
-    ui_url = f"{request.host_url}ui/sweeps/{path}"
+    ui_url = f"{request.url_root}ui/sweeps/{path}"
     counts = sweeps.counts([sweep])[sweep.sweep_id]
     response = jsonify({"message": message} | sweep_out(sweep, counts) | {"ui_url": ui_url})
     response.status_code = status
-    response.headers["Location"] = f"/sweeps/{path}"
+    response.headers["Location"] = address(f"/sweeps/{path}")
     return response
 
 
@@ -83,7 +84,7 @@ def list_sweeps(query_data: dict[str, Any]) -> Response:
     counts = sweeps.counts(shown)
     response = jsonify([sweep_out(sweep, counts[sweep.sweep_id]) for sweep in shown])
     if len(page) > limit:
-        link = f"/sweeps?limit={limit}&before={shown[-1].id}"
+        link = address(f"/sweeps?limit={limit}&before={shown[-1].id}")
         response.headers["Link"] = f'<{link}>; rel="next"'
     return response
 

@@ -76,7 +76,7 @@ function startForm({ find, findAll, request, Problem }, form) {
     try {
       const response = await request(form.action, { method: "POST", body: fieldsOf(form) });
       const { sweep_id: id } = await response.json();
-      location.href = `/ui/sweeps/${encodeURIComponent(id)}`;
+      location.href = kit.address(`/ui/sweeps/${encodeURIComponent(id)}`);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       const left = error.errors.filter(({ field, detail }) => !show(`${field}-error`, `This ${detail}`));
