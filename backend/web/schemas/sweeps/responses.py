@@ -62,6 +62,7 @@ class SweepOut(Schema):
     stop = String(metadata={"example": "asha"})
     min_epoch = Integer(metadata={"example": 3})
     eta = Integer(metadata={"example": 3})
+    promote = Boolean(metadata={"example": False})
     max_failed = Integer(metadata={"example": 5})
     seed = Integer(metadata={"example": 0})
     trials = Integer(metadata={"description": "How many it may have.", "example": 64})
@@ -225,6 +226,7 @@ def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
         "stop": plan.stop,
         "min_epoch": plan.min_epoch,
         "eta": plan.eta,
+        "promote": plan.promote,
         "max_failed": plan.max_failed,
         "seed": plan.seed,
         "trials": sweep.trials,
