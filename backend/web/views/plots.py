@@ -103,8 +103,7 @@ class Mark(NamedTuple):
     @property
     def style(self) -> str:
         """The class of its colour."""
-        classes = [f"rank-{self.rank}", *(["faint"] if self.is_faint else [])]
-        return " ".join(classes)
+        return f"rank-{self.rank} faint" if self.is_faint else f"rank-{self.rank}"
 
     @property
     def line(self) -> str:
