@@ -23,7 +23,7 @@ from bench.figures import Row
 from bench.server import ROOT, serving
 
 ROUNDS = 21
-QUICK_ROUNDS = 3
+QUICK_ROUNDS = 5
 MOST_EXTRA = 0.06  # seconds
 MOST_BESIDE = 0.3  # seconds from the submission to the first metrics, without the training
 MOST_WARM, MOST_COLD = 1.0, 2.5  # seconds from the submission to the end of EPOCHS epochs

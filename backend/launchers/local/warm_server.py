@@ -224,8 +224,10 @@ def main() -> None:
     listener = socket.socket(fileno=int(listener_fd))
     listener.set_inheritable(False)
     sys.path.pop(0)  # this folder
+    signal.alarm(int(warm_start.WAIT_SECONDS))  # ends an import that hangs; it has no handler
     for module in modules:
         importlib.import_module(module)
+    signal.alarm(0)
     if threading.active_count() > 1:
         sys.exit("A module has started threads, which a fork would lose: remove it from preload.")
     gc.collect()
