@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --require-hashes --no-deps
 PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run check check-static check-unit test e2e chaos lint image uninstall lock sbom bundle openapi bench bench-peers clean
+.PHONY: help demo run check check-static check-unit test e2e chaos lint image uninstall lock sbom bundle openapi translations bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-peers: $(VENV)/.bench $(PEERS) ## install MLflow and Ray into bench/peers 
 
 openapi: $(VENV)/.dev ## write docs/openapi.json and the Postman collection
 	@$(BIN)/python -m tools.openapi
+
+translations: $(VENV)/.dev ## bring the Korean texts up to date, and name those without a translation
+	@$(BIN)/python -m tools.translations
 
 lock: $(VENV)/.dev ## choose the exact versions in *.lock again
 	@$(BIN)/python -m tools.lock --upgrade

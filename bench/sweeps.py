@@ -7,6 +7,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -50,7 +51,7 @@ def rows(quick: bool) -> Iterator[Row]:
         command = [sys.executable, "-m", "backend", "web"]
         with serving(command, folder, environment) as (url, _):
             for path, goal in (("sweeps/s", READ_MS), ("ui/sweeps/s", None)):
-                milliseconds = 1000 * seconds(lambda path=path: read(f"{url}{path}"))
+                milliseconds = 1000 * seconds(partial(read, f"{url}{path}"))
                 yield Row(
                     f"`GET /{path}`, {trials:,} trials",
                     f"{milliseconds:.0f} ms",

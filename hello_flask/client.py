@@ -18,7 +18,7 @@ PAGE = 200  # experiments in one answer
 RESERVED = ("experiment_id", "model", "dataset", "size", "priority")  # no parameters
 SWEEP_OPTIONS = (
     *("dataset", "size", "method", "metric", "goal", "trials", "parallel"),
-    *("stop", "min_epoch", "eta", "max_failed", "seed"),
+    *("stop", "min_epoch", "eta", "promote", "max_failed", "seed"),
 )
 
 

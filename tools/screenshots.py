@@ -1,4 +1,7 @@
-"""Make docs/screenshots/*.png: every page of the dashboard, with experiments that really train."""
+"""Make screenshots of every page of the dashboard, with experiments that really train.
+
+They are written to docs/screenshots, and two of them in Korean to docs/screenshots/ko.
+"""
 
 import json
 import shutil
@@ -19,6 +22,7 @@ from bench.server import serving
 
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "docs" / "screenshots"
+KOREAN_SHOTS = SHOTS / "ko"
 MAX_BYTES = 150_000
 TRAIN_SECONDS = 600
 EXPERIMENTS: list[tuple[str, float, int, str]] = [
@@ -36,7 +40,8 @@ def main() -> None:
     browser_path = shutil.which("chromium")
     if browser_path is None:
         sys.exit("error: chromium is missing: tools/install-test-services.sh installs it")
-    SHOTS.mkdir(parents=True, exist_ok=True)
+    for folder_of_shots in (SHOTS, KOREAN_SHOTS):
+        folder_of_shots.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "input"
         inputs.mkdir()
@@ -79,6 +84,8 @@ def take_all(browser: Browser, url: str) -> None:
     experiment = "experiments/digits-lr-0.001"
     compared = urlencode([("id", name) for name, *_ in EXPERIMENTS[:4]])
     take(browser, f"{url}ui", "list")
+    take(browser, f"{url}ui", "list", language="ko-KR")
+    take(browser, f"{url}ui/{experiment}", "experiment", height=920, language="ko-KR")
     take(browser, f"{url}ui/new?from=digits-lr-0.001", "new", height=700)
     take(browser, f"{url}ui/{experiment}", "experiment", height=920)
     take(browser, f"{url}ui/{experiment}", "experiment-dark", scheme="dark")
@@ -97,17 +104,19 @@ def take(
     scheme: Literal["light", "dark"] = "light",
     whole: bool = False,
     log_axis: bool = False,
+    language: Literal["en-GB", "ko-KR"] = "en-GB",
 ) -> None:
     """Take a screenshot of `width` x `height` CSS pixels, or of the `whole` page."""
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, locale="en-GB"
+        viewport={"width": width, "height": height}, color_scheme=scheme, locale=language
     )
     page = context.new_page()
     page.goto(url)
     settle(page)
     if log_axis:
         page.get_by_label("log axis").check()
-    content = page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
+    folder = SHOTS if language == "en-GB" else KOREAN_SHOTS
+    content = page.screenshot(path=folder / f"{name}.png", full_page=whole)
     context.close()
     print(f"{name:<15} {len(content) / 1000:6.1f} kB")
     if len(content) > MAX_BYTES:
@@ -116,7 +125,7 @@ def take(
 
 def settle(page: Page) -> None:
     """Wait until the chart and the images are drawn."""
-    if page.locator("#chart").count() and not page.get_by_text("failed").count():
+    if page.locator("#chart").count() and not page.locator(".chip.failed").count():
         page.locator("#chart .u-over").first.wait_for()
     page.wait_for_timeout(1500)
     for image in page.locator("#previews img").all():

@@ -222,8 +222,8 @@ class WrongStatus(Exception):
         status: its status.
     """
 
-    def __init__(self, experiment_id: str, status: str, complaint: str) -> None:
-        super().__init__(f"{experiment_id!r} {complaint}")
+    def __init__(self, experiment_id: str, status: str, message: str) -> None:
+        super().__init__(message)
         self.experiment_id, self.status = experiment_id, status
 
 
@@ -231,26 +231,26 @@ class HasEnded(WrongStatus):
     """An experiment that has ended cannot be cancelled."""
 
     def __init__(self, experiment_id: str, status: str) -> None:
-        super().__init__(experiment_id, status, f"has {status} already.")
+        super().__init__(experiment_id, status, f"{experiment_id!r} has {status} already.")
 
 
 class StillLive(WrongStatus):
     """An experiment that has not ended cannot be deleted."""
 
     def __init__(self, experiment_id: str, status: str) -> None:
-        complaint = f"is {status}: cancel it first, or wait until it has ended."
-        super().__init__(experiment_id, status, complaint)
+        message = f"{experiment_id!r} is {status}: cancel it first, or wait until it has ended."
+        super().__init__(experiment_id, status, message)
 
 
 class NotRetriable(WrongStatus):
     """An experiment that is live or has succeeded cannot be retried."""
 
     def __init__(self, experiment_id: str, status: str) -> None:
-        complaint = (
-            f"is {status}: only a failed or cancelled experiment can be retried, or a queued one "
-            "with a diagnosis."
+        message = (
+            f"{experiment_id!r} is {status}: only a failed or cancelled experiment can be retried, "
+            "or a queued one with a diagnosis."
         )
-        super().__init__(experiment_id, status, complaint)
+        super().__init__(experiment_id, status, message)
 
 
 class StillEnding(NotRetriable):

@@ -150,10 +150,16 @@ def _stagnation(name: str, found: list[Extreme], goal: Goal | None) -> str | Non
         reached, has_improved = lowest, lowest.value < first.value - margin
     if has_improved:
         return None
-    since = f"improved since epoch {first.epoch:.15g}: it was {first.value:.4g}, and"
+    since, before = f"{first.epoch:.15g}", f"{first.value:.4g}"
     if reached.value == first.value:
-        return f"{name} has not {since} {last.value:.4g} at epoch {last.epoch:.15g}."
-    return f"{name} has hardly {since} {reached.value:.4g} at best (epoch {reached.epoch:.15g})."
+        return (
+            f"{name} has not improved since epoch {since}: it was {before}, and "
+            f"{last.value:.4g} at epoch {last.epoch:.15g}."
+        )
+    return (
+        f"{name} has hardly improved since epoch {since}: it was {before}, and "
+        f"{reached.value:.4g} at best (epoch {reached.epoch:.15g})."
+    )
 
 
 def _explosion(name: str, curve: Curve, goal: Goal | None) -> str | None:

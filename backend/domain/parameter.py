@@ -80,7 +80,6 @@ class Parameter:
     def allowed(self) -> str:
         """What is allowed, in words, such as "a whole number from 1 to 9, such as 2"."""
         example = self.default if self.example is None else self.example
-        such_as = "" if example is None else f", such as {as_text(example)}"
         if self.enum:
             *choices, last = (as_text(choice) for choice in self.enum)
             return f"one of {', '.join(choices)} or {last}" if choices else last
@@ -88,7 +87,8 @@ class Parameter:
             return "true or false"
         if self.type == "string":
             return f"text of at most {MAX_TEXT_BYTES} bytes without NUL"
-        return f"{_KINDS[self.type]}{self._range}{such_as}"
+        allowed = self._in_range(_KINDS[self.type])
+        return allowed if example is None else f"{allowed}, such as {as_text(example)}"
 
     def schema(self) -> dict[str, Any]:
         """Return the parameter as JSON Schema 2020-12, from which `from_schema` reads it."""
@@ -160,18 +160,24 @@ class Parameter:
         )
         return is_below and self.lower >= other.lower
 
-    @property
-    def _range(self) -> str:
-        (low, above), (high, below) = self.lower, self.upper
-        if low is not None and high is not None and not above and not below:
-            return f" from {as_text(low)} to {as_text(high)}"
-        parts = []
-        if low is not None:
-            parts.append(f"{'above' if above else 'of at least'} {as_text(low)}")
-        if high is not None:
-            at_most = "at most" if parts else "of at most"
-            parts.append(f"{'below' if below else at_most} {as_text(high)}")
-        return f" {' and '.join(parts)}" if parts else ""
+    def _in_range(self, kind: str) -> str:
+        """Return "a number above 0 and at most 10" for "a number"; whole, to be translated."""
+        (least, above), (most, below) = self.lower, self.upper
+        low = "" if least is None else as_text(least)
+        high = "" if most is None else as_text(most)
+        if low and high:
+            if above:
+                if below:
+                    return f"{kind} above {low} and below {high}"
+                return f"{kind} above {low} and at most {high}"
+            if below:
+                return f"{kind} of at least {low} and below {high}"
+            return f"{kind} from {low} to {high}"
+        if low:
+            return f"{kind} above {low}" if above else f"{kind} of at least {low}"
+        if high:
+            return f"{kind} below {high}" if below else f"{kind} of at most {high}"
+        return kind
 
     def _check_range(self) -> None:
         (low, above), (high, below) = self.lower, self.upper

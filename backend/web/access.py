@@ -22,6 +22,7 @@ from backend.web.host_headers import host_name, is_allowed, is_cross_origin
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})  # answered without a token
 HOME, SIGN_IN_PATH = "/ui", "/ui/login"
+LANGUAGE_PATH = "/ui/language"  # what a POST sets is a cookie of the browser that sends it
 SIGN_OUT_PATH = "/ui/logout"  # a read-only token may use it, although it is a POST
 COOKIE = "hello_flask_session"
 CHALLENGE = 'Bearer realm="hello-flask"'  # RFC 6750, 3
@@ -122,7 +123,8 @@ class Access:
         path = request.environ["PATH_INFO"]  # request.path is /healthz for //healthz too
         if self._tokens is None or path in OPEN_PATHS:
             return None
-        if path == SIGN_IN_PATH and request.method == "POST":  # the form holds the token
+        # The form of the first holds the token; that of the second is on the page that asks for it.
+        if path in (SIGN_IN_PATH, LANGUAGE_PATH) and request.method == "POST":
             return None
         tokens = self._current()
         header = request.headers.get("Authorization")

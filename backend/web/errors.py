@@ -57,6 +57,7 @@ from backend.domain.sweeps.exceptions import (
 from backend.launchers.base import LauncherUnavailable
 from backend.tokens import TokensError
 from backend.web.forms import MAX_BODY_BYTES, MAX_FIELDS
+from backend.web.languages.current import gettext, translated
 from backend.web.streams import TooManyStreams
 
 RETRY_AFTER_SECONDS = 2
@@ -145,16 +146,20 @@ def problem(status: int, detail: str, **members: Any) -> Response:
         detail: what is wrong, and what to send instead.
         members: added to the members that RFC 9457 defines.
     """
-    title = HTTPStatus(status).phrase
     if f"{request.path}/".startswith("/ui/") and _wants_page():
         page = render_template(
             "problem.html",
-            title=_PAGE_TITLES.get(status, "The server did not do this"),
-            detail=_PAGE_DETAILS.get(detail, detail),
+            title=translated(_PAGE_TITLES.get(status, "The server did not do this")),
+            detail=translated(_PAGE_DETAILS.get(detail, detail)),
         )
         response = Response(page, status=status)
     else:
-        content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        content = {
+            "type": "about:blank",
+            "title": translated(HTTPStatus(status).phrase),
+            "status": status,
+            "detail": translated(detail),
+        }
         response = Response(
             json.dumps(content | members) + "\n",
             status=status,
@@ -207,9 +212,9 @@ def _members(error: Exception) -> dict[str, Any]:
         case InputUnreadable():
             return {"line": error.fault.line, "column": error.fault.column}
         case TooFewTrials():
-            return {"errors": [{"field": "trials", "detail": error.problem}]}
+            return {"errors": [{"field": "trials", "detail": translated(error.problem)}]}
         case UnknownDataset() | InputsUnusable():
-            return {"errors": [{"field": "dataset", "detail": error.problem}]}
+            return {"errors": [{"field": "dataset", "detail": translated(error.problem)}]}
         case _:
             return {}
 
@@ -231,12 +236,16 @@ def _invalid_fields(error: HTTPError) -> Response:
         for fields in found.values()
         for field, messages in fields.items()
     ]
-    detail = " ".join(f"{one['field']} {one['detail']}".strip() for one in errors)
+    detail = " ".join(_sentence(**one) for one in errors)
     return problem(error.status_code, detail, errors=errors)
+
+
+def _sentence(field: str, detail: str) -> str:
+    return gettext("{field} {detail}").format(field=field, detail=detail) if field else detail
 
 
 def _texts(messages: Any) -> list[str]:
     """Return the messages about one field; marshmallow nests those about the items of a list."""
     if isinstance(messages, dict):
         return [text for inner in messages.values() for text in _texts(inner)]
-    return list(messages)
+    return [translated(text) for text in messages]

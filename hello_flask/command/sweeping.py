@@ -78,6 +78,12 @@ def _add_submit(below: Subparsers) -> None:
         "value, or one of several values if it is repeated",
     )
     parser.add_argument("--id", metavar="ID", help="names the sweep; made up by default")
+    parser.add_argument(
+        "--promote",
+        action="store_const",
+        const="true",
+        help="asha lets trials that it has stopped too early go on in the end",
+    )
     for name, (value, text) in _OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=value, help=text)
     parser.add_argument("--wait", action="store_true", help="wait for its end: exit code 0 or 1")

@@ -28,9 +28,11 @@ class InputInUse(Exception):
     """
 
     def __init__(self, name: str, experiments: Sequence[str], *, is_complete: bool = True) -> None:
-        more = "" if is_complete else " and more"
+        users = ", ".join(experiments)
+        if not is_complete:
+            users = f"{users} and more"
         super().__init__(
-            f"{name!r} is used by {', '.join(experiments)}{more}, which have not ended: wait for "
+            f"{name!r} is used by {users}, which have not ended: wait for "
             "them, cancel them, or send ?force=true to delete it nevertheless."
         )
         self.experiments = experiments

@@ -226,7 +226,7 @@ def _note(statistics: _Statistics, layout: Layout, line: int, column: int, messa
 
 def _width_fault(layout: Layout, line: int, found: int) -> Fault:
     width = len(layout.cells)
-    columns = f"{width} column{'s' * (width != 1)}"
+    columns = f"{width} column" if width == 1 else f"{width} columns"
     first = f"the header names {columns}"
     if not layout.header:
         first = f"line {layout.begins} has {columns}"

@@ -176,8 +176,8 @@ def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
     with (state / "lock").open("a") as lock, (state / "runner.log").open("a") as log:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         warm = str(job.get("warm") or "")  # older versions have stored none
-        program = warm_start if warm else runner
-        command = [sys.executable, "-I", "-S", program.__file__]
+        program = warm_start.__file__ if warm else runner.__file__
+        command = [sys.executable, "-I", "-S", program]
         command += [str(state), str(lock.fileno()), str(slot), warm]
         group = create_group(state, memory) if memory else ""
         # The process waited for here forks and exits: the runner is not a child of the server.

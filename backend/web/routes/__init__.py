@@ -16,6 +16,7 @@ from backend.web.routes import (
     health,
     hello,
     inputs,
+    languages,
     logs,
     models,
     results,
@@ -40,6 +41,7 @@ def register_routes(app: APIFlask) -> None:
         health,
         docs,
         sign_in,
+        languages,
         sweeps,
     ):
         app.register_blueprint(module.blueprint)

@@ -26,6 +26,8 @@ from backend.experiments.submission import Outcome
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.exports import export, format_of
+from backend.web.languages.catalogue import ENGLISH
+from backend.web.languages.current import language
 from backend.web.proxies import address
 from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
@@ -286,8 +288,12 @@ def _checked(tag: str) -> str:
 
 
 def _tag(version: str) -> str:
-    """Return the ETag of a page: another version of the program may write it differently."""
-    return f"{__version__}-{version}"
+    """Return the ETag of a page: another version of the program may write it differently.
+
+    So do other languages.
+    """
+    code = language()
+    return f"{__version__}-{version}" if code == ENGLISH else f"{__version__}-{version}-{code}"
 
 
 def _epochs_done(experiment: Experiment, metrics: dict[str, Any] | None) -> int:

@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from backend import __version__
 from backend.web.current import services, telemetry
+from backend.web.languages.current import translated
 from backend.web.schemas.health import HealthOut, StateOut
 
 blueprint = APIBlueprint("health", __name__, tag="Health")
@@ -39,7 +40,7 @@ def readyz() -> Response:
     if unusable:
         details.append(f"Models that cannot be used (GET /models): {', '.join(unusable)}.")
     state = {"status": "read-only" if problem else "ready"}
-    return jsonify(state | ({"detail": " ".join(details)} if details else {}))
+    return jsonify(state | ({"detail": " ".join(map(translated, details))} if details else {}))
 
 
 @blueprint.get("/metrics")

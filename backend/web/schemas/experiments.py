@@ -30,6 +30,7 @@ from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
+from backend.web.languages.current import translated
 from backend.web.schemas.fields import Note, Tags, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
@@ -373,7 +374,7 @@ def transition_out(transition: Transition) -> dict[str, Any]:
 
 def warnings_out(warnings: Sequence[CurveWarning]) -> list[dict[str, Any]]:
     """Return warnings with the members of WarningOut."""
-    return [{"code": each.code, "message": each.message} for each in warnings]
+    return [{"code": each.code, "message": translated(each.message)} for each in warnings]
 
 
 def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
@@ -381,8 +382,8 @@ def _diagnosis(experiment: ListedExperiment) -> dict[str, Any] | None:
         return None
     return {
         "reason": experiment.reason,
-        "message": experiment.message,
-        "remedy": experiment.remedy,
+        "message": experiment.message and translated(experiment.message),
+        "remedy": experiment.remedy and translated(experiment.remedy),
     }
 
 

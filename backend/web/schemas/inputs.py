@@ -10,6 +10,7 @@ from backend.domain.data_sets.content import Content
 from backend.domain.timestamps import to_text
 from backend.experiments.data_sets.service import DataSet, Preview
 from backend.files.data_sets.contact_sheet import has_images
+from backend.web.languages.current import translated
 from backend.web.proxies import address
 from backend.web.schemas.strict import StrictSchema
 
@@ -139,7 +140,7 @@ def input_out(found: DataSet) -> dict[str, Any]:
         "columns": shape[1] if len(shape) == 2 else None,
         "shape": list(shape) or None,
         "dtype": content.dtype if content else None,
-        "fault": dict(vars(fault)) if fault else None,
+        "fault": {**vars(fault), "message": translated(fault.message)} if fault else None,
         "uploaded_at": to_text(facts.uploaded_at) if facts and facts.uploaded_at else None,
         "by": facts.uploaded_by if facts else None,
         "used_by": list(found.usage.newest) if found.usage else None,

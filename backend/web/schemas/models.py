@@ -6,6 +6,7 @@ from apiflask import Schema
 from apiflask.fields import Dict, Nested, String
 
 from backend.domain.catalogue import AUTOENCODER, CONTRACT, Entry
+from backend.web.languages.current import translated
 
 
 class ObjectiveOut(Schema):
@@ -73,5 +74,5 @@ def unusable_out(name: str, problem: str) -> dict[str, Any]:
         "objective": None,
         "sizes": {},
         "sha256": None,
-        "problem": problem,
+        "problem": translated(problem),
     }

@@ -1,5 +1,7 @@
 // Numbers, labels and ranges of the axes of charts. Pure, except for colours and the width of text.
 
+import { t } from "./texts.js";
+
 export const GRIDS = [...Array(10)].flatMap((_, power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 const DAY = 86_400;
 const DURATIONS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
@@ -60,24 +62,28 @@ function clock(seconds, step) {
 
 /** Return a duration: 45 s, 2:05 min, 3:20 h, 2 d 4 h. */
 export function duration(seconds) {
-  if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
-  const [large, small, unit] = seconds < 3600 ? [60, 1, "min"] : [3600, 60, "h"];
+  if (seconds < 60) return t("{number} s", { number: Number(seconds.toPrecision(3)) });
+  const [large, small] = seconds < 3600 ? [60, 1] : [3600, 60];
   const whole = Math.floor(seconds / large + 1e-9);
-  if (seconds >= DAY) return `${Math.floor(whole / 24)} d${whole % 24 ? ` ${whole % 24} h` : ""}`;
-  return `${whole}:${two(Math.round((seconds - whole * large) / small) % 60)} ${unit}`;
+  if (seconds >= DAY) {
+    const days = t("{number} d", { number: Math.floor(whole / 24) });
+    return whole % 24 ? `${days} ${t("{number} h", { number: whole % 24 })}` : days;
+  }
+  const number = `${whole}:${two(Math.round((seconds - whole * large) / small) % 60)}`;
+  return seconds < 3600 ? t("{number} min", { number }) : t("{number} h", { number });
 }
 
 /** How to draw the x axis: by epoch, by seconds of training, or by time. */
 export const X_AXES = {
-  epoch: { name: "epoch", incrs: GRIDS, label: String, values: (plot, ticks) => ticks.map((tick) => tick ?? "") },
+  epoch: { name: t("epoch"), incrs: GRIDS, label: String, values: (plot, ticks) => ticks.map((tick) => tick ?? "") },
   relative: {
-    name: "after",
+    name: t("after"),
     incrs: DURATIONS,
     label: duration,
     values: (plot, ticks) => ticks.map((tick) => (tick == null ? "" : duration(tick))),
   },
   time: {
-    name: "time",
+    name: t("time"),
     incrs: DURATIONS,
     label: (seconds) => {
       const time = new Date(seconds * 1000);

@@ -4,12 +4,13 @@ import { X_AXES, axisLabels, axisWidth, color, formatted, valueRange } from "./a
 import { kit } from "./kit.js";
 import { drawable, last, smoothed } from "./series.js";
 import { keepInAddress } from "./settings.js";
+import { t } from "./texts.js";
 
 const COLORS = 8;
 const DASHES = [[], [8, 4], [2, 3]];
 const FEW = 3; // lines whose values a legend shows
-const NONE_POSITIVE = "A log axis shows only values above 0, and there are none.";
-const NOT_FINITE = "There is no finite value.";
+const NONE_POSITIVE = t("A log axis shows only values above 0, and there are none.");
+const NOT_FINITE = t("There is no finite value.");
 
 /** Draw panels in `#chart`; `changed` is called when a setting asks for other data. */
 export class Charts {
@@ -113,7 +114,7 @@ export class Charts {
 }
 
 const description = (lines) => lines.map(({ label, y, epoch }) =>
-  `${label} ${last(y) ?? "not finite"} at epoch ${epoch.at(-1)}`).join(", ");
+  t("{name} {value} at epoch {epoch}", { name: label, value: last(y) ?? t("not finite"), epoch: epoch.at(-1) })).join(", ");
 
 /** The chart of one metric. It is drawn when it is in view. */
 class Panel {
@@ -275,7 +276,8 @@ class Panel {
     const line = this.#pointedLine;
     const value = line && row != null ? plot.data[line][row] : null;
     const { label } = X_AXES[this.charts.settings.axis];
-    const text = value == null ? "" : `${plot.series[line].label}: ${formatted(value)} at ${label(plot.data[0][row])}`;
+    const text = value == null ? "" : t("{name}: {value} at {place}",
+      { name: plot.series[line].label, value: formatted(value), place: label(plot.data[0][row]) });
     if (this.pointed.textContent !== text) this.pointed.textContent = text;
   }
 

@@ -5,6 +5,7 @@ import { Charts } from "./charts.js";
 import { Curve, MAX_CURVE_POINTS } from "./curve.js";
 import { kit, setKit } from "./kit.js";
 import { bestRow, inOrder } from "./series.js";
+import { t } from "./texts.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(functions) {
@@ -32,7 +33,7 @@ export function start(functions) {
         return { label, short, place, x: curve.x(axis), y, epoch: curve.epoch, best };
       });
       const missing = lines.filter(({ x, epoch }) => !x.length && epoch.length).length;
-      return { name, lines, note: missing ? `${missing} without times` : bestOf(lines, objectives) };
+      return { name, lines, note: missing ? t("{number} without times", { number: missing }) : bestOf(lines, objectives) };
     }), times);
   }
 
@@ -52,5 +53,6 @@ function bestOf(lines, objectives) {
   if (!marked.length) return "";
   const { goal } = objectives[marked[0].place];
   const winner = marked[bestRow(marked.map(({ y, best }) => y[best]), goal)];
-  return `best ${formatted(winner.y[winner.best])} at epoch ${winner.epoch[winner.best]}: ${winner.label}`;
+  const values = { value: formatted(winner.y[winner.best]), epoch: winner.epoch[winner.best], name: winner.label };
+  return t("best {value} at epoch {epoch}: {name}", values);
 }

@@ -1,6 +1,8 @@
 // Keeps the pages up to date. The server renders them: this script fetches the page again and replaces
 // what has changed. Without it, everything still works after a reload.
 
+import { t } from "./texts.js";
+
 const POLL_MS = 2000; // while something on the page is live, or the stream of events is not open
 const IDLE_POLLS = 15; // otherwise, refresh at every 15th poll, should an event have been missed
 const EVENTS_RETRY_MS = 15_000; // after the server refused the stream of events
@@ -38,7 +40,7 @@ async function request(url, options = {}) {
     response = await fetch(url, { ...options, headers });
   } catch {
     connection.lost();
-    throw new Problem("The server cannot be reached. Nothing is lost: try again.");
+    throw new Problem(t("The server cannot be reached. Nothing is lost: try again."));
   }
   if (response.ok) {
     connection.back();
@@ -47,7 +49,7 @@ async function request(url, options = {}) {
   if (response.status === 401) location.reload(); // the session has expired: sign in again
   const problem = await response.json().catch(() => ({}));
   if (response.status === 503 && !options.method) connection.lost();
-  const detail = problem.detail ?? `The server answered ${response.status}.`;
+  const detail = problem.detail ?? t("The server answered {status}.", { status: response.status });
   throw new Problem(detail, problem.errors, response.status);
 }
 
@@ -64,7 +66,7 @@ const connection = {
     if (this.down) return;
     this.down = true;
     find("#connection").textContent =
-      "No connection to the server. This page shows the last known state, and updates by itself.";
+      t("No connection to the server. This page shows the last known state, and updates by itself.");
   },
   back() {
     if (!this.down) return;
@@ -94,7 +96,7 @@ async function refresh(whole = false) {
     if (!(error instanceof Problem)) throw error;
     if (error.status === 404) {
       page = STATIC_PAGE;
-      find("#connection").textContent = "This experiment was deleted. The page shows its last known state.";
+      find("#connection").textContent = t("This experiment was deleted. The page shows its last known state.");
     }
   }
   showTimes();
@@ -160,13 +162,16 @@ function replacePart(part) {
 }
 
 // Not with Intl, whose first use takes a tenth of a second, before anything is painted.
-const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60]];
+const UNITS = [
+  [86_400, (n) => (n === 1 ? t("1 day ago") : t("{n} days ago", { n }))],
+  [3600, (n) => (n === 1 ? t("1 hour ago") : t("{n} hours ago", { n }))],
+  [60, (n) => (n === 1 ? t("1 minute ago") : t("{n} minutes ago", { n }))],
+];
 function showTimes() {
   for (const time of findAll("time")) {
     const seconds = (Date.now() - new Date(time.dateTime)) / 1000;
-    const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? [];
-    const count = Math.round(seconds / size);
-    const ago = unit ? `${count} ${unit}${count === 1 ? "" : "s"} ago` : "just now";
+    const [size, textOf] = UNITS.find(([size]) => seconds >= size) ?? [];
+    const ago = size ? textOf(Math.round(seconds / size)) : t("just now");
     const isAbsolute = "absolute" in time.dataset;
     const text = isAbsolute ? localTime(new Date(time.dateTime)) : ago;
     if (time.textContent !== text) time.textContent = text;
@@ -236,7 +241,7 @@ function startNew() {
       if (!(error instanceof Problem)) throw error;
       const wrong = error.errors.filter(({ field }) => fields.some(({ id }) => id === field));
       for (const { field, detail } of wrong) {
-        showWrong(`${field}-error`, `This ${detail}`);
+        showWrong(`${field}-error`, t("This {detail}", { detail }));
         document.getElementById(field).setAttribute("aria-invalid", "true");
       }
       if (wrong.length) find("[aria-invalid]", form).focus();
@@ -251,7 +256,7 @@ function startNew() {
     const [file] = find("#file").files;
     const url = `${event.target.dataset.url}${encodeURIComponent(file.name)}`;
     showWrong("file-error", "");
-    find("#uploaded").textContent = "Uploading …";
+    find("#uploaded").textContent = t("Uploading …");
     try {
       await request(url, { method: "PUT", body: file });
       const select = find("#dataset");
@@ -259,7 +264,7 @@ function startNew() {
         select.append(element("option", {}, file.name));
       }
       select.value = file.name;
-      find("#uploaded").textContent = `${file.name} is uploaded, and chosen above.`;
+      find("#uploaded").textContent = t("{name} is uploaded, and chosen above.", { name: file.name });
     } catch (error) {
       find("#uploaded").textContent = "";
       showWrong("file-error", error.message);
@@ -294,7 +299,7 @@ document.addEventListener("click", async ({ target }) => {
     const source = document.getElementById(copy);
     try {
       await navigator.clipboard.writeText(source.textContent);
-      target.textContent = "Copied";
+      target.textContent = t("Copied");
     } catch {
       getSelection().selectAllChildren(source); // without HTTPS a page may not use the clipboard
     }

@@ -7,6 +7,7 @@ import { kit, setKit } from "./kit.js";
 import { startLog } from "./log.js";
 import { showPreviews } from "./previews.js";
 import { bestRow, inOrder } from "./series.js";
+import { t } from "./texts.js";
 import { startViewer } from "./viewer.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
@@ -49,7 +50,9 @@ function panels(curve, axis, { objective, goal }) {
     const lines = names.map((label, place) => (
       { label, place, x, epoch, y: metrics[label], best: label === objective ? best : -1 }));
     const isObjective = names.includes(objective) && best >= 0;
-    const note = isObjective ? `best ${objective} ${formatted(metrics[objective][best])} at epoch ${epoch[best]}` : "";
+    const note = isObjective
+      ? t("best {metric} {value} at epoch {epoch}",
+        { metric: objective, value: formatted(metrics[objective][best]), epoch: epoch[best] }) : "";
     return { name: base, lines, note, mark: best >= 0 ? x[best] : null };
   });
 }

@@ -1,5 +1,7 @@
 // The page of the data sets: uploads with progress, replacing and deleting.
 
+import { t } from "./texts.js";
+
 let kit;
 
 /** Start the page; returns what keeps it up to date. */
@@ -62,17 +64,17 @@ async function uploadAll(files) {
 /** Upload a file and show how far it has got, and then what became of it. */
 async function upload(file, name, { etag = null, overwrite = false, validate = true } = {}) {
   const { find, element, refresh } = kit;
-  const bar = element("progress", { max: "1", value: "0", "aria-label": `Upload of ${name}` });
+  const bar = element("progress", { max: "1", value: "0", "aria-label": t("Upload of {name}", { name }) });
   const told = element("span", { class: "quiet" }, "0 %");
   const line = element("li", {}, element("strong", {}, name), " ", told, bar);
   find("#uploads").prepend(line);
   const answer = await send(file, name, { etag, overwrite, validate }, (share) => {
     bar.value = share;
-    told.textContent = share < 1 ? `${Math.floor(100 * share)} %` : "is being checked …";
+    told.textContent = share < 1 ? `${Math.floor(100 * share)} %` : t("is being checked …");
   });
   bar.remove();
   if (answer.status === 200 || answer.status === 201) {
-    told.textContent = answer.status === 201 ? "is uploaded." : "is replaced.";
+    told.textContent = answer.status === 201 ? t("is uploaded.") : t("is replaced.");
     refresh(true);
     return;
   }
@@ -86,9 +88,9 @@ async function upload(file, name, { etag = null, overwrite = false, validate = t
     });
     line.append(element("div", { class: "tools" }, button));
   };
-  if (answer.status === 409) again("Replace it", { overwrite: true, validate });
+  if (answer.status === 409) again(t("Replace it"), { overwrite: true, validate });
   if (answer.status === 422 && answer.line !== undefined) {
-    again("Store it as it is", { etag, overwrite, validate: false });
+    again(t("Store it as it is"), { etag, overwrite, validate: false });
   }
 }
 
@@ -113,8 +115,8 @@ function send(file, name, { etag, overwrite, validate }, progressed) {
         members = JSON.parse(request.responseText);
       } catch {
         members.detail = request.status
-          ? `The server answered ${request.status}.`
-          : "The server cannot be reached, or refused the file. Try again.";
+          ? t("The server answered {status}.", { status: request.status })
+          : t("The server cannot be reached, or refused the file. Try again.");
       }
       done({ ...members, status: request.status });
     });
@@ -129,10 +131,10 @@ function askToDelete(name) {
   const yes = find("[value=yes]", dialog);
   const wrong = find(".wrong", dialog);
   let force = false;
-  find("#sure-title").textContent = `Delete ${name}?`;
-  find(".lead", dialog).textContent = "It is removed from the input folder. Experiments that used it cannot be retried.";
+  find("#sure-title").textContent = t("Delete {name}?", { name });
+  find(".lead", dialog).textContent = t("It is removed from the input folder. Experiments that used it cannot be retried.");
   wrong.textContent = "";
-  Object.assign(yes, { textContent: "Delete it", disabled: false });
+  Object.assign(yes, { textContent: t("Delete it"), disabled: false });
   yes.onclick = async (event) => {
     event.preventDefault();
     yes.disabled = true;
@@ -144,7 +146,7 @@ function askToDelete(name) {
       if (!(error instanceof Problem)) throw error;
       wrong.textContent = error.message;
       force = error.status === 409;
-      if (force) yes.textContent = "Delete it nevertheless";
+      if (force) yes.textContent = t("Delete it nevertheless");
     } finally {
       yes.disabled = false;
     }

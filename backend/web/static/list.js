@@ -1,5 +1,7 @@
 // The list: further pages while scrolling, ticks, keys, and what is done with several experiments at once.
 
+import { t } from "./texts.js";
+
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(kit) {
   const { find, findAll, fetchPage, replaceParts, showTimes, Problem } = kit;
@@ -145,14 +147,15 @@ function startSelection(kit, rows) {
 
   function show() {
     const number = ticked().length + others.length;
-    const hint = number > limit ? `. At most ${limit} can be compared: untick ${number - limit}.`
-      : number === 1 ? ". Tick another one to compare them." : "";
-    find(".selection span").textContent = `${number} ${number === 1 ? "experiment" : "experiments"} ticked${hint}`;
+    const hint = number > limit ? t(". At most {limit} can be compared: untick {extra}.", { limit, extra: number - limit })
+      : number === 1 ? t(". Tick another one to compare them.") : "";
+    const count = number === 1 ? t("1 experiment ticked") : t("{number} experiments ticked", { number });
+    find(".selection span").textContent = `${count}${hint}`;
     find(".selection .primary").disabled = number < 2 || number > limit;
     find("#plot").disabled = number < 2 || number > MAX_PLOTTED;
     for (const button of findAll("[data-bulk]", form)) {
       const possible = ids(button.dataset.bulk).length;
-      button.textContent = `${ACTIONS[button.dataset.bulk].verb} ${possible}`;
+      button.textContent = t("{verb} {number}", { verb: ACTIONS[button.dataset.bulk].verb, number: possible });
       button.hidden = !possible;
     }
     const all = find("#all");
@@ -202,11 +205,11 @@ const POSSIBLE = {
   untag: () => true,
 };
 const ACTIONS = {
-  cancel: { verb: "Cancel", done: "is being cancelled", about: "They write a checkpoint and stop.", style: "danger" },
-  retry: { verb: "Retry", done: "is retried", about: "Each continues from its last checkpoint.", style: "primary" },
-  delete: { verb: "Delete", done: "is deleted", about: "Their records and histories are deleted for good.", style: "danger" },
-  tag: { verb: "Tag", done: "is tagged", about: "They get this tag, beside those that they have.", style: "primary" },
-  untag: { verb: "Untag", done: "is untagged", about: "They lose this tag, if they have it.", style: "primary" },
+  cancel: { verb: t("Cancel"), done: t("is being cancelled"), about: t("They write a checkpoint and stop."), style: "danger" },
+  retry: { verb: t("Retry"), done: t("is retried"), about: t("Each continues from its last checkpoint."), style: "primary" },
+  delete: { verb: t("Delete"), done: t("is deleted"), about: t("Their records and histories are deleted for good."), style: "danger" },
+  tag: { verb: t("Tag"), done: t("is tagged"), about: t("They get this tag, beside those that they have."), style: "primary" },
+  untag: { verb: t("Untag"), done: t("is untagged"), about: t("They lose this tag, if they have it."), style: "primary" },
 };
 
 /** Return path and method of what is done with one experiment. */
@@ -228,24 +231,26 @@ function confirmBulk({ find, element, address, request, Problem }, action, ids, 
   const outputs = find(".outputs input", dialog);
   const tag = find("#bulk-tag");
   const items = ids.map((id) => element("li", {}, element("span", {}, id)));
-  find("h2", dialog).textContent = `${verb} ${ids.length} ${ids.length === 1 ? "experiment" : "experiments"}?`;
+  find("h2", dialog).textContent = ids.length === 1
+    ? t("{verb} 1 experiment?", { verb }) : t("{verb} {number} experiments?", { verb, number: ids.length });
   find(".lead", dialog).textContent =
-    ids.length < ticked ? `${about} It is not possible for the other ${ticked - ids.length} that are ticked.` : about;
+    ids.length < ticked
+      ? `${about} ${t("It is not possible for the other {number} that are ticked.", { number: ticked - ids.length })}` : about;
   find("ul", dialog).replaceChildren(...items);
   find(".told", dialog).textContent = "";
   find(".outputs", dialog).hidden = action !== "delete";
   find(".tag-field", dialog).hidden = !TAGGING.includes(action);
   find("#bulk-tag-error").hidden = true;
   outputs.checked = false;
-  Object.assign(yes, { hidden: false, disabled: false, className: style, textContent: `${verb} them` });
-  no.textContent = "Go back";
+  Object.assign(yes, { hidden: false, disabled: false, className: style, textContent: t("{verb} them", { verb }) });
+  no.textContent = t("Go back");
   yes.onclick = async (event) => {
     event.preventDefault();
     const isTag = TAGGING.includes(action);
     const wrong = find("#bulk-tag-error");
     wrong.hidden = !isTag || Boolean(tag.value.trim());
     if (!wrong.hidden) {
-      wrong.textContent = "Write a tag, such as baseline.";
+      wrong.textContent = t("Write a tag, such as baseline.");
       tag.focus();
       return;
     }
@@ -265,9 +270,10 @@ function confirmBulk({ find, element, address, request, Problem }, action, ids, 
       items[index].scrollIntoView({ block: "nearest" });
     }
     find(".told", dialog).textContent = failed
-      ? `Done for ${ids.length - failed}. ${failed} could not be changed; see above.` : `Done for all ${ids.length}.`;
+      ? t("Done for {done}. {failed} could not be changed; see above.", { done: ids.length - failed, failed })
+      : t("Done for all {number}.", { number: ids.length });
     yes.hidden = true;
-    no.textContent = "Close";
+    no.textContent = t("Close");
     no.focus();
   };
   dialog.showModal();

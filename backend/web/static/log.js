@@ -3,6 +3,7 @@
 import { lineNodes } from "./ansi.js";
 import { kit } from "./kit.js";
 import { keepInAddress } from "./settings.js";
+import { t } from "./texts.js";
 
 const MAX_LINES = 5000; // shown in the page
 
@@ -84,7 +85,7 @@ function follow(box, attempt, search) {
       box.firstChild.remove();
       cut = true;
     }
-    if (cut) note.textContent = `the last ${MAX_LINES.toLocaleString("en")} lines`;
+    if (cut) note.textContent = t("the last {number} lines", { number: MAX_LINES.toLocaleString("en") });
     search.update(lines);
     if (isFollowed) toEnd();
     button.hidden = isFollowed;
@@ -175,7 +176,8 @@ class Search {
   #tell() {
     const matches = this.#matches;
     const at = matches.indexOf(this.#current) + 1;
-    const text = !this.#text ? "" : matches.length ? `${at ? `${at} of ` : ""}${matches.length}` : "none";
+    const found = at ? t("{at} of {all}", { at, all: matches.length }) : String(matches.length);
+    const text = !this.#text ? "" : matches.length ? found : t("none");
     if (this.found.textContent !== text) this.found.textContent = text;
   }
 }

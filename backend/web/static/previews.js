@@ -3,6 +3,7 @@
 import { parseCsv, tableOf } from "./csv.js";
 import { kit } from "./kit.js";
 import { readStart, textOf } from "./reading.js";
+import { t } from "./texts.js";
 
 const MAX_BYTES = 5_000_000;
 const MAX_ROWS = 5;
@@ -44,7 +45,7 @@ async function table(url, name, size) {
   const columns = head.map((_, column) => rows.map((row) => Number(row[column] || NaN)));
   const numeric = columns.findLastIndex((values) => values.length > 1 && values.every(isFinite));
   const first = tableOf([head, ...rows.slice(0, MAX_ROWS)], { class: "preview-table" });
-  const scroll = { class: "table-scroll", tabindex: "0", role: "region", "aria-label": `First rows of ${name}` };
+  const scroll = { class: "table-scroll", tabindex: "0", role: "region", "aria-label": t("First rows of {name}", { name }) };
   return [...(numeric < 0 ? [] : histogram(columns[numeric], head[numeric])), kit.element("div", scroll, first)];
 }
 
@@ -58,20 +59,22 @@ function histogram(values, name) {
   const short = (value) => Number(value.toPrecision(3)).toString();
   const drawing = svg("svg", {
     class: "histogram", viewBox: `0 0 ${BINS * 10} 100`, preserveAspectRatio: "none", role: "img",
-    "aria-label": `${name}: ${values.length} values from ${short(low)} to ${short(high)}`,
+    "aria-label": t("{name}: {number} values from {low} to {high}",
+      { name, number: values.length, low: short(low), high: short(high) }),
   });
   counts.forEach((count, index) => {
     const height = (100 * count) / most;
     const bar = svg("rect", { x: index * 10 + 0.5, y: 100 - height, width: 9, height });
     const from = low + (index * (high - low)) / BINS;
     const title = svg("title", {});
-    title.textContent = `${count} from ${short(from)} to ${short(from + (high - low) / BINS)}`;
+    title.textContent = t("{count} from {low} to {high}",
+      { count, low: short(from), high: short(from + (high - low) / BINS) });
     bar.append(title);
     drawing.append(bar);
   });
   const { element } = kit;
   return [drawing, element("div", { class: "range quiet" },
-    element("span", {}, short(low)), element("span", {}, `${name}, ${values.length} values`),
+    element("span", {}, short(low)), element("span", {}, t("{name}, {number} values", { name, number: values.length })),
     element("span", {}, short(high)))];
 }
 

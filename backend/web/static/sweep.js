@@ -2,6 +2,7 @@
 
 import { setKit } from "./kit.js";
 import { keepInAddress } from "./settings.js";
+import { t } from "./texts.js";
 import { TrialCurves } from "./trial_curves.js";
 import { pointAtTrials } from "./trial_pictures.js";
 
@@ -134,7 +135,7 @@ function startForm({ find, findAll, request, Problem }, form) {
       location.href = kit.address(`/ui/sweeps/${encodeURIComponent(id)}`);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      const left = error.errors.filter(({ field, detail }) => !show(`${field}-error`, `This ${detail}`));
+      const left = error.errors.filter(({ field, detail }) => !show(`${field}-error`, t("This {detail}", { detail })));
       if (left.length || !error.errors.length) show("form-error", error.message);
       find(".wrong:not([hidden])", form)?.scrollIntoView({ block: "center" });
     } finally {

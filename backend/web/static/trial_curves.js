@@ -2,6 +2,7 @@
 
 import { axisLabels, axisWidth, color, formatted, GRIDS } from "./axes.js";
 import { kit } from "./kit.js";
+import { t } from "./texts.js";
 
 const LOG_RATIO = 5; // an axis whose values differ by more is logarithmic, if all are positive
 const NEAR = 24; // pixels from the cursor to a curve that it points to
@@ -127,8 +128,9 @@ export class TrialCurves {
   #point(plot) {
     const { left, top } = plot.cursor;
     const near = left >= 0 && this.drawn ? nearest(this.drawn, plot, left, top) : null;
-    const text = near ? `${near.trial.experiment_id}${near.trial.outcome === "pruned" ? " (pruned)" : ""}: `
-      + `${formatted(near.trial.value[near.row])} at epoch ${near.trial.epoch[near.row]}` : "";
+    const text = near ? t("{trial}: {value} at epoch {epoch}", {
+      trial: nameOf(near.trial), value: formatted(near.trial.value[near.row]), epoch: near.trial.epoch[near.row],
+    }) : "";
     const label = kit.find(".pointed", this.box.closest("section"));
     if (label.textContent !== text) label.textContent = text;
     this.box.style.cursor = near ? "pointer" : "";
@@ -140,7 +142,12 @@ export class TrialCurves {
 
 /** Open the page of a trial. */
 export function openTrial(experimentId) {
-  location.href = `/ui/experiments/${encodeURIComponent(experimentId)}`;
+  location.href = kit.address(`/ui/experiments/${encodeURIComponent(experimentId)}`);
+}
+
+/** Return the id of a trial, and that it was pruned. */
+export function nameOf({ experiment_id: name, outcome }) {
+  return outcome === "pruned" ? t("{trial} (pruned)", { trial: name }) : name;
 }
 
 const LIVE = new Set(["submitting", "queued", "running"]);

@@ -2,7 +2,7 @@
 
 import { formatted } from "./axes.js";
 import { kit } from "./kit.js";
-import { openTrial } from "./trial_curves.js";
+import { nameOf, openTrial } from "./trial_curves.js";
 
 const NEAR = 12; // units of the picture from the cursor to a trial that it points to
 const SVG = "http://www.w3.org/2000/svg";
@@ -43,8 +43,7 @@ export function description(name, trial) {
   if (!trial) return name;
   const values = Object.entries(trial.parameters).map(([key, value]) =>
     `${key} ${typeof value === "number" ? formatted(value) : value}`);
-  const what = trial.outcome === "pruned" ? `${name} (pruned)` : name;
-  return `${what}: ${formatted(trial.best)}, ${values.join(", ")}`;
+  return `${nameOf(trial)}: ${formatted(trial.best)}, ${values.join(", ")}`;
 }
 
 const known = new WeakMap(); // the marks of a picture

@@ -5,6 +5,7 @@ import { parseCsv, tableOf } from "./csv.js";
 import { kit } from "./kit.js";
 import { isPicture } from "./previews.js";
 import { readStart, textOf } from "./reading.js";
+import { t } from "./texts.js";
 
 const MAX_BYTES = 512 * 1024; // read of a file
 const MAX_PICTURE_BYTES = 20_000_000;
@@ -45,7 +46,7 @@ export function startViewer() {
     find("#viewer-title").textContent = name;
     find("#viewer-download").href = link.href;
     find("#viewer-download").download = name.split("/").at(-1);
-    tell("Loading …");
+    tell(t("Loading …"));
     content.replaceChildren();
     dialog.showModal();
     let shown;
@@ -76,9 +77,9 @@ async function contentOf(url, name, size) {
   const source = own ? `${kit.find("#log").dataset.url}?attempt=${own[1]}&tail=${MAX_LINES}&ansi=true` : url;
   const start = await readStart(source, MAX_BYTES, size);
   const text = textOf(start);
-  if (text === null) return { nodes: [], note: "This file is not text: download it." };
-  if (!text) return { nodes: [], note: "This file is empty." };
-  const note = start.isCut ? `the first ${MAX_BYTES / 1024} KiB` : "";
+  if (text === null) return { nodes: [], note: t("This file is not text: download it.") };
+  if (!text) return { nodes: [], note: t("This file is empty.") };
+  const note = start.isCut ? t("the first {number} KiB", { number: MAX_BYTES / 1024 }) : "";
   const separator = { csv: ",", tsv: "\t" }[name.split(".").at(-1).toLowerCase()];
   if (separator) return table(text, start.isCut, separator, note);
   if (/\.json$/i.test(name)) return json(text, start.isCut, note);
@@ -86,9 +87,9 @@ async function contentOf(url, name, size) {
 }
 
 function picture(url, name, size) {
-  if (size > MAX_PICTURE_BYTES) return { nodes: [], note: "This picture is too large to be shown: download it." };
+  if (size > MAX_PICTURE_BYTES) return { nodes: [], note: t("This picture is too large to be shown: download it.") };
   const image = kit.element("img", { src: `${url}?size=${size}`, alt: name });
-  const wrong = kit.element("p", { class: "quiet" }, "This file is not a picture that can be shown.");
+  const wrong = kit.element("p", { class: "quiet" }, t("This file is not a picture that can be shown."));
   image.addEventListener("error", () => image.replaceWith(wrong));
   return { nodes: [image], note: "" };
 }
@@ -102,7 +103,7 @@ function table(text, isCut, separator, note) {
   const count = (shown.length - 1).toLocaleString("en");
   return {
     nodes: [tableOf(shown, { class: "preview-table", numbered: true })],
-    note: isLong ? `the first ${count} rows` : `${count} rows`,
+    note: isLong ? t("the first {count} rows", { count }) : t("{count} rows", { count }),
   };
 }
 
@@ -111,7 +112,7 @@ function json(text, isCut, note) {
   try {
     JSON.parse(text);
   } catch {
-    return lines(text, "not valid JSON: shown as it is");
+    return lines(text, t("not valid JSON: shown as it is"));
   }
   return lines(indented(text), note);
 }
@@ -148,13 +149,13 @@ function lines(text, note, isLog = false) {
   const shown = all.slice(0, MAX_LINES).map((line) => {
     const whole = isLog ? overwritten(line) : line.replace(/\r$/, "");
     const rest = whole.length - MAX_LINE;
-    const start = rest > 0 ? `${whole.slice(0, MAX_LINE)} … ${rest.toLocaleString("en")} more characters` : whole;
+    const start = rest > 0 ? `${whole.slice(0, MAX_LINE)} … ${t("{number} more characters", { number: rest.toLocaleString("en") })}` : whole;
     return kit.element("div", { class: "line" }, ...(isLog ? lineNodes(start) : [start]));
   });
   const isLong = all.length > MAX_LINES;
   return {
     nodes: [kit.element("pre", { class: "text" }, ...shown)],
-    note: isLong ? `the first ${MAX_LINES.toLocaleString("en")} lines` : note,
+    note: isLong ? t("the first {number} lines", { number: MAX_LINES.toLocaleString("en") }) : note,
     isWrapped: true,
   };
 }

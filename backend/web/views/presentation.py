@@ -27,11 +27,14 @@ from backend.domain.objective import (
 )
 from backend.domain.parameter import Parameter
 from backend.domain.status import LIVE, Status
+from backend.web.languages.current import gettext, marked, translated
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 RECENT_EPOCHS = 50  # whose mean duration is taken for that of the next ones
 SPARK_MARGIN = 2  # or half of the line's width would be cut off at the edges
-_UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+_DAYS, _HOURS = marked("{number} d"), marked("{number} h")
+_MINUTES, _SECONDS = marked("{number} min"), marked("{number} s")
+_UNITS = ((86400, _DAYS, 3600, _HOURS), (3600, _HOURS, 60, _MINUTES), (60, _MINUTES, 1, _SECONDS))
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,9 @@ def duration(seconds: float) -> str:
         if whole >= size:
             count, rest = divmod(whole, size)
             small = rest // small_size
-            return f"{count} {name} {small} {small_name}" if small else f"{count} {name}"
-    return f"{whole} s"
+            large = gettext(name).format(number=count)
+            return f"{large} {gettext(small_name).format(number=small)}" if small else large
+    return gettext(_SECONDS).format(number=whole)
 
 
 def training_time(experiment: Experiment) -> str | None:
@@ -265,8 +269,10 @@ def _form_field(parameter: Parameter, values: Mapping[str, Any]) -> FormField:
     value = values.get(parameter.name, default)
     choices = parameter.enum or ((True, False) if parameter.type == "boolean" else ())
     kinds = {"integer": "numeric", "number": "decimal", "string": "text"}
-    allowed = parameter.allowed[0].upper() + parameter.allowed[1:]
-    parts = [parameter.description, parameter.unit and f"In {parameter.unit}"]
+    allowed = translated(parameter.allowed)
+    allowed = allowed[0].upper() + allowed[1:]
+    unit = parameter.unit and gettext("In {unit}").format(unit=translated(parameter.unit))
+    parts = [translated(parameter.description), unit]
     parts += [] if choices or parameter.type == "string" else [allowed]
     return FormField(
         name=parameter.name,
@@ -281,7 +287,12 @@ def _form_field(parameter: Parameter, values: Mapping[str, Any]) -> FormField:
 def label_of(name: str) -> str:
     """Return the label of a parameter: Learning rate for learning_rate."""
     text = name.replace("_", " ")
-    return "Epochs" if name == "epoch" else text[0].upper() + text[1:]
+    return gettext("Epochs" if name == "epoch" else text[0].upper() + text[1:])
+
+
+def word(code: str) -> str:
+    """Return a status, a reason or another code as a page shows it: out of memory."""
+    return gettext(code.replace("_", " "))
 
 
 def differ(values: Sequence[Any]) -> bool:

@@ -8,20 +8,26 @@ from backend.domain.conditions import full_name, metric_of, parameter_of
 from backend.domain.experiment import Experiment
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import is_number
+from backend.web.languages.current import gettext, marked, translated
 from backend.web.views.presentation import duration, label_of, number
 
 Summaries = Mapping[str, MetricSummary]
 
 _LABELS = {
-    "by": "By",
-    "created_at": "Submitted",
-    "dataset": "Data set",
-    "duration": "Duration",
-    "epoch": "Epochs",
-    "model": "Model",
-    "progress": "Epochs",
-    "size": "Size",
-    "tags": "Tags",
+    "by": marked("By"),
+    "created_at": marked("Submitted"),
+    "dataset": marked("Data set"),
+    "duration": marked("Duration"),
+    "epoch": marked("Epochs"),
+    "model": marked("Model"),
+    "progress": marked("Epochs"),
+    "size": marked("Size"),
+    "tags": marked("Tags"),
+}
+_FIGURES = {
+    "last": marked("Last {metric}"),
+    "min": marked("Min {metric}"),
+    "max": marked("Max {metric}"),
 }
 
 
@@ -29,8 +35,8 @@ def column_label(name: str) -> str:
     """Return the header of a column."""
     metric = metric_of(name)
     if metric:
-        return f"{metric[1].capitalize()} {metric[0]}"
-    return _LABELS.get(name) or label_of(parameter_of(name) or name)
+        return gettext(_FIGURES[metric[1]]).format(metric=metric[0])
+    return gettext(_LABELS[name]) if name in _LABELS else label_of(parameter_of(name) or name)
 
 
 def value_of(experiment: Experiment, summaries: Summaries, column: str) -> Any:
@@ -48,7 +54,7 @@ def value_of(experiment: Experiment, summaries: Summaries, column: str) -> Any:
         case "tags":
             return ", ".join(experiment.tag_names)
         case "dataset":
-            return experiment.dataset or "every file"
+            return experiment.dataset or translated("every file")
         case "model" | "size":
             return getattr(experiment, column)
         case "duration":

@@ -378,3 +378,13 @@ def test_curves(client, house, services):
     assert [trial["number"] for trial in last] == [3]
     assert client.get("/sweeps/s/curves?limit=100000").status_code == 422
     assert client.get("/sweeps/none/curves").status_code == 404
+
+
+def test_promotion_goes_with_asha(client):
+    answer = client.post("/sweeps", data=FORM | {"stop": "median", "promote": "true"})
+    assert answer.status_code == 422
+    assert "stop=asha alone" in answer.text
+    assert client.post("/sweeps", data=FORM | {"promote": "perhaps"}).status_code == 422
+    started = client.post("/sweeps", data=FORM | {"stop": "asha", "promote": "true"})
+    assert (started.status_code, started.json["promote"]) == (201, True)
+    assert client.post("/sweeps", data=FORM | {"stop": "asha"}).status_code == 409

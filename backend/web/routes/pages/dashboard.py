@@ -26,6 +26,7 @@ from backend.files.curve_table import Curve
 from backend.files.curves import Budget
 from backend.web.access import access, is_read_only
 from backend.web.current import services
+from backend.web.languages.current import gettext, register_languages, translated
 from backend.web.views import presentation
 from backend.web.views.filters import refuse
 from backend.web.views.markdown import note_html
@@ -53,7 +54,12 @@ blueprint = APIBlueprint("dashboard", __name__, url_prefix="/ui", enable_openapi
 
 def register_dashboard(app: APIFlask) -> None:
     """Prepare the app for the pages."""
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "extensions": ["jinja2.ext.i18n"],
+    }
+    register_languages(app)
     app.add_template_global(static_url)
     app.add_template_global(stylesheet)
     app.add_template_global(Status)
@@ -65,6 +71,7 @@ def register_dashboard(app: APIFlask) -> None:
     )
     app.jinja_env.globals["max_tag_characters"] = MAX_TAG_CHARACTERS
     app.add_template_filter(presentation.label_of)
+    app.add_template_filter(presentation.word)
     app.add_template_filter(choice_label)
     for template_filter in (presentation.number, presentation.size, presentation.training_time):
         app.add_template_filter(template_filter)
@@ -186,9 +193,9 @@ def compare_experiments() -> str:
     shown = [summary_of(experiment) for experiment in chosen]
     goals = services.models.goals(one.model for one in chosen)
     parameters: dict[str, list[Any]] = {
-        "learning rate": [one.learning_rate for one in chosen],
-        "epochs": [one.epoch for one in chosen],
-        "data set": [choice_label(one.dataset, one.inputs) for one in chosen],
+        gettext("learning rate"): [one.learning_rate for one in chosen],
+        gettext("epochs"): [one.epoch for one in chosen],
+        gettext("data set"): [translated(choice_label(one.dataset, one.inputs)) for one in chosen],
     }
     values = [experiment.parameters.readable_values for experiment in chosen]
     others = dict.fromkeys(name for one in values for name in one if name not in CONTRACT)
@@ -196,7 +203,7 @@ def compare_experiments() -> str:
         presentation.label_of(name).lower(): [one.get(name) for one in values] for name in others
     }
     if len({one.model for one in chosen}) > 1:
-        parameters["model"] = [one.model for one in chosen]
+        parameters[gettext("model")] = [one.model for one in chosen]
     best = presentation.best_values([curve for _, curve in shown], goals)
     return render_template(
         "compare.html",
@@ -222,7 +229,7 @@ def _add_headers(response: Response) -> Response:
     if not request.path.startswith(PAGE_PATHS):
         return response
     if request.blueprint == blueprint.name or request.path.startswith(f"{blueprint.url_prefix}/"):
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     elif request.endpoint == "static":
         if response.status_code == 200 and "v" in request.args:
             response.headers["Cache-Control"] = "public, max-age=31536000, immutable"

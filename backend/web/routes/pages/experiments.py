@@ -16,6 +16,7 @@ from backend.domain.selection import SORTS, Cursor, Selection
 from backend.domain.status import LIVE
 from backend.files.curves import Budget, Curves
 from backend.web.current import services
+from backend.web.languages.current import gettext, language
 from backend.web.routes.pages.dashboard import blueprint, summary_of
 from backend.web.schemas.columns import CSV
 from backend.web.schemas.fields import cursor_text
@@ -53,7 +54,7 @@ _STYLES = {  # classes of the columns that have a style of their own
 }
 _UNSORTED = ("dataset", "curve", "tags", "by", "model", "size", "duration")
 # What a row is made from: see _row.
-RowKey = tuple[Curves, Experiment, str, str, Figures | None, str, tuple["Cell", ...]]
+RowKey = tuple[Curves, Experiment, str, str, Figures | None, str, tuple["Cell", ...], str]
 
 log = logging.getLogger(__name__)
 _rows: dict[RowKey, Markup] = {}  # oldest first
@@ -173,11 +174,11 @@ def _headers(filters: Filters, metric: str, goals: Goals) -> Iterator[Header]:
     best = best_figure(metric, goals)
     sign = "-" if best == "max" else ""
     named = {
-        "progress": ("Epochs", "-epoch"),
-        "last": (f"Last {metric}", f"{sign}metrics.{metric}.last"),
-        "best": (f"Best {metric}", f"{sign}metrics.{metric}.{best}"),
-        "curve": ("Curve", ""),
-        "created_at": ("Submitted", SORTS[0]),
+        "progress": (gettext("Epochs"), "-epoch"),
+        "last": (gettext("Last {metric}").format(metric=metric), f"{sign}metrics.{metric}.last"),
+        "best": (gettext("Best {metric}").format(metric=metric), f"{sign}metrics.{metric}.{best}"),
+        "curve": (gettext("Curve"), ""),
+        "created_at": (gettext("Submitted"), SORTS[0]),
     }
     for name in filters.shown_columns:
         label, first = named.get(name) or (column_label(name), name)
@@ -212,7 +213,11 @@ def _choices(
     parameters = dict.fromkeys(name for each in shown for name in each.parameters.readable_values)
     names = [*DEFAULT_COLUMNS, *OTHER_COLUMNS, *parameters]
     names += [f"metrics.{name}.{figure}" for name in metrics for figure in ("last", "min", "max")]
-    labels = {"last": "Last of the metric", "best": "Best of the metric", "progress": "Progress"}
+    labels = {
+        "last": gettext("Last of the metric"),
+        "best": gettext("Best of the metric"),
+        "progress": gettext("Progress"),
+    }
     return [
         (name, labels.get(name) or column_label(name), name in filters.shown_columns)
         for name in dict.fromkeys([*names, *filters.columns])
@@ -237,7 +242,8 @@ def _row(
         stored = figures(metric, summaries, goals) if summaries else None
         version = services.curves.version(experiment.experiment_id)
         cells = tuple(_cell(experiment, summaries, name) for name in columns)
-        key = services.curves, experiment, version, metric, stored, position, cells
+        place = (stored, position, cells, language())
+        key = services.curves, experiment, version, metric, *place
         row = _rows.get(key)
         if row is None:
             summary, curve = summary_of(experiment, budget)

@@ -9,6 +9,7 @@ from backend.domain.conditions import metric_of
 from backend.domain.experiment import Experiment
 from backend.domain.objective import Goals, goal_of, objective_of
 from backend.web.current import services
+from backend.web.languages.current import gettext
 from backend.web.routes.pages.experiments import blueprint
 from backend.web.views import plots
 from backend.web.views.filters import Filters, is_column, read_conditions, read_filters, refuse
@@ -115,8 +116,8 @@ def _groups(
     experiments: Sequence[Experiment], rows: Sequence[Row], by: str, metric: str, goals: Goals
 ) -> list[plots.Group]:
     if by == "tags":
-        values = [each.tag_names or ["no tag"] for each in experiments]
+        values = [each.tag_names or [gettext("no tag")] for each in experiments]
     else:
-        values = [[value_text(by, row.values.get(by)) or "none"] for row in rows]
+        values = [[value_text(by, row.values.get(by)) or gettext("none")] for row in rows]
     figure = metric_of(metric)
     return plots.groups(rows, values, metric, goal_of(figure[0], goals) if figure else None)

@@ -17,6 +17,7 @@ from backend.sweeps.samplers import Method
 from backend.sweeps.spaces import PREFIX
 from backend.sweeps.stopping import Rule
 from backend.web.current import services, sweeps
+from backend.web.languages.current import translated
 from backend.web.routes.pages.dashboard import blueprint
 from backend.web.schemas.sweeps.requests import SweepIn
 from backend.web.schemas.sweeps.responses import analysis_out, sweep_detail_out, sweep_out
@@ -89,7 +90,7 @@ def show_sweep(sweep_id: str) -> str:
     return render_template(
         "sweep.html",
         sweep=detail,
-        space={name: dimension_text(dimension) for name, dimension in plan.space.items()},
+        space={name: translated(dimension_text(one)) for name, one in plan.space.items()},
         fixed=plan.fixed,
         varying=list(plan.space),
         trials=by_value(trials, plan.goal)[:rows],

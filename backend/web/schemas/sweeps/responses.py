@@ -15,6 +15,7 @@ from backend.domain.timestamps import to_text
 from backend.files.curve_table import Curve
 from backend.sweeps.plan import Plan
 from backend.sweeps.progress import best_so_far, sweep_progress
+from backend.web.languages.current import translated
 from backend.web.schemas.experiments import DiagnosisOut, dataset_out
 
 _COUNTS = {"succeeded": 12, "pruned": 6, "running": 2}
@@ -61,6 +62,7 @@ class SweepOut(Schema):
     stop = String(metadata={"example": "asha"})
     min_epoch = Integer(metadata={"example": 3})
     eta = Integer(metadata={"example": 3})
+    promote = Boolean(metadata={"example": False})
     max_failed = Integer(metadata={"example": 5})
     seed = Integer(metadata={"example": 0})
     trials = Integer(metadata={"description": "How many it may have.", "example": 64})
@@ -205,7 +207,11 @@ def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
     plan = Plan.from_text(sweep.definition)
     diagnosis = None
     if sweep.reason:
-        diagnosis = {name: getattr(sweep, name) for name in ("reason", "message", "remedy")}
+        diagnosis = {
+            "reason": sweep.reason,
+            "message": sweep.message and translated(sweep.message),
+            "remedy": sweep.remedy and translated(sweep.remedy),
+        }
     return {
         "sweep_id": sweep.sweep_id,
         "model": sweep.model,
@@ -220,6 +226,7 @@ def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
         "stop": plan.stop,
         "min_epoch": plan.min_epoch,
         "eta": plan.eta,
+        "promote": plan.promote,
         "max_failed": plan.max_failed,
         "seed": plan.seed,
         "trials": sweep.trials,
@@ -276,6 +283,7 @@ def trial_out(trial: Trial) -> dict[str, Any]:
     """Return a trial with the members of TrialOut."""
     return {
         **{name: getattr(trial, name) for name in _OF_TRIAL},
+        "message": trial.message and translated(trial.message),
         "parameters": dict(trial.parameters),
         "started_at": _time(trial.started_at),
         "finished_at": _time(trial.finished_at),
