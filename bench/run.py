@@ -60,6 +60,7 @@ SECTIONS = (
     Section("endurance", ("KUBECONFIG",)),
     Section("reconcile", ("KUBECONFIG",)),
     Section("image", ("REPOSITORY_URL",)),
+    Section("scale", on_request=True),
     Section("peers", ("LAB",), on_request=True),
 )
 

@@ -53,18 +53,25 @@ class FileSeat:
         """Use the lock of a file, which is created."""
         self._path = path
         self._descriptor: int | None = None
+        self._is_unusable = False
 
     def try_hold(self) -> bool:
-        """Lock the file unless another process has."""
-        if self._descriptor is not None:
+        """Lock the file unless another process has; work without a lock where there is none."""
+        if self._descriptor is not None or self._is_unusable:
             return True
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            return self._do_without(error)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError as error:  # some network file systems have no locks
+            os.close(descriptor)
+            return self._do_without(error)
         self._descriptor = descriptor
         return True
 
@@ -73,6 +80,11 @@ class FileSeat:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _do_without(self, error: OSError) -> bool:
+        log.warning("Several reconcilers would all work: %s cannot be locked: %s", LOCK, error)
+        self._is_unusable = True
+        return True
 
 
 def make_seat(settings: Settings) -> Seat:

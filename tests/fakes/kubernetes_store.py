@@ -6,11 +6,14 @@ watches need.
 """
 
 import itertools
+import math
 import re
 import threading
 import time
+from bisect import bisect_right
 from copy import deepcopy
 from datetime import UTC, datetime
+from operator import itemgetter
 
 import kubernetes_validate
 
@@ -58,6 +61,8 @@ class ObjectStore:
         invalid: why request bodies were refused; no test sends an invalid body on purpose.
         validates: whether created objects are checked against the schemas, which is slow.
         pods_end_slowly: whether a deleted pod stays until `vanish` removes it.
+        most_events: how many events are kept for watches; None: all. A real API server keeps those
+            of some minutes.
     """
 
     def __init__(self):
@@ -67,10 +72,12 @@ class ObjectStore:
         self.validates = True
         self.pods_end_slowly = False
         self.versions = itertools.count(1000)
-        self._events = []  # (version, resource, type, object)
+        self.most_events = None
+        self._events = []  # (version, resource, type, object), the oldest first
+        self._latest = {}  # by resource: the version of its last change
         self._last_version = self._oldest_version = next(self.versions)
         self._watches_cut = 0
-        self._silent_from = None  # watches deliver no event from this index on
+        self._silent_from = math.inf  # watches deliver no event from this version on
 
     def create(self, resource, namespace, body):
         if self.validates:
@@ -120,7 +127,9 @@ class ObjectStore:
     def listing(self, resource, namespace, selector, limit, first=0):
         items = [
             body
-            for (of_namespace, _), body in sorted(self.objects[resource].items(), key=str)
+            for (of_namespace, _), body in sorted(
+                self.objects[resource].items(), key=lambda item: str(item[0])
+            )
             if of_namespace == namespace and _is_selected(body, selector)
         ]
         version, kind = KINDS[resource]
@@ -146,7 +155,7 @@ class ObjectStore:
 
     def check_version(self, resource, version):
         """Refuse a list at a version that the cache of these objects has not reached."""
-        current = max((at for at, changed, *_ in self._events if changed == resource), default=0)
+        current = self._latest.get(resource, 0)
         if version > current:
             message = f"Timeout: Too large resource version: {version}, current: {current}"
             raise Refused(504, "Timeout", message)
@@ -154,12 +163,12 @@ class ObjectStore:
     def events(self, resource, namespace, selector, version, seconds, stopped):
         """Yield the events of a watch as they happen, and None if its connection is to be cut."""
         deadline = time.monotonic() + seconds
-        position, cuts = 0, self._watches_cut
+        seen, cuts = version, self._watches_cut
         while True:
             with self.changed:
                 while (
-                    position == len(self._events)
-                    and version >= self._oldest_version
+                    not (self._events and self._events[-1][0] > seen)
+                    and seen >= self._oldest_version
                     and cuts == self._watches_cut
                     and not stopped.is_set()
                 ):
@@ -168,17 +177,18 @@ class ObjectStore:
                 if cuts != self._watches_cut or stopped.is_set():
                     yield None
                     return
-                fresh, position = self._events[position : self._silent_from], len(self._events)
-                is_too_old = version < self._oldest_version
-            if is_too_old:
-                message = f"too old resource version: {version} ({self._oldest_version})"
+                first = bisect_right(self._events, seen, key=itemgetter(0))
+                fresh, oldest = self._events[first:], self._oldest_version
+            if seen < oldest:
+                message = f"too old resource version: {seen} ({oldest})"
                 yield {"type": "ERROR", "object": Refused(410, "Expired", message).status}
                 return
+            seen = max(seen, fresh[-1][0]) if fresh else seen
             for at, of_resource, kind, body in fresh:
                 is_wanted = (
                     of_resource == resource and body["metadata"].get("namespace") == namespace
                 )
-                if at > version and is_wanted and _is_selected(body, selector):
+                if at < self._silent_from and is_wanted and _is_selected(body, selector):
                     yield {"type": kind, "object": body}
 
     def expire_versions(self):
@@ -190,7 +200,7 @@ class ObjectStore:
     def silence_watches(self):
         """Deliver no more events to open watches, as if the network between had died silently."""
         with self.changed:
-            self._silent_from = len(self._events)
+            self._silent_from = next(self.versions)
             self.changed.notify_all()
 
     def cut_watches(self):
@@ -212,6 +222,10 @@ class ObjectStore:
         else:
             self.objects[resource][key] = stored
         self._events.append((self._last_version, resource, kind, stored))
+        self._latest[resource] = self._last_version
+        if self.most_events and len(self._events) > 2 * self.most_events:
+            self._oldest_version = self._events[-self.most_events - 1][0]
+            del self._events[: -self.most_events]
         self.changed.notify_all()
         return stored
 

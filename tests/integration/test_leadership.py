@@ -137,6 +137,15 @@ def test_file_is_locked_by_one(tmp_path):
     b.release()
 
 
+def test_file_that_cannot_be_locked_keeps_nobody_from_work(tmp_path, caplog):
+    (tmp_path / "data").write_text("")
+    seat = FileSeat(tmp_path / "data" / "lock")
+    assert seat.try_hold()
+    assert seat.try_hold()
+    assert caplog.text.count("reconcile.lock cannot be locked: ") == 1
+    seat.release()
+
+
 def metric(address, name):
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
         return float(re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)[1])
