@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --require-hashes --no-deps
 PEERS := bench/peers/.venv-mlflow/.done bench/peers/.venv-ray/.done
 
-.PHONY: help demo run check check-static check-unit test e2e chaos lint image uninstall lock sbom openapi translations bench bench-peers clean
+.PHONY: help demo run check check-static check-unit test e2e chaos lint image uninstall lock sbom bundle openapi translations bench bench-peers clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ test: $(VENV)/.dev ## set up, then unit, component, integration and browser test
 e2e: $(VENV)/.dev ## end-to-end tests on the cluster of your KUBECONFIG
 	@$(BIN)/python -m pytest tests/e2e
 
-chaos: $(VENV)/.dev ## break everything while clients work (ON=lab: on LAB's services; SEED, RUNS)
+chaos: $(VENV)/.dev ## break everything while clients work (ON=replicas: two servers; ON=lab: on LAB's services; SEED, RUNS)
 	@$(BIN)/python -m tests.chaos $(if $(ON),--on $(ON)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(RUNS),--runs $(RUNS))
 
@@ -68,6 +68,9 @@ lock: $(VENV)/.dev ## choose the exact versions in *.lock again
 
 sbom: $(VENV)/.dev ## write what all images contain (CycloneDX) to sbom/
 	@$(BIN)/python -m tools.sbom
+
+bundle: $(VENV)/.dev ## write all that an installation without the internet needs to dist/, from REPOSITORY_URL
+	@$(BIN)/python -m tools.bundle
 
 clean: ## remove the virtual environments and caches, but no data and no output
 	@rm -rf $(VENV) $(dir $(PEERS)) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import backend
 
-ROLES = ("serve", "web", "reconcile", "migrate", "claim", "rebuild")
+ROLES = ("serve", "web", "reconcile", "migrate", "claim", "rebuild", "preflight")
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -19,12 +19,14 @@ roles:
   migrate              bring the database to the schema of this version, as every role does at start
   claim                make the database belong to this server, after it was moved here
   rebuild              restore a lost database from the output folder and the Jobs
+  preflight            check whether every node that may train reaches both folders
 
 commands of the client (docs/cli.md; hello-flask COMMAND --help):
   submit               start an experiment, and wait for it
   ls, show, compare    list experiments; show one; show several side by side
   logs, files, get     print or follow a log; list and download files
   cancel, retry, rm    cancel, retry and delete experiments
+  sweep                start, list, show and change sweeps
   models, data         list the models; list, upload, download and delete data sets
   completion           print a script that completes commands in bash or zsh
 
@@ -38,7 +40,7 @@ environment variables (docs/settings.md explains these and the rest):
   DB_PASSWORD          the user's password; or DB_PASSWORD_FILE, a file that holds it
   LAUNCHER             kubernetes or local (auto: kubernetes in a pod, otherwise local)
   AE_MODEL_IMAGE_URL   image that trains; required on Kubernetes
-  LOCAL_SLOTS          how many experiments train at once on this machine (1)
+  LOCAL_SLOTS          how many experiments train at once on this machine (half the CPUs)
   API_TOKEN_FILE       file of access tokens; without it, everyone who reaches the server can use it
 """
 
@@ -47,8 +49,8 @@ def main() -> int:
     """Start the role that the command line names, or carry out a command of the client.
 
     Returns:
-        0, 1 if `rebuild --check` found differences, or 2 if the settings or the database prevent
-        the start; see `hello_flask.command` for the client.
+        0, 1 if `rebuild --check` or `preflight` found something wrong, or 2 if the settings or the
+        database prevent the start; see `hello_flask.command` for the client.
     """
     first = sys.argv[1] if sys.argv[1:] else "serve"
     if first.startswith("-") or first in ROLES:
@@ -65,7 +67,7 @@ def _start_role() -> int:
     from backend import roles
     from backend.settings import Settings
 
-    single = {
+    single: dict[str, Callable[[Settings], int | None]] = {
         "web": roles.web,
         "reconcile": roles.reconcile,
         "migrate": roles.migrate,
@@ -81,9 +83,11 @@ def _start_role() -> int:
     def start() -> int | None:
         settings = Settings.from_environment()
         log.info("Input folder %s, output folder %s", settings.input_dir, settings.output_dir)
+        if role == "preflight":
+            return roles.preflight(settings)
         roles.prepare(
             settings,
-            database_required=role in ("migrate", "claim", "rebuild"),
+            database_required=role in ("migrate", "claim", "rebuild", "preflight"),
             check_owner=role not in ("migrate", "claim"),
         )
         if role in ("serve", "web"):

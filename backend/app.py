@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from apiflask import APIFlask
+from flask import has_request_context
 
 from backend import __version__
 from backend.domain.catalogue import Catalogue
@@ -17,6 +18,7 @@ from backend.sweeps.service import make_sweeps
 from backend.web import forms, openapi
 from backend.web.access import protected, register_access
 from backend.web.errors import register_errors
+from backend.web.proxies import Mount, address
 from backend.web.routes import register_routes
 from backend.web.schemas.problems import ProblemOut
 from backend.web.streams import Streams
@@ -37,7 +39,10 @@ class App(APIFlask):
         """Return the OpenAPI document; make it again if the catalogue has changed since."""
         catalogue: Catalogue = self.extensions["services"].models.catalogue()
         is_changed, self._described = catalogue is not self._described, catalogue
-        return super()._get_spec(spec_format, force_update=force_update or is_changed)
+        document = super()._get_spec(spec_format, force_update=force_update or is_changed)
+        if has_request_context() and isinstance(document, dict):
+            return document | {"servers": [{"url": address("/")}]}
+        return document
 
     def wsgi_app(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -49,6 +54,7 @@ class App(APIFlask):
         """
         begun = time.perf_counter()
         telemetry: Telemetry = self.extensions["telemetry"]
+        self.extensions["mount"].apply(environ)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             telemetry.count(environ, int(status[:3]), time.perf_counter() - begun)
@@ -91,6 +97,7 @@ def create_app(settings: Settings | None = None, launcher: Launcher | None = Non
     register_errors(app)
     telemetry = Telemetry(app, services.experiments.counts)
     app.extensions["telemetry"] = telemetry
+    app.extensions["mount"] = Mount(settings.trusted_proxies, settings.script_name)
     services.logs.on_lost_end = telemetry.log_end_lost
     register_access(app, settings)
     app.extensions["services"] = services

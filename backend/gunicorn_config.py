@@ -1,6 +1,7 @@
 """gunicorn's configuration for the web role; gunicorn looks the names up in this module."""
 
 import gc
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from backend.settings import Settings, socket_address
+from backend.addresses import socket_address
+from backend.settings import Settings
 from backend.store.engine import POOL_SIZE
 from backend.web.worker.limits import LONG, most_connections
 from backend.web.worker.orphans import MasterPipe
@@ -25,6 +27,7 @@ threads = POOL_SIZE + _settings.max_streams + LONG
 worker_connections = most_connections()
 preload_app = True  # the workers share the memory of everything that is imported once
 control_socket_disable = True
+forwarded_allow_ips = ""  # the app decides whom it believes: web/proxies.py
 graceful_timeout = 20  # seconds; shorter than the pod's terminationGracePeriodSeconds
 keepalive = 75  # seconds; longer than the idle timeout of common proxies
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (heartbeats)
@@ -48,3 +51,4 @@ def post_worker_init(worker: Worker) -> None:
     app: Any = worker.wsgi
     app.extensions["streams"].is_stopping = lambda: not worker.alive
     _master_pipe.watch(worker)
+    os.environ.pop("SCRIPT_NAME", None)  # gunicorn would refuse paths without it: web/proxies.py

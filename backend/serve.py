@@ -21,13 +21,17 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 RESTART_SECONDS = 60.0  # to release an address; longer than the longest shutdown (gunicorn_config)
 POLL_SECONDS = 0.5
 
-ROLES: dict[str, Callable[[Settings], None]] = {"web": roles.web, "reconcile": roles.reconcile}
+Role = Callable[[Settings], int | None]
+
+ROLES: dict[str, Role] = {"web": roles.web, "reconcile": roles.reconcile}
 ADDRESSES = {"web": "BIND", "reconcile": "HEALTH_BIND"}
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, run: Callable[[Callable[[], None]], int], *, command: str) -> int:
+def serve(
+    settings: Settings, run: Callable[[Callable[[], int | None]], int], *, command: str
+) -> int:
     """Serve until Ctrl-C or SIGTERM; attempts that are running continue.
 
     Args:
@@ -47,7 +51,7 @@ def serve(settings: Settings, run: Callable[[Callable[[], None]], int], *, comma
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, run: Callable[[Callable[[], None]], int]) -> None:
+    def __init__(self, settings: Settings, run: Callable[[Callable[[], int | None]], int]) -> None:
         self._settings, self._run = settings, run
         self._stopping = False
         self._processes: dict[str, BaseProcess] = {}
@@ -98,7 +102,7 @@ class _Supervisor:
         process.start()
         return process
 
-    def _child(self, role: Callable[[Settings], None], supervisor: int) -> None:
+    def _child(self, role: Role, supervisor: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if sys.platform == "linux":  # without its supervisor, nothing would restart or stop it

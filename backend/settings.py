@@ -1,9 +1,7 @@
 """The settings, read from environment variables; all invalid ones are reported together."""
 
-import ipaddress
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from backend import __version__
+from backend.addresses import is_host, is_ipv6, is_network, is_path_prefix
 from backend.domain.catalogue import QUANTITY
 from backend.domain.webhooks.targets import Allowed, Target, parse_targets
 from backend.tokens import TokenFile, TokensError, parse
@@ -60,10 +59,12 @@ class Settings:
     bind: str
     health_bind: str
     allowed_hosts: frozenset[str]
+    trusted_proxies: tuple[str, ...]
+    script_name: str
     api_token: str = field(repr=False)
     api_token_file: Path | None
     launcher: LauncherName
-    local_slots: int
+    local_slots: int | None
     local_memory: int | None
     webhooks: tuple[Target, ...]
     webhook_secret: str = field(repr=False)
@@ -81,6 +82,7 @@ class Settings:
     job_deadline_seconds: int
     job_backoff_limit: int
     job_queue: str
+    reconcile_lease: str
     in_pod: bool
 
     @classmethod
@@ -130,10 +132,12 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         bind=env.address("BIND", "127.0.0.1:31112"),
         health_bind=env.address("HEALTH_BIND", ""),
         allowed_hosts=env.hosts("ALLOWED_HOSTS"),
+        trusted_proxies=env.networks("TRUSTED_PROXIES", "127.0.0.1,::1"),
+        script_name=env.path_prefix("SCRIPT_NAME"),
         api_token=api_token,
         api_token_file=api_token_file,
         launcher=launcher,
-        local_slots=env.integer("LOCAL_SLOTS", 1, lowest=1, highest=1024),
+        local_slots=env.integer("LOCAL_SLOTS", 0, lowest=1, highest=1024) or None,
         local_memory=env.memory("LOCAL_MEMORY"),
         webhooks=webhooks,
         webhook_secret=env.secret("WEBHOOK_SECRET").strip(),
@@ -151,6 +155,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         job_deadline_seconds=env.integer("JOB_DEADLINE_SECONDS", 0, lowest=0, highest=2**31 - 1),
         job_backoff_limit=env.integer("JOB_BACKOFF_LIMIT", 3, lowest=0, highest=100),
         job_queue=env.name("JOB_QUEUE", ""),
+        reconcile_lease=env.name("RECONCILE_LEASE", ""),
         in_pod=in_pod,
     )
     if env.problems:
@@ -196,7 +201,9 @@ class _Environment:
         return Path(text).absolute() if text else None
 
     def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
-        text = self.text(name, str(default))
+        text = self.text(name)
+        if not text:
+            return default
         if DIGITS.fullmatch(text) and lowest <= int(text) <= highest:
             return int(text)
         self.problems.append(
@@ -243,20 +250,33 @@ class _Environment:
             self.problems.append(f"{name} must be {what}, not {' '.join(names)!r}.")
         return frozenset(names)
 
+    def networks(self, name: str, default: str) -> tuple[str, ...]:
+        found = tuple(self.text(name, default).replace(",", " ").split())
+        if found == ("none",):
+            return ()
+        if not all(map(is_network, found)):
+            what = "addresses and networks such as 10.0.0.5,10.42.0.0/16, or none"
+            self.problems.append(f"{name} must be {what}, not {' '.join(found)!r}.")
+        return found
+
+    def path_prefix(self, name: str) -> str:
+        what = "a path such as /train, of letters, digits and '-', '_', '.' and '~'"
+        return self.matching(name, "", is_path_prefix, what).rstrip("/")
+
     def address(self, name: str, default: str) -> str:
         def fits(text: str) -> bool:
             host, _, port = text.rpartition(":")
-            return bool(_is_host(host) and DIGITS.fullmatch(port)) and int(port) <= 65535
+            return bool(is_host(host) and DIGITS.fullmatch(port)) and int(port) <= 65535
 
         return self.matching(name, default, fits, "HOST:PORT such as 0.0.0.0:5000 or [::]:5000")
 
     def database_host(self, name: str) -> str:
         """Return a host name or IP address; brackets around an IPv6 address are removed."""
         text = self.text(name)
-        if not text or _is_host(text) or _is_ipv6(text):
+        if not text or is_host(text) or is_ipv6(text):
             return text.strip("[]")
         host, _, port = text.rpartition(":")
-        if _is_host(host) and DIGITS.fullmatch(port):
+        if is_host(host) and DIGITS.fullmatch(port):
             remedy = f"set {name}={host.strip('[]')} and DB_PORT={port}"
             self.problems.append(f"{name} must be a host without a port, not {text!r}: {remedy}.")
         else:  # it may be a URL with a password, so it is not quoted
@@ -265,37 +285,6 @@ class _Environment:
                 "DB_URL, and a port in DB_PORT."
             )
         return text
-
-
-def socket_address(address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Return the family of a socket that can listen at HOST:PORT, and what to bind it to.
-
-    The host of an IPv6 address stands in brackets.
-
-    Raises:
-        OSError: the name of the host does not resolve.
-    """
-    host, _, port = address.rpartition(":")
-    found = socket.getaddrinfo(
-        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    # A name may have addresses of both families: IPv4 is what it has always meant here.
-    family, *_, target = min(found, key=lambda one: one[0] != socket.AF_INET)
-    return family, (str(target[0]), int(target[1]))
-
-
-def _is_host(text: str) -> bool:
-    """Return whether `text` is a host name, an IPv4 address or an IPv6 address in brackets."""
-    if text.startswith("[") and text.endswith("]"):
-        return _is_ipv6(text[1:-1])
-    return bool(text) and not any(one in ":/@[]" or one.isspace() for one in text)
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False
 
 
 def _launcher(env: _Environment, in_pod: bool) -> LauncherName:

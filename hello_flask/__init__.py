@@ -20,11 +20,13 @@ from hello_flask.errors import (
     Problem,
     ServerAway,
     StillRunning,
+    SweepFailed,
     Unauthorized,
     Unavailable,
 )
 from hello_flask.experiment import Experiment
 from hello_flask.listing import Experiments
+from hello_flask.sweep import Sweep
 
 __all__ = [
     "Client",
@@ -41,6 +43,8 @@ __all__ = [
     "Problem",
     "ServerAway",
     "StillRunning",
+    "Sweep",
+    "SweepFailed",
     "Unauthorized",
     "Unavailable",
     "__version__",

@@ -10,11 +10,16 @@ from hello_flask.configuration import read
 from hello_flask.experiment import Experiment
 from hello_flask.inputs import Inputs
 from hello_flask.listing import Experiments
+from hello_flask.sweep import Sweep
 from hello_flask.transport import PATIENCE_SECONDS, TIMEOUT_SECONDS, Query, Transport
 
 DEFAULT_MODEL = "autoencoder"
 PAGE = 200  # experiments in one answer
-RESERVED = ("experiment_id", "model", "dataset", "size")  # fields that are no parameters
+RESERVED = ("experiment_id", "model", "dataset", "size", "priority")  # no parameters
+SWEEP_OPTIONS = (
+    *("dataset", "size", "method", "metric", "goal", "trials", "parallel"),
+    *("stop", "min_epoch", "eta", "promote", "max_failed", "seed"),
+)
 
 
 class Client:
@@ -68,6 +73,7 @@ class Client:
         *,
         dataset: str | None = None,
         size: str | None = None,
+        priority: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Experiment:
@@ -80,6 +86,7 @@ class Client:
             experiment_id: names the experiment; by default the model, the time and a random part.
             dataset: a data set; by default all of them.
             size: one of the sizes of the model.
+            priority: low, normal or high, among those that wait; normal by default.
             parameters: of the model, by name.
             more: parameters too: `learning_rate=0.001, epoch=20`.
 
@@ -90,7 +97,7 @@ class Client:
         fields = dict(parameters or {}) | more
         if clash := [name for name in RESERVED if name in fields]:
             raise TypeError(f"{clash[0]} is no parameter: give it by its own name")
-        chosen = {"model": model, "dataset": dataset, "size": size}
+        chosen = {"model": model, "dataset": dataset, "size": size, "priority": priority}
         fields |= {name: value for name, value in chosen.items() if value is not None}
         # Chosen before the first request, so that the same can be sent again.
         fields["experiment_id"] = experiment_id or new_id(model or DEFAULT_MODEL)
@@ -130,18 +137,83 @@ class Client:
             limit: the largest number; None returns all.
         """
         query = _pairs(status=status, model=model, q=q, where=where, sort=sort)
-        return Experiments(Experiment(self._transport, data) for data in self._pages(query, limit))
+        found = self._pages("/experiments", query, limit, cursor="after")
+        return Experiments(Experiment(self._transport, data) for data in found)
 
-    def _pages(self, query: Query, limit: int | None) -> Iterator[Mapping[str, Any]]:
-        after: list[str] = []
+    def start_sweep(
+        self,
+        model: str | None = None,
+        sweep_id: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Sweep:
+        """Start a sweep, and return it without waiting for its end.
+
+        Starting the same again returns the sweep that exists, and starts nothing.
+
+        Args:
+            model: a model of the catalogue; `autoencoder` by default.
+            sweep_id: names the sweep; by default the model, the time and a random part.
+            parameters: of the model, by name: a range such as "0.0001..0.1 log" or
+                {"low": 0.0001, "high": 0.1}, a list of values, or one value.
+            options: of the sweep, by name: those of SWEEP_OPTIONS.
+            more: options too, and parameters under any other name:
+                `learning_rate="0.0001..0.1", epoch=81, trials=64`.
+
+        Raises:
+            InvalidFields: a value is not valid; nothing was started.
+            Conflict: the id belongs to a sweep with other values, or to something else.
+        """
+        chosen = dict(options or {}) | {
+            name: more.pop(name) for name in SWEEP_OPTIONS if name in more
+        }
+        # A parameter may have the name of a field of the sweep.
+        named = {
+            f"parameter.{name}": each for name, each in (dict(parameters or {}) | more).items()
+        }
+        fields = {"model": model} | chosen | named
+        fields = {name: value for name, value in fields.items() if value is not None}
+        # Chosen before the first request, so that the same can be sent again.
+        fields["sweep_id"] = sweep_id or new_id(model or DEFAULT_MODEL)
+        found, _ = self._transport.ask("POST", "/sweeps", body=fields, repeatable=True)
+        return Sweep(self._transport, found)
+
+    def sweep(self, sweep_id: str) -> Sweep:
+        """Return one sweep, with its best trial so far.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        return self.named_sweep(sweep_id).refresh()
+
+    def named_sweep(self, sweep_id: str) -> Sweep:
+        """Return a sweep of which only the id is known, without asking the server."""
+        return Sweep(self._transport, {"sweep_id": sweep_id})
+
+    def sweeps(self, *, limit: int | None = None) -> list[Sweep]:
+        """Return the sweeps, newest first.
+
+        Args:
+            limit: the largest number; None returns all.
+        """
+        found = self._pages("/sweeps", [], limit, cursor="before")
+        return [Sweep(self._transport, data) for data in found]
+
+    def _pages(
+        self, path: str, query: Query, limit: int | None, *, cursor: str
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield what the pages of a list hold; `cursor` names the field that begins the next."""
+        begin: list[str] = []
         left = limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            page_query = [*query, ("limit", str(size)), *(("after", text) for text in after)]
-            found, answer = self._transport.ask("GET", "/experiments", page_query)
+            page_query = [*query, ("limit", str(size)), *((cursor, text) for text in begin)]
+            found, answer = self._transport.ask("GET", path, page_query)
             yield from found[:size]
-            after = _after(answer.headers.get("Link", ""))
-            if not after:
+            begin = _next(answer.headers.get("Link", ""), cursor)
+            if not begin:
                 return
             left = None if left is None else left - len(found)
 
@@ -185,7 +257,7 @@ def _pairs(**values: str | int | Sequence[str] | None) -> Query:
     return pairs
 
 
-def _after(link: str) -> list[str]:
+def _next(link: str, cursor: str) -> list[str]:
     """Return where the next page begins, by a Link header; nothing if there is none.
 
     Only the cursor is taken: a server may be behind a proxy that adds to its paths.
@@ -193,4 +265,4 @@ def _after(link: str) -> list[str]:
     target, _, rest = link.partition(">")
     if 'rel="next"' not in rest:
         return []
-    return parse_qs(urlsplit(target.removeprefix("<")).query).get("after", [])[:1]
+    return parse_qs(urlsplit(target.removeprefix("<")).query).get(cursor, [])[:1]

@@ -30,6 +30,10 @@ class ExperimentFailed(HelloFlaskError):
     """The experiment that was waited for has failed, was cancelled or was deleted."""
 
 
+class SweepFailed(HelloFlaskError):
+    """The sweep that was waited for has failed, was cancelled or was deleted."""
+
+
 class Problem(HelloFlaskError):
     """The server refused a request: an answer of application/problem+json (RFC 9457).
 
@@ -62,11 +66,11 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    """There is no such experiment, attempt, file, model or data set (404)."""
+    """There is no such experiment, sweep, attempt, file, model or data set (404)."""
 
 
 class Conflict(Problem):
-    """The state of the experiment or data set does not allow this (409, 412)."""
+    """The state of the experiment, sweep or data set does not allow this (409, 412)."""
 
 
 class Unavailable(Problem):

@@ -7,18 +7,10 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import quote
 
 from hello_flask.downloads import Progress, save
-from hello_flask.errors import (
-    ExperimentFailed,
-    NotFound,
-    ServerAway,
-    StillRunning,
-    Unavailable,
-)
-from hello_flask.transport import Query, Transport
-
-ENDED = frozenset({"succeeded", "failed", "cancelled"})
-FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.2, 2.0  # between two looks at a live experiment
-WAIT_PATIENCE_SECONDS = 600.0  # for which `wait` and `follow` bear a server that is away
+from hello_flask.errors import ExperimentFailed, ServerAway, Unavailable
+from hello_flask.record import Record
+from hello_flask.transport import Query
+from hello_flask.waiting import WAIT_PATIENCE_SECONDS, looks
 
 
 class LogLine(NamedTuple):
@@ -33,32 +25,14 @@ class LogLine(NamedTuple):
     text: str
 
 
-class Experiment:
+class Experiment(Record):
     """One experiment of a server.
 
     Its fields are those of the JSON: `experiment.status`, `experiment.parameters`,
     `experiment["status"]`. They are as of the last request; `refresh` reads them anew.
-
-    Attributes:
-        data: all fields, as the server sent them.
     """
 
-    def __init__(self, transport: Transport, data: Mapping[str, Any]) -> None:
-        self._transport = transport
-        self.data: dict[str, Any] = dict(data)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "data":
-            raise AttributeError(name)
-        try:
-            return self.data[name]
-        except KeyError:
-            raise AttributeError(
-                f"the experiment has no field {name!r}; it has {', '.join(self.data)}"
-            ) from None
-
-    def __getitem__(self, name: str) -> Any:
-        return self.data[name]
+    _kind = "experiment"
 
     def __repr__(self) -> str:
         return f"<Experiment {self.id!r}: {self.data.get('status')}>"
@@ -67,17 +41,6 @@ class Experiment:
     def id(self) -> str:
         """The experiment_id."""
         return str(self.data["experiment_id"])
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it had not ended when it was last read."""
-        return self.data.get("status") not in ENDED
-
-    @property
-    def problem(self) -> str:
-        """Why it failed or waits, as one sentence or two; empty if there is no diagnosis."""
-        diagnosis = self.data.get("diagnosis") or {}
-        return " ".join(str(diagnosis[key]) for key in ("message", "remedy") if diagnosis.get(key))
 
     def refresh(self) -> "Experiment":
         """Read all fields again, with progress, metrics, warnings and history; return itself."""
@@ -105,24 +68,7 @@ class Experiment:
 
     def watch(self, timeout: float | None = None) -> Iterator["Experiment"]:
         """Yield itself whenever it was read again, until it has ended; see `wait`."""
-        transport = self._transport
-        end = None if timeout is None else transport.clock() + timeout
-        pauses = transport.pauses(WAIT_PATIENCE_SECONDS)
-        pause = FIRST_LOOK_SECONDS
-        while True:
-            try:
-                yield self.refresh()
-                pauses.reset()
-            except NotFound as error:
-                raise ExperimentFailed(f"{self.id} was deleted while it was waited for.") from error
-            except (ServerAway, Unavailable) as error:
-                pauses.wait(error)
-            if not self.is_live:
-                return
-            if end is not None and transport.clock() + pause > end:
-                raise StillRunning(f"{self.id} has not ended within {timeout:g} s. It goes on.")
-            transport.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_LOOK_SECONDS)
+        yield from looks(self._transport, self, timeout, ExperimentFailed)
 
     def cancel(self) -> "Experiment":
         """Cancel it, and return it; it ends within about a second."""

@@ -31,6 +31,7 @@ SERVICES = {
     ),
     "mysql_control": (LAB, "MySQL", "set LAB, or TEST_MYSQL_URL for those that do not restart it"),
     "newman": (newman(), "newman", INSTALL),
+    "nginx": (shutil.which("nginx", path=ADMIN_PATH), "nginx", INSTALL),
     "root": (os.geteuid() == 0, "to mount a file system", "run them as root"),
 }
 if os.environ.get("TEST_MYSQL_URL"):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # install-test-services.sh [bench]: install the programs that the tests use besides Python: the
-# database server that the integration tests start for themselves (never as a service of this
+# database server and the proxy that the tests start for themselves (never as a service of this
 # machine), a browser, and newman, which executes the Postman collection. With `bench`, also the load
 # generator and the instruction counter of `make bench`.
 # The script succeeds even if something cannot be installed: it names what is missing, and the tests
@@ -32,12 +32,14 @@ install() {
 
 # Debian starts a newly installed service unless this file forbids it.
 policy=/usr/sbin/policy-rc.d
-if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ] && ! command -v mariadbd >/dev/null; then
+if [ "$(id -u)" -eq 0 ] && [ ! -e "$policy" ] &&
+  ! { command -v mariadbd && command -v nginx; } >/dev/null; then
   trap 'rm -f "$policy"' EXIT
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 755 "$policy"
 fi
 install mariadbd MariaDB mariadb-server
+install nginx nginx nginx
 install chromium "a browser" chromium fonts-dejavu-core fonts-noto-cjk
 
 if [ "${1:-}" = bench ]; then

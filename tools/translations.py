@@ -75,6 +75,7 @@ _NO_SENTENCES = (
     *("experiments/rebuild.py", "experiments/run_file.py", "experiments/archive.py"),
     *("experiments/reconciler.py", "experiments/reconciling", "experiments/webhooks"),
     *("files/locks.py", "launchers/owner.py", "launchers/local/runner.py"),
+    *("launchers/preflight", "launchers/kubernetes/preflight.py", "launchers/local/warm_"),
     *("launchers/local/programs.py", "launchers/kubernetes/watch.py", "sweeps/rebuild.py"),
     *("sweeps/sweep_file.py", "web/openapi.py", "web/openapi_models.py", "web/telemetry.py"),
     *("web/worker", "web/shared_counts.py", "web/slow_clients.py", "web/host_headers.py"),
@@ -87,7 +88,7 @@ _NO_PROSE = re.compile(  # headers, patterns, and what the contract promises wor
     r"'(none|self)'|^(Bearer|Link|--form-string|-H) |(charset|filename|rel|error)="
     r"|max-age=|\\[Snd(.]"
     r"|^(data|event|id): |[a-z]\|[a-z]|^(exceeded quota|Could not decode|volume node)"
-    r"|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
+    r"|^rank-|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
 )
 
 

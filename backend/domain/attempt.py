@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.domain.data_sets.pins import chosen_names
+from backend.domain.execution.priority import Priority
 from backend.domain.identifiers import experiment_id_problem, job_name
 
 _TYPES: dict[str, Any] = {  # of those that every version has stored
@@ -17,7 +18,7 @@ _TYPES: dict[str, Any] = {  # of those that every version has stored
     "dataset": str | None,
     "attempt": int,
 }
-_LATER = ("model_parameters", "size", "entry_sha256", "sweep_id")  # text, or missing
+_LATER = ("model_parameters", "size", "entry_sha256", "sweep_id", "priority")  # text, or missing
 FIELDS = (*_TYPES, *_LATER)  # in the order of the attributes of Attempt
 
 
@@ -29,11 +30,15 @@ class Program:
         image: the image of its Job.
         command: starts it as a process of this machine.
         resources: pairs of cpu, memory or gpu and a quantity of Kubernetes.
+        preload: the modules that a trainer on this machine finds imported.
+        priority_classes: pairs of a priority and the PriorityClass of its Job.
     """
 
     image: str = ""
     command: tuple[str, ...] = ()
     resources: tuple[tuple[str, str], ...] = ()
+    preload: tuple[str, ...] = ()
+    priority_classes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Attempt:
         size: the name of the resources that were chosen, if any were.
         entry_sha256: the digest of the model's entry in the catalogue.
         sweep_id: the sweep that it is a trial of, if it is one.
+        priority: which of those that wait starts first; None for a normal one.
         program: what executes it, according to that entry.
     """
 
@@ -61,6 +67,7 @@ class Attempt:
     size: str | None = None
     entry_sha256: str | None = None
     sweep_id: str | None = None
+    priority: str | None = None
     program: Program = field(default=Program(), compare=False)
 
     @property
@@ -94,6 +101,8 @@ class Attempt:
         if not all(_is_a(fields.get(name), str | None) for name in _LATER):
             return None
         if not _is_object(fields.get("model_parameters") or "{}"):
+            return None
+        if fields.get("priority") not in (None, Priority.LOW, Priority.HIGH):
             return None
         if fields["attempt"] < 1 or experiment_id_problem(fields["experiment_id"]):
             return None

@@ -7,7 +7,7 @@ chooses parameters and a size.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -15,12 +15,13 @@ from types import MappingProxyType
 from typing import Any
 
 from backend.domain.attempt import Program
+from backend.domain.execution.keys import InvalidKey, read_command, read_preload
+from backend.domain.execution.priority import read_priority_classes
 from backend.domain.parameter import InvalidSchema, InvalidValue, Parameter, Value, shown_value
 
 AUTOENCODER = "autoencoder"  # the model of a submission that names none
 MAX_PARAMETERS = 64
 MAX_SIZES = 20
-MAX_WORDS = 64  # of a command
 MAX_ENTRY_BYTES = 64 * 1024 - 1  # TEXT of MySQL
 MAX_VALUES_BYTES = 32 * 1024  # of all values together, as JSON
 MAX_DESCRIPTION = 2000  # characters
@@ -29,7 +30,7 @@ METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", re.ASCII)
 # resource.Quantity of Kubernetes, without exponents
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?", re.ASCII)
-RESERVED = ("experiment_id", "model", "dataset", "size")  # fields of a submission
+RESERVED = ("experiment_id", "model", "dataset", "size", "priority")  # fields of a submission
 # Every model has these two, with these limits; an entry may narrow them or add a default.
 CONTRACT: dict[str, dict[str, Any]] = {
     "learning_rate": {
@@ -47,7 +48,10 @@ CONTRACT: dict[str, dict[str, Any]] = {
 }
 EXAMPLES: dict[str, Value] = {"learning_rate": 0.001, "epoch": 20}
 
-_KEYS = ("description", "image", "command", "parameters", "objective", "resources", "sizes")
+_KEYS = (
+    *("description", "image", "command", "preload", "priority_classes"),
+    *("parameters", "objective", "resources", "sizes"),
+)
 _RESOURCES = {
     "cpu": (QUANTITY, "a quantity such as 500m or 2"),
     "memory": (QUANTITY, "a quantity such as 512Mi or 4Gi"),
@@ -104,6 +108,8 @@ class Entry:
         parameters: by name.
         resources: cpu, memory and gpu of its Jobs, as far as the entry names them.
         sizes: other resources, by the name that a client chooses.
+        preload: modules that its trainers on one machine find imported.
+        priority_classes: pairs of a priority and the PriorityClass of its Jobs.
     """
 
     name: str
@@ -114,6 +120,8 @@ class Entry:
     objective: Objective | None = None
     resources: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    priority_classes: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def content(self) -> str:
@@ -131,6 +139,8 @@ class Entry:
             "objective": objective,
             "resources": dict(self.resources),
             "sizes": {name: dict(size) for name, size in self.sizes.items()},
+            "preload": list(self.preload),
+            "priority_classes": dict(self.priority_classes),
         }
         present = {key: value for key, value in document.items() if value}
         return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
@@ -178,7 +188,8 @@ class Entry:
     def program(self, size: str | None) -> Program:
         """Return what executes an attempt of this model, with the resources of a size."""
         resources = {**self.resources, **(self.sizes.get(size, {}) if size else {})}
-        return Program(self.image, self.command, tuple(sorted(resources.items())))
+        pairs = tuple(sorted(resources.items()))
+        return Program(self.image, self.command, pairs, self.preload, self.priority_classes)
 
     @property
     def _known(self) -> str:
@@ -216,15 +227,18 @@ class Entry:
         if not isinstance(document, Mapping):
             raise InvalidEntry([f"It must be an object with the keys {', '.join(_KEYS)}."])
         reader = _Reader(document)
+        command = reader.checked("command", read_command)
         entry = cls(
             name,
             reader.description(),
             reader.image(),
-            reader.command(),
+            command,
             MappingProxyType(reader.parameters()),
             reader.objective(),
             MappingProxyType(reader.resources("resources", document.get("resources", {}))),
             MappingProxyType(reader.sizes()),
+            reader.checked("preload", lambda value: read_preload(value, command)),
+            reader.checked("priority_classes", read_priority_classes, {}),
         )
         content = entry.content
         if any("\ud800" <= character <= "\udfff" for character in content):
@@ -290,16 +304,14 @@ class _Reader:
             return ""
         return str(image)
 
-    def command(self) -> tuple[str, ...]:
-        words = self._document.get("command", [])
-        is_list = isinstance(words, list) and len(words) <= MAX_WORDS
-        if not is_list or not all(isinstance(word, str) and _is_word(word) for word in words):
-            self.problems.append(
-                f"command must be a list of at most {MAX_WORDS} words, such as "
-                "[python, -u, ./train.py]."
-            )
+    def checked(
+        self, key: str, read: Callable[[Any], tuple[Any, ...]], missing: Any = None
+    ) -> tuple[Any, ...]:
+        try:
+            return read(self._document.get(key, [] if missing is None else missing))
+        except InvalidKey as error:
+            self.problems.append(str(error))
             return ()
-        return tuple(words)
 
     def parameters(self) -> dict[str, Parameter]:
         schemas = self._document.get("parameters", {})
@@ -379,7 +391,3 @@ def _parameter(name: Any, schema: Any) -> Parameter:
 
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and MODEL_NAME.fullmatch(name) is not None
-
-
-def _is_word(word: str) -> bool:
-    return 0 < len(word) <= 1000 and "\0" not in word

@@ -23,6 +23,7 @@ class Parameters:
         model_parameters: the other parameters of the model as canonical JSON; None if it has none.
         size: the name of the resources, if they are not those of the model.
         entry_sha256: the digest of the model's entry in the catalogue at that time.
+        priority: which of those that wait starts first; None for a normal one.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Parameters:
     model_parameters: str | None = None
     size: str | None = None
     entry_sha256: str | None = None
+    priority: str | None = None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -78,7 +80,8 @@ class Experiment:
         reason, message, remedy: the diagnosis, if there is one.
         cancel_requested_by: the name of the token that was used to cancel it, if any.
         delete_requested_at: when a deletion with its folder began; it cannot be retried since.
-        model_parameters, size, entry_sha256: as in Parameters; None in rows of older versions.
+        model_parameters, size, entry_sha256, priority: as in Parameters; None in rows of older
+            versions.
         image: what the current attempt executes, as far as it is known: the image with its digest,
             or the command and the digest of the trainer's files.
         inputs: the files that it uses, as `pins_to_text` returns them; None if they are not known.
@@ -121,6 +124,7 @@ class Experiment:
     sweep_id: str | None = None
     trial: int | None = None
     pruned_because: str | None = None
+    priority: str | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -219,8 +223,11 @@ def in_order(last: datetime, times: Sequence[datetime]) -> list[datetime]:
 
 
 def read_tags(text: str | None) -> list[str]:
-    """Return tags that are stored as a JSON array."""
-    return list(json.loads(text)) if text else []
+    """Return tags that are stored as a JSON array; none if that is damaged."""
+    try:
+        return list(json.loads(text)) if text else []
+    except ValueError:
+        return []
 
 
 def write_tags(tags: Iterable[str]) -> str:

@@ -120,6 +120,7 @@ class ListedExperiment(NamedTuple):
     submitted_by: str | None
     sweep_id: str | None
     trial: int | None
+    priority: str | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

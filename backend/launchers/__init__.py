@@ -16,3 +16,12 @@ def make_launcher(settings: Settings) -> Launcher:
     from backend.launchers.local.launcher import LocalLauncher
 
     return LocalLauncher(settings)
+
+
+def slots_of(settings: Settings) -> int | None:
+    """Return how many attempts run at the same time; None on Kubernetes, which decides itself."""
+    if settings.launcher == "kubernetes":
+        return None
+    from backend.launchers.local.processors import default_slots
+
+    return settings.local_slots or default_slots()

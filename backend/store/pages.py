@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     cast,
     exists,
     false,
@@ -113,8 +114,9 @@ def statement(
         case Columns.LISTED:
             listed = [_as_json(table.c[name]) for name in ListedExperiment._fields[:-1]]
             query = _with_summaries(query, table)
+            content = _valid_json(metric_summaries.c.content)
             query = query.with_only_columns(
-                *listed, metric_summaries.c.content, _as_json(key).label("key"), _version(table)
+                *listed, content, _as_json(key).label("key"), _version(table)
             )
         case Columns.VERSION:
             query = _with_summaries(query, table).with_only_columns(_version(table))
@@ -280,10 +282,20 @@ def _sorted(
 
 
 def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the column; a time as text, formatted by the database as timestamps.to_text does."""
+    """Return the column as it stands in JSON.
+
+    The database formats a time as timestamps.to_text does, and leaves out damaged tags.
+    """
+    if column.key == experiment.c.tags.key:
+        return _valid_json(column)
     if not isinstance(column.type, UTCDateTime):
         return column
     return (func.replace(cast(column, String()), " ", "T") + "Z").label(column.key)
+
+
+def _valid_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the column, NULL where it holds no JSON: it is put into the answer as it is."""
+    return case((func.json_valid(column) == 1, column)).label(column.key)
 
 
 def _version(table: FromClause) -> ColumnElement[str]:

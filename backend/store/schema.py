@@ -16,7 +16,7 @@ from backend.store.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "hello_flask_schema"
-HEAD = "0027"
+HEAD = "0028"
 MIGRATION_SECONDS = 3600  # for one statement on a large table
 LOCK_SECONDS = 5  # to wait for another process that is migrating
 

@@ -105,6 +105,7 @@ experiment = Table(
     Column("sweep_id", ByteText),
     Column("trial", Integer),
     Column("pruned_because", Text),
+    Column("priority", String(8)),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
     Index("ix_experiment_delete_requested_at", "delete_requested_at"),

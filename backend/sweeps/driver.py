@@ -9,6 +9,7 @@ takes up to half a second, in which the statuses of experiments must not wait.
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from backend.domain.data_sets.exceptions import InputsUnusable
 from backend.domain.exceptions import (
     FolderTaken,
     HasEnded,
+    NotRetriable,
     OutputMissing,
     OutputNotDeleted,
     OutputUnwritable,
@@ -42,7 +44,7 @@ from backend.sweeps.plan import Plan
 from backend.sweeps.progress import failures_in_a_row
 from backend.sweeps.samplers import suggest
 from backend.sweeps.service import NO_DIAGNOSIS, Sweeps
-from backend.sweeps.stopping import explain, should_stop
+from backend.sweeps.stopping import explain, promoted, should_stop
 from backend.sweeps.trial_curves import TrialCurves
 
 POLL_SECONDS = 0.5  # between looks at curves and requests, if no pass of the reconciler wakes it
@@ -151,6 +153,22 @@ class Driver:
             log.info("%r is stopped: %s", trial.experiment_id, because)
             self._experiments.prune(trial.experiment_id, trial.attempt, because)
 
+    def _promote(self, sweep: Sweep, plan: Plan, trials: list[Trial]) -> bool:
+        """Let pruned trials that were stopped too early go on; return whether any does.
+
+        No rule stops them again, as after a retry by a person, so that this comes to an end.
+        """
+        pruned = {trial.number: trial for trial in trials if trial.is_pruned}
+        curves = self._curves.progress(sweep.uid, plan, trials)
+        chosen = promoted(curves, pruned.keys(), plan.rule, plan.most_epochs)[: sweep.parallel]
+        for number in chosen:
+            name = pruned[number].experiment_id
+            log.info("%r goes on: it is among the best of its rung by now", name)
+            # Another driver may have been faster, or a person may have deleted it.
+            with suppress(NotRetriable, SubmissionRefused, UnknownExperiment):
+                self._experiments.retry(name, by=sweep.created_by)
+        return bool(chosen)
+
     def _end(self, sweep: Sweep, plan: Plan, trials: list[Trial]) -> bool:
         """End a sweep that has had all its trials, or too many failures; return whether it has."""
         failed = failures_in_a_row(trials, sweep.counted_from)
@@ -164,6 +182,8 @@ class Driver:
             )
             values["remedy"] = f"{last.remedy or ''} Then resume the sweep.".strip()
         elif sweep.issued >= sweep.trials and not any(trial.is_live for trial in trials):
+            if plan.promote and self._promote(sweep, plan, trials):
+                return False
             has_result = any(trial.status is Status.SUCCEEDED for trial in trials)
             values |= {"status": SweepStatus.SUCCEEDED, **NO_DIAGNOSIS}
             if not has_result:

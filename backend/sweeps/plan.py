@@ -43,6 +43,7 @@ class Plan:
         trials: how many were asked for at first; None if that was not said.
         parallel: how many at the same time were asked for at first; likewise.
         min_epoch, eta: see StopRule.
+        promote: whether `asha` lets trials that it has stopped too early go on in the end.
         max_failed: so many failures in a row end the sweep.
         entry_sha256: the digest of the model's entry in the catalogue.
     """
@@ -64,6 +65,7 @@ class Plan:
     size: str | None = None
     trials: int | None = None
     parallel: int | None = None
+    promote: bool = False
 
     @property
     def rule(self) -> StopRule:
@@ -165,6 +167,8 @@ def _check(plan: Plan) -> None:
     for name, pattern in (("model", MODEL_NAME), ("metric", METRIC_NAME)):
         if not pattern.fullmatch(getattr(plan, name)):
             raise ValueError(f"{name} is not a valid name")
+    if not isinstance(plan.promote, bool):
+        raise ValueError("promote is neither true nor false")
     for name in ("dataset", "size"):
         if not isinstance(getattr(plan, name), str | None):
             raise ValueError(f"{name} is not text")

@@ -4,7 +4,7 @@ Requests are committed to the row of the sweep; the driver carries them out.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +30,10 @@ from backend.domain.sweeps.sweep import (
 from backend.domain.timestamps import to_text
 from backend.experiments.services import Services
 from backend.experiments.submission import Outcome, target_of
+from backend.files.curve_table import Curve
+from backend.files.curves import Budget
 from backend.files.sweeps.sweep_files import SweepFiles
+from backend.launchers import slots_of
 from backend.settings import Settings
 from backend.store.related.sweeps import SweepTable
 from backend.sweeps import sweep_file
@@ -63,7 +66,7 @@ class Sweeps:
         self.files = SweepFiles(services.outputs)
         self._experiments, self._inputs = services.experiments, services.inputs
         self._outputs, self._models = services.outputs, services.models
-        self._data_sets = services.data_sets
+        self._data_sets, self._curves = services.data_sets, services.curves
         self._store, self._launcher = services.store, services.launcher
         self._parallel = parallel
 
@@ -137,6 +140,32 @@ class Sweeps:
         """Return the trials of a sweep, by number."""
         plan = Plan.from_text(sweep.definition)
         return self.table.trials(sweep, plan.metric, plan.goal)
+
+    def curves(
+        self, sweep: Sweep, *, first: int, limit: int, max_points: int
+    ) -> Iterator[tuple[Trial, Curve]]:
+        """Yield trials with their curves, by number; those of the highest numbers if many.
+
+        All together are read up to the budget of one request; see `Curve.complete`.
+
+        Args:
+            sweep: of which sweep.
+            first: the lowest number.
+            limit: the largest number of trials.
+            max_points: of each curve, as in `files.curves.Curves.read`.
+        """
+        budget = Budget()
+        chosen = [trial for trial in self.trials(sweep) if trial.number >= first]
+        for trial in chosen[-limit:]:
+            yield (
+                trial,
+                self._curves.read(
+                    trial.experiment_id,
+                    max_points=max_points,
+                    ended=not trial.is_live,
+                    budget=budget,
+                ),
+            )
 
     def pause(self, sweep_id: str, *, by: str | None = None) -> Sweep:
         """Submit no more trials; those that are live go on.
@@ -310,8 +339,7 @@ class Sweeps:
 
 def make_sweeps(services: Services, settings: Settings) -> Sweeps:
     """Return the sweeps of these services."""
-    is_local = settings.launcher == "local"
-    return Sweeps(services, parallel=settings.local_slots if is_local else CLUSTER_PARALLEL)
+    return Sweeps(services, parallel=slots_of(settings) or CLUSTER_PARALLEL)
 
 
 def _same(existing: Sweep, plan: Plan) -> Sweep:

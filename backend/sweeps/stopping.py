@@ -13,8 +13,8 @@ al., "Google Vizier", 2017).
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 
@@ -143,6 +143,40 @@ def should_stop(curves: Mapping[int, Progress], rule: StopRule, epochs: int) -> 
         if bound is not None and own > bound:
             verdicts[number] = Verdict(marks[index], value, sign * bound, len(column))
     return verdicts
+
+
+def promoted(
+    curves: Mapping[int, Progress], pruned: Collection[int], rule: StopRule, epochs: int
+) -> list[int]:
+    """Return which pruned trials of `asha` were stopped too early, the most promising one first.
+
+    Such a trial was not among the best of its rung when it was judged, but is by now, because most
+    that came later are worse. Those of a higher rung are first: less is left to be trained. Those
+    that were stopped at the first rung stay stopped: they are many, and their values say little.
+
+    Args:
+        curves: as in `should_stop`.
+        pruned: the numbers of the trials that the rule has stopped.
+        rule: of the sweep.
+        epochs: as in `should_stop`.
+    """
+    if rule.rule is not Rule.ASHA:
+        return []
+    judged = {
+        number: replace(one, may_stop=number in pruned and not one.may_stop)
+        for number, one in curves.items()
+    }
+    hopeless = should_stop(judged, rule, epochs)
+    sign = 1.0 if rule.goal is Goal.MINIMIZE else -1.0
+    found = [
+        (-len(one.values), sign * one.values[-1], number)
+        for number, one in judged.items()
+        if one.may_stop
+        and number not in hopeless
+        and len(one.values) > 1
+        and one.values[-1] is not None
+    ]
+    return [number for _, _, number in sorted(found)]
 
 
 def explain(verdict: Verdict, rule: StopRule, metric: str) -> str:

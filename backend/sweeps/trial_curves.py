@@ -5,12 +5,12 @@ memory only saves that work.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.domain.sweeps.sweep import Trial
 from backend.files.curves import Curves
-from backend.store.related.sweeps import figures
+from backend.store.related.trials import figures
 from backend.sweeps.plan import Plan
 from backend.sweeps.stopping import Progress, best_at
 
@@ -92,8 +92,8 @@ class TrialCurves:
             found = summaries.get(plan.metric)
             if found:
                 value, value_epoch, last_epoch = figures(found, plan.goal)
-                trial = replace(trial, value=value, value_epoch=value_epoch, last_epoch=last_epoch)
-            known.ended[key] = replace(trial, is_final=True)
+                trial = trial._replace(value=value, value_epoch=value_epoch, last_epoch=last_epoch)
+            known.ended[key] = trial._replace(is_final=True)
         return known.ended[key]
 
     def _values(self, known: _Known, plan: Plan, trial: Trial, marks: Sequence[int]) -> Values:

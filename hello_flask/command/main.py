@@ -9,13 +9,19 @@ from contextlib import suppress
 from typing import NoReturn
 
 from hello_flask.client import Client
-from hello_flask.command import changing, completion, data, reading, submitting
+from hello_flask.command import changing, completion, data, reading, submitting, sweeping
 from hello_flask.command.terminal import Terminal
 from hello_flask.errors import HelloFlaskError
 
 UNUSABLE = 2
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell reports SIGINT and SIGPIPE
-GROUPS = (submitting, reading, changing, data)  # modules with commands, in the order of --help
+GROUPS = (
+    submitting,
+    reading,
+    changing,
+    data,
+    sweeping,
+)  # modules with commands, in the order of --help
 
 
 def main(words: Sequence[str], roles: tuple[str, ...] = (), program: str = "hello-flask") -> int:
@@ -27,8 +33,8 @@ def main(words: Sequence[str], roles: tuple[str, ...] = (), program: str = "hell
         program: what the user typed.
 
     Returns:
-        0; 1 if an experiment that was waited for, or one of several changes, has failed; 2 if the
-        command could not be carried out; 130 after Ctrl-C.
+        0; 1 if an experiment or sweep that was waited for, or one of several changes, has failed; 2
+        if the command could not be carried out; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -13,7 +13,10 @@ from hello_flask.listing import flat
 
 COLUMNS = ("experiment_id", "model", "status", "attempt", "created_at")
 ROWS = 50
-SHOWN = ("model", "dataset", "size", "attempt", "job", "created_at", "started_at", "finished_at")
+SHOWN = (
+    *("model", "dataset", "size", "priority", "attempt", "job"),
+    *("created_at", "started_at", "finished_at"),
+)
 
 
 def register(commands: Subparsers) -> None:

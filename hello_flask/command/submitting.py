@@ -23,6 +23,9 @@ def register(commands: Subparsers) -> None:
     parser.add_argument("--id", metavar="ID", help="names the experiment; made up by default")
     parser.add_argument("--dataset", metavar="NAME", help="a data set; all of them by default")
     parser.add_argument("--size", metavar="NAME", help="one of the sizes of the model")
+    parser.add_argument(
+        "--priority", choices=("low", "normal", "high"), help="among those that wait (normal)"
+    )
     parser.add_argument("--wait", action="store_true", help="wait for its end: exit code 0 or 1")
     parser.add_argument("--follow", action="store_true", help="print its log, and wait for its end")
 
@@ -34,6 +37,7 @@ def submit(client: Client, arguments: argparse.Namespace, terminal: Terminal) ->
         arguments.id,
         dataset=arguments.dataset,
         size=arguments.size,
+        priority=arguments.priority,
         parameters=dict(arguments.parameter),
     )
     if not (arguments.wait or arguments.follow):

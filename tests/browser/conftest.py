@@ -54,12 +54,28 @@ def guarded(tmp_path_factory):
         yield server
 
 
+def started(page, goto):
+    """Return `goto` that also waits until the scripts of a page of the dashboard handle clicks.
+
+    The browser does not wait for them: a module that is imported by another one may come later.
+    """
+
+    def wait(url, **options):
+        answer = goto(url, **options)
+        if page.locator("body[data-page]").count():
+            page.locator("body[data-started]").wait_for()
+        return answer
+
+    return wait
+
+
 @contextmanager
 def watching(chromium, server):
     """Open a page; fail afterwards on any complaint, and on any request to another host."""
     context = chromium.new_context(base_url=server.url, locale="en-GB", timezone_id="UTC")
     context.set_default_timeout(WAIT_MS)
     watched = Watched(context.new_page(), server.url)
+    watched.page.goto = started(watched.page, watched.page.goto)
     yield watched
     context.close()
     assert watched.complaints == []

@@ -14,7 +14,7 @@ def sweep(server):
     form = {"sweep_id": "seen", "epoch": "3", "learning_rate": "0.001..0.1", "trials": "3"}
     form |= {"method": "random", "stop": "none"}
     server.ask("/sweeps", urlencode(form).encode())
-    eventually(lambda: server.ask("/sweeps/seen")["finished_at"])
+    eventually(lambda: server.ask("/sweeps/seen")["finished_at"], 180)  # each starts PyTorch
     return "seen"
 
 
@@ -24,7 +24,9 @@ def test_start_and_change(watched, page):
     page.locator("#sweep_id").fill("made")
     rate = page.locator('.dimension[data-name="learning_rate"]')
     rate.get_by_label("Vary").check()
+    expect(rate.get_by_label("highest")).to_have_value("0.01")  # ten times the example
     rate.get_by_label("lowest").fill("0.001")
+    rate.get_by_label("highest").fill("")
     page.locator('.dimension[data-name="epoch"] .single input').fill("3")
     page.locator("#trials").fill("2")
     page.locator("#method").select_option("random")
@@ -49,6 +51,35 @@ def test_start_and_change(watched, page):
     page.locator("#delete-dialog button[value=yes]").click()
     page.wait_for_url("**/ui/sweeps")
     expect(page.get_by_role("link", name="made")).to_have_count(0)
+
+
+def test_pictures_name_what_is_near_the_cursor(watched, page, sweep):
+    page.goto(f"/ui/sweeps/{sweep}")
+    curves = page.locator("#curves")
+    expect(curves.locator("canvas").first).to_be_visible()
+    names = [f"{sweep}-000{number}" for number in (1, 2, 3)]
+    for part in ("#best", "#scatter", "#parallel"):
+        expect(page.locator(f"{part} path[data-names]").first).to_be_attached()
+        drawn = page.locator(f"{part} path[data-names]").evaluate_all(
+            "layers => layers.flatMap(({ dataset }) => dataset.names.split('\\n'))"
+        )
+        assert sorted(drawn) == names, part
+
+    page.locator("#scatter").scroll_into_view_if_needed()
+    x, y = page.locator("#scatter path[data-names]").first.evaluate(
+        """layer => {
+          const [x, y] = layer.getAttribute("d").match(/[0-9.]+/g).map(Number);
+          const at = new DOMPoint(x, y).matrixTransform(layer.ownerSVGElement.getScreenCTM());
+          return [at.x, at.y];
+        }"""
+    )
+    page.mouse.move(x, y)
+    label = page.locator("section:has(#scatter) .card-head .pointed")
+    expect(label).to_contain_text("learning_rate 0.")
+    name = label.text_content().partition(":")[0]
+    assert name in names
+    page.mouse.click(x, y)
+    page.wait_for_url(f"**/ui/experiments/{name}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

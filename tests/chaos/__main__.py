@@ -1,8 +1,9 @@
 """Inject faults while clients work, and check the outcome.
 
-    python -m tests.chaos [--on local|lab] [--seed N] [--runs N] [--neighbours] [--keep]
+    python -m tests.chaos [--on local|replicas|lab] [--seed N] [--runs N] [--neighbours] [--keep]
 
-`local` is `serve` on this machine with SQLite and local processes. `lab` is two processes of each
+`local` is `serve` on this machine with SQLite and local processes. `replicas` is two servers
+behind nginx, and two reconcilers, likewise. `lab` is two processes of each
 role with the lab's MySQL and Kubernetes; the variable LAB names the lab's folder. Exits with 1 if
 any invariant was violated.
 """
@@ -23,7 +24,7 @@ from tests.chaos.report import Figures, report
 from tests.chaos.watchers import watching
 
 DEFAULT_SEED = 20261125
-DEFAULT_EXPERIMENTS = {"local": 200, "lab": 40}
+DEFAULT_EXPERIMENTS = {"local": 200, "replicas": 100, "lab": 40}
 
 
 def main() -> int:
@@ -58,6 +59,10 @@ def make_platform(name: str, folder: Path, *, neighbours: bool = False) -> Platf
         from tests.chaos.lab_platform import LabPlatform
 
         return LabPlatform(folder)
+    if name == "replicas":
+        from tests.chaos.replica_platform import ReplicaPlatform
+
+        return ReplicaPlatform(folder)
     from tests.chaos.local_platform import LocalPlatform
 
     return LocalPlatform(folder, neighbours=neighbours)

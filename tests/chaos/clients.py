@@ -241,6 +241,12 @@ def _until(check, deadline: float):
     return answer
 
 
+def status_of(answer: http.client.HTTPResponse | urllib.error.HTTPError) -> int | None:
+    """Return the status of an answer; None for nginx's own, if it got none from the program."""
+    is_of_nginx = answer.headers.get("Server", "").startswith("nginx")
+    return None if is_of_nginx and answer.status == 502 else answer.status
+
+
 def _send(request: urllib.request.Request) -> tuple[int | None, bytes]:
     try:
         try:
@@ -248,6 +254,6 @@ def _send(request: urllib.request.Request) -> tuple[int | None, bytes]:
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
-            return answer.status, answer.read()
+            return status_of(answer), answer.read()
     except (OSError, http.client.HTTPException):  # refused, cut or timed out
         return None, b""

@@ -60,15 +60,15 @@ class LocalPlatform(Platform):
 
     def kill_worker(self, draw: random.Random, _pause: Pause) -> bool:
         """Kill one of the two workers of the web role."""
-        return _signal(draw.choice(self._roles()[1]), signal.SIGKILL)
+        return send_signal(draw.choice(self._roles()[1]), signal.SIGKILL)
 
     def kill_web(self, _draw: random.Random, _pause: Pause) -> bool:
         """Kill the main process of the web role; its workers notice."""
-        return _signal(self._roles()[0], signal.SIGKILL)
+        return send_signal(self._roles()[0], signal.SIGKILL)
 
     def kill_reconciler(self, _draw: random.Random, _pause: Pause) -> bool:
         """Kill the reconcile role."""
-        return _signal(self._roles()[2], signal.SIGKILL)
+        return send_signal(self._roles()[2], signal.SIGKILL)
 
     def kill_serve(self, _draw: random.Random, _pause: Pause) -> bool:
         """Kill the supervisor alone; a user starts it again."""
@@ -91,11 +91,11 @@ class LocalPlatform(Platform):
 
     def stop_worker(self, draw: random.Random, pause: Pause) -> bool:
         """Stop one worker of the web role for a moment."""
-        return _hang(draw.choice(self._roles()[1]), pause)
+        return hang(draw.choice(self._roles()[1]), pause)
 
     def stop_reconciler(self, _draw: random.Random, pause: Pause) -> bool:
         """Stop the reconcile role for a moment."""
-        return _hang(self._roles()[2], pause)
+        return hang(self._roles()[2], pause)
 
     def kill_runner(self, draw: random.Random, _pause: Pause) -> bool:
         """Kill a runner, which waits for a slot or for its trainer."""
@@ -110,7 +110,7 @@ class LocalPlatform(Platform):
         pid = draw.choice(sorted(found))
         run = json.loads(found[pid].read_text())["run"]
         self.hits.append(Hit(run["experiment_id"], run["attempt"], "runner"))
-        return _signal(pid, signal.SIGKILL)
+        return send_signal(pid, signal.SIGKILL)
 
     def kill_trainer(self, draw: random.Random, _pause: Pause) -> bool:
         """Kill a trainer."""
@@ -130,7 +130,7 @@ class LocalPlatform(Platform):
             if "EXPERIMENT_ID" in environ:
                 hit = Hit(environ["EXPERIMENT_ID"], int(environ["ATTEMPT"]), "trainer")
                 self.hits.append(hit)
-                return _signal(pid, signal.SIGKILL)
+                return send_signal(pid, signal.SIGKILL)
         return False
 
     def wrong_neighbour(self, _draw: random.Random, _pause: Pause) -> bool:
@@ -166,7 +166,8 @@ def _commands() -> list[tuple[int, str]]:
     return found
 
 
-def _signal(pid: int, number: int) -> bool:
+def send_signal(pid: int, number: int) -> bool:
+    """Send a signal, and return whether the process was there."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -174,11 +175,12 @@ def _signal(pid: int, number: int) -> bool:
     return True
 
 
-def _hang(pid: int, pause: Pause) -> bool:
-    if not _signal(pid, signal.SIGSTOP):
+def hang(pid: int, pause: Pause) -> bool:
+    """Stop a process during `pause`, and return whether it was there all the time."""
+    if not send_signal(pid, signal.SIGSTOP):
         return False
     try:
         pause()
     finally:
-        is_alive = _signal(pid, signal.SIGCONT)
+        is_alive = send_signal(pid, signal.SIGCONT)
     return is_alive

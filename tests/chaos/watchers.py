@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from tests.chaos.clients import ANSWER_SECONDS, Api, path_of
+from tests.chaos.clients import ANSWER_SECONDS, Api, path_of, status_of
 from tests.chaos.evidence import Request
 from tests.chaos.plan import ExperimentPlan
 
@@ -55,7 +55,7 @@ class Watcher:
                 self._connection = http.client.HTTPConnection(self._address, timeout=ANSWER_SECONDS)
                 self._connection.request("GET", self._path, headers=self._headers)
                 answer = self._connection.getresponse()
-                status = answer.status
+                status = status_of(answer)
                 while answer.read1(65536) and not ended.is_set():
                     time.sleep(PAUSE_SECONDS / 10)
             self.close()

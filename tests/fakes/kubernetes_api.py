@@ -20,11 +20,12 @@ from tests.ports import reserve_port
 
 TOKEN = "test-token"
 PATH = re.compile(
-    r"/(?:api/v1|apis/(?P<group>batch)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
-    r"/(?P<resource>jobs|pods|nodes|events)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
+    r"/(?:api/v1|apis/(?P<group>batch|coordination.k8s.io)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
+    r"/(?P<resource>jobs|pods|nodes|events|persistentvolumes|persistentvolumeclaims|leases)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
 LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "watch", "timeoutSeconds"}
 LISTING |= {"limit", "continue"}
+READABLE = {"jobs", "pods", "nodes", "persistentvolumes", "persistentvolumeclaims"}
 LOGGING = {"follow", "timestamps", "sinceTime"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 
@@ -215,6 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self._answer("create")
 
+    def do_PUT(self):
+        self._answer("update")
+
     def do_DELETE(self):
         self._answer("delete")
 
@@ -267,6 +271,12 @@ class _Handler(BaseHTTPRequestHandler):
             if unknown := query.keys() - known:
                 raise Refused(400, "BadRequest", f"this server does not know {unknown}")
             match verb, resource:
+                case "create", "leases":
+                    return 201, api.create_lease(namespace, body)
+                case "update", "leases":
+                    return 200, api.update_lease(namespace, name, body)
+                case "get", "leases":
+                    return 200, api.read(resource, namespace, name)
                 case "create", "jobs":
                     return 201, api.create(resource, namespace, body)
                 case "list", "jobs" | "pods":
@@ -278,7 +288,12 @@ class _Handler(BaseHTTPRequestHandler):
                 case "list", "events":
                     assert query.pop("fieldSelector") == "type=Warning"
                     return 200, api.listing(resource, namespace, "", int(query["limit"]))
-                case "get", "jobs" | "pods" | "nodes":
+                case "list", "nodes":
+                    return 200, api.listing(resource, None, "", 0)
+                case (
+                    "get",
+                    "jobs" | "pods" | "nodes" | "persistentvolumes" | "persistentvolumeclaims",
+                ):
                     return 200, api.read(resource, namespace, name)
                 case "get", "pods/log":
                     return 200, api.log(namespace, name, query)

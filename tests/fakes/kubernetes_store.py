@@ -23,6 +23,9 @@ KINDS = {
     "pods": ("v1", "Pod"),
     "nodes": ("v1", "Node"),
     "events": ("v1", "Event"),
+    "leases": ("coordination.k8s.io/v1", "Lease"),
+    "persistentvolumes": ("v1", "PersistentVolume"),
+    "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
 }
 
 
@@ -89,6 +92,24 @@ class ObjectStore:
         template = job["spec"]["template"].setdefault("metadata", {})
         template["labels"] = template.get("labels", {}) | owner
         return self.store(resource, (namespace, name), job, "ADDED")
+
+    def create_lease(self, namespace, body):
+        kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
+        name = body["metadata"]["name"]
+        if (namespace, name) in self.objects["leases"]:
+            raise Refused(409, "AlreadyExists", f'leases.coordination.k8s.io "{name}" exists')
+        return self.store("leases", (namespace, name), body, "ADDED")
+
+    def update_lease(self, namespace, name, body):
+        """Replace a lease, in the version that the client has read."""
+        kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
+        current = self.read("leases", namespace, name)["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion") != current:
+            message = (
+                "the object has been modified; please apply your changes to the latest version"
+            )
+            raise Refused(409, "Conflict", f"Operation cannot be fulfilled: {message}")
+        return self.store("leases", (namespace, name), body, "MODIFIED")
 
     def read(self, resource, namespace, name):
         found = self.objects[resource].get((namespace, name))

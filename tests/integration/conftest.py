@@ -103,6 +103,7 @@ def environ(tmp_path):
         "INPUT_DIR": str(tmp_path / "input"),
         "OUTPUT_DIR": str(tmp_path / "output"),
         "AE_MODEL_IMAGE_URL": "localhost:5000/autoencoder:1",
+        "LOCAL_SLOTS": "1",
     }
 
 

@@ -458,6 +458,9 @@ def test_memory_limit(limited):
     seen = reaches(launcher, attempt, Phase.FAILED)
     assert seen.diagnosis.reason == "out_of_memory"
     assert "LOCAL_MEMORY" in seen.diagnosis.remedy
+    peak, limit = map(int, re.findall(r"(\d+) MiB", seen.diagnosis.message)[-2:])
+    assert 16 < peak < 400  # with what it shares with other processes
+    assert limit == 200
     assert list(memory.CGROUPS.rglob(memory.group_name(limited.state / attempt.handle))) == []
 
 
@@ -724,3 +727,59 @@ def test_waiting_attempts_are_in_order(harness, launcher):
     harness.start(attempts[0])
 
     assert launcher.waiting() == [attempt.handle for attempt in attempts[2:]]
+
+
+def test_priority_decides_the_order(harness, launcher):
+    """Trials of sweeps come last; among equals, the first that was submitted is the first."""
+    submitted = [
+        ("s1-0001", {"sweep_id": "s1", "priority": None}),
+        ("low", {"priority": "low"}),
+        ("first", {}),
+        ("second", {}),
+        ("high", {"priority": "high"}),
+        ("s1-0002", {"sweep_id": "s1", "priority": None}),
+        ("higher", {"priority": "high"}),
+    ]
+    attempts = {
+        name: harness.submitted(experiment_id=name, uid=f"uid-{name}", **changes)
+        for name, changes in submitted
+    }
+    order = ["high", "higher", "first", "second", "low", "s1-0001", "s1-0002"]
+    assert launcher.waiting() == [attempts[name].handle for name in order]
+
+    shutil.rmtree(harness.state / "queue")  # as a version without a queue leaves it
+    launcher.changes(0)
+    assert launcher.waiting() == [attempts[name].handle for name in order]
+
+    harness.start(attempts["high"])
+    reaches(launcher, attempts["high"], Phase.RUNNING)
+    late = harness.submitted(experiment_id="late", uid="uid-late", priority="high")
+    assert launcher.waiting() == [attempts["higher"].handle, late.handle] + [
+        attempts[name].handle for name in order[2:]
+    ]
+
+
+def test_queue_of_an_older_version_goes_first(harness, launcher):
+    """It counted from 1, whatever the priority."""
+    old = harness.submitted(experiment_id="old", uid="uid-old")
+    (entry,) = (harness.state / "queue").iterdir()
+    entry.rename(entry.with_name(f"{7:016d}-{old.handle}"))
+    new = harness.submitted(experiment_id="new", uid="uid-new")
+
+    assert launcher.waiting() == [old.handle, new.handle]
+
+
+def test_exit_has_memory_and_processor_time(environ, model):
+    """The trainer holds 64 MiB and computes for a while."""
+    (model / "train.py").write_text(
+        "import time\nheld = b'x' * 2**26\nwhile time.process_time() < 0.3:\n    pass\n"
+    )
+    launcher = LocalLauncher(Settings.from_environment(environ))
+    attempt = replace(AN_ATTEMPT, model="shell")
+    launcher.submit(launcher.render(attempt))
+    reaches(launcher, attempt, Phase.SUCCEEDED)
+
+    output = Settings.from_environment(environ).output_dir
+    ended = json.loads((output / ".local" / attempt.handle / "exit.json").read_text())
+    assert 2**26 < ended["peak_bytes"] < 2**28
+    assert ended["cpu_seconds"] >= 0.3

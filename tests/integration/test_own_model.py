@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.component.models.support import MODELS, ROOT, read_metrics
 from tests.integration.waiting import eventually
-from tests.unit.models.support import MODELS, ROOT, read_metrics
 
 PAGE = (ROOT / "docs" / "own-model.md").read_text()
 WALK_THROUGHS = PAGE.partition("\n## Three walk-throughs\n")[2].partition("\n## ")[0]

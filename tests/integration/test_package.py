@@ -20,7 +20,7 @@ from tests.integration.waiting import DEADLINE_SECONDS, eventually
 pytestmark = pytest.mark.xdist_group("package")  # one process builds the wheel for all tests
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-ROLES = ["serve", "web", "reconcile", "migrate", "rebuild"]
+ROLES = ["serve", "web", "reconcile", "migrate", "rebuild", "preflight"]
 NOT_PACKED = {"Dockerfile", ".dockerignore", "build.sh"}
 
 

@@ -1,4 +1,7 @@
-"""Everything is killed at random moments, and still a sweep has each of its trials once."""
+"""Everything is killed at random moments, and still a sweep has each of its trials once.
+
+SWEEP_TRIALS=200 tries it with that many trials, which takes minutes.
+"""
 
 import os
 import random
@@ -16,6 +19,9 @@ from tests.integration.launcher_harness import processes_of
 from tests.integration.waiting import eventually
 
 CURVES = Path(__file__).parents[1] / "fakes" / "curve_trainer.py"
+TRIALS = int(os.environ.get("SWEEP_TRIALS", "18"))
+RATES = tuple(round(0.1 * (number + 1), 1) for number in range(-(-TRIALS // 6)))
+SIZES = (8, 16, 32, 64, 128, 256)
 FORM = [
     ("sweep_id", "s"),
     ("epoch", "4"),
@@ -24,11 +30,11 @@ FORM = [
     ("parallel", "3"),
     ("max_failed", "9999"),  # killed trainers fail
 ]
-RANGE = [("learning_rate", "0.001..0.1 log"), ("method", "random"), ("trials", "18")]
+RANGE = [("learning_rate", "0.001..0.1 log"), ("method", "random"), ("trials", str(TRIALS))]
 GRID = [
-    *(("learning_rate", rate) for rate in ("0.1", "0.2", "0.3")),
-    *(("hidden", hidden) for hidden in ("8", "16", "32", "64", "128", "256")),
-    ("method", "grid"),
+    *(("learning_rate", str(rate)) for rate in RATES),
+    *(("hidden", str(hidden)) for hidden in SIZES),
+    *(("method", "grid"), ("trials", str(TRIALS))),
 ]
 
 
@@ -51,15 +57,12 @@ def undisturbed(method):
     """Return the parameters that vary, in the order of the numbers of the trials."""
     if method is Method.RANDOM:
         space = {"learning_rate": Range(0.001, 0.1, log=True)}
-        return [suggest(space, [], 5, number, method=method) for number in range(1, 19)]
-    space = {
-        "hidden": Choices((8, 16, 32, 64, 128, 256)),
-        "learning_rate": Choices((0.1, 0.2, 0.3)),
-    }
-    points = [suggest(space, [], 5, number, method=method) for number in range(1, 19)]
-    assert {tuple(point.values()) for point in points} == set(
-        product((8, 16, 32, 64, 128, 256), (0.1, 0.2, 0.3))
-    )
+        return [suggest(space, [], 5, number, method=method) for number in range(1, TRIALS + 1)]
+    space = {"hidden": Choices(SIZES), "learning_rate": Choices(RATES)}
+    points = [suggest(space, [], 5, number, method=method) for number in range(1, TRIALS + 1)]
+    different = {tuple(point.values()) for point in points}
+    assert len(different) == TRIALS
+    assert different <= set(product(SIZES, RATES))
     return points
 
 
@@ -72,9 +75,9 @@ def test_each_number_once(start, output, form, method):
     killed = dict.fromkeys(("web", "reconciler", "trainer"), 0)
 
     def submitted():
-        return len([path for path in output.glob("s-*") if (path / "starts").exists()])
+        return len(list(output.glob("s-*/run.json")))
 
-    for goal in range(1, 18, 2):  # a kill after every other trial
+    for goal in range(1, TRIALS, 2):  # a kill after every other trial
         eventually(lambda goal=goal: submitted() >= goal)
         victim = chance.choice(list(killed))
         killed[victim] += 1
@@ -88,11 +91,11 @@ def test_each_number_once(start, output, form, method):
         elif pids := processes_of(output):
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(pids), signal.SIGKILL)
-    assert sum(killed.values()) == 9
+    assert sum(killed.values()) == TRIALS // 2
 
     eventually(lambda: web.ask("/sweeps/s").json["status"] == "succeeded", 120)
     trials = web.ask("/sweeps/s/trials").json
-    assert [trial["number"] for trial in trials] == list(range(1, 19))
+    assert [trial["number"] for trial in trials] == list(range(1, TRIALS + 1))
     expected = undisturbed(method)
     names = list(expected[0])
     assert [{name: trial["parameters"][name] for name in names} for trial in trials] == expected
@@ -101,4 +104,28 @@ def test_each_number_once(start, output, form, method):
         starts = path.read_text().split() if path.exists() else []  # killed before it wrote
         assert starts == ["1"] or (not starts and trial["status"] == "failed"), trial
     succeeded = sum(trial["status"] == "succeeded" for trial in trials)
-    assert succeeded >= 18 - killed["trainer"]
+    assert succeeded >= TRIALS - killed["trainer"]
+
+
+@pytest.mark.parametrize(("form", "method"), [(RANGE, Method.RANDOM), (GRID, Method.GRID)])
+def test_a_database_deleted_in_the_middle_changes_nothing(start, output, environ, form, method):
+    web = start("web").ready()
+    reconciler = start("reconcile")
+    assert web.ask("/sweeps", FORM + form).status == 201
+    eventually(lambda: len(list(output.glob("s-*/starts"))) >= TRIALS // 2)
+    web.kill_all()
+    reconciler.kill_all()
+    for path in Path(environ["DATA_DIR"]).glob("experiments.sqlite3*"):
+        path.unlink()
+    assert start("rebuild").exit_code() == 0
+
+    web = start("web").ready()
+    start("reconcile")
+    eventually(lambda: web.ask("/sweeps/s").json["status"] == "succeeded", 120)
+    trials = web.ask("/sweeps/s/trials").json
+    assert [trial["number"] for trial in trials] == list(range(1, TRIALS + 1))
+    expected = undisturbed(method)
+    names = list(expected[0])
+    assert [{name: trial["parameters"][name] for name in names} for trial in trials] == expected
+    for trial in trials:
+        assert (output / trial["experiment_id"] / "starts").read_text() == "1\n"

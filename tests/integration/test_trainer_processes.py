@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.models.support import DIGITS, Trainer, wait_for_line
+from tests.component.models.support import DIGITS, Trainer, wait_for_line
 
 EPOCHS = "150"
 Curve = list[tuple[float, float, float]]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from backend.domain.status import LIVE, Status
 
@@ -81,8 +81,7 @@ class Sweep:
         return self.status in SWEEP_ENDED
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):  # of which a request makes thousands: a tuple takes a tenth of the time
     """An experiment of a sweep, as samplers and rules see it.
 
     Attributes:

@@ -16,7 +16,7 @@ from io import BytesIO
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
-from backend.settings import socket_address
+from backend.addresses import socket_address
 
 PATIENCE_SECONDS = 60.0  # without a successful pass until the reconciler is not ready
 MAX_CLIENTS = 64  # of the health server at once
@@ -45,6 +45,8 @@ class Passes:
         self._last_success = clock()
         self._is_failing = self._is_reported = False
         self._reason = "no pass has finished yet"
+        self._is_waiting = False
+        self._waiting_trouble: str | None = None
         self._registry = CollectorRegistry()
         prefix, registry = "hello_flask_reconcile", self._registry
         self._passes = Counter(f"{prefix}_passes", "Passes, failed ones too.", registry=registry)
@@ -71,7 +73,22 @@ class Passes:
             "Time since the last pass that succeeded.",
             registry=registry,
         )
-        age.set_function(lambda: self._age)
+        age.set_function(lambda: 0.0 if self._is_waiting else self._age)
+        leads = Gauge(
+            f"{prefix}_leads",
+            "1 if this reconciler works, 0 if it waits to replace the one that does.",
+            registry=registry,
+        )
+        leads.set_function(lambda: float(not self._is_waiting))
+
+    def stand_by(self, trouble: str | None) -> None:
+        """Record that another reconciler leads; `trouble` is why this one could not replace it."""
+        self._is_waiting, self._waiting_trouble = True, trouble
+
+    def lead(self) -> None:
+        """Record that this reconciler works from now on."""
+        self._is_waiting = False
+        self._last_success = self._clock()
 
     def succeeded(self, seconds: float) -> None:
         """Record a successful pass that took `seconds`."""
@@ -110,7 +127,9 @@ class Passes:
 
     @property
     def trouble(self) -> str | None:
-        """Why the reconciler is not ready, or None if it is."""
+        """Why the reconciler is not ready, or None if it is: at work, or to replace the leader."""
+        if self._is_waiting:
+            return self._waiting_trouble
         if self._age < PATIENCE_SECONDS:
             return None
         return f"No pass has succeeded for {self._age:.0f} s: {self._reason}"

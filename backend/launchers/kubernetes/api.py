@@ -20,7 +20,12 @@ PODS = "/api/v1/namespaces/{namespace}/pods"
 POD = f"{PODS}/{{name}}"
 POD_LOG = f"{POD}/log"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
-NODE = "/api/v1/nodes/{name}"
+NODES = "/api/v1/nodes"
+NODE = f"{NODES}/{{name}}"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+LEASE = f"{LEASES}/{{name}}"
+CLAIM = "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+VOLUME = "/api/v1/persistentvolumes/{name}"
 
 # Connections that a process keeps open: more than it has threads, because a call without one has to
 # make a TLS handshake. The default of the client is five per core.

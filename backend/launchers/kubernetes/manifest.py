@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from backend.domain.attempt import Attempt
+from backend.domain.execution.priority import Priority
 from backend.launchers.base import Job
 from backend.launchers.exit_codes import EXITS_FOR_GOOD
 from backend.settings import Settings
@@ -130,7 +131,13 @@ def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
             # No sizeLimit: only the author of a model knows how much it needs.
             {"name": "tmp", "emptyDir": {}},
         ],
+        **_priority(attempt),
     }
+
+
+def _priority(attempt: Attempt) -> dict[str, str]:
+    name = dict(attempt.program.priority_classes).get(attempt.priority or Priority.NORMAL)
+    return {"priorityClassName": name} if name else {}
 
 
 def _literal(value: str) -> str:

@@ -41,7 +41,8 @@ from backend.launchers.base import (
 )
 from backend.launchers.local import runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
-from backend.launchers.local.programs import LocalPrograms
+from backend.launchers.local.processors import default_slots
+from backend.launchers.local.programs import LocalPrograms, inherited
 from backend.launchers.local.state_files import (
     Life,
     Stamp,
@@ -57,15 +58,11 @@ from backend.settings import Settings
 
 POLL_SECONDS = 0.1
 
-# The variables of this process that a trainer gets. The others may be secrets.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-_PASSED_ON_PREFIXES = ("OMP_", "MKL_", "CUDA_", "NVIDIA_")
-
 log = logging.getLogger(__name__)
 
 
 class LocalLauncher:
-    """Runs each attempt as a process; at most `settings.local_slots` train at the same time."""
+    """Runs each attempt as a process; as many train at the same time as there are slots."""
 
     log_source = None  # the runner writes the log into the output folder
 
@@ -73,6 +70,7 @@ class LocalLauncher:
         self._settings = settings
         self._programs = LocalPrograms(catalogue_files(settings).folder_of, trainer)
         self._state = settings.output_dir / ".local"
+        self._slots = settings.local_slots or default_slots()
         # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
@@ -94,7 +92,8 @@ class LocalLauncher:
             "command": list(program.command),
             "trainer": program.trainer,
             "image": program.image,
-            "environment": _inherited()
+            "warm": program.warm,
+            "environment": inherited()
             | attempt.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
             "folder": str(folder),
             "log": str(folder / "logs" / f"{attempt.number}.log"),
@@ -200,11 +199,10 @@ class LocalLauncher:
                 self._start_waiting()
 
     def _start_waiting(self) -> None:
-        settings = self._settings
-        memory = settings.local_memory
+        memory = self._settings.local_memory
         if memory is None:
-            memory = default_limit(settings.local_slots)
-        failures = dict(slots.start_waiting(self._state, settings.local_slots, memory))
+            memory = default_limit(self._slots)
+        failures = dict(slots.start_waiting(self._state, self._slots, memory))
         for handle in failures.keys() - self._failing:
             log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
         self._failing = set(failures)
@@ -321,18 +319,9 @@ class LocalLauncher:
             if not stat.S_ISDIR(logs.lstat().st_mode):
                 logs.unlink()
         logs.mkdir(parents=True, exist_ok=True)
-        handle, is_trial = str(job["handle"]), slots.is_trial(job)
         # First: a complete Job is in the queue.
-        slots.enqueue(self._state, handle, is_trial=is_trial)
+        slots.enqueue(self._state, str(job["handle"]), slots.first_number(job))
         slots.write_job(state, job)
-
-
-def _inherited() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
-    }
 
 
 def _name_taken(handle: str) -> LauncherUnavailable:

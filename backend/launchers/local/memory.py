@@ -16,6 +16,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 def default_limit(slots: int) -> int:
     """Return how many bytes an attempt may use by default if there are so many slots."""
+    return max(LEAST_BYTES, int(usable_bytes() * SHARE / slots))
+
+
+def usable_bytes() -> int:
+    """Return the memory of this machine, or what the control groups of this process leave of it."""
     usable = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     owns = _own_groups()
     ancestors = [each for own in owns for each in own.parents if each.is_relative_to(CGROUPS)]
@@ -23,7 +28,7 @@ def default_limit(slots: int) -> int:
         for name in ("memory.max", "memory.limit_in_bytes"):
             with suppress(OSError, ValueError):
                 usable = min(usable, int((folder / name).read_text()))
-    return max(LEAST_BYTES, int(usable * SHARE / slots))
+    return usable
 
 
 def create_group(state: Path, limit: int) -> str:

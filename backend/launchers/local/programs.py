@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.domain.attempt import Attempt
+from backend.domain.execution.keys import script_position
 from backend.files.sizes import LARGE_PIECE_BYTES
+from backend.launchers.local.warm_start import is_passed_on
 
 DEFAULT_COMMAND = ("python", "-u", "./train.py")
 OWN = "./"  # begins the words of a command that are paths in the model's folder
 MAX_FILES = 200  # of a model's folder that are part of the digest
 MAX_IMAGE = 1000  # characters
+KEY_DIGITS = 16  # of a warm server
 
 _Stamps = tuple[tuple[str, int, int, int], ...]
 
@@ -28,11 +31,13 @@ class LocalProgram:
         command: what is executed; its first word is an absolute path.
         trainer: the file without which it cannot start.
         image: the command as the entry has it, and the digest of the files in the model's folder.
+        warm: what `warm_start.py` needs to find a warm server; empty without one.
     """
 
     command: tuple[str, ...]
     trainer: str
     image: str
+    warm: str = ""
 
 
 class LocalPrograms:
@@ -47,7 +52,9 @@ class LocalPrograms:
         """Return the program of an attempt, whether it exists or not."""
         words = attempt.program.command or DEFAULT_COMMAND
         folder = self._folder_of(attempt.model)
+        preload = attempt.program.preload
         if self._trainer and not attempt.program.command:
+            preload = ()  # those of another program
             folder, words = self._trainer.parent, (*DEFAULT_COMMAND[:2], OWN + self._trainer.name)
         command = [_located(word, folder) for word in words]
         own = [path for word, path in zip(words, command, strict=True) if word.startswith(OWN)]
@@ -56,7 +63,9 @@ class LocalPrograms:
         elif not words[0].startswith(OWN):
             command[0] = shutil.which(words[0]) or words[0]
         image = f"{shlex.join(words)} sha256:{self._digest(folder)}"
-        return LocalProgram(tuple(command), own[0] if own else command[0], image[:MAX_IMAGE])
+        trainer = own[0] if own else command[0]
+        warm = _warm(command[0], words, preload)
+        return LocalProgram(tuple(command), trainer, image[:MAX_IMAGE], warm)
 
     def _digest(self, folder: Path) -> str:
         """Return the digest of names and contents of the files directly in a folder."""
@@ -66,6 +75,21 @@ class LocalPrograms:
             digest = _digest(folder, [name for name, *_ in stamps])
             self._digests[folder] = stamps, digest
         return digest
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables of this process that trainers get; the others may be secrets."""
+    return {name: value for name, value in os.environ.items() if is_passed_on(name)}
+
+
+def _warm(interpreter: str, words: Sequence[str], preload: Sequence[str]) -> str:
+    """Return the key of the warm server of a command, and the modules; "" if there is none."""
+    position = script_position(words)
+    if not preload or position is None or sys.platform != "linux":  # macOS: a fork is not safe
+        return ""
+    parts = (interpreter, *words[1:position], *preload, *sorted(map("=".join, inherited().items())))
+    key = hashlib.sha256(ascii(parts).encode()).hexdigest()[:KEY_DIGITS]
+    return f"{key} {','.join(preload)}"
 
 
 def _located(word: str, folder: Path) -> str:

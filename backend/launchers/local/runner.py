@@ -2,12 +2,14 @@
 
 This is a separate program:
 
-    runner.py STATE LOCK_FD SLOT_FD FILES MEMORY GROUP FOLDER LOG COMMAND...
+    runner.py STATE LOCK_FD SLOT_FD TRAINER FILES MEMORY GROUP FOLDER LOG COMMAND...
 
 Its environment is that of the trainer. LOCK_FD and SLOT_FD are locks of the attempt and of its slot
 that its parent has taken; they are released when the runner ends, in whatever way. FILES is the
 trainer's soft limit of open files, which its parent may have raised for itself. MEMORY is the
 limit in bytes, 0 for none, and GROUP the control group that enforces it, "" for RLIMIT_DATA.
+TRAINER is "", or process id and start time of a child that trains already: this program then
+replaces the process of a warm server that has forked it (`warm_server.py`).
 
 A user waits for the first line of the trainer: 357 ms after the submission, of which 27 ms are the
 start of this interpreter (docs/performance.md, Local experiments). Importing pathlib, subprocess,
@@ -22,7 +24,12 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+
+TYPE_CHECKING = False  # as of typing, which is not imported
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 CHANGED = "changed"  # in `.local`; grows by a byte with each change of an attempt
 # In the state folder; created before the trainer starts, and locked by the trainer while it lives.
@@ -60,7 +67,7 @@ def has_begun(state: str) -> bool:
     return any(os.path.lexists(os.path.join(state, name)) for name in (TRAINING, "started.json"))
 
 
-def run(state: str, lock: int, slot: int, trainer: "Trainer") -> None:
+def run(state: str, lock: int, slot: int, trainer: "Trainer", started: "Started | None") -> None:
     """Run the trainer, and write `exit.json`.
 
     Args:
@@ -68,14 +75,16 @@ def run(state: str, lock: int, slot: int, trainer: "Trainer") -> None:
         lock: the descriptor of a locked file; closing it releases the lock.
         slot: the descriptor of the locked file of its slot.
         trainer: what to run.
+        started: the child that runs it already, if there is one; SIGTERM is blocked then.
     """
     signal.signal(signal.SIGTERM, _cancel)
     common = os.path.join(state, os.pardir)
     outcome = Outcome()
+    outcome.limit_bytes = trainer.memory or None
     try:
-        _write_when_possible(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
-        _check_cancel(state)
-        _train(state, trainer, outcome)
+        if started is None:
+            _record_runner(state)
+        _train(state, trainer, started, outcome)
     except Cancelled:
         outcome.cancelled = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late to cancel
@@ -109,21 +118,42 @@ class Trainer:
         self.folder, self.log, self.command = folder, log, command
 
 
+class Started:
+    """A trainer that was started: its process id, and when, in seconds since 1970."""
+
+    def __init__(self, pid: int, at: float) -> None:
+        """Take both as they are."""
+        self.pid, self.at = pid, at
+
+    @classmethod
+    def from_argument(cls, text: str) -> "Started | None":
+        """Return what `as_argument` wrote, None for ""."""
+        pid, _, at = text.partition(" ")
+        return cls(int(pid), float(at)) if text else None
+
+    def as_argument(self) -> str:
+        """Return the argument TRAINER of this program."""
+        return f"{self.pid} {self.at!r}"
+
+
 class Outcome:
     """The outcome of the trainer."""
 
     code: int | None = None
-    cancelled = False
-    out_of_memory = False  # a process of the attempt was killed by its memory limit
+    cancelled: bool = False
+    out_of_memory: bool = False  # a process of the attempt was killed by its memory limit
     started_at: float | None = None  # seconds since 1970
+    limit_bytes: int | None = None  # of memory
+    peak_bytes: int | None = None  # the most memory that one of its processes has held
+    cpu_seconds: float | None = None  # of all processes that it waited for
 
     def as_json(self) -> str:
         """Return the content of `exit.json`, with the current time as the end."""
         import json  # after the trainer was started; see above
 
         started_at = None if self.started_at is None else _iso(self.started_at)
-        ended = {"code": self.code, "cancelled": self.cancelled, "started_at": started_at}
-        ended |= {"out_of_memory": self.out_of_memory}
+        ended = vars(Outcome) | vars(self) | {"started_at": started_at}
+        ended = {name: value for name, value in ended.items() if name in Outcome.__annotations__}
         return json.dumps(ended | {"finished_at": _iso(time.time())})
 
 
@@ -142,55 +172,88 @@ def _write_when_possible(path: str, text: str) -> None:
             time.sleep(SPACE_POLL_SECONDS)
 
 
-def _train(state: str, trainer: Trainer, outcome: Outcome) -> None:
-    """Run the trainer and fill in `outcome`."""
+def start(
+    state: str, trainer: Trainer, become: "Callable[[Trainer, int, int], NoReturn]"
+) -> Started:
+    """Start the trainer as a child, and leave SIGTERM blocked.
+
+    Args:
+        state: the state folder of the attempt.
+        trainer: what to start.
+        become: turns the child into the trainer, given the descriptors of its log and of its lock.
+    """
     training = _open(os.path.join(state, TRAINING))
     fcntl.flock(training, fcntl.LOCK_EX)
     output = _open_log(trainer.log)
-    # A SIGTERM between the fork and the `try` would leave the trainer running.
+    # A SIGTERM before the child is waited for would leave the trainer running.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    outcome.started_at = time.time()
+    at = time.time()
     process = os.fork()
     if not process:
-        _become(trainer, output, training)
+        become(trainer, output, training)
     os.close(output)
     os.close(training)
+    return Started(process, at)
+
+
+def _train(state: str, trainer: Trainer, started: Started | None, outcome: Outcome) -> None:
+    """Run the trainer and fill in `outcome`."""
+    is_adopted = started is not None
+    started = started or start(state, trainer, _become)
+    outcome.started_at = started.at
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        if is_adopted:
+            _record_runner(state)
         with suppress(OSError):  # exit.json has the start time too
-            at = _iso(outcome.started_at)
-            write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {process}}}')
+            at = _iso(started.at)
+            write(os.path.join(state, "started.json"), f'{{"at": "{at}", "pid": {started.pid}}}')
             report_change(os.path.join(state, os.pardir))
-        code = _wait(process)
+        code = _wait(started.pid, outcome)
     except Cancelled:
-        code = _stop(process)
+        code = _stop(started.pid, outcome)
         # A trainer that finished before the signal arrived has succeeded.
         outcome.cancelled = code != 0
     outcome.code = 128 - code if code < 0 else code  # as a shell reports signals
 
 
-def _become(trainer: Trainer, output: int, training: int) -> None:
+def _record_runner(state: str) -> None:
+    """Record that this process is the runner of the attempt, unless that was cancelled."""
+    _write_when_possible(os.path.join(state, "runner.json"), f'{{"pid": {os.getpid()}}}')
+    _check_cancel(state)
+
+
+def _become(trainer: Trainer, output: int, training: int) -> "NoReturn":
     """Replace this process by the trainer, in its own session, which keeps `training` locked."""
     try:
-        # Python ignores SIGPIPE and SIGXFSZ, and a trainer would inherit that.
-        for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        os.setsid()
-        if sys.platform == "linux":  # the kernel sends SIGTERM if the runner is killed
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.set_inheritable(training, True)
-        os.chdir(trainer.folder)
-        _limit_files(trainer)
-        _limit_memory(trainer)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        prepare(trainer, output, training)
         command = trainer.command
         os.execve(command[0], command, os.environ)  # noqa: S606  (the command that the server rendered)
     except (OSError, ValueError) as error:
         os.write(output, f"error: the trainer cannot be started: {error}\n".encode())
     finally:
         os._exit(EXIT_CANNOT_START)
+
+
+def prepare(trainer: Trainer, output: int, training: int) -> None:
+    """Give this process the session, the signals, the log, the folder and the limits of a trainer.
+
+    Raises:
+        OSError: the folder is missing, or a limit cannot be set.
+    """
+    # Python ignores SIGPIPE and SIGXFSZ, and a trainer would inherit that.
+    for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    if sys.platform == "linux":  # the kernel sends SIGTERM if the runner is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.set_inheritable(training, True)
+    os.chdir(trainer.folder)
+    _limit_files(trainer)
+    _limit_memory(trainer)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _limit_files(trainer: Trainer) -> None:
@@ -279,7 +342,7 @@ def _open_log(path: str) -> int:
     return _open(path, os.O_EXCL)
 
 
-def _wait(trainer: int) -> int:
+def _wait(trainer: int, outcome: Outcome) -> int:
     """Wait until the trainer ends, and kill the processes that it left behind.
 
     Returns:
@@ -289,15 +352,18 @@ def _wait(trainer: int) -> int:
     os.waitid(os.P_PID, trainer, os.WEXITED | os.WNOWAIT)
     with suppress(ProcessLookupError):
         os.killpg(trainer, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(trainer, 0)[1])
+    _, status, used = os.wait4(trainer, 0)
+    outcome.peak_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    outcome.cpu_seconds = round(used.ru_utime + used.ru_stime, 3)
+    return os.waitstatus_to_exitcode(status)
 
 
-def _stop(trainer: int) -> int:
+def _stop(trainer: int, outcome: Outcome) -> int:
     """Stop the trainer: SIGTERM, and SIGKILL after KILL_SECONDS. Return its exit code."""
     _signal_group(trainer, signal.SIGTERM)
     signal.signal(signal.SIGALRM, lambda *_: _signal_group(trainer, signal.SIGKILL))
     signal.alarm(KILL_SECONDS)
-    return _wait(trainer)
+    return _wait(trainer, outcome)
 
 
 def _signal_group(trainer: int, number: int) -> None:
@@ -323,9 +389,11 @@ def _iso(seconds: float) -> str:
 
 if __name__ == "__main__":
     attempt_lock, slot_lock = int(sys.argv[2]), int(sys.argv[3])
+    running = Started.from_argument(sys.argv[4])
     for descriptor in (attempt_lock, slot_lock):
         os.set_inheritable(descriptor, False)  # the trainer must not hold the locks
-    if os.fork():
-        os._exit(0)  # the runner continues as a child of init
-    os.chdir(sys.argv[1])  # so that the end is recorded there even if OUTPUT_DIR is moved meanwhile
-    run(os.curdir, attempt_lock, slot_lock, Trainer(*sys.argv[4:]))
+    if running is None:
+        if os.fork():
+            os._exit(0)  # the runner continues as a child of init
+        os.chdir(sys.argv[1])  # so the end is recorded there even if OUTPUT_DIR is moved meanwhile
+    run(os.curdir, attempt_lock, slot_lock, Trainer(*sys.argv[5:]), running)

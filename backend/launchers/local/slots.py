@@ -1,4 +1,4 @@
-"""Starts waiting attempts as slots become free, first come first served.
+"""Starts waiting attempts as slots become free: by priority, then first come first served.
 
 Trials of sweeps wait until nothing else does: a sweep must not hold up what people submit.
 
@@ -23,9 +23,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backend.domain.attempt import Attempt
+from backend.domain.execution.priority import Priority
 from backend.files.locks import is_locked
 from backend.launchers.base import Job
-from backend.launchers.local import runner
+from backend.launchers.local import runner, warm_start
 from backend.launchers.local.memory import create_group
 from backend.launchers.local.state_files import Life, life_of, read
 
@@ -33,7 +35,11 @@ QUEUE = "queue"
 # Open files that a trainer may have: as many as this process when it was started. The web role
 # raises its own limit later (`roles.raise_file_limit`).
 FILES, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-FIRST_TRIAL = 5 * 10**15  # the numbers of trials of sweeps begin here
+# The numbers of the queue begin here, for each priority and for trials of sweeps. Older versions
+# counted from 0, and from the same number for trials.
+BAND = 10**15
+FIRST_OF = {Priority.HIGH: 0, Priority.NORMAL: BAND, Priority.LOW: 2 * BAND}
+FIRST_TRIAL = 5 * BAND
 
 
 def is_queue_empty(folder: Path) -> bool:
@@ -46,18 +52,21 @@ def waiting(folder: Path) -> list[str]:
     return [handle for handle in map(_handle, _entries(folder)) if _is_waiting(folder / handle)]
 
 
-def enqueue(folder: Path, handle: str, *, is_trial: bool = False) -> None:
+def enqueue(folder: Path, handle: str, first: int) -> None:
     """Add an attempt to the queue, unless it is in it.
 
-    It is the last one; but trials of sweeps come after all attempts that people have submitted.
+    Args:
+        folder: the state folder of all attempts.
+        handle: that of the attempt.
+        first: where the numbers of its priority begin (`first_number`); it is the last of them.
     """
     entries = _entries(folder)
     if any(_handle(entry) == handle for entry in entries):
         return
     (folder / QUEUE).mkdir(exist_ok=True)
     numbers = [int(entry.partition("-")[0]) for entry in entries]
-    numbers = [number for number in numbers if (number >= FIRST_TRIAL) is is_trial]
-    number = numbers[-1] + 1 if numbers else FIRST_TRIAL if is_trial else 1
+    number = max([number for number in numbers if number < first + BAND], default=first)
+    number = max(number, first) + 1
     (folder / QUEUE / f"{number:016d}-{handle}").touch()
 
 
@@ -75,12 +84,15 @@ def restore_queue(folder: Path) -> None:
             if life_of(state) is Life.WAITING:
                 waiting.append((submitted_at, state.name))
     for _, handle in sorted(waiting):
-        enqueue(folder, handle, is_trial=is_trial(read(folder / handle / "job.json")))
+        enqueue(folder, handle, first_number(read(folder / handle / "job.json")))
 
 
-def is_trial(job: Any) -> bool:
-    """Return whether a Job is an attempt of a trial of a sweep."""
-    return bool(((job or {}).get("run") or {}).get("sweep_id"))
+def first_number(job: Any) -> int:
+    """Return where the numbers of the queue begin for a Job."""
+    attempt = Attempt.from_fields((job or {}).get("run"))
+    if attempt and attempt.sweep_id:
+        return FIRST_TRIAL
+    return FIRST_OF[Priority((attempt and attempt.priority) or Priority.NORMAL)]
 
 
 def start_waiting(folder: Path, slots: int, memory: int) -> list[tuple[str, Exception]]:
@@ -163,8 +175,10 @@ def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
         (state / name).unlink(missing_ok=True)
     with (state / "lock").open("a") as lock, (state / "runner.log").open("a") as log:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        command = [sys.executable, "-I", "-S", runner.__file__]
-        command += [str(state), str(lock.fileno()), str(slot)]
+        warm = str(job.get("warm") or "")  # older versions have stored none
+        program = warm_start.__file__ if warm else runner.__file__
+        command = [sys.executable, "-I", "-S", program]
+        command += [str(state), str(lock.fileno()), str(slot), warm]
         group = create_group(state, memory) if memory else ""
         # The process waited for here forks and exits: the runner is not a child of the server.
         subprocess.run(  # noqa: S603  (our own program and arguments)

@@ -113,7 +113,19 @@ def _out_of_memory(ended: dict[str, Any], last_line: str, log: Path) -> Diagnosi
     else:
         return None
     remedy = f"Train on less data, or raise LOCAL_MEMORY. Its log: {log}."
-    return Diagnosis("out_of_memory", message, remedy)
+    return Diagnosis("out_of_memory", f"{message.rstrip('.')}.{_memory_used(ended)}", remedy)
+
+
+def _memory_used(ended: dict[str, Any]) -> str:
+    """Return a sentence about peak and limit; "" if a runner of an older version left neither."""
+    peak, limit = ended.get("peak_bytes"), ended.get("limit_bytes")
+    if type(peak) is not int or type(limit) is not int:
+        return ""
+    return f" Its largest process had {_mib(peak)}; an experiment may use {_mib(limit)}."
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.0f} MiB"
 
 
 def _started_at(started: dict[str, Any] | None) -> datetime | None:

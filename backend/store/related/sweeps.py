@@ -21,14 +21,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from backend.domain.attempt import all_values
 from backend.domain.catalogue import Goal
 from backend.domain.identifiers import trial_id, trial_number
-from backend.domain.metric_summary import MetricSummary
-from backend.domain.status import LIVE, Status
+from backend.domain.status import Status
 from backend.domain.sweeps.sweep import MAX_TRIALS, PRUNED, Sweep, SweepStatus, Trial
 from backend.store.database import Database
-from backend.store.tables import experiment, metric_summaries, model_entries, sweep
+from backend.store.related.trials import TrialRows
+from backend.store.tables import experiment, model_entries, sweep
 
 Values = Mapping[str, Any]  # column values by name
 
@@ -38,30 +37,6 @@ _EXPECTED = and_(
     sweep.c.id == bindparam("expected_id"),
     sweep.c.uid == bindparam("expected_uid"),
     sweep.c.status == bindparam("expected_status"),
-)
-_TRIALS = (
-    select(
-        experiment.c.trial,
-        experiment.c.experiment_id,
-        experiment.c.id,
-        experiment.c.status,
-        experiment.c.attempt,
-        experiment.c.learning_rate,
-        experiment.c.epoch,
-        experiment.c.model_parameters,
-        experiment.c.reason,
-        experiment.c.message,
-        experiment.c.remedy,
-        experiment.c.started_at,
-        experiment.c.finished_at,
-        experiment.c.cancel_requested_at,
-        metric_summaries.c.attempt.label("summary_attempt"),
-        metric_summaries.c.is_final,
-        metric_summaries.c.content,
-    )
-    .outerjoin(metric_summaries, metric_summaries.c.experiment == experiment.c.id)
-    .where(experiment.c.sweep_id == bindparam("of"))
-    .order_by(experiment.c.trial)
 )
 _VERSION = (
     select(experiment.c.status, func.count(), func.max(experiment.c.updated_at))
@@ -80,6 +55,7 @@ class SweepTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._trials = TrialRows(database)
 
     def get(self, sweep_id: str) -> Sweep | None:
         """Return one sweep, or None if there is none of that id."""
@@ -194,10 +170,7 @@ class SweepTable:
 
     def trials(self, known: Sweep, metric: str, goal: Goal) -> list[Trial]:
         """Return the trials of a sweep by number, with their stored figures of the objective."""
-        rows = self._database.read(
-            lambda connection: connection.execute(_TRIALS, {"of": known.sweep_id}).all()
-        )
-        return [_to_trial(row, metric, goal) for row in rows]
+        return self._trials.read(known.uid, known.sweep_id, metric, goal)
 
     def trials_version(self, known: Sweep) -> frozenset[tuple[Any, ...]]:
         """Return what changes whenever a trial does; much cheaper than the trials."""
@@ -227,40 +200,3 @@ class SweepTable:
 
 def _to_sweep(row: Row[Any]) -> Sweep:
     return Sweep.from_columns(dict(zip(_COLUMNS, row, strict=True)))
-
-
-def _to_trial(row: Any, metric: str, goal: Goal) -> Trial:
-    """Return the trial of a row of _TRIALS. Reading it by name would take twice as long."""
-    number, experiment_id, key, status, attempt, learning_rate, epoch, others, *rest = row
-    reason, message, remedy, started_at, finished_at, cancel_requested_at, *summary = rest
-    summary_attempt, is_final, content = summary
-    value, value_epoch, last_epoch = None, None, None
-    is_current = content is not None and summary_attempt == attempt
-    if is_current and (found := orjson.loads(content).get(metric)):
-        value, value_epoch, last_epoch = figures(MetricSummary(**found), goal)
-    return Trial(
-        number=number,
-        experiment_id=experiment_id,
-        key=key,
-        status=Status(status),
-        attempt=attempt,
-        parameters=all_values(learning_rate, epoch, others),
-        epochs=epoch,
-        reason=reason,
-        message=message,
-        remedy=remedy,
-        started_at=started_at,
-        finished_at=finished_at,
-        cancel_requested_at=cancel_requested_at,
-        value=value,
-        value_epoch=value_epoch,
-        last_epoch=last_epoch,
-        is_final=is_current and bool(is_final) and status not in LIVE,
-    )
-
-
-def figures(summary: MetricSummary, goal: Goal) -> tuple[float, float, float]:
-    """Return the best value of an objective, its first epoch, and the last epoch."""
-    if goal is Goal.MINIMIZE:
-        return summary.min, summary.min_epoch, summary.last_epoch
-    return summary.max, summary.max_epoch, summary.last_epoch

@@ -8,6 +8,7 @@ from flask import Response, current_app, request
 from backend.web import forms
 from backend.web.current import services
 from backend.web.current import sweeps as all_sweeps
+from backend.web.proxies import address
 from backend.web.routes import (
     docs,
     events,
@@ -65,9 +66,9 @@ def _without_trailing_slash() -> Response | None:
     if not current_app.create_url_adapter(request).allowed_methods(path):  # type: ignore[union-attr]
         return None
     query = request.query_string.decode("latin-1")
-    location = quote(path) + (f"?{query}" if query else "")
+    location = address(quote(path)) + (f"?{query}" if query else "")
     response = Response(
-        f"The address is {quote(path)}, without a slash at the end.\n",
+        f"The address is {address(quote(path))}, without a slash at the end.\n",
         status=308,
         content_type="text/plain; charset=utf-8",
     )

@@ -14,6 +14,7 @@ from backend import __version__
 from backend.domain.annotations.changes import AnnotationChange
 from backend.domain.annotations.rules import tag_problem
 from backend.domain.conditions import Condition
+from backend.domain.execution.priority import stored_priority
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import canonical
 from backend.domain.numbers import is_number
@@ -27,6 +28,7 @@ from backend.web.current import services
 from backend.web.exports import export, format_of
 from backend.web.languages.catalogue import ENGLISH
 from backend.web.languages.current import language
+from backend.web.proxies import address
 from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
     AnnotationsIn,
@@ -121,7 +123,8 @@ def _listed(query_data: dict[str, Any], selection: Selection) -> Response:
     if listing.following:
         after = cursor_text(listing.following)
         query = request.args.to_dict(flat=False) | {"after": [after]}
-        response.headers["Link"] = f'<{request.path}?{urlencode(query, doseq=True)}>; rel="next"'
+        following = f"{address(request.path)}?{urlencode(query, doseq=True)}"
+        response.headers["Link"] = f'<{following}>; rel="next"'
     response.set_etag(_tag(listing.version))
     return response
 
@@ -149,20 +152,23 @@ def submit_experiment(fields: dict[str, Any]) -> Response:
     values, choice = fields["values"], fields["choice"]
     learning_rate, epoch = values["learning_rate"], values["epoch"]
     dataset, size = fields["dataset"] or None, fields["size"] or None
-    parameters = Parameters(choice.entry.name, learning_rate, epoch, dataset, size=size)
+    priority = stored_priority(fields["priority"])
+    parameters = Parameters(
+        choice.entry.name, learning_rate, epoch, dataset, size=size, priority=priority
+    )
     outcome, experiment = services.experiments.submit(
         fields["experiment_id"], parameters.with_values(values), choice=choice, by=actor()
     )
     status, message = _MESSAGES[outcome]
     path = quote(experiment.experiment_id, safe="")
-    ui_url = f"{request.host_url}ui/experiments/{path}"
+    ui_url = f"{request.url_root}ui/experiments/{path}"
     response = jsonify(
         {"message": message}
         | experiment_out(experiment)
         | {"inputs": inputs_out(experiment), "ui_url": ui_url}
     )
     response.status_code = status
-    response.headers["Location"] = f"/experiments/{path}"
+    response.headers["Location"] = address(f"/experiments/{path}")
     return response
 
 

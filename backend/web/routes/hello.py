@@ -4,13 +4,9 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from backend.web.access import plain_page
+from backend.web.proxies import address
 
 GREETING = "Hello Flask!"
-_HEADERS = {
-    "Link": '</ui>; rel="alternate"; type="text/html"; title="Dashboard", '
-    '</openapi.json>; rel="service-desc", </docs>; rel="service-doc"',  # RFC 8631
-    "Vary": "Accept",
-}
 
 blueprint = APIBlueprint("hello", __name__, tag="Server")
 
@@ -23,7 +19,12 @@ def hello() -> Response:
         response = plain_page("hello.html", greeting=GREETING)
     else:
         response = Response(GREETING, content_type="text/plain; charset=utf-8")
-    response.headers.extend(_HEADERS)
+    response.headers["Link"] = (
+        f'<{address("/ui")}>; rel="alternate"; type="text/html"; title="Dashboard", '
+        f'<{address("/openapi.json")}>; rel="service-desc", '
+        f'<{address("/docs")}>; rel="service-doc"'  # RFC 8631
+    )
+    response.headers["Vary"] = "Accept"
     return response
 
 

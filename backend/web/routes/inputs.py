@@ -14,6 +14,7 @@ from backend.domain.exceptions import InputTooLarge, UnknownFile
 from backend.web.access import actor
 from backend.web.current import services
 from backend.web.forms import FORMS, refuse_encoded
+from backend.web.proxies import address
 from backend.web.routes.downloads import PIECE_BYTES, send
 from backend.web.schemas.inputs import (
     DeleteInputIn,
@@ -123,7 +124,7 @@ def upload_input(name: str, query_data: dict[str, Any]) -> Response:
     response = Response(orjson.dumps(input_out(found)), content_type="application/json")
     response.status_code = 201 if new else 200
     response.set_etag(found.entry.version)
-    response.headers["Location"] = f"/inputs/{quote(found.entry.path, safe='')}"
+    response.headers["Location"] = address(f"/inputs/{quote(found.entry.path, safe='')}")
     return response
 
 

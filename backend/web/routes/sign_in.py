@@ -14,6 +14,7 @@ from backend.web.access import (
     is_page_path,
     sign_in_page,
 )
+from backend.web.proxies import address
 
 blueprint = APIBlueprint("sign_in", __name__, enable_openapi=False)
 
@@ -40,6 +41,7 @@ def sign_in() -> Response:
         COOKIE,
         session,
         max_age=SESSION_SECONDS,
+        path=address("/"),
         secure=request.is_secure,
         httponly=True,
         samesite="Strict",
@@ -52,9 +54,11 @@ def sign_out() -> Response:
     """Delete the cookie, and redirect to the sign-in page."""
     g.token = None
     response = _to(SIGN_IN_PATH)
-    response.delete_cookie(COOKIE, secure=request.is_secure, httponly=True, samesite="Strict")
+    response.delete_cookie(
+        COOKIE, path=address("/"), secure=request.is_secure, httponly=True, samesite="Strict"
+    )
     return response
 
 
 def _to(path: str) -> Response:
-    return make_response(redirect(path, 303))
+    return make_response(redirect(address(path), 303))

@@ -13,17 +13,26 @@ from backend.sweeps.plan import Plan
 from backend.sweeps.progress import by_value
 from backend.web.access import actor
 from backend.web.current import sweeps
+from backend.web.proxies import address
 from backend.web.schemas.experiments import DeleteIn
-from backend.web.schemas.sweeps.requests import SweepChangeIn, SweepIn, SweepListIn, TrialsIn
+from backend.web.schemas.sweeps.requests import (
+    SweepChangeIn,
+    SweepIn,
+    SweepListIn,
+    TrialCurvesIn,
+    TrialsIn,
+)
 from backend.web.schemas.sweeps.responses import (
     AnalysisOut,
     StartedSweepOut,
     SweepDetailOut,
     SweepOut,
+    TrialCurvesOut,
     TrialOut,
     analysis_out,
     sweep_detail_out,
     sweep_out,
+    trial_curves_out,
     trial_out,
 )
 
@@ -63,11 +72,11 @@ def start_sweep(fields: dict[str, Any]) -> Response:
     outcome, sweep = sweeps.start(fields["sweep_id"], fields["plan"], fields["entry"], by=actor())
     status, message = _MESSAGES[outcome]
     path = quote(sweep.sweep_id, safe="")
-    ui_url = f"{request.host_url}ui/sweeps/{path}"
+    ui_url = f"{request.url_root}ui/sweeps/{path}"
     counts = sweeps.counts([sweep])[sweep.sweep_id]
     response = jsonify({"message": message} | sweep_out(sweep, counts) | {"ui_url": ui_url})
     response.status_code = status
-    response.headers["Location"] = f"/sweeps/{path}"
+    response.headers["Location"] = address(f"/sweeps/{path}")
     return response
 
 
@@ -83,7 +92,7 @@ def list_sweeps(query_data: dict[str, Any]) -> Response:
     counts = sweeps.counts(shown)
     response = jsonify([sweep_out(sweep, counts[sweep.sweep_id]) for sweep in shown])
     if len(page) > limit:
-        link = f"/sweeps?limit={limit}&before={shown[-1].id}"
+        link = address(f"/sweeps?limit={limit}&before={shown[-1].id}")
         response.headers["Link"] = f'<{link}>; rel="next"'
     return response
 
@@ -112,6 +121,20 @@ def list_trials(sweep_id: str, query_data: dict[str, Any]) -> Response:
     if sort.startswith("-"):
         trials.reverse()
     return _json([trial_out(trial) for trial in trials[: query_data["limit"]]])
+
+
+@blueprint.get("/sweeps/<sweep_id>/curves")
+@blueprint.input(TrialCurvesIn, location="query")
+@blueprint.output(TrialCurvesOut, description="The curves so far")
+@blueprint.doc(summary="Read the curves of a sweep", responses=[404, 422, 503])
+def read_curves(sweep_id: str, query_data: dict[str, Any]) -> Response:
+    """Read the objective of the trials by epoch, a few points of each.
+
+    `GET /experiments/{experiment_id}/metrics` has every metric and epoch of one.
+    """
+    sweep = sweeps.get(sweep_id)
+    plan = Plan.from_text(sweep.definition)
+    return _json(trial_curves_out(plan, list(sweeps.curves(sweep, **query_data))))
 
 
 @blueprint.get("/sweeps/<sweep_id>/analysis")

@@ -24,6 +24,7 @@ from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARAC
 from backend.domain.attempt import readable_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
+from backend.domain.execution.priority import Priority
 from backend.domain.experiment import Experiment, Transition, read_tags
 from backend.domain.objective import CurveWarning, WarningCode
 from backend.domain.selection import ListedExperiment
@@ -105,6 +106,7 @@ class ExperimentOut(Schema):
         allow_none=True,
         metadata={"description": "The size that was chosen, if any.", "example": None},
     )
+    priority = String(validate=OneOf(list(Priority)), metadata={"example": "normal"})
     status = String(validate=OneOf(list(Status)), metadata={"example": "running"})
     attempt = Integer(metadata={"example": 1})
     job = String(
@@ -326,6 +328,7 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         ),
         "dataset": dataset_out(experiment.dataset),
         "size": experiment.size,
+        "priority": experiment.priority or Priority.NORMAL,
         "status": experiment.status,
         "attempt": experiment.attempt,
         "job": experiment.job,

@@ -11,6 +11,7 @@ from backend.domain.timestamps import to_text
 from backend.experiments.data_sets.service import DataSet, Preview
 from backend.files.data_sets.contact_sheet import has_images
 from backend.web.languages.current import translated
+from backend.web.proxies import address
 from backend.web.schemas.strict import StrictSchema
 
 
@@ -152,7 +153,7 @@ def preview_out(preview: Preview) -> dict[str, Any]:
     facts = preview.data_set.facts
     content = facts.content if facts and facts.content else Content()
     is_drawn = content.dtype is not None and has_images(content.shape)
-    path = f"/inputs/{quote(preview.data_set.entry.path, safe='')}/preview.png"
+    path = address(f"/inputs/{quote(preview.data_set.entry.path, safe='')}/preview.png")
     return input_out(preview.data_set) | {
         "header": content.header,
         "minimum": content.minimum,

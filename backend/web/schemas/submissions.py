@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from apiflask.validators import Length
+from apiflask.validators import Length, OneOf
 from marshmallow import INCLUDE, ValidationError, validates_schema
 
 from backend.domain.catalogue import AUTOENCODER, Choice, Entry, InvalidParameters
 from backend.domain.exceptions import MAX_NAMES
+from backend.domain.execution.priority import Priority
 from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.parameter import shown_value
 from backend.web.current import services
@@ -62,6 +63,18 @@ class ExperimentIn(StrictSchema):
         allow_none=True,
         error_messages={"invalid": "must be the name of a size of the model."},
         metadata={"description": "One of the sizes that the model names: cpu, memory and gpu."},
+    )
+
+    priority = Text(
+        load_default=Priority.NORMAL,
+        allow_none=True,
+        validate=OneOf(list(Priority), error="must be low, normal or high."),
+        error_messages={"invalid": "must be low, normal or high."},
+        metadata={
+            "description": "Which of the experiments that wait starts first. On Kubernetes, the "
+            "model's entry names the PriorityClass of each.",
+            "example": "normal",
+        },
     )
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)

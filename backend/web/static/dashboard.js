@@ -11,6 +11,9 @@ const find = (selector, root = document) => root.querySelector(selector);
 const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
 const on = (selector, event, handler) => find(selector)?.addEventListener(event, handler);
 
+/** Return the address of a path of this server, which a proxy may show under a path of its own. */
+const address = (path) => `${document.body.dataset.root}${path}`;
+
 /** Return an element with attributes and children; text stays text and never becomes markup. */
 function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
@@ -105,7 +108,7 @@ async function refresh(whole = false) {
 
 function listen() {
   if (document.hidden || events) return;
-  events = new EventSource("/events");
+  events = new EventSource(address("/events"));
   let opened = false;
   events.addEventListener("open", () => {
     if (opened || connection.down) refresh(true);
@@ -115,7 +118,7 @@ function listen() {
   events.addEventListener("sweep", () => refresh());
   events.addEventListener("error", () => {
     if (events?.readyState !== EventSource.CLOSED) {
-      request("/healthz").catch(() => {});
+      request(address("/healthz")).catch(() => {});
       return;
     }
     events = null;
@@ -143,14 +146,19 @@ document.addEventListener("visibilitychange", () => {
 /** Replace the parts marked data-fresh that differ from what the server sent before. */
 const freshHtml = new Map(findAll("[data-fresh]").map((part) => [part.id, part.outerHTML]));
 function replaceParts(fresh) {
-  for (const part of findAll("[data-fresh]", fresh)) {
-    if (freshHtml.get(part.id) === part.outerHTML) continue;
-    freshHtml.set(part.id, part.outerHTML);
-    const old = document.getElementById(part.id);
-    const focused = old.contains(document.activeElement) ? document.activeElement.textContent : null;
-    old.replaceWith(document.adoptNode(part));
-    if (focused) findAll("a, button", part).find((control) => control.textContent === focused)?.focus();
-  }
+  for (const part of findAll("[data-fresh]", fresh)) replacePart(part);
+}
+
+/** Replace one part if it differs; return whether it does. */
+function replacePart(part) {
+  const html = part.outerHTML;
+  if (freshHtml.get(part.id) === html) return false;
+  freshHtml.set(part.id, html);
+  const old = document.getElementById(part.id);
+  const focused = old.contains(document.activeElement) ? document.activeElement.textContent : null;
+  old.replaceWith(document.adoptNode(part));
+  if (focused) findAll("a, button", part).find((control) => control.textContent === focused)?.focus();
+  return true;
 }
 
 // Not with Intl, whose first use takes a tenth of a second, before anything is painted.
@@ -228,7 +236,7 @@ function startNew() {
       await suggestion;
       const response = await request(form.action, { method: "POST", body: new FormData(form) });
       const { experiment_id: id } = await response.json();
-      location.href = `/ui/experiments/${encodeURIComponent(id)}`;
+      location.href = address(`/ui/experiments/${encodeURIComponent(id)}`);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       const wrong = error.errors.filter(({ field }) => fields.some(({ id }) => id === field));
@@ -314,7 +322,7 @@ for (const form of findAll("dialog form[data-method]")) {
       const body = method === "PATCH" ? fields : undefined;
       await request(query ? `${url}?${query}` : url, { method, body });
       form.closest("dialog").close();
-      if (method === "DELETE") location.href = form.dataset.then ?? "/ui";
+      if (method === "DELETE") location.href = form.dataset.then ?? address("/ui");
       else refresh(true);
     } catch (error) {
       page = shown;
@@ -331,10 +339,13 @@ for (const form of findAll("dialog form[data-method]")) {
 const { page: name, module } = document.body.dataset;
 if (name === "new") startNew();
 if (module) {
-  const kit = { find, findAll, on, element, request, fetchPage, replaceParts, showTimes, refresh, Problem };
+  const kit = {
+    find, findAll, on, element, address, request, fetchPage, replaceParts, replacePart, showTimes, refresh, Problem,
+  };
   page = (await import(module)).start(kit);
   if (name !== "list" && name !== "inputs") refresh(true); // those are complete as the server sends them
 }
+document.body.dataset.started = ""; // for tests: a click before this does what it does without scripts
 showTimes();
 setInterval(showTimes, 30_000);
 if (module) {

@@ -23,9 +23,9 @@ function mend() {
 const NAMES = { servers: "Server" };
 new MutationObserver(mend).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
 
-/** Return the JSON at an address, or `instead` if the server does not answer with any. */
-async function read(url, instead) {
-  const response = await fetch(url).catch(() => null);
+/** Return the JSON at a path of this server, or `instead` if it does not answer with any. */
+async function read(path, instead) {
+  const response = await fetch(`${document.body.dataset.root}${path}`).catch(() => null);
   return response?.ok ? response.json() : instead;
 }
 

@@ -96,13 +96,13 @@ async function upload(file, name, { etag = null, overwrite = false, validate = t
 
 /** Send a file; fetch cannot tell how much of a body was sent. Returns the answer's members. */
 function send(file, name, { etag, overwrite, validate }, progressed) {
-  const { find } = kit;
+  const { find, address } = kit;
   const query = new URLSearchParams();
   if (overwrite) query.set("overwrite", "true");
   if (!validate) query.set("validate", "false");
   return new Promise((done) => {
     const request = new XMLHttpRequest();
-    request.open("PUT", `/inputs/${encodeURIComponent(name)}?${query}`);
+    request.open("PUT", address(`/inputs/${encodeURIComponent(name)}?${query}`));
     request.setRequestHeader("Content-Type", "application/octet-stream");
     const token = find('meta[name="csrf-token"]')?.content;
     if (token) request.setRequestHeader("X-CSRF-Token", token);
@@ -126,7 +126,7 @@ function send(file, name, { etag, overwrite, validate }, progressed) {
 
 /** Ask, and delete a data set; ask again if experiments use it. */
 function askToDelete(name) {
-  const { find, request, refresh, Problem } = kit;
+  const { find, address, request, refresh, Problem } = kit;
   const dialog = find("#sure");
   const yes = find("[value=yes]", dialog);
   const wrong = find(".wrong", dialog);
@@ -139,7 +139,7 @@ function askToDelete(name) {
     event.preventDefault();
     yes.disabled = true;
     try {
-      await request(`/inputs/${encodeURIComponent(name)}?force=${force}`, { method: "DELETE" });
+      await request(address(`/inputs/${encodeURIComponent(name)}?force=${force}`), { method: "DELETE" });
       dialog.close();
       refresh(true);
     } catch (error) {

@@ -212,7 +212,7 @@ const ACTIONS = {
   untag: { verb: t("Untag"), done: t("is untagged"), about: t("They lose this tag, if they have it."), style: "primary" },
 };
 
-/** Return address and method of what is done with one experiment. */
+/** Return path and method of what is done with one experiment. */
 function call(action, id, outputs, tag) {
   const path = `/experiments/${encodeURIComponent(id)}`;
   switch (action) {
@@ -224,7 +224,7 @@ function call(action, id, outputs, tag) {
 }
 
 /** Ask once, then do the same with each experiment, and show what became of each. */
-function confirmBulk({ find, element, request, Problem }, action, ids, ticked) {
+function confirmBulk({ find, element, address, request, Problem }, action, ids, ticked) {
   const { verb, done, about, style } = ACTIONS[action];
   const dialog = find("#bulk");
   const [no, yes] = dialog.querySelectorAll("button");
@@ -258,9 +258,9 @@ function confirmBulk({ find, element, request, Problem }, action, ids, ticked) {
     let failed = 0;
     for (const [index, id] of ids.entries()) {
       if (!dialog.open) return; // closed meanwhile: the rest stays as it is
-      const [url, method] = call(action, id, outputs.checked, tag.value.trim());
+      const [path, method] = call(action, id, outputs.checked, tag.value.trim());
       try {
-        await request(url, { method });
+        await request(address(path), { method });
         items[index].append(` ${done}.`);
       } catch (error) {
         if (!(error instanceof Problem)) throw error;

@@ -1,24 +1,78 @@
 // The pages of sweeps: the list and one sweep keep themselves up to date; the form sends ranges and choices.
 
+import { setKit } from "./kit.js";
+import { keepInAddress } from "./settings.js";
 import { t } from "./texts.js";
+import { TrialCurves } from "./trial_curves.js";
+import { pointAtTrials } from "./trial_pictures.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(kit) {
-  const { find, fetchPage, replaceParts, showTimes } = kit;
+  setKit(kit);
+  const { find } = kit;
   const form = find("#new-sweep");
   if (form) {
     startForm(kit, form);
     return { refresh: async () => {}, live: () => false };
   }
   startActions(kit);
+  const box = find("#curves");
+  const curves = box && new TrialCurves(box);
+  if (box) {
+    keepInAddress("#x", "x", () => kit.refresh());
+    pointAtTrials(curves);
+  }
   return {
-    async refresh() {
-      replaceParts(await fetchPage(location.href));
-      showTimes();
+    async refresh(whole) {
+      await replaceOneByOne(kit);
+      await curves?.update(whole);
     },
     live: () => Boolean(find('[data-live="true"], tr[data-live]')),
   };
 }
+
+/** Replace the parts of the page, each in a frame of its own: 500 trials take one frame a picture. */
+async function replaceOneByOne({ findAll, fetchPage, replacePart, showTimes }) {
+  const fresh = await fetchPage(location.href);
+  for (const part of findAll("[data-fresh]", fresh)) {
+    if (replacePart(part)) await nextFrame();
+  }
+  for (const rows of findAll("[data-rows]", fresh)) await replaceRows(rows);
+  showTimes();
+}
+
+const nextFrame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+/** Make the rows of a table those that the server sent; those that are the same stay. */
+async function replaceRows(fresh) {
+  const table = document.getElementById(fresh.id);
+  const before = new Map([...table.rows].map((row) => [row.dataset.key, row]));
+  let [place, changed] = [table.firstElementChild, 0];
+  for (const row of [...fresh.rows]) {
+    const old = before.get(row.dataset.key);
+    before.delete(row.dataset.key);
+    const same = old && sourceOf(old) === sourceOf(row);
+    if (same && old === place) {
+      place = place.nextElementSibling;
+      continue;
+    }
+    if (old && old === place) place = place.nextElementSibling;
+    if (old && !same) old.remove();
+    table.insertBefore(same ? old : document.adoptNode(row), place);
+    if (++changed % ROWS_A_FRAME === 0) await nextFrame();
+  }
+  for (const row of before.values()) row.remove();
+}
+
+const ROWS_A_FRAME = 25;
+
+/** Return the markup of a row as the server sent it. */
+function sourceOf(row) {
+  if (!sources.has(row)) sources.set(row, row.innerHTML);
+  return sources.get(row);
+}
+
+const sources = new WeakMap();
 
 function startActions({ find, on, request, refresh, Problem }) {
   const show = (place, text) => {
@@ -78,7 +132,7 @@ function startForm({ find, findAll, request, Problem }, form) {
     try {
       const response = await request(form.action, { method: "POST", body: fieldsOf(form) });
       const { sweep_id: id } = await response.json();
-      location.href = `/ui/sweeps/${encodeURIComponent(id)}`;
+      location.href = kit.address(`/ui/sweeps/${encodeURIComponent(id)}`);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       const left = error.errors.filter(({ field, detail }) => !show(`${field}-error`, t("This {detail}", { detail })));

@@ -15,6 +15,7 @@ from hello_flask import (
     Problem,
     ServerAway,
     StillRunning,
+    SweepFailed,
     Unauthorized,
     Unavailable,
 )
@@ -334,3 +335,67 @@ def test_answer_without_an_end_is_given_up(server, client):
     server.will(sends(b"x", Content_Length=2**40))
     with pytest.raises(ServerAway):
         client.version()
+
+
+SWEEP = {"sweep_id": "s 1", "status": "running", "metric": "val_loss", "best": None}
+
+
+def test_sweep_is_started_with_ranges(server, client):
+    server.will(sends(SWEEP, 201))
+    sweep = client.start_sweep(
+        sweep_id="s 1", learning_rate="0.001..0.1", hidden=[8, 16], trials=9, parameters={"seed": 3}
+    )
+
+    (request,) = server.received
+    assert (request.method, request.path) == ("POST", "/sweeps")
+    assert request.json == {
+        "sweep_id": "s 1",
+        "trials": 9,
+        "parameter.learning_rate": "0.001..0.1",
+        "parameter.hidden": [8, 16],
+        "parameter.seed": 3,
+    }
+    assert (sweep.id, sweep.status, sweep.is_live) == ("s 1", "running", True)
+    with pytest.raises(AttributeError, match="the sweep has no field 'nothing'"):
+        _ = sweep.nothing
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path"),
+    [
+        (lambda sweep: sweep.trials(sort="value"), "GET", "/trials?sort=value"),
+        (lambda sweep: sweep.trials(pruned=False), "GET", "/trials?sort=number&pruned=false"),
+        (lambda sweep: sweep.trials(limit=5), "GET", "/trials?sort=number&limit=5"),
+        (lambda sweep: sweep.analysis(), "GET", "/analysis"),
+        (lambda sweep: sweep.pause(), "POST", "/pause"),
+        (lambda sweep: sweep.resume(), "POST", "/resume"),
+        (lambda sweep: sweep.cancel(), "POST", "/cancel"),
+        (lambda sweep: sweep.delete(outputs=True), "DELETE", "?outputs=true"),
+    ],
+)
+def test_requests_of_a_sweep(server, client, call, method, path):
+    server.will(sends(SWEEP))
+    call(client.named_sweep("s 1"))
+
+    (request,) = server.received
+    assert (request.method, request.path) == (method, f"/sweeps/s%201{path}")
+
+
+def test_pages_of_sweeps(server, client):
+    link = '</behind/a/proxy/sweeps?limit=200&before=7>; rel="next"'
+    server.will(sends([SWEEP], Link=link), sends([SWEEP]))
+
+    assert len(client.sweeps()) == 2
+    assert server.received[1].path == "/sweeps?limit=200&before=7"
+
+
+def test_wait_for_a_sweep(server, client):
+    best = {"experiment_id": "s 1-0002", "value": 0.5}
+    ended = SWEEP | {"status": "succeeded", "best": best}
+    server.will(sends(SWEEP), breaks, sends(ended))
+    assert client.named_sweep("s 1").wait().best["value"] == 0.5
+
+    failed = SWEEP | {"status": "failed", "diagnosis": {"message": "None has.", "remedy": "Look."}}
+    server.will(sends(failed))
+    with pytest.raises(SweepFailed, match=r"s 1 has ended as failed: None has\. Look\."):
+        client.named_sweep("s 1").wait()

@@ -48,6 +48,7 @@ def saved_experiments():
     saved = json.loads((SAVED / "experiments.json").read_text())
     added = dict.fromkeys(("size", "image", "entry_sha256", "by"))
     added |= {"tags": [], "favourite": False, "revision": 0, "sweep_id": None, "trial": None}
+    added |= {"priority": "normal"}
     return [
         one | added | {"parameters": {name: one[name] for name in ("learning_rate", "epoch")}}
         for one in saved

@@ -157,6 +157,36 @@ def test_a_pruned_trial_that_a_person_retries_goes_on(house, make_plan, services
     assert not retried.pruned_because
 
 
+@pytest.mark.parametrize("promote", [False, True])
+def test_a_trial_that_was_stopped_too_early_goes_on_in_the_end(house, make_plan, services, promote):
+    options = {"min_epoch": 1, "eta": 2, "parallel": 2, "trials": 4, "promote": promote}
+    house.start(make_plan(stop=Rule.ASHA, **options))
+    house.driver.step()
+    house.train("s-0001", 0.5, 0.1)
+    house.train("s-0002", 0.5, 0.2)
+    house.driver.step()
+    house.end("s-0002", phase=Phase.CANCELLED)
+    house.end("s-0001", *[0.5, 0.1] + [0.1] * 7)
+    house.driver.step()
+    for number in (3, 4):
+        house.end(f"s-000{number}", *[0.5, 0.9] + [0.9] * 7)
+    assert services.experiments.get("s-0002").reason == "pruned"
+    house.driver.step()
+    house.driver.step()
+
+    trial = services.experiments.get("s-0002")
+    assert trial.attempt == 1 + promote
+    assert house.live() == (["s-0002"] if promote else [])
+    assert house.sweep().is_ended is not promote
+    if promote:
+        house.train("s-0002", 0.5, 0.4)
+        house.driver.step()
+        assert not services.experiments.get("s-0002").cancel_requested_at  # no rule stops it again
+        house.end("s-0002", 0.5, 0.4)
+        house.driver.step()
+        assert house.sweep().status is SweepStatus.SUCCEEDED
+
+
 def test_one_failed_trial_harms_none(house, make_plan):
     house.start(make_plan())
     house.driver.step()

@@ -33,10 +33,43 @@ def test_one(client, house, services):
 
     page = client.get("/ui/sweeps/s").text
     assert page.index("s-0002</a></th>") < page.index("s-0001</a></th>")
-    assert "polyline" in page
+    assert page.count("best-line") == 1
+    assert 'data-names="s-0003"' in page  # pruned, in a layer of its own
     assert "It was &lt;hopeless&gt;." in page
     assert "0.0001 to 0.1, by orders of magnitude" in page
     assert "32, 64" in page
+
+
+def test_the_parameter_across_is_chosen_in_the_address(client, house):
+    client.post("/sweeps", data=FORM)
+    house.driver.step()
+
+    for x, shown in (("learning_rate", "learning_rate"), ("hidden", "hidden"), ("none", "hidden")):
+        page = client.get(f"/ui/sweeps/s?x={x}").text
+        assert f'<option value="{shown}" selected>' in page
+
+
+def test_the_table_shows_the_best_hundred(client, house):
+    client.post("/sweeps", data=FORM | {"trials": "103", "parallel": "103"})
+    house.driver.step()
+
+    page = client.get("/ui/sweeps/s").text
+    assert page.count("data-key=") == 100
+    assert "/ui/sweeps/s?x=hidden&amp;rows=200" in page
+    assert client.get("/ui/sweeps/s?rows=200").text.count("data-key=") == 103
+    assert client.get("/ui/sweeps/s?rows=x").text.count("data-key=") == 100
+
+
+def test_the_data_set_is_shown_with_its_files(client, house):
+    for name in ("a.csv", "b.csv"):
+        client.put(f"/inputs/{name}", data=b"x,y\n1,2\n3,4\n")
+    client.post("/sweeps", data=FORM)
+    before = client.get("/ui/sweeps/s").text
+    house.driver.step()
+    client.put("/inputs/c.csv", data=b"x,y\n1,2\n3,4\n")
+
+    assert "every file (2)" in before
+    assert "every file (2)" in client.get("/ui/sweeps/s").text  # those of its trials
 
 
 def test_a_trial_leads_to_its_sweep(client, house):
@@ -59,6 +92,8 @@ def test_new_around_an_experiment(client):
 
     page = client.get("/ui/sweeps/new?from=first").text
     assert 'value="0.125"' in page
+    assert 'placeholder="lowest" value="0.0125"' in page
+    assert 'placeholder="highest" value="1.25"' in page
     assert 'href="/ui/sweeps/new?from=first"' in client.get("/ui/experiments/first").text
 
 

@@ -344,3 +344,47 @@ def test_database_away(client, outage):
 
     check_problem(client.post("/sweeps", data=FORM), 503)
     check_problem(client.get("/sweeps/s"), 503)
+
+
+def test_curves(client, house, services):
+    client.post("/sweeps", data=FORM)
+    house.driver.step()
+    house.train("s-0001", 0.5, 0.25)
+    house.end("s-0001", 0.5, 0.25)
+    house.driver.step()
+    services.experiments.prune("s-0002", 1, "It was hopeless.")
+    house.end("s-0002", 0.9, phase=Phase.CANCELLED)
+    house.summaries()
+
+    answer = client.get("/sweeps/s/curves").json
+    first, second, *_ = answer["trials"]
+    assert (answer["metric"], answer["goal"], answer["complete"]) == ("val_loss", "minimize", True)
+    assert (
+        first.items()
+        >= {
+            "number": 1,
+            "experiment_id": "s-0001",
+            "outcome": "succeeded",
+            "best": 0.25,
+            "epoch": [1, 2],
+            "value": [0.5, 0.25],
+        }.items()
+    )
+    assert set(first["parameters"]) == {"learning_rate", "hidden"}
+    assert (second["outcome"], second["value"]) == ("pruned", [0.9])
+    numbers = [trial["number"] for trial in client.get("/sweeps/s/curves?first=2").json["trials"]]
+    assert numbers == [2, 3]
+    last = client.get("/sweeps/s/curves?limit=1&max_points=2").json["trials"]
+    assert [trial["number"] for trial in last] == [3]
+    assert client.get("/sweeps/s/curves?limit=100000").status_code == 422
+    assert client.get("/sweeps/none/curves").status_code == 404
+
+
+def test_promotion_goes_with_asha(client):
+    answer = client.post("/sweeps", data=FORM | {"stop": "median", "promote": "true"})
+    assert answer.status_code == 422
+    assert "stop=asha alone" in answer.text
+    assert client.post("/sweeps", data=FORM | {"promote": "perhaps"}).status_code == 422
+    started = client.post("/sweeps", data=FORM | {"stop": "asha", "promote": "true"})
+    assert (started.status_code, started.json["promote"]) == (201, True)
+    assert client.post("/sweeps", data=FORM | {"stop": "asha"}).status_code == 409

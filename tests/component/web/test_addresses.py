@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from backend.settings import socket_address
+from backend.addresses import socket_address
 from tests.component.support import FORM, check_problem
 
 

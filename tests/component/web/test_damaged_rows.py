@@ -94,7 +94,7 @@ def test_damaged_experiment_is_found_by_its_id(client, damage, column):
     [("metric_summaries", "content"), ("metric", "name"), ("transition", "reason")],
 )
 @pytest.mark.parametrize(
-    "content", [b"\xff", b'{"loss": {"last": 1\xff}}', b'{"\xe9": {"last": 1}}']
+    "content", [b"\xff", b'{"loss": {"last": 1\xff}}', b'{"\xe9": {"last": 1}}', b'{"loss": ', b""]
 )
 def test_other_tables(client, services, experiments, damage, settings, table, column, content):
     (settings.output_dir / "broken" / "metrics.jsonl").write_text('{"epoch": 1, "loss": 0.5}\n')
@@ -109,8 +109,9 @@ def test_other_tables(client, services, experiments, damage, settings, table, co
     assert len(json.loads(client.get("/model").data)) == 3
 
 
-def test_damaged_json_of_parameters(client, damage):
-    damage("model_parameters", b"{")
+@pytest.mark.parametrize("column", ["model_parameters", "tags"])
+def test_damaged_json(client, damage, column):
+    damage(column, b"{")
 
     assert {one["epoch"] for one in client.get("/model").json} == {20}
     assert client.get("/ui").status_code == 200

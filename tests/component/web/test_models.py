@@ -429,3 +429,31 @@ def test_warnings_follow_the_objective_of_the_model(client, settings):
     compared = client.get("/compare?id=first&id=second").json["experiments"]
     assert [len(one["warnings"]) for one in compared] == [0, 1]
     assert "Best accuracy" in client.get("/ui?metric=accuracy").text
+
+
+@pytest.mark.parametrize("kind", ["json", "data"])
+@pytest.mark.parametrize(
+    ("sent", "priority"),
+    [({}, "normal"), *(({"priority": p}, p) for p in ("low", "normal", "high"))],
+)
+def test_priority_is_stored(client, settings, kind, sent, priority):
+    response = client.post("/test", **{kind: CHOICE | sent})
+
+    assert (response.status_code, response.json["priority"]) == (201, priority)
+    assert client.get("/experiments/first").json["priority"] == priority
+    assert client.get("/experiments").json[0]["priority"] == priority
+    stored = run_file(settings)["priority"]
+    assert stored == (None if priority == "normal" else priority)
+    assert client.post("/test", **{kind: CHOICE | sent}).status_code == 200
+
+
+def test_other_priority_is_another_experiment(client):
+    assert submit(client, priority="high").status_code == 201
+
+    assert submit(client).status_code == 409
+    assert submit(client, priority="high").status_code == 200
+
+
+@pytest.mark.parametrize("priority", ["", "urgent", "HIGH", 1, ["low"], {"low": 1}, True])
+def test_other_priorities_are_refused(client, priority):
+    assert errors_of(submit(client, priority=priority)).keys() == {"priority"}

@@ -23,8 +23,11 @@ DOCUMENT = {
     "objective": {"metric": "accuracy", "goal": "maximize"},
     "resources": {"cpu": 1, "memory": "2Gi"},
     "sizes": {"large": {"memory": "8Gi", "gpu": 1}},
+    "preload": ["torch", "numpy.random", "torch"],
+    "priority_classes": {"low": "batch", "high": "urgent"},
 }
 ENTRY = Entry.from_document("classifier", DOCUMENT)
+LAST = (("torch", "numpy.random"), (("high", "urgent"), ("low", "batch")))
 CHOSEN = {"learning_rate": "0.1", "epoch": "5", "activation": "tanh"}
 
 
@@ -80,9 +83,9 @@ def test_all_values_together_are_bounded():
 def test_program():
     common = ("localhost:5000/classifier:1", ("python", "-u", "./train.py"))
 
-    assert ENTRY.program(None) == Program(*common, (("cpu", "1"), ("memory", "2Gi")))
+    assert ENTRY.program(None) == Program(*common, (("cpu", "1"), ("memory", "2Gi")), *LAST)
     resources = (("cpu", "1"), ("gpu", "1"), ("memory", "8Gi"))
-    assert ENTRY.program("large") == Program(*common, resources)
+    assert ENTRY.program("large") == Program(*common, resources, *LAST)
 
 
 def test_contract_can_be_narrowed():
@@ -115,6 +118,18 @@ def test_contract_can_be_narrowed():
         ({"command": "python train.py"}, "command"),
         ({"command": ["a\0"]}, "command"),
         ({"command": [1]}, "command"),
+        ({"preload": "torch"}, "preload must be a list"),
+        ({"preload": ["./train.py"]}, "preload must be a list"),
+        ({"preload": [["torch"]]}, "preload must be a list"),
+        ({"preload": ["torch"] * 33}, "at most 32 modules"),
+        ({"preload": ["torch"], "command": ["./train.sh"]}, "script of Python"),
+        ({"preload": ["torch"], "command": ["python", "-m", "x"]}, "script of Python"),
+        ({"preload": ["torch"], "command": ["python", "-u"]}, "script of Python"),
+        ({"priority_classes": []}, "priority_classes must be an object"),
+        ({"priority_classes": {"highest": "x"}}, "low, normal or high"),
+        ({"priority_classes": {"high": "A_B"}}, "PriorityClass"),
+        ({"priority_classes": {"high": 5}}, "PriorityClass"),
+        ({"parameters": {"priority": {"type": "integer"}}}, "another field"),
         ({"description": 5}, "description"),
         ({"description": "\ud800"}, "surrogate"),
         ({"objective": {"metric": "loss"}}, "objective"),

@@ -10,7 +10,7 @@ from backend.domain.status import Status
 from backend.experiments import run_file
 from backend.experiments.run_file import UnusableRunFile, parse, render
 
-PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
+PARAMETERS = Parameters("autoencoder", 0.001, 20, None, priority="high")
 NOW = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = datetime(2024, 2, 29, 13, tzinfo=UTC)
 HISTORY = [

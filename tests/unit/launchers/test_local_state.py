@@ -149,6 +149,29 @@ def test_out_of_memory_by_last_line(launcher, leave, tmp_path, line):
     assert " ".join(line.split()) in why.message
 
 
+@pytest.mark.parametrize(
+    ("usage", "sentence"),
+    [
+        (
+            {"peak_bytes": 199 * 2**20, "limit_bytes": 2**31},
+            "had 199 MiB; an experiment may use 2,048",
+        ),
+        ({"peak_bytes": None, "limit_bytes": 2**31}, "was killed."),
+        ({"peak_bytes": "1", "limit_bytes": []}, "was killed."),
+        ({}, "was killed."),
+    ],
+)
+def test_memory_that_ran_out_is_quoted(launcher, leave, usage, sentence):
+    state = leave(BAD)
+    ended = EXIT | {"code": 137, "out_of_memory": True} | usage
+    (state / "exit.json").write_text(json.dumps(ended))
+
+    why = launcher.observe()[BAD.handle].diagnosis
+    assert why.reason == "out_of_memory"
+    assert sentence in why.message
+    assert ("MiB" in why.message) is ("MiB" in sentence or "2,048" in sentence)
+
+
 @pytest.mark.parametrize("line", ["ValueError: no memory of it", "CUDA out of memory"])
 def test_other_last_lines(launcher, leave, tmp_path, line):
     state = leave(BAD)

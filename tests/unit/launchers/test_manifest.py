@@ -143,6 +143,15 @@ def test_image_and_resources_come_from_the_entry():
     assert job["metadata"]["name"].startswith("ours-first-")
 
 
+@pytest.mark.parametrize(("priority", "name"), [(None, "batch"), ("high", "urgent"), ("low", None)])
+def test_priority_class_comes_from_the_entry(priority, name):
+    program = Program(priority_classes=(("high", "urgent"), ("normal", "batch")))
+    job = render(replace(ATTEMPT, priority=priority, program=program), SETTINGS)
+
+    check(job)
+    assert job["spec"]["template"]["spec"].get("priorityClassName") == name
+
+
 def test_settings_fill_what_the_entry_leaves_open():
     program = Program("registry:5000/ours:1", (), (("gpu", "0"),))
     job = render(replace(ATTEMPT, program=program), replace(SETTINGS, job_gpu=2))

@@ -10,6 +10,7 @@ from backend import settings
 from backend.domain.attempt import Attempt
 from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles
 from backend.launchers.kubernetes import manifest as job_manifest
+from backend.launchers.kubernetes.probe_manifest import on_node, probe_job
 from tests.unit.manifests.pod_rules import (
     containers_of,
     exceptions,
@@ -19,6 +20,7 @@ from tests.unit.manifests.pod_rules import (
 )
 from tests.unit.manifests.support import (
     KUBERNETES,
+    ROOT,
     YAML,
     Document,
     documents,
@@ -48,6 +50,7 @@ EDITS = {
         "image: localhost:5000/table:1",
         f"image: localhost:5000/autoencoder:{VERSION}",
     ],
+    "preflight.yaml": [f"image: localhost:5000/hello-flask:{VERSION}"],
     "db/0_secret.yaml": ["root-password: change-me", "password: testpassword"],
     "db/1_pv.yaml": ["path: /data/hello-flask/mysql", "- my-node"],
 }
@@ -61,7 +64,7 @@ def applied() -> list[Document]:
 
 def test_numbered_files_as_documented() -> None:
     names = [str(file.relative_to(YAML)) for file in manifest_files()]
-    optional = ("db/", "namespace/", "networkpolicy.yaml", "models.yaml")
+    optional = ("db/", "namespace/", "networkpolicy.yaml", "models.yaml", "preflight.yaml")
     assert sorted(n for n in names if not n.startswith(optional)) == sorted(DOCUMENTED_ORDER)
 
 
@@ -239,6 +242,7 @@ def test_only_init_containers_unrestricted(applied: list[Document]) -> None:
     }
     assert found == {
         "hello-flask": [f"prepare-folders: {rule}" for rule in ROOT_INIT_CONTAINER],
+        "hello-flask-preflight": [],
         "hello-flask-mysql": [f"prepare-folder: {rule}" for rule in ROOT_INIT_CONTAINER],
         "prepare-folders": ["pod: volume.input", "pod: volume.output"]
         + [f"prepare-folders: {rule}" for rule in ROOT_INIT_CONTAINER],
@@ -289,8 +293,53 @@ def test_training_job_keeps_the_rules() -> None:
     ]
 
 
-def test_dedicated_links_to_its_folder() -> None:
+def test_overlays_are_links() -> None:
     assert (YAML / "dedicated").readlink() == Path()
+    for name in ("storage", "ha"):
+        assert (YAML / name).readlink() == Path("../overlays") / name
+
+
+def test_preflight_has_the_rights_that_it_uses(applied: list[Document]) -> None:
+    """Each request of the check is allowed; none of the backend's own rights are its."""
+    assert only("ClusterRole", "hello-flask-preflight", applied)["rules"] == [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["get"]},
+    ]
+    assert only("Role", "hello-flask-preflight", applied)["rules"] == [
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "delete"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get"]},
+    ]
+    job = only("Job", "hello-flask-preflight", applied)["spec"]["template"]
+    assert job["metadata"]["labels"]["app.kubernetes.io/component"] == "preflight"
+    (container,) = job["spec"]["containers"]
+    assert container["command"] == ["python", "-m", "backend", "preflight"]
+    read, _ = settings.read(environment(container) | {"LAUNCHER": "kubernetes"})
+    pod = only("Pod", "hello-flask", applied)["spec"]
+    assert {read.input_pvc, read.output_pvc} == {
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+
+
+def test_probe_keeps_the_rules() -> None:
+    read, _ = settings.read({"LAUNCHER": "kubernetes", "AE_MODEL_IMAGE_URL": "registry/a:1"})
+    words = ["write", "0" * 16, "node-1"]
+    job = on_node(probe_job("preflight-write-0", "registry/b:1", words, read, 240), "node-1")
+    for version in KUBERNETES:
+        kubernetes_validate.validate(job, version, strict=True)
+    assert restricted(job["spec"]["template"]) == []
+    assert (
+        job["spec"]["template"]["metadata"]["labels"]
+        .items()
+        .isdisjoint(
+            {
+                ("app.kubernetes.io/component", "training"),
+                ("app.kubernetes.io/component", "backend"),
+            }
+        )
+    )
 
 
 def test_backend_and_mysql_agree(applied: list[Document]) -> None:
@@ -329,3 +378,17 @@ def test_models_are_entries_of_the_catalogue(tmp_path: Path) -> None:
 
     assert not catalogue.problems
     assert catalogue.entries.keys() >= {"autoencoder", "table", "wide-autoencoder"}
+
+
+def test_ingresses_of_the_documentation_are_valid() -> None:
+    text = (ROOT / "docs" / "proxy.md").read_text()
+    blocks = re.findall(r"```yaml\n(apiVersion.*?)```", text, re.DOTALL)
+    found = [one for block in blocks for one in yaml.safe_load_all(block)]
+    assert [one["kind"] for one in found] == ["Middleware", "Ingress", "Ingress"]
+    service = only("Service", "hello-flask", documents(YAML / "5_svc.yaml"))
+    for ingress in found[1:]:
+        for version in KUBERNETES:
+            kubernetes_validate.validate(ingress, version, strict=True)
+        (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+        port = path["backend"]["service"]["port"]["number"]
+        assert port in {one["port"] for one in service["spec"]["ports"]}

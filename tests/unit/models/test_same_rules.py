@@ -14,8 +14,8 @@ from backend.domain.data_sets.fitting import mismatch
 from backend.files.data_sets.examination import digest, examine, look_at, rows_of
 from common.dataset import read_dataset
 from common.exceptions import UnusableError
-from tests.unit.models.support import DIGITS
 
+DIGITS = Path(__file__).resolve().parents[3] / "input" / "digits.npz"
 MANY = "1,2\n" * 12  # enough samples to be split
 NUMBERS = np.arange(24.0).reshape(12, 2)
 

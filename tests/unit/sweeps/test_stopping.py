@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.domain.catalogue import Goal
-from backend.sweeps.stopping import Progress, Rule, StopRule, best_at, explain, should_stop
+from backend.sweeps.stopping import (
+    Progress,
+    Rule,
+    StopRule,
+    best_at,
+    explain,
+    promoted,
+    should_stop,
+)
 
 ASHA = StopRule(Rule.ASHA, 3, 3, Goal.MINIMIZE)
 MEDIAN = StopRule(Rule.MEDIAN, 2, 3, Goal.MINIMIZE)
@@ -73,6 +81,24 @@ def test_high_values_may_be_good():
 
 def test_only_live_trials_are_stopped():
     assert should_stop({1: ended(9.0), 2: live(1.0), 3: ended(8.0)}, ASHA, 81) == {}
+
+
+def test_a_trial_that_was_stopped_too_early_is_promoted():
+    # At the second rung, 5 and 4 were compared with few; since then, worse ones have come.
+    curves = {
+        1: ended(9.0, 1.0),
+        2: ended(9.0, 2.0),
+        3: ended(9.0, 3.0),
+        **{number: ended(9.0, 5.0) for number in range(4, 8)},
+        8: ended(1.0),  # stopped at the first rung
+    }
+
+    assert promoted(curves, {2, 3, 4, 8}, ASHA, 81) == [2, 3]
+    assert promoted(curves, {4, 8}, ASHA, 81) == []
+    assert promoted(curves, set(), ASHA, 81) == []
+    assert promoted(curves, {2}, MEDIAN, 81) == []
+    higher = StopRule(Rule.ASHA, 3, 3, Goal.MAXIMIZE)
+    assert promoted({1: ended(1.0, 2.0), 2: ended(1.0, None)}, {1, 2}, higher, 81) == [1]
 
 
 def test_median_needs_others():

@@ -58,8 +58,6 @@ def show_plots() -> str:
         scatter=plots.scatter(rows, x, y, goal),
         parallel=plots.parallel(rows, parameters, y, goal),
         groups=_groups(experiments, rows, group, y, goals) if group else [],
-        width=plots.WIDTH,
-        height=plots.HEIGHT,
         plots=plots,
     )
 

@@ -1,12 +1,16 @@
 """The pages of sweeps in the dashboard: the list, one sweep, and the form for a new one."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import render_template, request
 
 from backend.domain.catalogue import AUTOENCODER, Entry
-from backend.domain.exceptions import UnknownModel
-from backend.domain.sweeps.sweep import Sweep, SweepStatus, Trial
+from backend.domain.data_sets.pins import choice_label
+from backend.domain.exceptions import UnknownExperiment, UnknownModel
+from backend.domain.sweeps.sweep import MAX_TRIALS, Sweep, SweepStatus, Trial
+from backend.domain.timestamps import from_text
 from backend.sweeps.plan import Plan
 from backend.sweeps.progress import by_value
 from backend.sweeps.samplers import Method
@@ -17,11 +21,20 @@ from backend.web.languages.current import translated
 from backend.web.routes.pages.dashboard import blueprint
 from backend.web.schemas.sweeps.requests import SweepIn
 from backend.web.schemas.sweeps.responses import analysis_out, sweep_detail_out, sweep_out
-from backend.web.views import presentation
-from backend.web.views.sweeps import best_chart, dimension_text
+from backend.web.views import plots, presentation
+from backend.web.views.sweeps import (
+    LOG_RATIO,
+    best_chart,
+    dimension_text,
+    objective_column,
+    range_around,
+    trial_rows,
+)
+from backend.web.views.values import column_label
 
 PAGE_ROWS = 100
-MAX_TRIALS_SHOWN = 500
+MAX_DRAWN = 500  # trials in the pictures
+TABLE_ROWS = 100  # trials in the table, unless the address says more
 
 __all__ = ["blueprint"]  # of the dashboard, with these pages
 
@@ -69,19 +82,61 @@ def show_sweep(sweep_id: str) -> str:
     trials = sweeps.trials(sweep)
     plan = Plan.from_text(sweep.definition)
     analysis = analysis_out(sweep, trials)
+    detail = sweep_detail_out(sweep, trials)
+    x = request.args.get("x", "")
+    x = x if x in plan.space else next(iter(plan.space))
+    rows = min(request.args.get("rows", TABLE_ROWS, type=int), MAX_TRIALS)
+    rows = max(rows, TABLE_ROWS)
     return render_template(
         "sweep.html",
-        sweep=sweep_detail_out(sweep, trials),
+        sweep=detail,
         space={name: translated(dimension_text(one)) for name, one in plan.space.items()},
         fixed=plan.fixed,
         varying=list(plan.space),
-        trials=by_value(trials, plan.goal)[:MAX_TRIALS_SHOWN],
-        more=max(len(trials) - MAX_TRIALS_SHOWN, 0),
-        chart=best_chart(analysis["best_so_far"], sweep.trials),
+        trials=by_value(trials, plan.goal)[:rows],
+        more=max(len(trials) - rows, 0),
+        rows=rows,
         importance=analysis["importance"] or {},
         importance_trials=analysis["importance_trials"],
+        dataset=_dataset(plan, trials),
+        time_left=_time_left(detail["ends_at"]),
         can=_possible(sweep, trials),
+        x=x,
+        **_pictures(sweep, plan, trials[-MAX_DRAWN:], x),
     )
+
+
+def _pictures(sweep: Sweep, plan: Plan, trials: list[Trial], x: str) -> dict[str, Any]:
+    """Return the pictures of a sweep, and what their templates need."""
+    column = objective_column(plan.metric, plan.goal)
+    rows = trial_rows(trials, column)
+    return {
+        "chart": best_chart(trials, plan.goal, sweep.trials),
+        "scatter": plots.scatter(rows, x, column, plan.goal, log_ratio=LOG_RATIO),
+        "parallel": plots.parallel(rows, list(plan.space), column, plan.goal, log_ratio=LOG_RATIO),
+        "plots": plots,
+        "label": column_label,
+    }
+
+
+def _dataset(plan: Plan, trials: list[Trial]) -> str:
+    """Return the data set of a sweep as people read it, with the number of files.
+
+    The files are those of the last trial; before the first one, those that there are now.
+    """
+    if plan.dataset or not trials:
+        count = len(services.inputs.list_names())
+        return choice_label(plan.dataset) if plan.dataset else f"every file ({count})"
+    with suppress(UnknownExperiment):  # deleted meanwhile
+        return choice_label(None, services.experiments.get(trials[-1].experiment_id).inputs)
+    return choice_label(None)
+
+
+def _time_left(ends_at: str | None) -> str | None:
+    if ends_at is None:
+        return None
+    seconds = (from_text(ends_at) - datetime.now(UTC)).total_seconds()
+    return presentation.duration(seconds) if seconds > 0 else None
 
 
 def _possible(sweep: Sweep, trials: list[Trial]) -> set[str]:
@@ -100,13 +155,23 @@ def _possible(sweep: Sweep, trials: list[Trial]) -> set[str]:
     return {name for name, is_possible in possible.items() if is_possible}
 
 
-def _fields(entry: Entry, values: dict[str, Any]) -> list[tuple[str, presentation.FormField]]:
-    """Return the fields of the parameters, each with the name under which it is sent."""
+def _fields(
+    entry: Entry, values: dict[str, Any]
+) -> list[tuple[str, presentation.FormField, str, str]]:
+    """Return the fields of the parameters.
+
+    Each has the name under which it is sent, and the ends of the range that is suggested.
+    """
     taken = SweepIn().fields
-    return [
-        (PREFIX + field.name if field.name in taken else field.name, field)
-        for field in presentation.form_fields(entry, values)
-    ]
+    found = []
+    for parameter, field in zip(
+        entry.parameters.values(), presentation.form_fields(entry, values), strict=True
+    ):
+        default = parameter.default if parameter.example is None else parameter.example
+        low, high = range_around(parameter, values.get(parameter.name, default))
+        name = PREFIX + field.name if field.name in taken else field.name
+        found.append((name, field, low, high))
+    return found
 
 
 def _free_id() -> str:

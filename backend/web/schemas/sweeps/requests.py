@@ -79,6 +79,17 @@ class Word(String):
         self.error_messages["invalid"] = allowed
 
 
+class Switch(Boolean):
+    """True or false, from a form or from JSON."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> bool:
+        if value in (True, "true"):
+            return True
+        if value in (False, "false"):
+            return False
+        raise ValidationError(f"must be true or false; you sent {shown_value(value)}.")
+
+
 class SweepIn(StrictSchema):
     """A sweep. Its other fields are the parameters of the model: ranges, choices and values."""
 
@@ -171,6 +182,13 @@ class SweepIn(StrictSchema):
         load_default=DEFAULT_ETA,
         metadata={"description": "Of each rung of `asha`, one trial in `eta` goes on."},
     )
+    promote = Switch(
+        load_default=False,
+        metadata={
+            "description": "Whether `asha` lets trials that it has stopped too early go on, once "
+            "all others have ended."
+        },
+    )
     max_failed = Count(
         1,
         MAX_TRIALS,
@@ -214,6 +232,8 @@ class SweepIn(StrictSchema):
             problems |= error.problems
         objective = _objective(data, entry, problems)
         _check_size(data, entry, problems)
+        if data.get("promote") and data.get("stop") not in (None, Rule.ASHA):
+            problems["promote"] = "goes with stop=asha alone: leave it out, or send stop=asha."
         if space and not problems:
             problems |= _grid_problems(data, space)
         wrong = {
@@ -222,7 +242,7 @@ class SweepIn(StrictSchema):
         }
         if wrong:
             raise ValidationError(wrong)
-        if objective and {"method", "stop", "eta", "max_failed", "seed"} <= data.keys():
+        if objective and {"method", "stop", "eta", "promote", "max_failed", "seed"} <= data.keys():
             data["entry"], data["plan"] = entry, _plan(data, entry, space, fixed, plain, objective)
 
 
@@ -253,6 +273,7 @@ def _plan(
         size=data.get("size") or None,
         trials=data.get("trials"),
         parallel=data.get("parallel"),
+        promote=data["promote"],
     )
     if len(plan.to_text().encode()) > MAX_DEFINITION_BYTES:
         raise ValidationError(f"the search space is too large: {MAX_DEFINITION_BYTES} bytes fit.")
@@ -352,4 +373,27 @@ class TrialsIn(StrictSchema):
         load_default=MAX_PAGE,
         validate=Range(min=1, max=MAX_TRIALS),
         metadata={"description": "The largest number of trials to return."},
+    )
+
+
+class TrialCurvesIn(StrictSchema):
+    """Of which trials to read the curves."""
+
+    first = WholeNumber(
+        load_default=1,
+        validate=Range(min=1, max=MAX_TRIALS),
+        metadata={"description": "Only trials with this number or a higher one."},
+    )
+    limit = WholeNumber(
+        load_default=500,
+        validate=Range(min=1, max=MAX_PAGE),
+        metadata={"description": "The largest number of trials; those with the highest numbers."},
+    )
+    max_points = WholeNumber(
+        load_default=40,
+        validate=Range(min=2, max=200),
+        metadata={
+            "description": "The largest number of epochs of each curve; extremes are kept, as in "
+            "`GET /experiments/{experiment_id}/metrics`."
+        },
     )

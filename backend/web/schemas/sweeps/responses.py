@@ -6,12 +6,13 @@ from typing import Any
 
 import orjson
 from apiflask import Schema
-from apiflask.fields import DateTime, Dict, Float, Integer, List, Nested, Raw, String
+from apiflask.fields import Boolean, DateTime, Dict, Float, Integer, List, Nested, Raw, String
 from apiflask.validators import OneOf
 
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.sweeps.sweep import Sweep, SweepStatus, Trial
 from backend.domain.timestamps import to_text
+from backend.files.curve_table import Curve
 from backend.sweeps.plan import Plan
 from backend.sweeps.progress import best_so_far, sweep_progress
 from backend.web.languages.current import translated
@@ -61,6 +62,7 @@ class SweepOut(Schema):
     stop = String(metadata={"example": "asha"})
     min_epoch = Integer(metadata={"example": 3})
     eta = Integer(metadata={"example": 3})
+    promote = Boolean(metadata={"example": False})
     max_failed = Integer(metadata={"example": 5})
     seed = Integer(metadata={"example": 0})
     trials = Integer(metadata={"description": "How many it may have.", "example": 64})
@@ -166,6 +168,40 @@ class AnalysisOut(Schema):
     )
 
 
+class TrialCurveOut(Schema):
+    """The objective of a trial by epoch."""
+
+    number = Integer(metadata={"example": 7})
+    experiment_id = String(metadata={"example": "s1-0007"})
+    outcome = String(metadata={"description": "The status, or `pruned`.", "example": "succeeded"})
+    best = Float(allow_none=True, metadata={"description": "The best value.", "example": 0.0312})
+    parameters = Dict(
+        metadata={"description": "Those that vary.", "example": {"learning_rate": 0.0021}}
+    )
+    epoch = List(Float(), metadata={"example": [1, 2, 3]})
+    value = List(
+        Float(allow_none=True),
+        metadata={
+            "description": "The objective at each `epoch`; null where it was not finite.",
+            "example": [0.31, 0.12, 0.0312],
+        },
+    )
+
+
+class TrialCurvesOut(Schema):
+    """The objective of many trials by epoch."""
+
+    metric = String(metadata={"example": "val_loss"})
+    goal = String(metadata={"example": "minimize"})
+    trials = List(Nested(TrialCurveOut))
+    complete = Boolean(
+        metadata={
+            "description": "Whether all files were read to their ends; if not, the next request "
+            "reads on."
+        }
+    )
+
+
 def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
     """Return a sweep with the members of SweepOut."""
     plan = Plan.from_text(sweep.definition)
@@ -190,6 +226,7 @@ def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
         "stop": plan.stop,
         "min_epoch": plan.min_epoch,
         "eta": plan.eta,
+        "promote": plan.promote,
         "max_failed": plan.max_failed,
         "seed": plan.seed,
         "trials": sweep.trials,
@@ -269,6 +306,27 @@ def analysis_out(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
         ],
         "importance": shares,
         "importance_trials": stored.get("trials", 0) if shares else 0,
+    }
+
+
+def trial_curves_out(plan: Plan, found: Sequence[tuple[Trial, Curve]]) -> dict[str, Any]:
+    """Return the curves of trials with the members of TrialCurvesOut."""
+    return {
+        "metric": plan.metric,
+        "goal": plan.goal,
+        "trials": [
+            {
+                "number": trial.number,
+                "experiment_id": trial.experiment_id,
+                "outcome": trial.outcome,
+                "best": trial.value,
+                "parameters": {name: trial.parameters.get(name) for name in plan.space},
+                "epoch": curve.epochs if plan.metric in curve.series else [],
+                "value": curve.series.get(plan.metric, []),
+            }
+            for trial, curve in found
+        ],
+        "complete": all(curve.complete for _, curve in found),
     }
 
 

@@ -1,0 +1,1 @@
+"""What an entry and a person say about how an attempt is executed. Plain data and rules."""

@@ -1,0 +1,1 @@
+"""Checks, before anything trains, whether every node reaches the same two folders."""
