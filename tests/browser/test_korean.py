@@ -28,6 +28,7 @@ PAGES = {
     "sweeps": "/ui/sweeps",
     "sweep": f"/ui/sweeps/{SWEEP}",
     "new sweep": "/ui/sweeps/new?from=pair 1",
+    "new sweep of a model": "/ui/sweeps/new?model=classifier",
     "nobody": "/ui/experiments/nobody",
     "nowhere": "/ui/nowhere",
     "front door": "/",

@@ -10,6 +10,7 @@ from flask import Response, abort, jsonify, make_response, redirect, request, ur
 from backend.web.access import HOME, LANGUAGE_PATH, is_page
 from backend.web.languages.catalogue import ENGLISH, LANGUAGES, catalogue, path_of
 from backend.web.languages.current import COOKIE, COOKIE_SECONDS, language
+from backend.web.proxies import address
 
 blueprint = APIBlueprint("languages", __name__, enable_openapi=False)
 
@@ -21,11 +22,12 @@ def choose_language() -> Response:
     if chosen not in LANGUAGES:
         abort(400, f"language must be one of {', '.join(LANGUAGES)}.")
     following = request.args.get("next", HOME)
-    response = make_response(redirect(following if is_page(following) else HOME, 303))
+    response = make_response(redirect(address(following if is_page(following) else HOME), 303))
     response.set_cookie(
         COOKIE,
         chosen,
         max_age=COOKIE_SECONDS,
+        path=address("/"),
         secure=request.is_secure,
         httponly=True,
         samesite="Lax",

@@ -138,6 +138,17 @@ def test_session_is_kept_below_the_prefix(protected_app):
     assert f"Path={PREFIX}/" in ended.headers["Set-Cookie"]
 
 
+def test_switch_of_the_language(behind):
+    page = behind("GET", "/ui?q=a", headers={"Accept-Language": "ko"})
+    assert f'action="{PREFIX}/ui/language?next=/ui?q%3Da"' in page.text
+    assert f'data-texts="{PREFIX}/ui/language/ko.json?' in page.text
+
+    response = behind("POST", "/ui/language?next=/ui?q%3Da", data={"language": "ko"})
+
+    assert response.location == f"{PREFIX}/ui?q=a"
+    assert f"Path={PREFIX}/" in response.headers["Set-Cookie"].split("; ")
+
+
 def test_stranger_is_not_believed(client):
     client.environ_base["REMOTE_ADDR"] = "192.0.2.1"
     response = client.post("/test", data=FORM, headers=BEHIND)
