@@ -43,6 +43,7 @@ def test_good_pass_is_healthy(passes, clock):
         "last_pass_duration_seconds": 0.5,
         "last_good_pass_age_seconds": 3,
         "hello_flask_log_ends_lost_total": 0,
+        "leads": 1,
     }
 
 
