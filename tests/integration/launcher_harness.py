@@ -17,6 +17,7 @@ from backend.domain.attempt import Attempt
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.launchers.local.launcher import LocalLauncher
 from backend.launchers.local.memory import remove_group
+from backend.launchers.local.state_files import living_runners
 from backend.settings import Settings
 from tests.integration.waiting import eventually
 
@@ -94,7 +95,8 @@ class LocalHarness(LauncherHarness):
         eventually((self.state / attempt.handle / "exit.json").exists)
 
     def remove(self, attempt):
-        """Remove every trace of an attempt that has ended."""
+        """Remove every trace of an attempt that has ended, once its runner has, too."""
+        eventually(lambda: attempt.handle not in living_runners(self.state))
         shutil.rmtree(self.state / attempt.handle)
 
     def starts(self, attempt):
