@@ -133,7 +133,7 @@ def test_one_of_several_migrates(database):
 
 @pytest.mark.parametrize(("moment", "first"), [("before", 2), ("after", 1)])
 def test_killed_migration_is_completed(database, moment, first):
-    """Each process is killed at the first change that leaves a trace, and the next goes on there."""
+    """Each process is killed at the first change that leaves a trace; the next goes on there."""
     kills, number, known = 0, first, database.dump()
     while True:
         child = processes.Process(target=migrate_until_killed, args=(database.url, moment, number))
