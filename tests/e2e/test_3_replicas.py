@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.e2e.conftest import Stage
-from tests.e2e.support import ROOT, Deployment, eventually, kubectl, objects
+from tests.e2e.support import ROOT, Deployment, eventually, kubectl, objects, run
 
 OVERLAY = """\
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -69,11 +69,11 @@ class Client(threading.Thread):
 
 
 def leaders() -> list[str]:
-    """Return the pods whose reconciler works."""
+    """Return the pods whose reconciler works; one that ends does not answer any more."""
     found = []
     for pod in objects("-n", "hello-flask", "pods", "-l", BACKEND):
         path = f"/api/v1/namespaces/hello-flask/pods/{pod['metadata']['name']}:5001/proxy/metrics"
-        if "hello_flask_reconcile_leads 1.0" in kubectl("get", "--raw", path):
+        if b"hello_flask_reconcile_leads 1.0" in run("kubectl", "get", "--raw", path).stdout:
             found.append(pod["metadata"]["name"])
     return found
 

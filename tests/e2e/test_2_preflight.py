@@ -12,9 +12,9 @@ JOB = "job/hello-flask-preflight"
 
 
 @pytest.fixture
-def preflight(default: Deployment, stage: Stage, images: Images) -> Iterator[str]:
+def preflight(backend: Deployment, stage: Stage, images: Images) -> Iterator[str]:
     """The report of the check, which the test's installation in the namespace default passes."""
-    del default
+    del backend
     file = stage.yaml / "preflight.yaml"
     edit(file, "the flask image", images.flask)
     kubectl("apply", "-f", str(file))
@@ -28,10 +28,10 @@ def preflight(default: Deployment, stage: Stage, images: Images) -> Iterator[str
     kubectl("delete", "-f", str(file))
 
 
-def test_nodes_pass_the_check(preflight: str, default: Deployment, stage: Stage) -> None:
+def test_nodes_pass_the_check(preflight: str, backend: Deployment, stage: Stage) -> None:
     assert f"{stage.node.hostname}: output folder: written by user 10001" in preflight, preflight
     assert "1 node(s) can train, and share both folders." in preflight
     assert objects("jobs", "-l", "hello-flask/preflight") == []
-    for folder in (default.host_folder / "input", default.host_folder / "output"):
+    for folder in (backend.host_folder / "input", backend.host_folder / "output"):
         listed = kubectl("exec", "hello-flask", "-c", "web", "--", "ls", "-A", f"/{folder.name}")
         assert ".hello-flask-preflight" not in listed
