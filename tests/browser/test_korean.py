@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import serving, started
 from tests.browser.support import Watched
 from tests.integration.waiting import eventually
 
@@ -69,6 +70,21 @@ ENGLISH = re.compile(r"[A-Za-z]{2,}")
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of its own: names that other tests choose may be English."""
+    with serving(tmp_path_factory.mktemp("korean")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def two_experiments(server):
+    """Two experiments that have succeeded."""
+    for number, rate in ((1, 0.001), (2, 0.005)):
+        server.submit(f"pair {number}", learning_rate=rate, epoch=12)
+    server.until_ended("pair 1", "pair 2")
+
+
+@pytest.fixture(scope="module")
 def sweep(server):
     form = {"sweep_id": SWEEP, "epoch": "3", "learning_rate": "0.001..0.1", "trials": "3"}
     form |= {"method": "random", "stop": "none"}
@@ -82,6 +98,7 @@ def korean(chromium, server):
     """The page of a person whose browser asks for Korean."""
     context = chromium.new_context(base_url=server.url, locale="ko-KR", timezone_id="Asia/Seoul")
     watched = Watched(context.new_page(), server.url)
+    watched.page.goto = started(watched.page, watched.page.goto)
     yield watched
     context.close()
     assert watched.complaints == []
