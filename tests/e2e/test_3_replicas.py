@@ -5,12 +5,12 @@ import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
 from tests.e2e.conftest import Stage
-from tests.e2e.support import ROOT, Deployment, eventually, kubectl, objects, run
+from tests.e2e.support import ROOT, Deployment, curl, eventually, kubectl, objects, run
 
 OVERLAY = """\
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -78,6 +78,15 @@ def leaders() -> list[str]:
     return found
 
 
+def delete(replicas: Deployment, name: str) -> None:
+    """Delete an experiment once it has succeeded: other tests have its database, but no folder."""
+    replicas.wait_until(name, "succeeded")
+    address = f"{replicas.url}/experiments/{quote(name)}?outputs=true"
+    answer = curl(address, "--request", "DELETE")
+    assert answer is not None
+    assert answer.status == 204, answer
+
+
 def test_update_refuses_no_request(replicas: Deployment) -> None:
     client = Client(replicas.url)
     client.start()
@@ -89,7 +98,7 @@ def test_update_refuses_no_request(replicas: Deployment) -> None:
         client.join()
     assert client.problems == []
     assert client.answered > 20
-    replicas.wait_until("during the update", "succeeded")
+    delete(replicas, "during the update")
 
 
 def test_other_reconciler_takes_over(replicas: Deployment) -> None:
@@ -108,6 +117,7 @@ def test_other_reconciler_takes_over(replicas: Deployment) -> None:
     )
     assert other != leader
     assert replicas.post("after the loss", epoch=1).status == 201
+    delete(replicas, "after the loss")
     replicas.wait_until("after the loss", "succeeded")
     lease = kubectl("-n", "hello-flask", "get", "lease", "hello-flask-reconcile", "-o", "json")
     assert json.loads(lease)["spec"]["holderIdentity"].startswith(other)
