@@ -84,13 +84,16 @@ def pytest_runtest_makereport(item, call):
 def pytest_xdist_make_scheduler(config, log):
     """Run the tests on MySQL in one process, because they share a server; spread all others.
 
-    The marker xdist_group would do the same, but has no effect with pytest 9.2.
+    Those of a module of browser tests stay together, too: they share a server, its experiments and
+    their order. The marker xdist_group would do the same, but has no effect with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "mysql" if "mysql" in nodeid else nodeid
+            if "mysql" in nodeid:
+                return "mysql"
+            return nodeid.partition("::")[0] if nodeid.startswith("tests/browser/") else nodeid
 
     return Scheduling(config, log)
 
