@@ -1,14 +1,14 @@
 // The pages of sweeps: the list and one sweep keep themselves up to date; the form sends ranges and choices.
 
-import { setKit } from "./kit.js";
+import { kit, setKit } from "./kit.js";
 import { keepInAddress } from "./settings.js";
 import { t } from "./texts.js";
 import { TrialCurves } from "./trial_curves.js";
 import { pointAtTrials } from "./trial_pictures.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
-export function start(kit) {
-  setKit(kit);
+export function start(functions) {
+  setKit(functions);
   const { find } = kit;
   const form = find("#new-sweep");
   if (form) {
