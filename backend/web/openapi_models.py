@@ -54,33 +54,60 @@ def describe_submissions(document: Any, entries: Sequence[Entry]) -> None:
 
 def describe_sweeps(document: Any, entries: Sequence[Entry]) -> None:
     """Describe the parameters in the bodies of sweeps, which may be ranges and lists."""
-    schema = document["components"]["schemas"][SWEEP_NAME]
+    schema, first = document["components"]["schemas"][SWEEP_NAME], entries[0]
     always = [
         name
-        for name in entries[0].parameters
+        for name in first.parameters
         if all(name in entry.parameters for entry in entries) and name not in schema["properties"]
     ]
     examples: dict[str, Any] = {"learning_rate": "0.0001..0.1 log", "epoch": 81}
     parameters = {
         name: _DIMENSION
-        | {"description": f"A range, a list or a value. {entries[0].parameters[name].description}"}
+        | {"description": f"A range, a list or a value. {first.parameters[name].description}"}
         | ({"example": examples[name]} if name in examples else {})
         for name in always
     }
     schema["properties"] |= parameters
-    for field in schema["properties"].values():
-        field.pop("default", None)
+    defaults = {
+        name: _or_empty(field.pop("default", None), field)
+        for name, field in schema["properties"].items()
+    }
     schema["required"] = ["sweep_id"] + [
         name for name in always if all(entry.parameters[name].is_required for entry in entries)
     ]
     schema["additionalProperties"] = _DIMENSION | {"description": "Another parameter of the model."}
-    for path, method, name in (
-        ("/sweeps", "post", SWEEP_NAME),
-        ("/sweeps/{sweep_id}", "patch", "SweepChangeIn"),
-    ):
-        reference = {"schema": {"$ref": f"{_SCHEMAS}{name}"}}
-        body = document["paths"][path][method]["requestBody"]
-        body["content"] = dict.fromkeys(_SUFFIXES, reference)
+    # In a form they are text: Swagger UI parses examples of other types as JSON, and fails.
+    as_text = {
+        name: {key: str(value) for key, value in field.items()}
+        | {
+            "type": "string",
+            "example": str(examples.get(name, entries[0].parameters[name].default)),
+        }
+        for name, field in parameters.items()
+    }
+    form = schema | {
+        "properties": {
+            name: field | {"example": field.get("example", defaults[name])}
+            for name, field in schema["properties"].items()
+        }
+        | as_text,
+        "additionalProperties": {"type": "string"},
+    }
+    for suffix in filter(None, _SUFFIXES.values()):
+        document["components"]["schemas"][SWEEP_NAME + suffix] = form
+    bodies = document["paths"]["/sweeps"]["post"]["requestBody"]
+    bodies["content"] = {
+        kind: {"schema": {"$ref": f"{_SCHEMAS}{SWEEP_NAME}{suffix}"}}
+        for kind, suffix in _SUFFIXES.items()
+    }
+    change = {"schema": {"$ref": f"{_SCHEMAS}SweepChangeIn"}}
+    body = document["paths"]["/sweeps/{sweep_id}"]["patch"]["requestBody"]
+    body["content"] = dict.fromkeys(_SUFFIXES, change)
+
+
+def _or_empty(default: Any, field: Mapping[str, Any]) -> Any:
+    """Return what a form sends for a field that is left as it is: an empty one counts as absent."""
+    return next(iter(field.get("enum", [""]))) if default is None else default
 
 
 def _component_names(entries: Sequence[Entry]) -> dict[str, str]:
