@@ -44,7 +44,8 @@ def test_hello_to_browsers(client):
     assert 'href="/ui"' in response.text
     assert 'href="/docs"' in response.text
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-    assert response.headers["Vary"] == "Accept"
+    varies = {one.strip() for one in response.headers["Vary"].split(",")}
+    assert varies == {"Accept", "Accept-Language", "Cookie"}
 
 
 def test_page_of_a_submission(client):
