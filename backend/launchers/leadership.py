@@ -32,7 +32,7 @@ class Seat(Protocol):
         """
 
     def release(self) -> None:
-        """Give up the seat, so that another process need not wait for its expiry."""
+        """Release the seat, so that another process need not wait for its expiry."""
 
 
 class FreeSeat:

@@ -18,7 +18,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "hello_flask_schema"
 HEAD = "0028"
 MIGRATION_SECONDS = 3600  # for one statement on a large table
-LOCK_SECONDS = 5  # to wait for another process that is migrating
+LOCK_SECONDS = (
+    30  # to wait for another process that is migrating, which takes 10 s on a busy machine
+)
 
 
 def is_current(engine: Engine) -> bool:

@@ -154,7 +154,7 @@ class Driver:
             self._experiments.prune(trial.experiment_id, trial.attempt, because)
 
     def _promote(self, sweep: Sweep, plan: Plan, trials: list[Trial]) -> bool:
-        """Let pruned trials that were stopped too early go on; return whether any does.
+        """Continue pruned trials that were stopped too early; return whether there are any.
 
         No rule stops them again, as after a retry by a person, so that this comes to an end.
         """

@@ -44,6 +44,35 @@ def add_id(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
         parser.add_argument("id", metavar="ID", help="the experiment")
 
 
+def add_model(parser: argparse.ArgumentParser, about_parameter: str, what: str) -> None:
+    """Add the model, its parameters and the id of what is started.
+
+    Args:
+        parser: of the command.
+        about_parameter: the help for `-p`.
+        what: is started, such as "the experiment".
+    """
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (autoencoder)")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        metavar="NAME=VALUE",
+        action="append",
+        type=pair,
+        default=[],
+        help=about_parameter,
+    )
+    parser.add_argument("--id", metavar="ID", help=f"names {what}; made up by default")
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return the name and the value of `NAME=VALUE`; the server knows the type of each."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as learning_rate=0.001")
+    return name.strip(), value
+
+
 def follow(
     experiment: Experiment,
     terminal: Terminal,

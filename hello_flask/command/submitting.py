@@ -3,24 +3,14 @@
 import argparse
 
 from hello_flask.client import Client
-from hello_flask.command.common import Subparsers, add, ending, follow, wait
+from hello_flask.command.common import Subparsers, add, add_model, ending, follow, wait
 from hello_flask.command.terminal import Terminal
 
 
 def register(commands: Subparsers) -> None:
     """Add the command."""
     parser = add(commands, "submit", submit, "start an experiment")
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (autoencoder)")
-    parser.add_argument(
-        "-p",
-        "--parameter",
-        metavar="NAME=VALUE",
-        action="append",
-        type=pair,
-        default=[],
-        help="a parameter of the model; may be repeated",
-    )
-    parser.add_argument("--id", metavar="ID", help="names the experiment; made up by default")
+    add_model(parser, "a parameter of the model; may be repeated", "the experiment")
     parser.add_argument("--dataset", metavar="NAME", help="a data set; all of them by default")
     parser.add_argument("--size", metavar="NAME", help="one of the sizes of the model")
     parser.add_argument(
@@ -53,11 +43,3 @@ def submit(client: Client, arguments: argparse.Namespace, terminal: Terminal) ->
     return (
         wait(experiment, terminal) if experiment.refresh().is_live else ending(experiment, terminal)
     )
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Return the name and the value of `NAME=VALUE`; the server knows the type of each."""
-    name, sign, value = text.partition("=")
-    if not sign or not name.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as learning_rate=0.001")
-    return name.strip(), value

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from hello_flask.client import SWEEP_OPTIONS, Client
-from hello_flask.command.common import FAILED, Subparsers, add
+from hello_flask.command.common import FAILED, Subparsers, add, add_model
 from hello_flask.command.reading import positive
-from hello_flask.command.submitting import pair
 from hello_flask.command.terminal import Terminal, bar, clean, value_text
 from hello_flask.errors import Problem, SweepFailed
 from hello_flask.sweep import Sweep
@@ -66,18 +65,12 @@ def register(commands: Subparsers) -> None:
 
 def _add_submit(below: Subparsers) -> None:
     parser = add(below, "submit", submit, "start a sweep")
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model (autoencoder)")
-    parser.add_argument(
-        "-p",
-        "--parameter",
-        metavar="NAME=VALUE",
-        action="append",
-        type=pair,
-        default=[],
-        help="a parameter of the model: a range such as '0.0001..0.1 log' or '16..64 step 16', one "
+    add_model(
+        parser,
+        "a parameter of the model: a range such as '0.0001..0.1 log' or '16..64 step 16', one "
         "value, or one of several values if it is repeated",
+        "the sweep",
     )
-    parser.add_argument("--id", metavar="ID", help="names the sweep; made up by default")
     parser.add_argument(
         "--promote",
         action="store_const",

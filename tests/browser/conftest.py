@@ -70,9 +70,9 @@ def started(page, goto):
 
 
 @contextmanager
-def watching(chromium, server):
+def watching(chromium, server, locale="en-GB", timezone_id="UTC"):
     """Open a page; fail afterwards on any complaint, and on any request to another host."""
-    context = chromium.new_context(base_url=server.url, locale="en-GB", timezone_id="UTC")
+    context = chromium.new_context(base_url=server.url, locale=locale, timezone_id=timezone_id)
     context.set_default_timeout(WAIT_MS)
     watched = Watched(context.new_page(), server.url)
     watched.page.goto = started(watched.page, watched.page.goto)
@@ -103,6 +103,11 @@ def page(watched):
 @pytest.fixture(scope="session")
 def two_experiments(server):
     """The ids of two experiments that have succeeded."""
+    return submit_two(server)
+
+
+def submit_two(server):
+    """Start two experiments; return their ids once they have succeeded."""
     for number, rate in ((1, 0.001), (2, 0.005)):
         server.submit(f"pair {number}", learning_rate=rate, epoch=12)
     server.until_ended("pair 1", "pair 2")

@@ -6,8 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import serving, started
-from tests.browser.support import Watched
+from tests.browser.conftest import serving, submit_two, watching
 from tests.integration.waiting import eventually
 
 SWEEP = "korean-sweep"
@@ -78,10 +77,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two_experiments(server):
-    """Two experiments that have succeeded."""
-    for number, rate in ((1, 0.001), (2, 0.005)):
-        server.submit(f"pair {number}", learning_rate=rate, epoch=12)
-    server.until_ended("pair 1", "pair 2")
+    return submit_two(server)
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +92,8 @@ def sweep(server):
 @pytest.fixture
 def korean(chromium, server):
     """The page of a person whose browser asks for Korean."""
-    context = chromium.new_context(base_url=server.url, locale="ko-KR", timezone_id="Asia/Seoul")
-    watched = Watched(context.new_page(), server.url)
-    watched.page.goto = started(watched.page, watched.page.goto)
-    yield watched
-    context.close()
-    assert watched.complaints == []
-    assert watched.elsewhere == []
+    with watching(chromium, server, locale="ko-KR", timezone_id="Asia/Seoul") as watched:
+        yield watched
 
 
 def english(page):

@@ -139,6 +139,8 @@ def test_examples_of_the_api_pages_can_be_executed(page, many, busy):
         path = block.locator(".opblock-summary-path").inner_text().replace("\u200b", "")
         if path == "/events" or method in ("PUT", "DELETE"):
             continue
+        if path.endswith(("/pause", "/resume")):  # 409: the example of /cancel comes first
+            continue
         block.locator(".opblock-summary-control").click()
         block.locator(".try-out__btn").click()
         with page.expect_response(lambda answer: "/static/" not in answer.url) as answer:
@@ -147,8 +149,6 @@ def test_examples_of_the_api_pages_can_be_executed(page, many, busy):
         block.locator(".opblock-summary-control").click()
 
     answers.pop(("POST", "/experiments/{experiment_id}/retry"))  # 409 unless it was cancelled
-    for change in ("pause", "resume"):  # 409, because the example before has cancelled it
-        answers.pop(("POST", f"/sweeps/{{sweep_id}}/{change}"))
     assert len(answers) > 15
     assert {key: status for key, status in answers.items() if status >= 300} == {}
 

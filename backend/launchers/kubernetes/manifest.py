@@ -21,6 +21,14 @@ RUN = "hello-flask/run"  # the attempt as JSON: from its Job alone an experiment
 CONTAINER = "train"
 USER = 10001  # owns the shared folders; the backend's image runs as the same user
 STOP_SECONDS = 30  # for the trainer's last checkpoint after SIGTERM
+POD_SECURITY = {  # of every pod that this program starts
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 def render(attempt: Attempt, settings: Settings) -> Job:
@@ -93,14 +101,7 @@ def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         # So a cancelled pod whose program does not handle SIGTERM, or not yet, would train on until
         # it is killed. With the pause container as PID 1, SIGTERM ends any program.
         "shareProcessNamespace": True,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [
             {
                 "name": CONTAINER,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from backend.launchers.base import Job
-from backend.launchers.kubernetes.manifest import MANAGED_BY, USER
+from backend.launchers.kubernetes.manifest import MANAGED_BY, POD_SECURITY
 from backend.settings import Settings
 
 PROGRAM = "backend.launchers.preflight.probe"
@@ -59,14 +59,7 @@ def _pod_spec(image: str, words: list[str], claims: dict[str, str]) -> dict[str,
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [
             {
                 "name": "probe",

@@ -236,7 +236,7 @@ def _become(trainer: Trainer, output: int, training: int) -> "NoReturn":
 
 
 def prepare(trainer: Trainer, output: int, training: int) -> None:
-    """Give this process the session, the signals, the log, the folder and the limits of a trainer.
+    """Set the session, the signals, the log, the folder and the limits that a trainer has.
 
     Raises:
         OSError: the folder is missing, or a limit cannot be set.

@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
+from hello_flask.command.common import pair
 from hello_flask.command.completion import script
 from hello_flask.command.main import make_parser
-from hello_flask.command.submitting import pair
 from hello_flask.command.terminal import Terminal, bar, clean, size_text, value_text, width
 
 
