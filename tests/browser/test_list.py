@@ -207,6 +207,7 @@ def test_a_smaller_rate_again_takes_two_clicks(list_page, sixty):
     started = sixty.ask("/experiments/digits-lr-0.05")
     assert started["learning_rate"] == 0.05
     sixty.until_ended("digits-lr-0.05", "digits-lr-0.1")
+    page.goto("/ui")  # the page of a deleted experiment is refreshed in vain
     for name in ("digits-lr-0.05", "digits-lr-0.1"):
         sixty.delete(name)
 
@@ -268,7 +269,7 @@ def test_all_that_match_are_tagged(list_page, sixty):
     page.get_by_label("Tag", exact=True).last.fill("low rate")
     page.get_by_role("button", name="Untag them").click()
     expect(page.get_by_role("dialog")).to_contain_text("Done for all 1.")
-    assert len(sixty.ask_query("/experiments?limit=1000&tag=low%20rate")) == 57
+    assert len(sixty.ask_query("/experiments?limit=1000&tag=low%20rate")) == matching - 1
     list_page.complaints.clear()  # the page that was not loaded
 
 
