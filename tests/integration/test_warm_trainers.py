@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,7 +135,8 @@ class Machine:
         self.launcher.observe()  # makes the state folder
         path = self.state / f"warm-{key}"
         with socket.socket(socket.AF_UNIX) as listener, path.with_suffix(".log").open("w") as log:
-            listener.bind(os.path.relpath(path))
+            with chdir(self.state):  # a longer path may exceed sun_path
+                listener.bind(path.name)
             listener.listen()
             listener.set_inheritable(True)
             command = [sys.executable, "-u", warm_start.SERVER, path.name, str(listener.fileno())]
