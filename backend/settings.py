@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from backend import __version__
 from backend.addresses import is_host, is_ipv6, is_network, is_path_prefix
-from backend.domain.catalogue import QUANTITY
+from backend.domain.execution.resources import QUANTITY
 from backend.domain.webhooks.targets import Allowed, Target, parse_targets
 from backend.tokens import TokenFile, TokensError, parse
 

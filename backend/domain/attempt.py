@@ -32,6 +32,8 @@ class Program:
         resources: pairs of cpu, memory or gpu and a quantity of Kubernetes.
         preload: the modules that a trainer on this machine finds imported.
         priority_classes: pairs of a priority and the PriorityClass of its Job.
+        queue: the LocalQueue of Kueue that admits its Job.
+        workload_priority_classes: pairs of a priority and the WorkloadPriorityClass of its Job.
     """
 
     image: str = ""
@@ -39,6 +41,8 @@ class Program:
     resources: tuple[tuple[str, str], ...] = ()
     preload: tuple[str, ...] = ()
     priority_classes: tuple[tuple[str, str], ...] = ()
+    queue: str = ""
+    workload_priority_classes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

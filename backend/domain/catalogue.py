@@ -12,24 +12,26 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from backend.domain.attempt import Program
-from backend.domain.execution.keys import InvalidKey, read_command, read_preload
-from backend.domain.execution.priority import read_priority_classes
+from backend.domain.execution.keys import NAME, InvalidKey, read_command, read_preload
+from backend.domain.execution.priority import (
+    read_priority_classes,
+    read_workload_priority_classes,
+)
+from backend.domain.execution.queue import read_queue
+from backend.domain.execution.resources import QUEUE, read_resources, read_sizes
 from backend.domain.parameter import InvalidSchema, InvalidValue, Parameter, Value, shown_value
 
 AUTOENCODER = "autoencoder"  # the model of a submission that names none
 MAX_PARAMETERS = 64
-MAX_SIZES = 20
 MAX_ENTRY_BYTES = 64 * 1024 - 1  # TEXT of MySQL
 MAX_VALUES_BYTES = 32 * 1024  # of all values together, as JSON
 MAX_DESCRIPTION = 2000  # characters
-MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+MODEL_NAME = NAME
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,63}", re.ASCII)
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", re.ASCII)
-# resource.Quantity of Kubernetes, without exponents
-QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?", re.ASCII)
 RESERVED = ("experiment_id", "model", "dataset", "size", "priority")  # fields of a submission
 # Every model has these two, with these limits; an entry may narrow them or add a default.
 CONTRACT: dict[str, dict[str, Any]] = {
@@ -50,13 +52,10 @@ EXAMPLES: dict[str, Value] = {"learning_rate": 0.001, "epoch": 20}
 
 _KEYS = (
     *("description", "image", "command", "preload", "priority_classes"),
-    *("parameters", "objective", "resources", "sizes"),
+    *("queue", "workload_priority_classes", "parameters", "objective", "resources", "sizes"),
 )
-_RESOURCES = {
-    "cpu": (QUANTITY, "a quantity such as 500m or 2"),
-    "memory": (QUANTITY, "a quantity such as 512Mi or 4Gi"),
-    "gpu": (re.compile(r"[0-9]{1,4}", re.ASCII), "a whole number"),
-}
+
+T = TypeVar("T")
 
 
 class InvalidEntry(ValueError):
@@ -110,6 +109,9 @@ class Entry:
         sizes: other resources, by the name that a client chooses.
         preload: modules that its trainers on one machine find imported.
         priority_classes: pairs of a priority and the PriorityClass of its Jobs.
+        queue: the LocalQueue that admits its Jobs; empty for that of the settings. A size may
+            name another one.
+        workload_priority_classes: pairs of a priority and the WorkloadPriorityClass of its Jobs.
     """
 
     name: str
@@ -122,6 +124,8 @@ class Entry:
     sizes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     preload: tuple[str, ...] = ()
     priority_classes: tuple[tuple[str, str], ...] = ()
+    queue: str = ""
+    workload_priority_classes: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def content(self) -> str:
@@ -141,6 +145,8 @@ class Entry:
             "sizes": {name: dict(size) for name, size in self.sizes.items()},
             "preload": list(self.preload),
             "priority_classes": dict(self.priority_classes),
+            "queue": self.queue,
+            "workload_priority_classes": dict(self.workload_priority_classes),
         }
         present = {key: value for key, value in document.items() if value}
         return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
@@ -188,8 +194,16 @@ class Entry:
     def program(self, size: str | None) -> Program:
         """Return what executes an attempt of this model, with the resources of a size."""
         resources = {**self.resources, **(self.sizes.get(size, {}) if size else {})}
-        pairs = tuple(sorted(resources.items()))
-        return Program(self.image, self.command, pairs, self.preload, self.priority_classes)
+        queue = resources.pop(QUEUE, self.queue)
+        return Program(
+            self.image,
+            self.command,
+            tuple(sorted(resources.items())),
+            self.preload,
+            self.priority_classes,
+            queue,
+            self.workload_priority_classes,
+        )
 
     @property
     def _known(self) -> str:
@@ -227,7 +241,7 @@ class Entry:
         if not isinstance(document, Mapping):
             raise InvalidEntry([f"It must be an object with the keys {', '.join(_KEYS)}."])
         reader = _Reader(document)
-        command = reader.checked("command", read_command)
+        command = reader.checked("command", read_command, [])
         entry = cls(
             name,
             reader.description(),
@@ -235,10 +249,12 @@ class Entry:
             command,
             MappingProxyType(reader.parameters()),
             reader.objective(),
-            MappingProxyType(reader.resources("resources", document.get("resources", {}))),
-            MappingProxyType(reader.sizes()),
-            reader.checked("preload", lambda value: read_preload(value, command)),
+            reader.checked("resources", read_resources, {}),
+            reader.checked("sizes", read_sizes, {}),
+            reader.checked("preload", lambda value: read_preload(value, command), []),
             reader.checked("priority_classes", read_priority_classes, {}),
+            reader.checked("queue", read_queue, ""),
+            reader.checked("workload_priority_classes", read_workload_priority_classes, {}),
         )
         content = entry.content
         if any("\ud800" <= character <= "\udfff" for character in content):
@@ -304,14 +320,12 @@ class _Reader:
             return ""
         return str(image)
 
-    def checked(
-        self, key: str, read: Callable[[Any], tuple[Any, ...]], missing: Any = None
-    ) -> tuple[Any, ...]:
+    def checked(self, key: str, read: Callable[[Any], T], missing: Any) -> T:
         try:
-            return read(self._document.get(key, [] if missing is None else missing))
+            return read(self._document.get(key, missing))
         except InvalidKey as error:
             self.problems.append(str(error))
-            return ()
+            return read(missing)
 
     def parameters(self) -> dict[str, Parameter]:
         schemas = self._document.get("parameters", {})
@@ -342,33 +356,6 @@ class _Reader:
         )
         return None
 
-    def resources(self, key: str, resources: Any) -> dict[str, str]:
-        if not isinstance(resources, Mapping) or not set(resources) <= set(_RESOURCES):
-            self.problems.append(f"{key} must be an object with {', '.join(_RESOURCES)}.")
-            return {}
-        texts = {}
-        for name, value in resources.items():
-            is_plain = isinstance(value, int | float | str) and not isinstance(value, bool)
-            allowed, such_as = _RESOURCES[name]
-            if not is_plain or not allowed.fullmatch(str(value)):
-                self.problems.append(f"{key}: {name} must be {such_as}.")
-            texts[name] = str(value)
-        return texts
-
-    def sizes(self) -> dict[str, Mapping[str, str]]:
-        sizes = self._document.get("sizes", {})
-        is_valid = isinstance(sizes, Mapping) and len(sizes) <= MAX_SIZES
-        if not is_valid or not all(_is_name(name) for name in sizes):
-            self.problems.append(
-                f"sizes must be an object of at most {MAX_SIZES} sizes, whose names have a-z, 0-9 "
-                "and '-'."
-            )
-            return {}
-        return {
-            name: MappingProxyType(self.resources(f"sizes: {name}", resources))
-            for name, resources in sizes.items()
-        }
-
 
 def _parameter(name: Any, schema: Any) -> Parameter:
     if not isinstance(name, str):
@@ -387,7 +374,3 @@ def _parameter(name: Any, schema: Any) -> Parameter:
     if not narrowed.is_within(widest):
         raise InvalidSchema(f"it must stay within {widest.allowed}")
     return narrowed
-
-
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and MODEL_NAME.fullmatch(name) is not None

@@ -15,6 +15,8 @@ class Status(StrEnum):
 
 
 LIVE = (Status.SUBMITTING, Status.QUEUED, Status.RUNNING)  # the attempt has not ended
+# The one step back: a queue that had admitted the attempt takes its place back.
+REQUEUED = (Status.RUNNING, Status.QUEUED)
 _SUCCESS_PATH = (*LIVE, Status.SUCCEEDED)
 
 
@@ -22,7 +24,8 @@ def path(old: Status, new: Status) -> list[Status]:
     """Return the statuses from `old` to `new`, both included; empty if `new` cannot be reached.
 
     submitting -> queued -> running -> succeeded, and from each of the first three to failed or
-    cancelled. A terminal status never changes; a retry is another attempt.
+    cancelled. A terminal status never changes; a retry is another attempt. REQUEUED is not among
+    them: only what a launcher saw can lead back.
     """
     if old not in LIVE:
         return []

@@ -34,10 +34,10 @@ class Overview:
         return self._counts
 
     def place(self, experiment: Experiment) -> Place | None:
-        """Return the place of an experiment in the queue of this machine; None if it is in none."""
+        """Return the place of an experiment in its queue; None if it is in none."""
         if experiment.status not in (Status.SUBMITTING, Status.QUEUED):
             return None
-        waiting = self._launcher.waiting()
+        waiting = self._launcher.waiting(experiment.job)
         if experiment.job not in waiting:
             return None
         number = waiting.index(experiment.job)

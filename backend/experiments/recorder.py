@@ -1,5 +1,6 @@
 """Brings experiments in line with what a launcher observed of their Jobs."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from backend.domain.attempt import Diagnosis
 from backend.domain.exceptions import OutputMissing
 from backend.domain.experiment import Experiment, Transition, in_order
-from backend.domain.status import LIVE, Status, path
+from backend.domain.status import LIVE, REQUEUED, Status, path
 from backend.experiments.archive import Archive, Record
 from backend.experiments.logs import Logs
 from backend.files.outputs import Outputs
@@ -96,14 +97,16 @@ class Recorder:
             except OutputMissing:  # whether it has finished cannot be known without its folder
                 return False
             observation = self._conclude(experiment, observation)
-        if experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED:
-            # A status never goes back: the diagnosis says that nothing trains at the moment.
+        is_back = experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED
+        if is_back and not observation.suspended:
+            # It starts again by itself: the diagnosis says that nothing trains at the moment.
             observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
         if observation.image:
             diagnosis = diagnosis | {"image": observation.image}
-        steps = path(experiment.status, status)
+        is_requeued = is_back and observation.suspended
+        steps = REQUEUED if is_requeued else path(experiment.status, status)
         if steps:
             if status not in LIVE:
                 self._logs.save(experiment)
@@ -133,14 +136,16 @@ class Recorder:
     def _advance(
         self,
         experiment: Experiment,
-        steps: list[Status],
+        steps: Sequence[Status],
         diagnosis: dict[str, Any],
         observation: Observation,
     ) -> bool:
         now = datetime.now(UTC)
         values = dict(diagnosis)
         if observation.started_at:
-            values["started_at"] = observation.started_at
+            # The pods of the time before it was suspended are gone: it was started earlier.
+            first = min(experiment.started_at or observation.started_at, observation.started_at)
+            values["started_at"] = first
         if steps[-1] not in LIVE:
             values["finished_at"] = observation.finished_at or now
         times = {Status.RUNNING: observation.started_at, steps[-1]: values.get("finished_at")}

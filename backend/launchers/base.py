@@ -42,6 +42,7 @@ class Observation:
         image: what the attempt executes: the image with its digest, or the command and the digest
             of the trainer's files.
         leaving: the log parts that will soon be gone although the attempt has not ended.
+        suspended: whether its queue holds it back: nothing of it runs, even if it ran before.
     """
 
     uid: str
@@ -52,6 +53,7 @@ class Observation:
     attempt: Attempt | None = None
     leaving: tuple[str, ...] = ()
     image: str | None = None
+    suspended: bool = False
 
 
 class LauncherError(Exception):
@@ -142,10 +144,11 @@ class Launcher(Protocol):
             empty set after `timeout` seconds without a change.
         """
 
-    def waiting(self) -> Sequence[str]:
-        """Return the handles of the attempts that wait for a slot of this launcher, in their order.
+    def waiting(self, handle: str) -> Sequence[str]:
+        """Return the handles of what waits in the queue of an attempt, in its order.
 
-        Empty if something else decides which one is next. Answers at once.
+        That is the queue for the slots of this machine, or one of the cluster; there, some of them
+        may be Jobs of others. Empty if it waits in none. Answers at once.
         """
 
     def cancel(self, handle: str) -> None:

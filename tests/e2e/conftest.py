@@ -15,12 +15,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import left_out
 from tests.e2e.support import ROOT, SETUP, Deployment, edit, kubectl, objects, run, uninstall
 
 HOST_FOLDER = Path("/tmp/hello-flask-e2e")  # on the node
 PASSWORD = "testpassword"
 DATASET = "digits.npz"
 FLASK_PORT, MYSQL_PORT = 31112, 31111
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "kueue: leave it out if the cluster has no Kueue")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of Kueue on a cluster without it, also under CI: no lab need have it."""
+    of_kueue = [item for item in items if item.get_closest_marker("kueue")]
+    if of_kueue and "kueue.x-k8s.io/" not in run("kubectl", "api-versions").stdout.decode():
+        config.stash[left_out]["Kueue in the cluster (docs/kueue.md)"] += len(of_kueue)
+        config.hook.pytest_deselected(items=of_kueue)
+        items[:] = [item for item in items if item not in of_kueue]
 
 
 @dataclass(frozen=True)

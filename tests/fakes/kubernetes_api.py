@@ -20,9 +20,12 @@ from tests.ports import reserve_port
 
 TOKEN = "test-token"
 PATH = re.compile(
-    r"/(?:api/v1|apis/(?P<group>batch|coordination.k8s.io)/v1)(?:/namespaces/(?P<namespace>[^/]+))?"
-    r"/(?P<resource>jobs|pods|nodes|events|persistentvolumes|persistentvolumeclaims|leases)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
+    r"/(?:api/v1|apis/(?P<group>batch|coordination.k8s.io)/v1|apis/kueue.x-k8s.io/(?P<kueue>v\w+))"
+    r"(?:/namespaces/(?P<namespace>[^/]+))?"
+    r"/(?P<resource>jobs|pods|nodes|events|persistentvolumes|persistentvolumeclaims|leases"
+    r"|workloads)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
+KUEUE_GROUP = "/apis/kueue.x-k8s.io"
 LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "watch", "timeoutSeconds"}
 LISTING |= {"limit", "continue"}
 READABLE = {"jobs", "pods", "nodes", "persistentvolumes", "persistentvolumeclaims"}
@@ -110,6 +113,7 @@ class FakeKubernetes(Cluster):
         requests: (verb, resource, name, monotonic time) of each request, in order.
         watches_end_at_once: whether watches end as soon as they have sent the known events.
         connections: the handlers of open connections.
+        kueue: the Kueue of the cluster, if it has one (`kueue.py`).
     """
 
     def __init__(self):
@@ -117,6 +121,7 @@ class FakeKubernetes(Cluster):
         self.requests = []
         self.watches_end_at_once = False
         self.connections = set()
+        self.kueue = None
         self._faults = []  # [verb, resource, fault, remaining times]
         self._port = reserve_port()  # nothing takes it while the server is stopped
         self._server = None
@@ -235,7 +240,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(content) if content else None
         query = dict(parse_qsl(url.query))
         found = PATH.fullmatch(url.path)
-        if not found:
+        if url.path == KUEUE_GROUP and api.kueue:
+            self._send(200, api.kueue.group())
+            return
+        if not found or (found["resource"] == "workloads") != bool(found["kueue"]):
+            self._send(404, Refused(404, "NotFound", "the server could not find it").status)
+            return
+        if found["kueue"] and not (api.kueue and found["kueue"] == api.kueue.version):
             self._send(404, Refused(404, "NotFound", "the server could not find it").status)
             return
         resource, namespace, name = found["resource"], found["namespace"], found["name"]
@@ -278,8 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
                 case "get", "leases":
                     return 200, api.read(resource, namespace, name)
                 case "create", "jobs":
-                    return 201, api.create(resource, namespace, body)
-                case "list", "jobs" | "pods":
+                    created = api.create(resource, namespace, body)
+                    return 201, api.kueue.take_up(created) if api.kueue else created
+                case "list", "jobs" | "pods" | "workloads":
                     limit = int(query.get("limit") or 0)
                     selector = query.get("labelSelector", "")
                     api.check_version(resource, int(query.get("resourceVersion") or 0))

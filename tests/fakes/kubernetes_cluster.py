@@ -41,6 +41,7 @@ class Cluster(ObjectStore):
     def add_pod(self, job_name, node=None, created=None):
         """Create the next pod of a Job, and return its name."""
         job = self.jobs()[job_name]
+        assert not job["spec"].get("suspend"), "the Job controller makes no pod for it"
         number = sum(name.startswith(f"{job_name}-") for _, name in self.objects["pods"])
         name = f"{job_name}-{number}xyzw"
         metadata = job["spec"]["template"]["metadata"] | {
@@ -104,6 +105,56 @@ class Cluster(ObjectStore):
             conditions = [at | why | {"type": "FailureTarget"}, at | why | {"type": "Failed"}]
             end = {"failed": 1}
         self.set_job(job_name, active=0, ready=0, conditions=conditions, **end)
+
+    def suspend(self, job_name):
+        """Suspend a Job as Kueue does; the Job controller deletes its pods that have not ended.
+
+        Kubernetes documentation, Jobs, Suspending a Job; `startTime` is cleared since 1.35.
+        """
+        job = self.jobs()[job_name]
+        job["spec"]["suspend"] = True
+        why = {"reason": "JobSuspended", "message": "Job suspended", "lastTransitionTime": now()}
+        status = job.get("status", {}) | {"active": 0, "ready": 0}
+        status.pop("startTime", None)
+        job["status"] = status | {"conditions": [why | {"type": "Suspended", "status": "True"}]}
+        self.put("jobs", job)
+        with self.changed:
+            for key, pod in list(self.objects["pods"].items()):
+                owner = pod["metadata"]["ownerReferences"][0]["uid"]
+                is_active = pod["status"]["phase"] not in ("Succeeded", "Failed")
+                if owner == job["metadata"]["uid"] and is_active:
+                    self.delete_pod(key)
+
+    def resume(self, job_name):
+        """Resume a suspended Job; the Job controller may make its next pod."""
+        job = self.jobs()[job_name]
+        job["spec"]["suspend"] = False
+        why = {"reason": "JobResumed", "message": "Job resumed", "lastTransitionTime": now()}
+        conditions = [why | {"type": "Suspended", "status": "False"}]
+        job["status"] = job.get("status", {}) | {"startTime": now(), "conditions": conditions}
+        self.put("jobs", job)
+
+    def stop(self, pod, exit_code=143):
+        """End a pod that is being deleted, whose trainer exits on SIGTERM; its Job counts it.
+
+        Kubernetes documentation, Jobs, Pod failure policy: the first rule that matches decides.
+        Those of this product match exit codes and conditions; this pod has no condition.
+        """
+        job_name = pod.rpartition("-")[0]
+        ended = {"exitCode": exit_code, "finishedAt": now(), "startedAt": now(), "reason": "Error"}
+        self.set_pod(pod, "Failed", {"terminated": ended})
+        self.vanish(pod)
+        job = self.jobs()[job_name]
+        rules = job["spec"]["podFailurePolicy"]["rules"]
+        matching = (r for r in rules if exit_code in r.get("onExitCodes", {}).get("values", ()))
+        action = next(matching, {"action": "Count"})["action"]
+        failed = job["status"].get("failed", 0) + (action != "Ignore")
+        self.set_job(job_name, failed=failed)
+        if action == "FailJob" or failed > job["spec"]["backoffLimit"]:
+            why = {"reason": "BackoffLimitExceeded", "message": "Job has reached the limit"}
+            at = {"status": "True", "lastTransitionTime": now()}
+            conditions = [at | why | {"type": "FailureTarget"}, at | why | {"type": "Failed"}]
+            self.set_job(job_name, conditions=conditions)
 
     def warn(self, resource, name, reason, message):
         """Emit a Warning event about an object, as controllers and the kubelet do."""

@@ -29,6 +29,7 @@ KINDS = {
     "leases": ("coordination.k8s.io/v1", "Lease"),
     "persistentvolumes": ("v1", "PersistentVolume"),
     "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
+    "workloads": ("kueue.x-k8s.io/v1beta2", "Workload"),
 }
 
 

@@ -41,8 +41,8 @@ class FakeLauncher:
     def changes(self, timeout):
         pass
 
-    def waiting(self):
-        return self.queue
+    def waiting(self, handle):
+        return self.queue if handle in self.queue else []
 
     def cancel(self, handle):
         self.check_up()

@@ -77,7 +77,7 @@ class SimulatedCluster:
     def logs(self, handle):
         return iter(())
 
-    def waiting(self):
+    def waiting(self, handle):
         return ()
 
     def cancel(self, handle):

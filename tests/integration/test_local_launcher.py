@@ -721,12 +721,13 @@ def test_control_group_ends_with_its_daemons(environ, model, tmp_path):
 def test_waiting_attempts_are_in_order(harness, launcher):
     """An attempt that was cancelled while it waited is in the queue of files, but not in ours."""
     attempts = [harness.submitted(experiment_id=f"run-{n}", uid=f"uid-{n}") for n in range(4)]
-    assert launcher.waiting() == [attempt.handle for attempt in attempts]
+    assert launcher.waiting(attempts[3].handle) == [attempt.handle for attempt in attempts]
 
     launcher.cancel(attempts[1].handle)
     harness.start(attempts[0])
 
-    assert launcher.waiting() == [attempt.handle for attempt in attempts[2:]]
+    assert launcher.waiting(attempts[3].handle) == [attempt.handle for attempt in attempts[2:]]
+    assert launcher.waiting(attempts[1].handle) == []
 
 
 def test_priority_decides_the_order(harness, launcher):
@@ -745,16 +746,16 @@ def test_priority_decides_the_order(harness, launcher):
         for name, changes in submitted
     }
     order = ["high", "higher", "first", "second", "low", "s1-0001", "s1-0002"]
-    assert launcher.waiting() == [attempts[name].handle for name in order]
+    assert launcher.waiting(attempts["low"].handle) == [attempts[name].handle for name in order]
 
     shutil.rmtree(harness.state / "queue")  # as a version without a queue leaves it
     launcher.changes(0)
-    assert launcher.waiting() == [attempts[name].handle for name in order]
+    assert launcher.waiting(attempts["low"].handle) == [attempts[name].handle for name in order]
 
     harness.start(attempts["high"])
     reaches(launcher, attempts["high"], Phase.RUNNING)
     late = harness.submitted(experiment_id="late", uid="uid-late", priority="high")
-    assert launcher.waiting() == [attempts["higher"].handle, late.handle] + [
+    assert launcher.waiting(late.handle) == [attempts["higher"].handle, late.handle] + [
         attempts[name].handle for name in order[2:]
     ]
 
@@ -766,7 +767,7 @@ def test_queue_of_an_older_version_goes_first(harness, launcher):
     entry.rename(entry.with_name(f"{7:016d}-{old.handle}"))
     new = harness.submitted(experiment_id="new", uid="uid-new")
 
-    assert launcher.waiting() == [old.handle, new.handle]
+    assert launcher.waiting(new.handle) == [old.handle, new.handle]
 
 
 def test_exit_has_memory_and_processor_time(environ, model):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)  # of a model or a size
 MAX_WORDS = 64  # of a command
 MAX_WORD = 1000  # characters
 MAX_MODULES = 32

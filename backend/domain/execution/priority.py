@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from backend.domain.execution.keys import InvalidKey
+from backend.domain.execution.queue import LABEL_NAME
 
 CLASS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)  # of a PriorityClass
 
@@ -28,12 +29,32 @@ def read_priority_classes(value: Any) -> tuple[tuple[str, str], ...]:
     Raises:
         InvalidKey: it is not an object of priorities and names.
     """
-    is_object = isinstance(value, dict) and value.keys() <= set(Priority)
-    if not is_object or not all(
-        isinstance(name, str) and CLASS_NAME.fullmatch(name) for name in value.values()
-    ):
+    if not _is_by_priority(value, CLASS_NAME):
         raise InvalidKey(
             "priority_classes must be an object with low, normal or high, and the name of a "
             "PriorityClass of Kubernetes for each."
         )
     return tuple(sorted(value.items()))
+
+
+def read_workload_priority_classes(value: Any) -> tuple[tuple[str, str], ...]:
+    """Return pairs of a priority and the WorkloadPriorityClass of its Jobs, from an entry.
+
+    Raises:
+        InvalidKey: it is not an object of priorities and names.
+    """
+    if not _is_by_priority(value, LABEL_NAME):
+        raise InvalidKey(
+            "workload_priority_classes must be an object with low, normal or high, and the name "
+            "of a WorkloadPriorityClass of Kueue, of at most 63 characters, for each."
+        )
+    return tuple(sorted(value.items()))
+
+
+def _is_by_priority(value: Any, allowed: re.Pattern[str]) -> bool:
+    """Return whether a value is an object of priorities and names that are allowed."""
+    return (
+        isinstance(value, dict)
+        and value.keys() <= set(Priority)
+        and all(isinstance(name, str) and allowed.fullmatch(name) for name in value.values())
+    )

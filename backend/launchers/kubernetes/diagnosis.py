@@ -105,6 +105,14 @@ EVICTION_REASONS = {
 EVICTION_CONDITION = "DisruptionTarget"
 
 
+# A Job without a queue that somebody has suspended.
+SUSPENDED = Diagnosis(
+    "suspended",
+    "The Job is suspended, and has no queue that would resume it.",
+    "Resume it with `kubectl patch job`, or cancel the experiment.",
+)
+
+
 def diagnose_pending(pod: dict[str, Any]) -> Diagnosis | None:
     """Return why a pending pod does not run, or None if nothing is wrong."""
     status = pod.get("status") or {}
@@ -168,12 +176,6 @@ def diagnose_without_pod(
     An event counts only if no pod has been created since: `pods` are those that ended, oldest
     first, and `status.active` counts one that the Job controller does not miss yet.
     """
-    if (job.get("spec") or {}).get("suspend"):
-        return Diagnosis(
-            "suspended",
-            "The Job is suspended: its queue has not admitted it yet.",
-            "Wait for its turn; `kubectl get workloads` shows the queue.",
-        )
     event = _newest(warnings, job["metadata"], CREATE_EVENTS)
     if event is None or (job.get("status") or {}).get("active"):
         return None

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import islice
@@ -32,6 +32,7 @@ from backend.launchers.kubernetes.errors import no_answer, refused, unavailable
 from backend.launchers.kubernetes.logs import PodLogs
 from backend.launchers.kubernetes.status import Surroundings
 from backend.launchers.kubernetes.watch import Watch, Watcher
+from backend.launchers.kubernetes.workloads import Workloads
 from backend.settings import Settings
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server
@@ -57,6 +58,7 @@ class KubernetesLauncher:
         # Queued Jobs without a diagnosis, observed longest ago first; a dict as an ordered set.
         self._unexplained: dict[str, None] = {}
         self._next_relook = 0.0
+        self._workloads = Workloads(self._call, settings.output_dir)
         self.log_source = PodLogs(
             list_pods=self._pods_of,
             get_pod=self._pod,
@@ -82,6 +84,7 @@ class KubernetesLauncher:
 
     def observe(self, handles: Collection[str] | None = None) -> Mapping[str, Observation]:
         """Return the observations of these Jobs, or of all Jobs with our labels, by name."""
+        self._workloads.forget(handles)
         try:
             pods, jobs = self._list_all() if handles is None else self._read_some(handles)
             observations = self._observations(pods, jobs)
@@ -104,11 +107,15 @@ class KubernetesLauncher:
         if changed is None or time.monotonic() < self._next_relook:
             return changed
         self._next_relook = time.monotonic() + RELOOK_SECONDS
-        return changed.union(islice(self._unexplained, MOST_RELOOKED))
+        unexplained = islice(self._unexplained, MOST_RELOOKED)
+        return changed.union(unexplained, self._workloads.changed())
 
-    def waiting(self) -> tuple[str, ...]:
-        """Return nothing: the scheduler of Kubernetes decides which pod is next."""
-        return ()
+    def waiting(self, handle: str) -> Sequence[str]:
+        """Return the queue of Kueue that a Job waits in, as the reconciler last read it.
+
+        Without a queue, nothing is known: the scheduler of Kubernetes decides which pod is next.
+        """
+        return self._workloads.waiting(handle)
 
     def cancel(self, handle: str) -> None:
         """Delete a Job; the garbage collector ends its pods."""
@@ -144,7 +151,12 @@ class KubernetesLauncher:
         pods_of: dict[str, list[Object]] = {}
         for pod in pods:
             pods_of.setdefault(_job_of(pod), []).append(pod)
-        surroundings = Surroundings(self._node_is_ready, cache(self._warnings), datetime.now(UTC))
+        surroundings = Surroundings(
+            self._node_is_ready,
+            cache(self._warnings),
+            datetime.now(UTC),
+            self._workloads.diagnose,
+        )
         observations = {}
         for job in jobs:
             pods_of_job = pods_of.pop(_name(job), [])

@@ -5,12 +5,14 @@ Define Dependent Environment Variables ($$).
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from backend.domain.attempt import Attempt
 from backend.domain.execution.priority import Priority
 from backend.launchers.base import Job
 from backend.launchers.exit_codes import EXITS_FOR_GOOD
+from backend.launchers.kubernetes import kueue
 from backend.settings import Settings
 
 MANAGED_BY = "hello-flask"
@@ -43,28 +45,14 @@ def render(attempt: Attempt, settings: Settings) -> Job:
         "app.kubernetes.io/managed-by": MANAGED_BY,
     }
     annotations = {EXPERIMENT_ID: attempt.experiment_id, UID: attempt.uid}
+    queue = kueue.labels(attempt, settings)
     spec: dict[str, Any] = {
         "completions": 1,
         "parallelism": 1,
         "backoffLimit": settings.job_backoff_limit,
         # No ttlSecondsAfterFinished: it could delete the Job before its log is saved.
         # Kubernetes before 1.26 ignores it and counts every failure against backoffLimit.
-        "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": CONTAINER,
-                        "operator": "In",
-                        "values": list(EXITS_FOR_GOOD),
-                    },
-                },
-                {
-                    "action": "Ignore",
-                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                },
-            ]
-        },
+        "podFailurePolicy": {"rules": _failure_rules(is_queued=bool(queue))},
         "template": {
             "metadata": {"labels": labels, "annotations": annotations},
             "spec": _pod_spec(attempt, settings),
@@ -72,8 +60,10 @@ def render(attempt: Attempt, settings: Settings) -> Job:
     }
     if settings.job_deadline_seconds:
         spec["activeDeadlineSeconds"] = settings.job_deadline_seconds
-    # Kueue unsuspends the Job: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
-    queue = {"kueue.x-k8s.io/queue-name": settings.job_queue} if settings.job_queue else {}
+    if queue:
+        # Kueue's webhook does it, too. Without a webhook that answers for this namespace, the Job
+        # would train outside of its queue; so it waits, and its diagnosis says what is missing.
+        spec["suspend"] = True
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -85,6 +75,24 @@ def render(attempt: Attempt, settings: Settings) -> Job:
         },
         "spec": spec,
     }
+
+
+def _failure_rules(*, is_queued: bool) -> list[dict[str, Any]]:
+    """Return the rules of podFailurePolicy; the first one that matches a failed pod counts."""
+    rules: list[dict[str, Any]] = [
+        {"action": "FailJob", "onExitCodes": _exit_codes(EXITS_FOR_GOOD)},
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+    ]
+    if is_queued:
+        rules.append({"action": "Ignore", "onExitCodes": _exit_codes([kueue.EXIT_STOPPED])})
+    return rules
+
+
+def _exit_codes(codes: Sequence[int]) -> dict[str, Any]:
+    return {"containerName": CONTAINER, "operator": "In", "values": list(codes)}
 
 
 def _pod_spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:

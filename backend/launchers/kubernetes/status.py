@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Observation, Phase
-from backend.launchers.kubernetes import diagnosis
+from backend.launchers.kubernetes import diagnosis, kueue
 from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
 
 # A Job has ended only if one of these conditions is true. `completionTime` is set on success only
@@ -41,11 +41,13 @@ class Surroundings:
         warnings: returns the events of type Warning of the namespace; called if a Job has no pod,
             or its pod is pending, for longer than START_TIME.
         now: the current time.
+        held_back: called with a suspended Job that has a queue; returns why it is suspended.
     """
 
     node_is_ready: Callable[[str], bool]
     warnings: Callable[[], list[dict[str, Any]]]
     now: datetime
+    held_back: Callable[[dict[str, Any]], Diagnosis] = lambda _job: kueue.TAKEN_UP_LATE
 
 
 def observation(
@@ -121,6 +123,10 @@ def _observation(
         return _observe_pod(uid, live[-1], _started_at(job, pods), surroundings)
     if pods and _phase(pods[-1]) == "Succeeded":
         return Observation(uid, Phase.UNKNOWN)
+    if (job.get("spec") or {}).get("suspend"):
+        has_queue = kueue.QUEUE_LABEL in (job["metadata"].get("labels") or {})
+        why = surroundings.held_back(job) if has_queue else diagnosis.SUSPENDED
+        return Observation(uid, Phase.QUEUED, diagnosis=why, suspended=True)
     warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
     why = diagnosis.diagnose_without_pod(job, pods, warnings) or diagnosis.diagnose_restart(pods)
     return Observation(uid, Phase.QUEUED, diagnosis=why)

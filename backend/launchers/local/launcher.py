@@ -207,10 +207,11 @@ class LocalLauncher:
             log.warning("The Job %s cannot be started now: %s", handle, failures[handle])
         self._failing = set(failures)
 
-    def waiting(self) -> list[str]:
-        """Return the handles in the queue; none if its folder cannot be read now."""
+    def waiting(self, handle: str) -> list[str]:
+        """Return the queue if the attempt is in it; empty, too, if it cannot be read now."""
         with suppress(OSError):
-            return slots.waiting(self._state)
+            waiting = slots.waiting(self._state)
+            return waiting if handle in waiting else []
         return []
 
     def cancel(self, handle: str) -> None:

@@ -235,7 +235,7 @@ class TransitionOut(Schema):
 
 
 class QueueOut(Schema):
-    """The place of an experiment among those that wait for a slot of this machine."""
+    """The place of an experiment in its queue: that of this machine, or one of Kueue."""
 
     position = Integer(metadata={"description": "1 is the next one to start.", "example": 3})
     ahead = List(
@@ -288,7 +288,9 @@ class ExperimentDetailOut(ExperimentOut):
     queue = Nested(
         QueueOut,
         allow_none=True,
-        metadata={"description": "Null unless it waits for a slot of this machine."},
+        metadata={
+            "description": "Null unless it waits for a slot of this machine or in a queue of Kueue."
+        },
     )
     metrics = Dict(
         allow_none=True,

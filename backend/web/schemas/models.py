@@ -31,7 +31,7 @@ class ModelOut(Schema):
     objective = Nested(ObjectiveOut, allow_none=True)
     sizes = Dict(
         metadata={
-            "description": "The resources of each size, by name.",
+            "description": "The resources of each size, by name, and its queue if it has one.",
             "example": {"large": {"cpu": "4", "memory": "8Gi", "gpu": "1"}},
         }
     )

@@ -85,10 +85,15 @@ def test_events_of_other_objects_ignored():
 
 
 def test_suspended_job():
+    """Without a queue, nothing but a person resumes it."""
     job = {"metadata": {"name": "j"}, "spec": {"suspend": True}}
-    around = Surroundings(lambda _node: True, unexpected_call, NOW)
+    around = Surroundings(lambda _node: True, unexpected_call, NOW, unexpected_call)
 
-    assert observation(job, [], around).diagnosis.reason == "suspended"
+    seen = observation(job, [], around)
+
+    assert (seen.phase, seen.suspended) == (Phase.QUEUED, True)
+    assert seen.diagnosis.reason == "suspended"
+    assert "no queue" in seen.diagnosis.message
 
 
 def test_disrupted_pod_was_evicted():

@@ -295,7 +295,7 @@ def test_training_job_keeps_the_rules() -> None:
 
 def test_overlays_are_links() -> None:
     assert (YAML / "dedicated").readlink() == Path()
-    for name in ("storage", "ha"):
+    for name in ("storage", "ha", "kueue"):
         assert (YAML / name).readlink() == Path("../overlays") / name
 
 
