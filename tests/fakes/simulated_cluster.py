@@ -102,7 +102,11 @@ class SimulatedCluster:
     # What happens to Jobs, driven by the test
 
     def start(self, handle):
-        self._become(handle, Phase.RUNNING, started_at=datetime.now(UTC))
+        self._become(handle, Phase.RUNNING, started_at=datetime.now(UTC), suspended=False)
+
+    def suspend(self, handle):
+        """Take back the place of a Job in its queue."""
+        self._become(handle, Phase.QUEUED, suspended=True)
 
     def write_summary(self, handle):
         """Finish the training before anybody can observe it."""

@@ -153,35 +153,40 @@ def _diagnose(body: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any
     spec, name = body.get("spec") or {}, body["metadata"].get("name")
     queue = spec.get("queueName")
     reserved = conditions.get("QuotaReserved") or {}
-    now = quote(reserved.get("message")) or "Kueue has not looked at it yet"
     if spec.get("active") is False:
-        why = (
-            quote((conditions.get("Evicted") or reserved).get("message")) or "spec.active is false"
-        )
+        why = quote((conditions.get("Evicted") or reserved).get("message"))
         return Diagnosis(
             "queue_unusable",
-            f"The queue {queue} has deactivated the experiment's Workload: {why}",
+            f"The queue {queue} has deactivated the experiment's Workload: {why}"
+            if why
+            else f"The queue {queue} has deactivated the experiment's Workload.",
             f"Set `spec.active` of the Workload {name} to true, or cancel the experiment.",
         )
     if _is_true(conditions, "Evicted"):
         return _diagnose_evicted(str(queue), conditions)
     if _is_true(conditions, "QuotaReserved"):
+        checks = _checks(body)
         return Diagnosis(
             "suspended",
-            f"The queue {queue} has quota for it, and waits for the admission checks: "
-            f"{_checks(body)}",
-            f"Wait for them; `kubectl describe workload {name}` shows them.",
+            f"The queue {queue} has quota for the experiment, and waits for admission checks: "
+            f"{checks}"
+            if checks
+            else f"The queue {queue} has quota for the experiment, and admits it soon.",
+            f"Wait; `kubectl describe workload {name}` shows the admission checks.",
         )
+    now = quote(reserved.get("message"))
     if reserved.get("reason") in UNUSABLE_REASONS:
         return Diagnosis(
             "queue_unusable",
-            f"The queue {queue} cannot admit the experiment: {now}",
+            f"The queue {queue} cannot admit the experiment: {now or reserved['reason']}",
             "Check `kubectl get localqueues,clusterqueues`, `queue` in the model's entry, and "
             "JOB_QUEUE. The experiment starts by itself once its queue can admit it.",
         )
     return Diagnosis(
         "suspended",
-        f"The queue {queue} has not admitted the experiment yet: {now}",
+        f"The queue {queue} has not admitted the experiment yet: {now}"
+        if now
+        else f"The queue {queue} has not admitted the experiment yet.",
         "Wait for its turn, or for other experiments to end.",
     )
 
@@ -216,7 +221,7 @@ def _checks(body: Mapping[str, Any]) -> str:
         for check in checks
         if check.get("state") != "Ready"
     ]
-    return quote(", ".join(words)) or "Kueue has not looked at them yet"
+    return quote(", ".join(words))
 
 
 def _conditions(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -174,7 +174,7 @@ class Workloads:
         group = _object(self._call("GET", API_GROUP))
         version = str((group.get("preferredVersion") or {}).get("version"))
         if not VERSION.fullmatch(version):
-            raise ApiException(status=404, reason=f"{kueue.GROUP} serves no version")
+            raise ApiException(status=404, reason="NotFound")
         return version
 
     def _write(self, queues: Mapping[str, Sequence[str]]) -> None:

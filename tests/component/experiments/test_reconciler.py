@@ -54,6 +54,51 @@ def test_interrupted_trainer_is_explained(reconciler, experiments, launcher):
     assert steps == ["submitting", "queued", "running"]
 
 
+def test_suspended_experiment_waits_again(reconciler, experiments, launcher, settings):
+    """Its queue has taken its place back: that is a step of its history, and no failure."""
+    started = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    preempted = Diagnosis("preempted", "Another is more urgent.", "Nothing.")
+    waiting = Diagnosis("suspended", "It has no quota.", "Wait.")
+    seen = [
+        (Phase.QUEUED, waiting, True, None),
+        (Phase.RUNNING, None, False, started),
+        (Phase.QUEUED, preempted, True, None),
+        (Phase.QUEUED, waiting, True, None),
+        (Phase.QUEUED, None, False, None),
+        (Phase.RUNNING, None, False, started + timedelta(hours=3)),
+    ]
+    _, experiment = experiments.submit("first", PARAMETERS)
+    shown = []
+    for phase, diagnosis, suspended, started_at in seen:
+        launcher.jobs[experiment.job] = Observation(
+            experiment.uid, phase, started_at, diagnosis=diagnosis, suspended=suspended
+        )
+        reconciler.reconcile()
+        current = experiments.get("first")
+        shown.append((current.status, current.reason))
+
+    assert shown == [
+        ("queued", "suspended"),
+        ("running", None),
+        ("queued", "preempted"),
+        ("queued", "suspended"),
+        ("queued", None),
+        ("running", None),
+    ]
+    history = experiments.history(current)
+    assert [(step.to_status, step.reason) for step in history] == [
+        ("submitting", None),
+        ("queued", None),
+        ("running", None),
+        ("queued", "preempted"),
+        ("running", None),
+    ]
+    assert [step.at for step in history] == sorted(step.at for step in history)
+    assert (current.attempt, current.started_at) == (1, started)
+    written = json.loads((settings.output_dir / "first" / "run.json").read_text())
+    assert [step["to_status"] for step in written["history"]][-2:] == ["queued", "running"]
+
+
 def test_next_reconciler_updates_run_json(
     services, reconciler, experiments, launcher, settings, monkeypatch
 ):

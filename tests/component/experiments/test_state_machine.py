@@ -41,7 +41,7 @@ from backend.domain.exceptions import (
     WrongStatus,
 )
 from backend.domain.experiment import Parameters
-from backend.domain.status import LIVE, Status, path
+from backend.domain.status import LIVE, REQUEUED, Status, path
 from backend.experiments import reconciler as reconciler_module
 from backend.experiments.reconciler import Reconciler
 from backend.experiments.services import assemble
@@ -195,7 +195,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.cluster.live())
     @rule(
         data=st.data(),
-        event=st.sampled_from(("start", "write_summary", "succeed", "fail", "remove")),
+        event=st.sampled_from(("start", "suspend", "write_summary", "succeed", "fail", "remove")),
     )
     def change_job(self, data, event):
         attempt = data.draw(st.sampled_from(self.cluster.live()), label="attempt")
@@ -247,7 +247,7 @@ class Model(RuleBasedStateMachine):
             for (attempt, _, reached), (following, old, new) in itertools.pairwise(steps):
                 assert old == reached
                 if following == attempt:
-                    assert path(Status(old), Status(new)) == [old, new]
+                    assert (old, new) == REQUEUED or path(Status(old), Status(new)) == [old, new]
                 else:
                     assert (following, new) == (attempt + 1, "submitting")
                     assert old in ("failed", "cancelled")

@@ -22,12 +22,15 @@ DOCUMENT = {
     },
     "objective": {"metric": "accuracy", "goal": "maximize"},
     "resources": {"cpu": 1, "memory": "2Gi"},
-    "sizes": {"large": {"memory": "8Gi", "gpu": 1}},
+    "sizes": {"large": {"memory": "8Gi", "gpu": 1}, "shared": {"queue": "team-b"}},
+    "queue": "team-a",
+    "workload_priority_classes": {"normal": "batch", "high": "urgent.v1"},
     "preload": ["torch", "numpy.random", "torch"],
     "priority_classes": {"low": "batch", "high": "urgent"},
 }
 ENTRY = Entry.from_document("classifier", DOCUMENT)
 LAST = (("torch", "numpy.random"), (("high", "urgent"), ("low", "batch")))
+CLASSES = (("high", "urgent.v1"), ("normal", "batch"))
 CHOSEN = {"learning_rate": "0.1", "epoch": "5", "activation": "tanh"}
 
 
@@ -83,9 +86,30 @@ def test_all_values_together_are_bounded():
 def test_program():
     common = ("localhost:5000/classifier:1", ("python", "-u", "./train.py"))
 
-    assert ENTRY.program(None) == Program(*common, (("cpu", "1"), ("memory", "2Gi")), *LAST)
+    usual = (("cpu", "1"), ("memory", "2Gi"))
+    assert ENTRY.program(None) == Program(*common, usual, *LAST, "team-a", CLASSES)
     resources = (("cpu", "1"), ("gpu", "1"), ("memory", "8Gi"))
-    assert ENTRY.program("large") == Program(*common, resources, *LAST)
+    assert ENTRY.program("large") == Program(*common, resources, *LAST, "team-a", CLASSES)
+
+
+def test_size_names_a_queue_of_its_own():
+    program = ENTRY.program("shared")
+
+    assert program.queue == "team-b"
+    assert program.resources == ENTRY.program(None).resources
+
+
+def test_entry_without_a_queue_has_the_digest_of_older_versions():
+    """It is stored with experiments, which are compared by it."""
+    document = {
+        "image": "localhost:5000/classifier:1",
+        "resources": {"cpu": 1},
+        "sizes": {"large": {"gpu": 1}},
+        "priority_classes": {"high": "urgent"},
+    }
+    digest = "4ba761325cc26248ac93ca7d710201e11decdefaf061b98f202817d4025483b3"
+
+    assert Entry.from_document("classifier", document).sha256 == digest
 
 
 def test_contract_can_be_narrowed():
@@ -139,6 +163,20 @@ def test_contract_can_be_narrowed():
         ({"resources": {"gpu": 0.5}}, "gpu must be a whole number"),
         ({"sizes": {"Large": {}}}, "sizes"),
         ({"sizes": {"large": {"cpu": True}}}, "sizes: large: cpu"),
+        ({"sizes": {"large": {"queue": "A"}}}, "sizes: large: queue must be the name"),
+        ({"sizes": {"large": 5}}, "sizes: large must be an object"),
+        ({"sizes": {"a": {"cpu": True}, "b": {"cpu": "x"}}}, "sizes: a: cpu.* sizes: b: cpu"),
+        ({"sizes": {f"s{n}": {} for n in range(21)}}, "at most 20 sizes"),
+        ({"resources": {"queue": "team-a"}}, "resources must be an object"),
+        ({"queue": "Team A"}, "queue must be the name of a LocalQueue"),
+        ({"queue": "-a"}, "queue must be"),
+        ({"queue": "a" * 64}, "queue must be"),
+        ({"queue": 5}, "queue must be"),
+        ({"queue": None}, "queue must be"),
+        ({"queue": ["team-a"]}, "queue must be"),
+        ({"workload_priority_classes": "x"}, "workload_priority_classes must be an object"),
+        ({"workload_priority_classes": {"urgent": "x"}}, "low, normal or high"),
+        ({"workload_priority_classes": {"high": "a" * 64}}, "at most 63 characters"),
     ],
 )
 def test_wrong_entry_is_explained(change, why):

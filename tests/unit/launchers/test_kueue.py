@@ -68,7 +68,7 @@ ADMITTED = condition("Admitted", "True", "Admitted", "The workload is admitted")
 @pytest.mark.parametrize(
     ("body", "reason", "words"),
     [
-        (workload(), "suspended", "team-a has not admitted the experiment yet: Kueue has not"),
+        (workload(), "suspended", "team-a has not admitted the experiment yet."),
         (workload(WAITING), "suspended", f"team-a has not admitted the experiment yet: {PENDING}"),
         (
             workload(condition("QuotaReserved", "False", "WaitingForQuota", PENDING)),
@@ -96,8 +96,10 @@ ADMITTED = condition("Admitted", "True", "Admitted", "The workload is admitted")
                 ],
             ),
             "suspended",
-            "waits for the admission checks: nodes (3 nodes are provisioned)",
+            "waits for admission checks: nodes (3 nodes are provisioned)",
         ),
+        (workload(RESERVED), "suspended", "admits it soon"),
+        (workload(active=False), "queue_unusable", "has deactivated the experiment's Workload."),
         (
             workload(
                 condition("Evicted", "True", "Preempted", PREEMPTED),
