@@ -158,7 +158,8 @@ class Submission:
         job = self._render(Attempt.from_columns(values), entry)
         existing = self._store.get(experiment_id)
         if existing is None:
-            problem, values["inputs"] = self._prepare(experiment_id, parameters, entry)
+            pinned = self._pinned_by(sweep)
+            problem, values["inputs"] = self._prepare(experiment_id, parameters, entry, pinned)
             if problem:
                 raise problem
             row_id = self._store.insert(
@@ -255,12 +256,27 @@ class Submission:
         self._recorder.update(experiment, values)
         return replace(experiment, **values)
 
+    def _pinned_by(self, sweep: Sweep) -> str | None:
+        """Return the files of the trials of a sweep, as they are stored; None before the first one.
+
+        Trials that train on different data cannot be compared. Each has the files of the ones
+        before it: the first, or the last one if that was deleted.
+        """
+        numbers = {1, sweep.issued} if sweep.issued else set()
+        known = self._store.by_ids([trial_id(sweep.sweep_id, number) for number in numbers])
+        ours = (one.inputs for one in known if one.sweep_id == sweep.sweep_id)
+        return next(filter(None, ours), None)
+
     def _prepare(
-        self, experiment_id: str, parameters: Parameters, entry: Entry | None
+        self,
+        experiment_id: str,
+        parameters: Parameters,
+        entry: Entry | None,
+        pinned: str | None = None,
     ) -> tuple[UnknownDataset | InputsUnusable | FolderTaken | OutputUnwritable | None, str | None]:
         """Return why a new experiment cannot start, and the files that it uses if it can.
 
-        This is before its intent is committed for good.
+        This is before its intent is committed for good. `pinned` are the files of its sweep.
         """
         try:
             self._inputs.check(chosen_names(parameters.dataset))
@@ -270,7 +286,7 @@ class Submission:
             chosen = (entry.content if entry else "") + (parameters.model_parameters or "")
             self._outputs.check_space(INDENTED * len(chosen.encode()))
             target = target_of(parameters.values, entry)
-            return None, self._data_sets.pin(parameters.dataset, target)
+            return None, pinned or self._data_sets.pin(parameters.dataset, target)
         except (UnknownDataset, InputsUnusable, OutputMissing) as error:
             return error, None
         except OSError as error:

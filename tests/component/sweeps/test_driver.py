@@ -81,6 +81,25 @@ def test_nothing_is_submitted_after_a_cancel_that_the_driver_has_not_seen(
     assert [trial.number for trial in house.trials()] == [1]
 
 
+def test_all_trials_use_the_files_of_the_first(house, make_plan, services, settings):
+    """Otherwise they could not be compared; also once the first was deleted."""
+    (settings.input_dir / "a.csv").write_text("1,2\n3,4\n")
+    house.start(make_plan(parallel=1))
+    house.driver.step()
+    files = services.experiments.get("s-0001").inputs
+    assert "a.csv" in files
+    (settings.input_dir / "a.csv").write_text("5,6\n7,8\n")
+    (settings.input_dir / "b.csv").write_text("1,2\n3,4\n")
+
+    house.end("s-0001", 0.5)
+    house.driver.step()
+    assert services.experiments.get("s-0002").inputs == files
+    services.experiments.delete("s-0001", outputs=True)
+    house.end("s-0002", 0.5)
+    house.driver.step()
+    assert services.experiments.get("s-0003").inputs == files
+
+
 def test_a_grid_is_tried_completely(house, make_plan):
     sent = {"learning_rate": ["0.1", "0.01"], "hidden": "16..32 step 8"}
     house.start(make_plan(sent, method=Method.GRID, trials=None))
