@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from backend import __version__
 from backend.addresses import is_host, is_ipv6, is_network, is_path_prefix
+from backend.domain.execution.queue import LABEL_NAME
 from backend.domain.execution.resources import QUANTITY
 from backend.domain.webhooks.targets import Allowed, Target, parse_targets
 from backend.tokens import TokenFile, TokensError, parse
@@ -154,7 +155,7 @@ def read(environ: Mapping[str, str]) -> tuple[Settings, frozenset[str]]:
         job_ttl_seconds=env.integer("JOB_TTL_SECONDS", 7 * 24 * 3600, lowest=60, highest=2**31 - 1),
         job_deadline_seconds=env.integer("JOB_DEADLINE_SECONDS", 0, lowest=0, highest=2**31 - 1),
         job_backoff_limit=env.integer("JOB_BACKOFF_LIMIT", 3, lowest=0, highest=100),
-        job_queue=env.name("JOB_QUEUE", ""),
+        job_queue=env.queue("JOB_QUEUE"),
         reconcile_lease=env.name("RECONCILE_LEASE", ""),
         in_pod=in_pod,
     )
@@ -242,6 +243,10 @@ class _Environment:
     def name(self, name: str, default: str) -> str:
         what = "a Kubernetes name (a-z, 0-9, '-' and '.')"
         return self.matching(name, default, DNS_NAME.fullmatch, what)
+
+    def queue(self, name: str) -> str:
+        what = "the name of a LocalQueue: at most 63 characters of a-z, 0-9, '-' and '.'"
+        return self.matching(name, "", LABEL_NAME.fullmatch, what)
 
     def hosts(self, name: str) -> frozenset[str]:
         what = "host names separated by commas, such as train.example.com,.lab.example"

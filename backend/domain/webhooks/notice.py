@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backend.domain.experiment import Experiment, Transition
+from backend.domain.status import REQUEUED
 from backend.domain.timestamps import to_text
 from backend.domain.webhooks.targets import Target
 
@@ -61,8 +62,10 @@ class Notice:
 def content_of(experiment: Experiment, step: Transition) -> str:
     """Return what is sent about a transition `step` of an experiment, as JSON.
 
-    The id is made of what never changes, so that it stays the same after a rebuilt database.
+    The id is made of what never changes, so that it stays the same after a rebuilt database. An
+    attempt that a queue takes back has some statuses several times, so their id has the time.
     """
+    again = f"-{step.at:%Y%m%dT%H%M%S.%fZ}" if step.to_status in REQUEUED else ""
     diagnosis = experiment.reason and {
         "reason": experiment.reason,
         "message": experiment.message,
@@ -70,7 +73,7 @@ def content_of(experiment: Experiment, step: Transition) -> str:
     }
     is_current = experiment.attempt == step.attempt and experiment.status == step.to_status
     document = {
-        "id": f"{experiment.uid}-{step.attempt}-{step.to_status}",
+        "id": f"{experiment.uid}-{step.attempt}-{step.to_status}{again}",
         "type": f"experiment.{step.to_status}",
         "at": to_text(step.at),
         "experiment_id": experiment.experiment_id,

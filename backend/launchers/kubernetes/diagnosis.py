@@ -109,7 +109,8 @@ EVICTION_CONDITION = "DisruptionTarget"
 SUSPENDED = Diagnosis(
     "suspended",
     "The Job is suspended, and has no queue that would resume it.",
-    "Resume it with `kubectl patch job`, or cancel the experiment.",
+    "Set JOB_QUEUE if Kueue manages this namespace. Otherwise resume it with `kubectl patch job`, "
+    "or cancel the experiment.",
 )
 
 

@@ -26,7 +26,7 @@ from backend.domain.objective import (
     warnings,
 )
 from backend.domain.parameter import Parameter
-from backend.domain.status import LIVE, Status
+from backend.domain.status import LIVE, REQUEUED, Status
 from backend.web.languages.current import gettext, marked, translated
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
@@ -193,12 +193,16 @@ def duration(seconds: float) -> str:
     return gettext(_SECONDS).format(number=whole)
 
 
-def training_time(experiment: Experiment) -> str | None:
-    """Return how long the current attempt has been training; None if it has not started."""
+def training_time(experiment: Experiment, history: Sequence[Transition] = ()) -> str | None:
+    """Return how long the current attempt has been training; None if it has not started.
+
+    With the changes of its status, that is without the times in which its queue held it back.
+    """
     if experiment.started_at is None:
         return None
     end = experiment.finished_at or datetime.now(UTC)
-    return duration((end - experiment.started_at).total_seconds())
+    seconds = (end - experiment.started_at).total_seconds()
+    return duration(seconds - _suspended_seconds(experiment, history, end))
 
 
 def waiting_time(experiment: Experiment, history: Sequence[Transition]) -> str | None:
@@ -211,8 +215,22 @@ def waiting_time(experiment: Experiment, history: Sequence[Transition]) -> str |
     begin = next((step.at for step in history if step.attempt == experiment.attempt), None)
     if begin is None:
         return None
-    end = experiment.started_at or experiment.finished_at or datetime.now(UTC)
-    return duration((end - begin).total_seconds())
+    end = experiment.finished_at or datetime.now(UTC)
+    seconds = ((experiment.started_at or end) - begin).total_seconds()
+    return duration(seconds + _suspended_seconds(experiment, history, end))
+
+
+def _suspended_seconds(
+    experiment: Experiment, history: Sequence[Transition], end: datetime
+) -> float:
+    """Return how long a queue has held the current attempt back after it had begun to train."""
+    steps = [step for step in history if step.attempt == experiment.attempt]
+    ends = [*(step.at for step in steps[1:]), end]
+    return sum(
+        (after - step.at).total_seconds()
+        for step, after in zip(steps, ends, strict=False)
+        if (step.from_status, step.to_status) == REQUEUED
+    )
 
 
 def size(size_bytes: int) -> str:

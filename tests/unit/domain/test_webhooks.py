@@ -6,6 +6,7 @@ import ipaddress
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -120,6 +121,19 @@ def test_content():
     assert content["experiment_id"] == FAILED.experiment_id
     assert content["at"] == "2024-02-29T12:00:00.000000Z"
     assert content["diagnosis"]["message"] == "Memory ran out."
+
+
+def test_ids_of_an_attempt_that_is_preempted_differ():
+    """A receiver drops an id that it has seen; one that is sent again has the same."""
+    path = ["submitting", "queued", "running", "queued", "running", "succeeded"]
+    steps = [
+        Transition(1, old, new, None, NOW + timedelta(seconds=number))
+        for number, (old, new) in enumerate(pairwise(path))
+    ]
+    ids = [json.loads(content_of(FAILED, step))["id"] for step in steps]
+
+    assert len(set(ids)) == len(steps)
+    assert ids == [json.loads(content_of(FAILED, step))["id"] for step in steps]
 
 
 def test_diagnosis_belongs_to_the_current_state():

@@ -267,6 +267,28 @@ def test_waiting_time_is_that_of_the_current_attempt():
     assert presentation.waiting_time(replace(RUNNING, attempt=3), history) is None
 
 
+def test_time_in_a_queue_after_a_preemption_is_no_training():
+    def at(seconds):
+        return NOW + timedelta(seconds=seconds)
+
+    history = [
+        Transition(1, None, "submitting", None, at(0)),
+        Transition(1, "submitting", "queued", None, at(1)),
+        Transition(1, "queued", "running", None, at(10)),
+        Transition(1, "running", "queued", "preempted", at(30)),
+        Transition(1, "queued", "running", None, at(90)),
+        Transition(1, "running", "queued", "preempted", at(95)),
+        Transition(1, "queued", "failed", "job_deleted", at(100)),
+    ]
+    ended = replace(RUNNING, started_at=at(10), finished_at=at(100))
+
+    assert presentation.training_time(ended, history) == "25 s"
+    assert presentation.waiting_time(ended, history) == "1 min 15 s"
+    assert presentation.training_time(ended) == "1 min 30 s"
+    waits = replace(ended, finished_at=at(50))
+    assert presentation.training_time(waits, history[:4]) == "20 s"
+
+
 def test_objective_of_a_curve():
     curve = Curve([1], {"loss": [1], "macro_f1": [0.5]}, 1)
 

@@ -159,7 +159,7 @@ def show_experiment(experiment_id: str) -> str:
         summary=shown,
         objective=presentation.objective(curve, services.models.goals([experiment.model])),
         waited=presentation.waiting_time(experiment, history),
-        trained=presentation.training_time(experiment),
+        trained=presentation.training_time(experiment, history),
         experiment=experiment,
         metrics=_last_metrics(experiment),
         history=history,
