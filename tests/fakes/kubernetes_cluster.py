@@ -134,7 +134,7 @@ class Cluster(ObjectStore):
         job["status"] = job.get("status", {}) | {"startTime": now(), "conditions": conditions}
         self.put("jobs", job)
 
-    def stop(self, pod, exit_code=143):
+    def stop_pod(self, pod, exit_code=143):
         """End a pod that is being deleted, whose trainer exits on SIGTERM; its Job counts it.
 
         Kubernetes documentation, Jobs, Pod failure policy: the first rule that matches decides.

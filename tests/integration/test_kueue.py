@@ -145,7 +145,7 @@ def test_preempted_goes_back_to_its_queue(client, reconcile, kubernetes, kueue):
     kueue.preempt(job)
     reconcile()
     assert look(client)["status"] == "running"  # its trainer saves a checkpoint
-    kubernetes.stop(pod)
+    kubernetes.stop_pod(pod)
     reconcile()
 
     shown = look(client)
@@ -188,7 +188,7 @@ def test_any_number_of_preemptions(client, reconcile, kubernetes, kueue):
         reconcile()
         assert look(client)["status"] == "running"
         kueue.preempt(job)
-        kubernetes.stop(pod)
+        kubernetes.stop_pod(pod)
         reconcile()
         assert look(client)["status"] == "queued"
 
@@ -203,7 +203,7 @@ def test_failures_still_count(client, reconcile, kubernetes, kueue):
         kueue.admit(job)
         pod = kubernetes.run(job)
         kueue.preempt(job)
-        kubernetes.stop(pod, exit_code=1)
+        kubernetes.stop_pod(pod, exit_code=1)
     reconcile()
 
     assert look(client)["status"] == "failed"
