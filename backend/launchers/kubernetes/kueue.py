@@ -107,7 +107,7 @@ def read_workload(body: Mapping[str, Any]) -> Workload | None:
     if _is_true(conditions, "Finished"):
         return None
     owners = metadata.get("ownerReferences") or []
-    owner = next((one for one in owners if one.get("kind") == "Job"), {})
+    owner: Mapping[str, Any] = next((one for one in owners if one.get("kind") == "Job"), {})
     evicted = conditions.get("Evicted") or {}
     is_last = _is_true(conditions, "Evicted") and evicted.get("reason") in REQUEUED_LAST
     since = evicted.get("lastTransitionTime") if is_last else metadata.get("creationTimestamp")

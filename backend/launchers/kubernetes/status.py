@@ -125,8 +125,8 @@ def _observation(
         return Observation(uid, Phase.UNKNOWN)
     if (job.get("spec") or {}).get("suspend"):
         has_queue = kueue.QUEUE_LABEL in (job["metadata"].get("labels") or {})
-        why = surroundings.held_back(job) if has_queue else diagnosis.SUSPENDED
-        return Observation(uid, Phase.QUEUED, diagnosis=why, suspended=True)
+        cause = surroundings.held_back(job) if has_queue else diagnosis.SUSPENDED
+        return Observation(uid, Phase.QUEUED, diagnosis=cause, suspended=True)
     warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
     why = diagnosis.diagnose_without_pod(job, pods, warnings) or diagnosis.diagnose_restart(pods)
     return Observation(uid, Phase.QUEUED, diagnosis=why)
