@@ -20,8 +20,8 @@ from statistics import median
 
 from backend.domain.catalogue import Goal
 
-# Curves that a median is taken of. With four, 2 % of the sweeps of bench.stop_rules lose their
-# winner; with eight, none of 200 does.
+# Curves that a median is taken of. With four, 2 % of the sweeps of bench.sweeps.stop_rules lose
+# their winner; with eight, none of 200 does.
 LEAST_OTHERS = 8
 EACH_EPOCH_UNTIL = 256  # marks of `median`; later ones are MARK_GROWTH apart
 MARK_GROWTH = 1.1

@@ -1,8 +1,8 @@
 """The stop rules on recorded trainings: how many epochs they save, how often the winner stays.
 
-`bench.record_curves` has recorded the curves. Each sweep takes some of them in a random order and
-trains them epoch by epoch, several at the same time. What the rules see, and what they decide, is
-computed by the functions that the driver calls.
+`bench.sweeps.record_curves` has recorded the curves. Each sweep takes some of them in a random
+order and trains them epoch by epoch, several at the same time. What the rules see, and what they
+decide, is computed by the functions that the driver calls.
 """
 
 import math

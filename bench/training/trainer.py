@@ -1,6 +1,6 @@
 """Measures an epoch of the autoencoder's trainer against other ways to train the same network.
 
-    python -m bench.trainer
+    python -m bench.training.trainer
 
 The contenders take turns, each in a process of its own, because the number of threads and the
 treatment of denormal numbers are settings of a process. All of them compute the validation loss of
@@ -32,10 +32,10 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench import models
 from bench.figures import Growth, Row
+from bench.training import models
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 sys.path[:0] = [str(MODELS), str(MODELS / "autoencoder")]
 

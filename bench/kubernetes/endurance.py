@@ -17,9 +17,9 @@ from kubernetes import client, config
 
 from backend.domain.timestamps import to_text
 from bench.figures import Growth, Row
-from bench.reconcile import get, submit
+from bench.kubernetes.reconcile import get, submit
+from bench.kubernetes.submission import TIMEOUT, namespace
 from bench.server import children, proportional_kilobytes, servers, serving
-from bench.submission import TIMEOUT, namespace
 
 NAMESPACE = "hello-flask-bench-endurance"
 WHOLE, QUICK = (500, 1000, 1500, 2000), (10, 20)

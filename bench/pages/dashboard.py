@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from bench.figures import Row
-from bench.listing import database, fill
+from bench.pages.listing import database, fill
 from bench.server import serving
 
 EXPERIMENTS = 100_000

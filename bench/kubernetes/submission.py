@@ -35,7 +35,7 @@ from backend.store import schema
 from backend.store.tables import experiment
 from bench.databases import mysql
 from bench.figures import Growth, Row
-from bench.reconcile import kubectl
+from bench.kubernetes.reconcile import kubectl
 from bench.server import servers, serving, with_children
 
 OURS, BARE = "hello-flask-bench-ours", "hello-flask-bench-bare"

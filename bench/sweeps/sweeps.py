@@ -19,9 +19,9 @@ from backend.sweeps.samplers import Method, suggest
 from backend.sweeps.service import make_sweeps
 from bench.figures import Row
 from bench.server import serving
-from bench.sweep_rows import fill
+from bench.sweeps.sweep_rows import fill
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRIALS, QUICK_TRIALS = 1000, 200
 ROUNDS = 15
 READ_MS, ASK_SECONDS = 20, 0.5

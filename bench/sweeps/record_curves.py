@@ -1,9 +1,9 @@
-"""Records the curves of many trainings once, for `bench.stop_rules`.
+"""Records the curves of many trainings once, for `bench.sweeps.stop_rules`.
 
-    python -m bench.record_curves
+    python -m bench.sweeps.record_curves
 
 Trains the digits autoencoder with RUNS random parameters, and writes the validation loss of each
-epoch into `bench/digits_curves.npz`: `learning_rate` and `hidden`, shape (runs,), and `val_loss`,
+epoch into `digits_curves.npz`: `learning_rate` and `hidden`, shape (runs,), and `val_loss`,
 shape (runs, epochs). The networks of one width are trained together, as one batch of matrices:
 with the initial weights, the order of the samples and the optimizer of the trainer, so that its own
 losses differ by rounding alone. The file is part of the repository.
@@ -20,7 +20,7 @@ from torch import Tensor
 from backend.sweeps.samplers import Method, suggest
 from backend.sweeps.spaces import Choices, Dimension, Range
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 sys.path[:0] = [str(MODELS), str(MODELS / "autoencoder")]
 

@@ -1,10 +1,11 @@
 """Measures the models besides the autoencoder: an epoch against a DataLoader loop, and a start.
 
-    python -m bench.models
+    python -m bench.training.models
 
 The contenders take turns, each in a process of its own, because the number of threads and the
 treatment of denormal numbers are settings of a process. `dataloader` is the plain loop that
-bench/trainer.py describes, with the network, the batches, the loss and the metrics of the trainer.
+bench/training/trainer.py describes, with the network, the batches, the loss and the metrics of the
+trainer.
 """
 
 import os
@@ -26,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench.figures import Row
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
 NAMES = ("autoencoder", "classifier", "conv-autoencoder")
 sys.path[:0] = [str(MODELS), *(str(MODELS / name) for name in NAMES)]

@@ -29,7 +29,14 @@ SORTED_GOAL = 1.3  # times the cost of the newest experiments
 BEGIN = datetime(2024, 1, 1, 0, 0, 0, 123456, UTC)
 OUR_COMMAND = [sys.executable, "-m", "backend", "web"]
 RAW_COMMAND = [
-    *(sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "bench.raw_listing:app"),
+    *(
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "gunicorn.conf.py",
+        "bench.pages.raw_listing:app",
+    ),
 ]
 # One in ten has failed; the order of `updated_at` differs from that of `created_at`.
 FILL = """

@@ -1,6 +1,6 @@
 """The times that a local experiment takes beside its training, with and without a warm server.
 
-    python -m bench.local_start
+    python -m bench.training.local_start
 
 Alternates with the same program started by hand; each ends before the next starts. The models
 `autoencoder` and `cold` are the same but for `preload`, which the latter does not have.
