@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PACKAGE = "openapi-python-client>=0.29,<0.30"
 INSTALL_SECONDS, GENERATE_SECONDS = 300, 120
 PROGRAM = """

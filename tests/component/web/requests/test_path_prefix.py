@@ -19,7 +19,7 @@ ADDRESS = re.compile(
 )
 # Not 404. 308: /inputs/, to which a script adds a name; 405: for a POST; 422: nothing is ticked.
 EXPECTED = {200, 308, 405, 422}
-DIGITS = Path(__file__).parents[3] / "input" / "digits.npz"
+DIGITS = Path(__file__).parents[4] / "input" / "digits.npz"
 SWEEP = {"sweep_id": "many", "model": "autoencoder", "learning_rate": "0.001..0.1 log"} | {
     "epoch": "3",
     "trials": "2",

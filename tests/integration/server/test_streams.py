@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.integration.launcher_harness import AN_ATTEMPT
-from tests.integration.test_processes import submit
+from tests.integration.server.test_processes import submit
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 EVENTS = {"Accept": "text/event-stream"}

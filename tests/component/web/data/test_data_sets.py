@@ -17,7 +17,7 @@ from tests.component.support import ALICE, BOB, FORM, bearer, check_problem
 
 GOOD = b"a,b\n1,2\n3,4\n"
 BAD = b"a,b\n1,2\n3,x\n"
-DIGITS = (Path(__file__).parents[3] / "input" / "digits.npz").read_bytes()
+DIGITS = (Path(__file__).parents[4] / "input" / "digits.npz").read_bytes()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="warm trainers need Linux")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 INPUT, ENTRY = ROOT / "input", ROOT / "models" / "autoencoder" / "model.yaml"
 PRELOAD = ("colorsys", "random")
 WITNESS = """

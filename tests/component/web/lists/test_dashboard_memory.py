@@ -7,8 +7,8 @@ import pytest
 
 from backend.launchers.base import Phase
 from tests.component.support import ALICE, BOB, BROWSER, bearer
-from tests.component.web.test_dashboard_list import names, trained  # noqa: F401
-from tests.component.web.test_sorted_list import submit
+from tests.component.web.lists.test_dashboard_list import names, trained  # noqa: F401
+from tests.component.web.lists.test_sorted_list import submit
 
 NOTE = "**Good** <script>alert(1)</script> [paper](https://example.com)"
 

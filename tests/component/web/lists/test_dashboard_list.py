@@ -10,7 +10,7 @@ import pytest
 from backend.launchers.base import Observation, Phase
 from backend.web.routes.pages import experiments as experiments_page
 from tests.component.support import ALICE, BOB, bearer
-from tests.component.web.test_sorted_list import submit
+from tests.component.web.lists.test_sorted_list import submit
 
 CURVES = {"a": [0.9, 0.3, 0.4], "b": [0.8, 0.1, 0.9], "c": [0.7, 0.5, 0.35]}
 

@@ -30,7 +30,7 @@ from backend.settings import Settings
 from tests.fakes.launcher import FakeLauncher
 from tools import openapi, postman
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 PAGES = ("/openapi.json", "/docs", "/static", "/ui")
 CHECKS = [
     not_a_server_error,

@@ -11,7 +11,7 @@ from backend.domain.exceptions import StoreUnavailable
 from backend.launchers.base import Observation, Phase
 from backend.web import exports
 from backend.web.exports import harmless
-from tests.component.web.test_sorted_list import CURVES, submit, trained  # noqa: F401  (a fixture)
+from tests.component.web.lists.test_sorted_list import CURVES, submit, trained  # noqa: F401  (a fixture)
 
 
 def table(response):

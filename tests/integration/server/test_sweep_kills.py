@@ -18,7 +18,7 @@ from tests.integration.backend_process import ROOT, Installation
 from tests.integration.launcher_harness import processes_of
 from tests.integration.waiting import eventually
 
-CURVES = Path(__file__).parents[1] / "fakes" / "curve_trainer.py"
+CURVES = Path(__file__).parents[2] / "fakes" / "curve_trainer.py"
 TRIALS = int(os.environ.get("SWEEP_TRIALS", "18"))
 RATES = tuple(round(0.1 * (number + 1), 1) for number in range(-(-TRIALS // 6)))
 SIZES = (8, 16, 32, 64, 128, 256)

@@ -12,7 +12,7 @@ from backend.store.engine import POOL_SIZE, make_engine, transact
 from backend.store.mysql import ServerConnection
 from backend.store.tables import experiment
 from tests.integration.databases import Database, unresponsive_port
-from tests.integration.test_store import inserted, move, new_experiment
+from tests.integration.store.test_store import inserted, move, new_experiment
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 FORM = {"experiment_id": "a", "learning_rate": "0.001", "epoch": "20"}

@@ -10,7 +10,7 @@ import pytest
 
 from backend.launchers.base import Observation, Phase
 
-DIGITS = Path(__file__).parents[3] / "input/digits.npz"
+DIGITS = Path(__file__).parents[4] / "input/digits.npz"
 CURVES = {  # lowest val_loss: b, a, c; last: c, a, b
     "a": [0.9, 0.3, 0.4],
     "b": [0.8, 0.1, 0.9],

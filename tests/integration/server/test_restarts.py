@@ -8,8 +8,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.integration.test_processes import submit
-from tests.integration.test_streams import Stream
+from tests.integration.server.test_processes import submit
+from tests.integration.server.test_streams import Stream
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 from tests.ports import free_address
 

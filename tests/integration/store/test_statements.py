@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.component.support import FORM
-from tests.integration.test_store import inserted, move, new_experiment
+from tests.integration.store.test_store import inserted, move, new_experiment
 
 
 @pytest.fixture

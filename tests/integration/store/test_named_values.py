@@ -12,7 +12,7 @@ from backend.domain.selection import Selection
 from backend.store import pages
 from backend.store.related.named import NamedValues
 from backend.store.tables import experiment, parameter
-from tests.integration.test_store import new_experiment
+from tests.integration.store.test_store import new_experiment
 
 NAMES = ["run_1", "Run 2", "Café", "l'été", "Straße", "σοφος", "실험 7", "ÉCOLE"]
 

@@ -7,7 +7,7 @@ from sqlalchemy import insert
 
 from backend.experiments.events import TransitionFeed
 from backend.store.tables import transition
-from tests.integration.test_store import NOW, inserted, move, new_experiment
+from tests.integration.store.test_store import NOW, inserted, move, new_experiment
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
 
 

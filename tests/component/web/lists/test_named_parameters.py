@@ -12,7 +12,7 @@ from backend.experiments.rebuild import rebuild
 from backend.store import pages
 from tests.component.support import check_problem
 from tests.component.support import submit as submit_to
-from tests.component.web.test_sorted_list import ids, submit
+from tests.component.web.lists.test_sorted_list import ids, submit
 
 OTHERS = {"a": (16, 8), "b": (64, 8), "c": (32, 128)}
 
