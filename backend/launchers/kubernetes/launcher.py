@@ -30,9 +30,9 @@ from backend.launchers.kubernetes.api import (
 )
 from backend.launchers.kubernetes.errors import no_answer, refused, unavailable
 from backend.launchers.kubernetes.logs import PodLogs
+from backend.launchers.kubernetes.queues.workloads import Workloads
 from backend.launchers.kubernetes.status import Surroundings
 from backend.launchers.kubernetes.watch import Watch, Watcher
-from backend.launchers.kubernetes.workloads import Workloads
 from backend.settings import Settings
 
 TIMEOUT = (2.0, 10.0)  # seconds to connect and to answer; a POST must not hang on a dead server

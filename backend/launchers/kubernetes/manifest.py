@@ -12,7 +12,7 @@ from backend.domain.attempt import Attempt
 from backend.domain.execution.priority import Priority
 from backend.launchers.base import Job
 from backend.launchers.exit_codes import EXITS_FOR_GOOD
-from backend.launchers.kubernetes import kueue
+from backend.launchers.kubernetes.queues import kueue
 from backend.settings import Settings
 
 MANAGED_BY = "hello-flask"

@@ -9,8 +9,9 @@ from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
 from backend.launchers.base import Observation, Phase
-from backend.launchers.kubernetes import diagnosis, kueue
+from backend.launchers.kubernetes import diagnosis
 from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
+from backend.launchers.kubernetes.queues import kueue
 
 # A Job has ended only if one of these conditions is true. `completionTime` is set on success only
 # (Kubernetes documentation, Jobs).

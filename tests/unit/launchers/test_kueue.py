@@ -10,10 +10,10 @@ from kubernetes.client.exceptions import ApiException
 
 from backend.domain.attempt import Attempt, Program
 from backend.launchers.base import LauncherUnavailable
-from backend.launchers.kubernetes import kueue
-from backend.launchers.kubernetes.kueue import places, read_workload
 from backend.launchers.kubernetes.manifest import render
-from backend.launchers.kubernetes.workloads import (
+from backend.launchers.kubernetes.queues import kueue
+from backend.launchers.kubernetes.queues.kueue import places, read_workload
+from backend.launchers.kubernetes.queues.workloads import (
     API_GROUP,
     LISTING_SHARE,
     PLACES,

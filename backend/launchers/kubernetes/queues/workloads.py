@@ -18,8 +18,8 @@ from kubernetes.client.exceptions import ApiException
 from backend.domain.attempt import Diagnosis
 from backend.files.untrusted import open_file, opened_root, write_file
 from backend.launchers.base import LauncherUnavailable
-from backend.launchers.kubernetes import kueue
-from backend.launchers.kubernetes.kueue import Workload
+from backend.launchers.kubernetes.queues import kueue
+from backend.launchers.kubernetes.queues.kueue import Workload
 
 API_GROUP = f"/apis/{kueue.GROUP}"
 VERSION = re.compile(r"v[0-9][0-9a-z]{0,30}", re.ASCII)

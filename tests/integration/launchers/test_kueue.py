@@ -8,7 +8,7 @@ import pytest
 from backend.experiments import reconciler as module
 from backend.experiments.reconciler import Reconciler
 from backend.launchers.kubernetes import launcher as kubernetes_launcher
-from backend.launchers.kubernetes import workloads
+from backend.launchers.kubernetes.queues import workloads
 from tests.fakes.kubernetes_api import forbidden
 from tests.fakes.kueue import NO_QUOTA, FakeKueue
 from tests.integration.databases import Database
