@@ -29,7 +29,7 @@ image: localhost:5000/own:1
 def at_once(monkeypatch):
     monkeypatch.setattr(module, "SUBMIT_GRACE", timedelta(0))
     monkeypatch.setattr(workloads, "LISTING_SHARE", 0)
-    monkeypatch.setattr(workloads, "REFUSED_SECONDS", 0)
+    monkeypatch.setattr(workloads, "FAILED_SECONDS", 0)
 
 
 @pytest.fixture

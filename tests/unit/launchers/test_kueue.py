@@ -15,9 +15,9 @@ from backend.launchers.kubernetes.queues import kueue
 from backend.launchers.kubernetes.queues.kueue import places, read_workload
 from backend.launchers.kubernetes.queues.workloads import (
     API_GROUP,
+    FAILED_SECONDS,
     LISTING_SHARE,
     PLACES,
-    REFUSED_SECONDS,
     Workloads,
 )
 from backend.settings import Settings
@@ -374,14 +374,14 @@ def test_without_right_or_kueue(server, read, clock, caplog, status, reason, rem
         found = read.diagnose(job())
         assert (found.reason, remedy in found.remedy) == (reason, True)
     assert len(server.requests) == 1
-    later(clock, REFUSED_SECONDS)
+    later(clock, FAILED_SECONDS)
     read.diagnose(job())
     assert len(server.requests) == 2
     assert len(caplog.records) == 1
 
     server.failure = None
     server.bodies = [workload(WAITING)]
-    later(clock, REFUSED_SECONDS)
+    later(clock, FAILED_SECONDS)
     assert read.changed() == {"a"}
     assert PENDING in read.diagnose(job()).message
     assert len(caplog.records) == 2

@@ -26,7 +26,7 @@ VERSION = re.compile(r"v[0-9][0-9a-z]{0,30}", re.ASCII)
 PAGE = 100  # objects in one answer
 # Listing takes at most this part of the time, whatever the number of Workloads.
 LISTING_SHARE = 20
-REFUSED_SECONDS = 30.0  # between tries without the right or without Kueue
+FAILED_SECONDS = 30.0  # between tries after one that failed: without the right or without Kueue
 PLACES = ".queues.json"
 MAX_PLACES_BYTES = 8 * 2**20  # far more than the places of a hundred queues take
 
@@ -125,20 +125,20 @@ class Workloads:
         started = self._clock()
         if started < self._next:
             return
+        pause = FAILED_SECONDS
         try:
             self._found = {one.job_uid: one for one in self._list()}
             self._note(None, "")
-        except (LauncherUnavailable, ApiException) as error:
-            status = error.status if isinstance(error, ApiException) else None
-            if status in REFUSALS:
+            pause = LISTING_SHARE * (self._clock() - started)
+        except LauncherUnavailable as error:
+            log.debug("Workloads cannot be read now: %s", error)  # the last list holds
+        except ApiException as error:
+            if error.status in REFUSALS:
                 self._version, self._found = None, {}
-                self._note(REFUSALS[status], str(error))
-            else:  # no answer, or the list took so long that it expired: the last one holds
+                self._note(REFUSALS[error.status], f"{error.status} {error.reason}")
+            else:  # such as 410: the list took so long that it expired
                 log.debug("Workloads cannot be read now: %s", error)
-        ended = self._clock()
-        self._next = ended + LISTING_SHARE * (ended - started)
-        if self._refusal:
-            self._next = ended + REFUSED_SECONDS
+        self._next = self._clock() + pause
         self._write(kueue.places(self._found.values()))
 
     def _note(self, refusal: Callable[[str], Diagnosis] | None, reason: str) -> None:
