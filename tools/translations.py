@@ -108,12 +108,14 @@ class Texts:
 def extract() -> Texts:
     """Return every text of the program."""
     texts = Texts()
-    for path in sorted((WEB / "templates").glob("*.html")):
+    for path in sorted((WEB / "templates").rglob("*.html")):
         for text, plural in template_texts(path.read_text()):
             texts.add(text, path)
             if plural:
                 texts.plurals[text] = plural
-    for path in sorted((WEB / "static").glob("*.js")):
+    for path in sorted((WEB / "static").rglob("*.js")):
+        if "vendor" in path.parts:
+            continue
         for found in _SCRIPT_TEXT.finditer(path.read_text()):
             texts.add(found[1], path)
     for path in sorted((ROOT / "backend").rglob("*.py")):

@@ -187,7 +187,7 @@ def sign_in_page(following: str, *, refused: bool = False) -> Response:
 
 
 def plain_page(template: str, **values: Any) -> Response:
-    """Return a page made from plain.html, which loads nothing else."""
+    """Return a page made from parts/plain.html, which loads nothing else."""
     nonce = secrets.token_urlsafe(16)
     response = make_response(render_template(template, nonce=nonce, **values))
     response.headers["Content-Security-Policy"] = (

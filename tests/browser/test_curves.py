@@ -96,7 +96,7 @@ def test_smoothing_keeps_the_line_itself(drawn_page):
 
 SMOOTH = """
 async () => {
-  const { smoothed, bestRow } = await import("/static/series.js");
+  const { smoothed, bestRow } = await import("/static/plots/series.js");
   const values = [null, 1, 3, 3, 1];
   return [
     smoothed([1, null, 3], 0.5), smoothed([2, 2, 2], 0.9),

@@ -190,3 +190,8 @@ def test_folders_stay_small() -> None:
         if folder.name != "versions":  # migrations only grow
             names = {path.stem for path in folder.glob("*.py")} - {"conftest", "support"}
             assert len(names) <= MAX_FOLDER_MODULES, folder
+    for name in ("static", "templates"):
+        for folder in (BACKEND / "web" / name).rglob("*/"):
+            if "vendor" not in folder.parts:
+                files = [path for path in folder.iterdir() if path.is_file()]
+                assert len(files) <= MAX_FOLDER_MODULES, folder

@@ -1,10 +1,10 @@
 // The comparison of several experiments.
 
-import { formatted } from "./axes.js";
-import { Charts } from "./charts.js";
-import { Curve, MAX_CURVE_POINTS } from "./curve.js";
+import { formatted } from "./plots/axes.js";
+import { Charts } from "./plots/charts.js";
+import { Curve, MAX_CURVE_POINTS } from "./plots/curve.js";
 import { kit, setKit } from "./kit.js";
-import { bestRow, inOrder } from "./series.js";
+import { bestRow, inOrder } from "./plots/series.js";
 import { t } from "./texts.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */

@@ -1,14 +1,14 @@
 // The page of one experiment: its curves, its log, its files.
 
-import { formatted } from "./axes.js";
-import { Charts } from "./charts.js";
-import { Curve } from "./curve.js";
+import { formatted } from "./plots/axes.js";
+import { Charts } from "./plots/charts.js";
+import { Curve } from "./plots/curve.js";
 import { kit, setKit } from "./kit.js";
-import { startLog } from "./log.js";
-import { showPreviews } from "./previews.js";
-import { bestRow, inOrder } from "./series.js";
+import { startLog } from "./files/log.js";
+import { showPreviews } from "./files/previews.js";
+import { bestRow, inOrder } from "./plots/series.js";
 import { t } from "./texts.js";
-import { startViewer } from "./viewer.js";
+import { startViewer } from "./files/viewer.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(functions) {

@@ -3,8 +3,8 @@
 import { kit, setKit } from "./kit.js";
 import { keepInAddress } from "./settings.js";
 import { t } from "./texts.js";
-import { TrialCurves } from "./trial_curves.js";
-import { pointAtTrials } from "./trial_pictures.js";
+import { TrialCurves } from "./plots/trial_curves.js";
+import { pointAtTrials } from "./plots/trial_pictures.js";
 
 /** Start the page. Returns how dashboard.js refreshes it, and whether anything on it is live. */
 export function start(functions) {

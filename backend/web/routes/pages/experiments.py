@@ -284,5 +284,5 @@ def _possible(experiment: Experiment) -> str:
 
 
 def _rendered(macro: str, *shown: Any) -> Markup:
-    row: Markup = get_template_attribute("macros.html", macro)(*shown)
+    row: Markup = get_template_attribute("parts/macros.html", macro)(*shown)
     return row

@@ -1,6 +1,6 @@
 // CSV text (RFC 4180) as rows, and rows as a table.
 
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 
 export const MAX_COLUMNS = 50;
 const MAX_CELL = 500; // characters shown

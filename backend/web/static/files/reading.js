@@ -1,6 +1,6 @@
 // Reads the beginning of a file, never more: a trainer may write files of any size.
 
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 
 /**
  * Return the first `limit` bytes of a file as { bytes, isCut }.

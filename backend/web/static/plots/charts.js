@@ -1,10 +1,10 @@
 // Charts of metrics: one panel for each, with a common x axis, zoom and cursor (uPlot).
 
 import { X_AXES, axisLabels, axisWidth, color, formatted, valueRange } from "./axes.js";
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 import { drawable, last, smoothed } from "./series.js";
-import { keepInAddress } from "./settings.js";
-import { t } from "./texts.js";
+import { keepInAddress } from "../settings.js";
+import { t } from "../texts.js";
 
 const COLORS = 8;
 const DASHES = [[], [8, 4], [2, 3]];

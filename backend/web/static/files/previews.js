@@ -1,9 +1,9 @@
 // Previews of an experiment's files: pictures, and tables with a histogram.
 
 import { parseCsv, tableOf } from "./csv.js";
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 import { readStart, textOf } from "./reading.js";
-import { t } from "./texts.js";
+import { t } from "../texts.js";
 
 const MAX_BYTES = 5_000_000;
 const MAX_ROWS = 5;

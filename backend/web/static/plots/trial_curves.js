@@ -1,8 +1,8 @@
 // The curves of all trials of a sweep in one chart, the pruned ones faint (uPlot draws its axes).
 
 import { axisLabels, axisWidth, color, formatted, GRIDS } from "./axes.js";
-import { kit } from "./kit.js";
-import { t } from "./texts.js";
+import { kit } from "../kit.js";
+import { t } from "../texts.js";
 
 const LOG_RATIO = 5; // an axis whose values differ by more is logarithmic, if all are positive
 const NEAR = 24; // pixels from the cursor to a curve that it points to

@@ -1,6 +1,6 @@
 // The curve of one experiment, as far as the page has read it.
 
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 
 export const MAX_CURVE_POINTS = 2000;
 const MAX_REQUESTS = 50; // for a file that is too long for one answer

@@ -1,9 +1,9 @@
 // The log of an attempt as it grows, scrolled to its end unless the reader has scrolled up.
 
 import { lineNodes } from "./ansi.js";
-import { kit } from "./kit.js";
-import { keepInAddress } from "./settings.js";
-import { t } from "./texts.js";
+import { kit } from "../kit.js";
+import { keepInAddress } from "../settings.js";
+import { t } from "../texts.js";
 
 const MAX_LINES = 5000; // shown in the page
 

@@ -1,6 +1,6 @@
 // Numbers, labels and ranges of the axes of charts. Pure, except for colours and the width of text.
 
-import { t } from "./texts.js";
+import { t } from "../texts.js";
 
 export const GRIDS = [...Array(10)].flatMap((_, power) => [1, 2, 5].map((digit) => digit * 10 ** power));
 const DAY = 86_400;

@@ -2,10 +2,10 @@
 
 import { lineNodes, overwritten } from "./ansi.js";
 import { parseCsv, tableOf } from "./csv.js";
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 import { isPicture } from "./previews.js";
 import { readStart, textOf } from "./reading.js";
-import { t } from "./texts.js";
+import { t } from "../texts.js";
 
 const MAX_BYTES = 512 * 1024; // read of a file
 const MAX_PICTURE_BYTES = 20_000_000;

@@ -1,7 +1,7 @@
 // Pictures in which each trial of a sweep is a dot or a line: the one near the cursor is named, and opens on a click.
 
 import { formatted } from "./axes.js";
-import { kit } from "./kit.js";
+import { kit } from "../kit.js";
 import { nameOf, openTrial } from "./trial_curves.js";
 
 const NEAR = 12; // units of the picture from the cursor to a trial that it points to
