@@ -120,14 +120,15 @@ def test_waits_with_the_words_of_kueue(client, reconcile, kueue):
 def test_place_in_the_queue(client, app, reconcile, kueue):
     """By priority, then by age; Workloads of others count, and have no name here."""
     kueue.add("of-others", "team-a", priority=5)
+    kueue.add("of-yet-others", "team-a", priority=5)
     for name, priority in (("low", "low"), ("a", "normal"), ("b", "normal"), ("high", "high")):
         submit(client, name, priority=priority)
     submit(client, "elsewhere", size="large")
     reconcile()
 
-    assert look(client, "low")["queue"] == {"position": 5, "ahead": ["high", "a", "b"]}
+    assert look(client, "low")["queue"] == {"position": 6, "ahead": ["high", "a", "b"]}
     assert look(client, "high")["queue"] == {"position": 1, "ahead": []}
-    assert look(client, "a")["queue"] == {"position": 3, "ahead": ["high"]}
+    assert look(client, "a")["queue"] == {"position": 4, "ahead": ["high"]}
     assert look(client, "elsewhere")["queue"] == {"position": 1, "ahead": []}
 
 

@@ -2,7 +2,8 @@
 
 Sources: the documentation of Kueue (Run A Kubernetes Job, Workload, Workload Priority Class, Labels
 and Annotations), its API reference (`kueue.x-k8s.io`; the fields used here are the same in v1beta1,
-which Kueue serves until 0.19, and in v1beta2) and its KEP-10852 (the reasons since 0.19).
+which Kueue serves until 0.19, and in v1beta2, since 0.15), and its KEP-10852 (the reasons since
+0.19).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -127,7 +127,9 @@ class Workloads:
             return
         pause = FAILED_SECONDS
         try:
-            self._found = {one.job_uid: one for one in self._list()}
+            listed = list(self._list())
+            self._found = {one.job_uid: one for one in listed if one.job_uid}
+            self._write(kueue.places(listed))
             self._note(None, "")
             pause = LISTING_SHARE * (self._clock() - started)
         except LauncherUnavailable as error:
@@ -135,11 +137,11 @@ class Workloads:
         except ApiException as error:
             if error.status in REFUSALS:
                 self._version, self._found = None, {}
+                self._write({})
                 self._note(REFUSALS[error.status], f"{error.status} {error.reason}")
             else:  # such as 410: the list took so long that it expired
                 log.debug("Workloads cannot be read now: %s", error)
         self._next = self._clock() + pause
-        self._write(kueue.places(self._found.values()))
 
     def _note(self, refusal: Callable[[str], Diagnosis] | None, reason: str) -> None:
         """Log once that Workloads cannot be read, and once that they can."""
