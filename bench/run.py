@@ -53,6 +53,7 @@ SECTIONS = (
     Section("logs"),
     Section("trainer"),
     Section("local_start"),
+    Section("resources"),
     Section("sweeps"),
     Section("samplers"),
     Section("stop_rules"),

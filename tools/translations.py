@@ -81,6 +81,7 @@ _NO_SENTENCES = (
     *("web/worker", "web/shared_counts.py", "web/slow_clients.py", "web/host_headers.py"),
     *("web/languages/", "web/routes/docs.py", "web/routes/hello.py", "web/routes/downloads.py"),
     *("web/routes/__init__.py", "sweeps/plan.py", "launchers/kubernetes/api.py"),
+    *("launchers/kubernetes/metrics_api", "launchers/local/gpus.py"),
 )
 _NO_ARGUMENTS = {"description", "summary", "example", "responses", "metadata"}
 _NO_CALLS = {"compile", "search", "sub", "fullmatch", "match", "getLogger", "text"}

@@ -6,6 +6,7 @@ from typing import Any
 
 from backend.domain.attempt import Diagnosis
 from backend.domain.exceptions import OutputMissing
+from backend.domain.execution.usage import NOTHING_KNOWN, highest, memory_sentence
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.domain.status import LIVE, Status, path
 from backend.experiments.archive import Archive, Record
@@ -19,6 +20,7 @@ RESTARTING = Diagnosis(
     "The trainer was interrupted, and has not been started again yet.",
     "Nothing: it continues from its checkpoint.",
 )
+OUT_OF_MEMORY = "out_of_memory"  # the reason of a diagnosis
 NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
@@ -99,6 +101,9 @@ class Recorder:
         if experiment.status is Status.RUNNING and observation.phase is Phase.QUEUED:
             # A status never goes back: the diagnosis says that nothing trains at the moment.
             observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
+        if observation.used != NOTHING_KNOWN:
+            self._store.raise_peaks([(experiment, observation.used)])
+        observation = _with_memory(experiment, observation)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
         if observation.image:
@@ -153,3 +158,13 @@ class Recorder:
             at=now,
             check_order=True,
         )
+
+
+def _with_memory(experiment: Experiment, observation: Observation) -> Observation:
+    """Return the observation; if memory ran out, its diagnosis says how much was used."""
+    found = observation.diagnosis
+    if found is None or found.reason != OUT_OF_MEMORY:
+        return observation
+    peak = highest(experiment.peaks, observation.used).memory
+    message = found.message + memory_sentence(peak, observation.memory_limit)
+    return replace(observation, diagnosis=replace(found, message=message))

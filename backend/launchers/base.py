@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.usage import NOTHING_KNOWN, Usage
 
 Job = dict[str, Any]
 
@@ -42,6 +43,8 @@ class Observation:
         image: what the attempt executes: the image with its digest, or the command and the digest
             of the trainer's files.
         leaving: the log parts that will soon be gone although the attempt has not ended.
+        used: what an attempt that has ended is known to have used, be it less than its peaks.
+        memory_limit: how much memory it may use, in bytes, if that is known.
     """
 
     uid: str
@@ -52,6 +55,8 @@ class Observation:
     attempt: Attempt | None = None
     leaving: tuple[str, ...] = ()
     image: str | None = None
+    used: Usage = NOTHING_KNOWN
+    memory_limit: int | None = None
 
 
 class LauncherError(Exception):
@@ -112,7 +117,8 @@ class LogSource(Protocol):
 class Launcher(Protocol):
     """Starts attempts and observes them. Every method is safe to call from several threads.
 
-    All methods but `render` raise LauncherUnavailable if the launcher cannot be reached.
+    All methods but `render`, `waiting` and `usage` raise LauncherUnavailable if the launcher cannot
+    be reached.
     """
 
     @property
@@ -146,6 +152,13 @@ class Launcher(Protocol):
         """Return the handles of the attempts that wait for a slot of this launcher, in their order.
 
         Empty if something else decides which one is next. Answers at once.
+        """
+
+    def usage(self, handles: Collection[str]) -> Mapping[str, Usage]:
+        """Return what these attempts use now, by handle, of those of which it is known.
+
+        It is called again and again, by one thread, and returns nothing where usage is not
+        measured, or was not measured again since the last call.
         """
 
     def cancel(self, handle: str) -> None:

@@ -12,6 +12,7 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.usage import Usage
 from backend.files.log_lines import MAX_TAIL_BYTES
 from backend.files.sizes import PIECE_BYTES
 from backend.launchers.base import Job, LauncherUnavailable, Observation, Phase
@@ -25,11 +26,13 @@ from backend.launchers.kubernetes.api import (
     NODE,
     POD,
     POD_LOG,
+    POD_METRICS,
     PODS,
     KubernetesApi,
 )
 from backend.launchers.kubernetes.errors import no_answer, refused, unavailable
 from backend.launchers.kubernetes.logs import PodLogs
+from backend.launchers.kubernetes.metrics_api.pod_metrics import PodMetrics
 from backend.launchers.kubernetes.status import Surroundings
 from backend.launchers.kubernetes.watch import Watch, Watcher
 from backend.settings import Settings
@@ -57,6 +60,7 @@ class KubernetesLauncher:
         # Queued Jobs without a diagnosis, observed longest ago first; a dict as an ordered set.
         self._unexplained: dict[str, None] = {}
         self._next_relook = 0.0
+        self._metrics = PodMetrics(partial(self._list_ours, POD_METRICS, {}, TIMEOUT))
         self.log_source = PodLogs(
             list_pods=self._pods_of,
             get_pod=self._pod,
@@ -109,6 +113,10 @@ class KubernetesLauncher:
     def waiting(self) -> tuple[str, ...]:
         """Return nothing: the scheduler of Kubernetes decides which pod is next."""
         return ()
+
+    def usage(self, handles: Collection[str]) -> Mapping[str, Usage]:
+        """Return what the pods of these Jobs use, if the cluster measures it."""
+        return self._metrics.read(handles)
 
     def cancel(self, handle: str) -> None:
         """Delete a Job; the garbage collector ends its pods."""

@@ -32,6 +32,7 @@ from backend.web.views.filters import refuse
 from backend.web.views.markdown import note_html
 from backend.web.views.names import next_id, renamed, shared_start
 from backend.web.views.presentation import Summary
+from backend.web.views.values import peak_texts
 
 SPARK_POINTS = 40
 MAX_CURVES = 20  # in one chart: 8 colours, and 3 kinds of line
@@ -162,6 +163,7 @@ def show_experiment(experiment_id: str) -> str:
         trained=presentation.training_time(experiment),
         experiment=experiment,
         metrics=_last_metrics(experiment),
+        peaks=peak_texts(experiment),
         history=history,
         note=note,
         max_note_characters=MAX_NOTE_CHARACTERS,
