@@ -121,9 +121,9 @@ def _used(ended: dict[str, Any], started_at: datetime | None, finished_at: datet
     A runner of an older version has left neither.
     """
     seconds = (finished_at - started_at).total_seconds() if started_at else 0.0
-    cpu_seconds = ended.get("cpu_seconds")
-    is_known = is_number(cpu_seconds, 0, MAX_SECONDS) and seconds > 0
-    cpu = cpu_seconds / seconds if is_known else None
+    cpu, cpu_seconds = None, ended.get("cpu_seconds")
+    if is_number(cpu_seconds, 0, MAX_SECONDS) and seconds > 0:
+        cpu = round(cpu_seconds / seconds, 3)
     return read_usage({"cpu": cpu, "memory": ended.get("peak_bytes")})
 
 

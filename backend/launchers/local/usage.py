@@ -73,7 +73,7 @@ class LocalUsage:
         self, handles: Collection[str], groups: Mapping[Path, Path]
     ) -> dict[str, list[Process]]:
         """Return the processes of each attempt that has any."""
-        sessions, members = {}, {}
+        sessions, members = dict[int, str](), dict[int, str]()
         for handle in handles:
             state = self._state / handle
             with suppress(OSError):

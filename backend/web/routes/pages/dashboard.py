@@ -19,6 +19,7 @@ from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARAC
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
 from backend.domain.data_sets.pins import choice_label, chosen_names
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
+from backend.domain.execution.priority import Priority
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
 from backend.domain.status import LIVE, Status
@@ -64,6 +65,7 @@ def register_dashboard(app: APIFlask) -> None:
     app.add_template_global(static_url)
     app.add_template_global(stylesheet)
     app.add_template_global(Status)
+    app.add_template_global(Priority)
     app.jinja_env.globals.update(
         version=__version__,
         max_id_characters=MAX_ID_CHARACTERS,
@@ -127,6 +129,7 @@ def new_experiment() -> str:
         dataset=choice,
         chosen=chosen_names(choice),
         size=chosen.size if model == chosen.model else None,
+        priority=(template and chosen.priority) or Priority.NORMAL,
         experiment_id=_free_id(last[0].experiment_id, last[0].parameters) if last else "run-1",
         template=template,
         datasets=services.inputs.list_names(),
@@ -161,6 +164,7 @@ def show_experiment(experiment_id: str) -> str:
         objective=presentation.objective(curve, services.models.goals([experiment.model])),
         waited=presentation.waiting_time(experiment, history),
         trained=presentation.training_time(experiment),
+        place=services.overview.place(experiment),
         experiment=experiment,
         metrics=_last_metrics(experiment),
         peaks=peak_texts(experiment),
