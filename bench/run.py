@@ -30,14 +30,21 @@ class Section:
     """A section of the page.
 
     Attributes:
-        name: The name of its module in `bench`, and of its markers in the page.
+        name: The name of its module, and of its markers in the page.
+        folder: The package in `bench` that its module is in, if it is in one.
         needs: Environment variables that it needs.
         on_request: Whether it is measured only if named on the command line.
     """
 
     name: str
+    folder: str = ""
     needs: tuple[str, ...] = ()
     on_request: bool = False
+
+    @property
+    def module(self) -> str:
+        """The full name of its module."""
+        return ".".join(filter(None, ("bench", self.folder, self.name)))
 
     def missing(self) -> list[str]:
         """Return the needed variables that are not set."""
@@ -46,23 +53,23 @@ class Section:
 
 SECTIONS = (
     Section("server"),
-    Section("crowd"),
-    Section("listing"),
-    Section("dashboard"),
-    Section("curves"),
-    Section("logs"),
-    Section("trainer"),
-    Section("local_start"),
-    Section("resources"),
-    Section("sweeps"),
-    Section("samplers"),
-    Section("stop_rules"),
-    Section("submission", ("KUBECONFIG", "LAB")),
-    Section("endurance", ("KUBECONFIG",)),
-    Section("reconcile", ("KUBECONFIG",)),
-    Section("image", ("REPOSITORY_URL",)),
-    Section("scale", on_request=True),
-    Section("peers", ("LAB",), on_request=True),
+    Section("crowd", "pages"),
+    Section("listing", "pages"),
+    Section("dashboard", "pages"),
+    Section("curves", "pages"),
+    Section("logs", "pages"),
+    Section("trainer", "training"),
+    Section("local_start", "training"),
+    Section("resources", "training"),
+    Section("sweeps", "sweeps"),
+    Section("samplers", "sweeps"),
+    Section("stop_rules", "sweeps"),
+    Section("submission", "kubernetes", ("KUBECONFIG", "LAB")),
+    Section("endurance", "kubernetes", ("KUBECONFIG",)),
+    Section("reconcile", "kubernetes", ("KUBECONFIG",)),
+    Section("image", "kubernetes", ("REPOSITORY_URL",)),
+    Section("scale", "kubernetes", on_request=True),
+    Section("peers", needs=("LAB",), on_request=True),
 )
 
 
@@ -94,7 +101,7 @@ def main() -> int:
             print(f"\n{section.name}: skipped, it needs {' and '.join(missing)}", flush=True)
             continue
         try:
-            measure(section.name)
+            measure(section)
         except Exception:
             traceback.print_exc()
             failed.append(section.name)
@@ -103,10 +110,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measure(name: str) -> None:
+def measure(section: Section) -> None:
     """Measure a section, print its rows at once, and write them into the page unless quick."""
-    quick = is_quick()
-    module = import_module(f"bench.{name}")
+    quick, name = is_quick(), section.name
+    module = import_module(section.module)
     print(f"\n{name}")
     begin = datetime.now(UTC)
     rows = list(printed(module.rows(quick)))

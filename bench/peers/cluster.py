@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.reconcile import NAMESPACE, kubectl, namespace
+from bench.kubernetes.reconcile import NAMESPACE, kubectl, namespace
 
 IMAGE = "bench-nothing:1"
 DOCKERFILE = 'FROM python:3.11-slim-bookworm\nENTRYPOINT ["true"]\n'

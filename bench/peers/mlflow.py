@@ -21,9 +21,10 @@ from urllib.parse import quote
 
 from sqlalchemy import NullPool, create_engine, make_url, text
 
-from bench import listing
 from bench.databases import mysql
 from bench.figures import Growth, Row
+from bench.kubernetes.reconcile import NAMESPACE, kubectl, namespace
+from bench.pages import listing
 from bench.peers.programs import (
     CONNECTIONS,
     Program,
@@ -33,7 +34,6 @@ from bench.peers.programs import (
     requests_per_second,
     running,
 )
-from bench.reconcile import NAMESPACE, kubectl, namespace
 from bench.server import free_address
 
 BIN = Path(__file__).with_name(".venv-mlflow") / "bin"

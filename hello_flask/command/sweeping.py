@@ -72,10 +72,11 @@ def _add_submit(below: Subparsers) -> None:
         "the sweep",
     )
     parser.add_argument(
-        "--promote",
+        "--no-promote",
+        dest="promote",
         action="store_const",
-        const="true",
-        help="asha lets trials that it has stopped too early go on in the end",
+        const="false",
+        help="asha does not let trials that it has stopped too early go on in the end",
     )
     for name, (value, text) in _OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar=value, help=text)

@@ -49,11 +49,13 @@ class Database:
 
     def dump(self):
         """Return every table's definition and rows."""
-        if self.engine.dialect.name == "sqlite":
-            definitions = self.execute("SELECT name, sql FROM sqlite_master")
-        else:
-            definitions = [self.execute(f"SHOW CREATE TABLE {one}")[0] for one in self.tables()]
-        rows = {one: self.execute(f"SELECT * FROM {one}") for one in self.tables()}
+        with self.engine.connect() as connection:
+            tables = sorted(inspect(connection).get_table_names())
+            sql = [f"SHOW CREATE TABLE {one}" for one in tables]
+            if connection.dialect.name == "sqlite":
+                sql = ["SELECT name, sql FROM sqlite_master"]
+            definitions = [row for one in sql for row in connection.execute(text(one))]
+            rows = {one: connection.execute(text(f"SELECT * FROM {one}")).all() for one in tables}
         return definitions, rows
 
     def drop_tables(self):

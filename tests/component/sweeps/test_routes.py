@@ -387,4 +387,11 @@ def test_promotion_goes_with_asha(client):
     assert client.post("/sweeps", data=FORM | {"promote": "perhaps"}).status_code == 422
     started = client.post("/sweeps", data=FORM | {"stop": "asha", "promote": "true"})
     assert (started.status_code, started.json["promote"]) == (201, True)
-    assert client.post("/sweeps", data=FORM | {"stop": "asha"}).status_code == 409
+    for number, (sent, promote) in enumerate(
+        [({"stop": "asha"}, True), ({"stop": "asha", "promote": "false"}, False), ({}, False)]
+    ):
+        started = client.post("/sweeps", data=FORM | {"sweep_id": f"p{number}"} | sent)
+        assert (started.status_code, started.json["promote"]) == (201, promote)
+    assert client.post("/sweeps", data=FORM | {"stop": "asha"}).status_code == 200
+    other = FORM | {"stop": "asha", "promote": "false"}
+    assert client.post("/sweeps", data=other).status_code == 409

@@ -102,11 +102,11 @@ def test_a_trial_that_was_stopped_too_early_is_promoted():
 
 
 def test_median_needs_others():
-    others = {number: ended(1.0) for number in range(1, 4)}
+    others = {number: ended(1.0) for number in range(1, 8)}
 
     assert should_stop(others | {9: live(5.0)}, MEDIAN, 20) == {}
-    assert set(should_stop(others | {4: ended(1.0), 9: live(5.0)}, MEDIAN, 20)) == {9}
-    assert should_stop(others | {4: ended(1.0), 9: live(0.9)}, MEDIAN, 20) == {}
+    assert set(should_stop(others | {8: ended(1.0), 9: live(5.0)}, MEDIAN, 20)) == {9}
+    assert should_stop(others | {8: ended(1.0), 9: live(0.9)}, MEDIAN, 20) == {}
 
 
 def test_without_a_rule_nothing_is_stopped():

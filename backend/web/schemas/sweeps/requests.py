@@ -183,10 +183,10 @@ class SweepIn(StrictSchema):
         metadata={"description": "Of each rung of `asha`, one trial in `eta` goes on."},
     )
     promote = Switch(
-        load_default=False,
+        load_default=None,
         metadata={
             "description": "Whether `asha` lets trials that it has stopped too early go on, once "
-            "all others have ended."
+            "all others have ended; it does by default."
         },
     )
     max_failed = Count(
@@ -273,7 +273,7 @@ def _plan(
         size=data.get("size") or None,
         trials=data.get("trials"),
         parallel=data.get("parallel"),
-        promote=data["promote"],
+        promote=rule is Rule.ASHA if data["promote"] is None else data["promote"],
     )
     if len(plan.to_text().encode()) > MAX_DEFINITION_BYTES:
         raise ValidationError(f"the search space is too large: {MAX_DEFINITION_BYTES} bytes fit.")

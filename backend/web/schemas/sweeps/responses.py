@@ -62,7 +62,7 @@ class SweepOut(Schema):
     stop = String(metadata={"example": "asha"})
     min_epoch = Integer(metadata={"example": 3})
     eta = Integer(metadata={"example": 3})
-    promote = Boolean(metadata={"example": False})
+    promote = Boolean(metadata={"example": True})
     max_failed = Integer(metadata={"example": 5})
     seed = Integer(metadata={"example": 0})
     trials = Integer(metadata={"description": "How many it may have.", "example": 64})

@@ -1,0 +1,1 @@
+"""Measurements that need a cluster, or the API server of one."""

@@ -1,0 +1,1 @@
+"""Measurements of the pages and streams that a client reads."""

@@ -1,0 +1,1 @@
+"""Measurements of sweeps: their samplers, their stop rules, their pages."""
