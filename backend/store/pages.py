@@ -35,7 +35,6 @@ from sqlalchemy import (
 
 from backend.domain.conditions import Condition, metric_of, parameter_of
 from backend.domain.data_sets.pins import is_sha256
-from backend.domain.execution.usage import PEAKS
 from backend.domain.experiment import Experiment
 from backend.domain.identifiers import folded
 from backend.domain.parameter import read_number
@@ -311,8 +310,10 @@ def _version(table: FromClause) -> ColumnElement[str]:
     text += cast(columns.attempt, String(10)) + cast(columns.updated_at, String(32))
     text += func.coalesce(metric_summaries.c.version, "")
     text += func.coalesce(columns.submitted_by, "")  # of older rows, filled in afterwards
-    for name in PEAKS:
-        text += func.coalesce(cast(columns[name], String(32)), "")
+    # Peaks only rise during an attempt, and so does their sum, which is one number to convert.
+    sizes = func.coalesce(columns.peak_memory, -1) + func.coalesce(columns.peak_gpu_memory, -1)
+    units = func.coalesce(columns.peak_cpu, -1) + func.coalesce(columns.peak_gpu, -1)
+    text += cast(sizes + cast(1000 * units, Integer()), String(32))
     return text.label("version")
 
 
