@@ -313,7 +313,7 @@ def _version(table: FromClause) -> ColumnElement[str]:
     # Peaks only rise during an attempt, and so does their sum, which is one number to convert.
     sizes = func.coalesce(columns.peak_memory, -1) + func.coalesce(columns.peak_gpu_memory, -1)
     units = func.coalesce(columns.peak_cpu, -1) + func.coalesce(columns.peak_gpu, -1)
-    text += cast(sizes + cast(1000 * units, Integer()), String(32))
+    text += cast(sizes + cast(func.round(1000 * units), Integer()), String(32))
     return text.label("version")
 
 
