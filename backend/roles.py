@@ -183,7 +183,8 @@ def reconcile(settings: Settings) -> int:
     reconciler.passes.lead()
     keeping = threading.Thread(target=leadership.keep, args=[stopped, lose])
     keeping.start()
-    for work in (services.summaries.run, services.data_sets.run, driver.run):
+    threads = (services.summaries.run, services.sampler.run, services.data_sets.run, driver.run)
+    for work in threads:
         threading.Thread(target=work, args=[stopped], daemon=True).start()
     start_webhooks(settings, services, reconciler.passes, stopped)
     reconciler.run()

@@ -60,6 +60,7 @@ SECTIONS = (
     Section("logs", "pages"),
     Section("trainer", "training"),
     Section("local_start", "training"),
+    Section("resources", "training"),
     Section("sweeps", "sweeps"),
     Section("samplers", "sweeps"),
     Section("stop_rules", "sweeps"),

@@ -23,6 +23,7 @@ from jinja2 import Environment
 from jinja2.ext import GETTEXT_FUNCTIONS, extract_from_ast
 
 from backend.domain.catalogue import CONTRACT
+from backend.domain.execution.priority import Priority
 from backend.domain.objective import WarningCode
 from backend.domain.status import Status
 from backend.domain.sweeps.sweep import SweepStatus
@@ -81,6 +82,7 @@ _NO_SENTENCES = (
     *("web/worker", "web/shared_counts.py", "web/slow_clients.py", "web/host_headers.py"),
     *("web/languages/", "web/routes/docs.py", "web/routes/hello.py", "web/routes/downloads.py"),
     *("web/routes/__init__.py", "sweeps/plan.py", "launchers/kubernetes/api.py"),
+    *("launchers/kubernetes/metrics_api", "launchers/local/gpus.py"),
 )
 _NO_ARGUMENTS = {"description", "summary", "example", "responses", "metadata"}
 _NO_CALLS = {"compile", "search", "sub", "fullmatch", "match", "getLogger", "text"}
@@ -128,7 +130,7 @@ def extract() -> Texts:
     for path in sorted((ROOT / "models").glob("*/model.yaml")):
         for text in _descriptions(yaml.safe_load(path.read_text())):
             texts.add(text, path)
-    for code in (*Status, *SweepStatus, *WarningCode, *_CODES):
+    for code in (*Status, *SweepStatus, *Priority, *WarningCode, *_CODES):
         texts.add(code.removeprefix("objective_").replace("_", " "), Path(__file__))
     for sentence in (*_LIBRARIES, *(HTTPStatus(code).phrase for code in _STATUSES)):
         texts.add(sentence, Path(__file__))

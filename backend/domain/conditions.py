@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from backend.domain.execution.usage import PEAKS
 from backend.domain.identifiers import canonical
 from backend.domain.metric_summary import FIGURES
 from backend.domain.parameter import NAME, read_number
@@ -12,7 +13,7 @@ from backend.domain.timestamps import TIMES
 
 OPERATORS = ("<=", ">=", "!=", "<", ">", "=")  # the longer ones first
 CONTRACT = ("learning_rate", "epoch")  # parameters of every model, each with a column of its own
-NUMBERS = (*CONTRACT, "attempt", "trial")
+NUMBERS = (*CONTRACT, "attempt", "trial", *PEAKS)
 MOMENTS = ("created_at", "updated_at", "started_at", "finished_at")
 TEXTS = ("experiment_id", "model", "dataset", "size", "status", "reason", "job", "by", "sweep_id")
 MAX_CHARACTERS = 300

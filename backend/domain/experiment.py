@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from backend.domain.attempt import Attempt, all_values, readable_values
 from backend.domain.catalogue import CONTRACT, as_json
+from backend.domain.execution.usage import Usage
 from backend.domain.identifiers import canonical, trial_number
 from backend.domain.parameter import Value
 from backend.domain.status import Status
@@ -90,6 +91,8 @@ class Experiment:
         submitted_by: the name of the token that was used to submit it, if any.
         sweep_id, trial: the sweep that it is a trial of, and its number there, if it is one.
         pruned_because: why its sweep has stopped the current attempt, if it has.
+        peak_cpu, peak_memory, peak_gpu, peak_gpu_memory: the most that the current attempt has
+            used, as far as it is known; see `Usage`.
     """
 
     id: int
@@ -125,6 +128,10 @@ class Experiment:
     trial: int | None = None
     pruned_because: str | None = None
     priority: str | None = None
+    peak_cpu: float | None = None
+    peak_memory: int | None = None
+    peak_gpu: float | None = None
+    peak_gpu_memory: int | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":
@@ -135,6 +142,11 @@ class Experiment:
     def parameters(self) -> Parameters:
         """The values a person chose."""
         return Parameters(**{field.name: getattr(self, field.name) for field in fields(Parameters)})
+
+    @property
+    def peaks(self) -> Usage:
+        """The most that the current attempt has used, as far as it is known."""
+        return Usage(self.peak_cpu, self.peak_memory, self.peak_gpu, self.peak_gpu_memory)
 
     @property
     def current_attempt(self) -> Attempt:

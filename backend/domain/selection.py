@@ -6,11 +6,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from backend.domain.conditions import Condition, metric_of, parameter_of
+from backend.domain.execution.usage import PEAKS
 from backend.domain.experiment import Experiment
 
 # A leading `-` means latest first, or largest first.
 SORTS = ("-created_at", "created_at", "-updated_at", "updated_at")
 PARAMETER_SORTS = ("learning_rate", "-learning_rate", "epoch", "-epoch")
+PEAK_SORTS = tuple(f"{sign}{name}" for name in PEAKS for sign in ("", "-"))
+NUMBER_SORTS = (*PARAMETER_SORTS, *PEAK_SORTS)
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class Selection:
         favourite: match favourites, or all others.
         created_after: match if created later than this.
         conditions: match all of these.
-        sort: one of SORTS or PARAMETER_SORTS, or `metrics.NAME.FIGURE` or `parameters.NAME`, which
-            leave out experiments without that metric or number; with a leading `-`, largest first.
+        sort: one of SORTS or PARAMETER_SORTS; or of PEAK_SORTS, or `metrics.NAME.FIGURE` or
+            `parameters.NAME`, which leave out experiments without that number. With a leading `-`,
+            largest first.
     """
 
     statuses: tuple[str, ...] = ()
@@ -67,6 +71,11 @@ class Selection:
     def parameter(self) -> str | None:
         """The parameter without a column of its own that the list is sorted by, if it is."""
         return parameter_of(self.column)
+
+    @property
+    def is_by_peak(self) -> bool:
+        """Whether the list is sorted by the most that an attempt has used."""
+        return self.sort in PEAK_SORTS
 
     @property
     def is_descending(self) -> bool:
@@ -121,6 +130,10 @@ class ListedExperiment(NamedTuple):
     sweep_id: str | None
     trial: int | None
     priority: str | None
+    peak_cpu: float | None
+    peak_memory: int | None
+    peak_gpu: float | None
+    peak_gpu_memory: int | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

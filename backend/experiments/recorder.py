@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.domain.attempt import Diagnosis
 from backend.domain.exceptions import OutputMissing
+from backend.domain.execution.usage import NOTHING_KNOWN, highest, memory_sentence
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.domain.status import LIVE, REQUEUED, Status, path
 from backend.experiments.archive import Archive, Record
@@ -20,6 +21,7 @@ RESTARTING = Diagnosis(
     "The trainer was interrupted, and has not been started again yet.",
     "Nothing: it continues from its checkpoint.",
 )
+OUT_OF_MEMORY = "out_of_memory"  # the reason of a diagnosis
 NO_DIAGNOSIS: dict[str, Any] = {"reason": None, "message": None, "remedy": None}
 
 
@@ -101,6 +103,9 @@ class Recorder:
         if is_back and not observation.suspended:
             # It starts again by itself: the diagnosis says that nothing trains at the moment.
             observation = replace(observation, diagnosis=observation.diagnosis or RESTARTING)
+        if observation.used != NOTHING_KNOWN:
+            self._store.raise_peaks([(experiment, observation.used)])
+        observation = _with_memory(experiment, observation)
         status = Status(observation.phase)
         diagnosis = asdict(observation.diagnosis) if observation.diagnosis else NO_DIAGNOSIS
         if observation.image:
@@ -158,3 +163,13 @@ class Recorder:
             at=now,
             check_order=True,
         )
+
+
+def _with_memory(experiment: Experiment, observation: Observation) -> Observation:
+    """Return the observation; if memory ran out, its diagnosis says how much was used."""
+    found = observation.diagnosis
+    if found is None or found.reason != OUT_OF_MEMORY:
+        return observation
+    peak = highest(experiment.peaks, observation.used).memory
+    message = found.message + memory_sentence(peak, observation.memory_limit)
+    return replace(observation, diagnosis=replace(found, message=message))

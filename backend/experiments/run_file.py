@@ -14,6 +14,7 @@ from backend.domain.annotations.rules import note_problem, tag_problem
 from backend.domain.attempt import FIELDS, Attempt
 from backend.domain.catalogue import CONTRACT, MODEL_NAME, as_json
 from backend.domain.data_sets.pins import MAX_CHOICE, pins_from_json, pins_from_text
+from backend.domain.execution.usage import PEAKS, read_usage
 from backend.domain.experiment import Experiment, Parameters, Transition, write_tags
 from backend.domain.identifiers import trial_number
 from backend.domain.parameter import MAX_INTEGER as MAX_PARAMETER
@@ -120,6 +121,7 @@ def parse(content: dict[str, Any], folder: str) -> RunFile:
         values |= {"reason": _reason(content.get("reason"))}
         values |= {"cancel_requested_by": _actor(content.get("cancel_requested_by"))}
         values |= {name: _text(content.get(name)) for name in ("message", "remedy")}
+        values |= dict(zip(PEAKS, read_usage(content, "peak_"), strict=True))
         values |= _annotations(content)
         if not (values["created_at"] and values["updated_at"]):
             raise ValueError("it has no created_at or no updated_at")

@@ -10,6 +10,7 @@ from backend.experiments.events import TransitionFeed
 from backend.experiments.logs import Logs
 from backend.experiments.models import Models
 from backend.experiments.overview import Overview
+from backend.experiments.reconciling.resources import ResourceSampler
 from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
 from backend.experiments.service import Experiments
@@ -17,6 +18,7 @@ from backend.files.catalogue.entries import BUILT_IN, CatalogueFiles, catalogue_
 from backend.files.curves import Curves
 from backend.files.inputs import Inputs
 from backend.files.outputs import Outputs
+from backend.files.resource_files import ResourceFiles
 from backend.launchers import make_launcher
 from backend.launchers.base import Launcher
 from backend.launchers.owner import owner_of
@@ -42,6 +44,8 @@ class Services:
     archive: Archive
     recorder: Recorder
     summaries: Summaries
+    resources: ResourceFiles
+    sampler: ResourceSampler
     models: Models
     experiments: Experiments
     overview: Overview
@@ -97,6 +101,7 @@ def assemble(
     events = TransitionFeed(store.transitions)
     models = Models(catalogue or CatalogueFiles([BUILT_IN]), store)
     curves = Curves(outputs)
+    resources = ResourceFiles(outputs)
     data_sets = DataSets(DataSetTable(store.database), inputs)
     values = NamedValues(store.database)
     return Services(
@@ -112,6 +117,8 @@ def assemble(
         recorder=recorder,
         models=models,
         summaries=Summaries(store, MetricSummaries(store.database), curves, values),
+        resources=resources,
+        sampler=ResourceSampler(store, launcher, resources),
         experiments=Experiments(
             store, launcher, inputs, data_sets, outputs, logs, archive, recorder, events, models
         ),

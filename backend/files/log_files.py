@@ -9,7 +9,6 @@ not trusted, can write to this folder: links are not followed.
 
 import errno
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -27,7 +26,7 @@ from backend.files.log_lines import (
 )
 from backend.files.outputs import LOG_FOLDER, Outputs
 from backend.files.sizes import PIECE_BYTES
-from backend.files.untrusted import opened_folder, write_file
+from backend.files.untrusted import make_folder, opened_folder, write_file
 
 SKIP_BYTES = 64 * 2**20
 
@@ -101,7 +100,7 @@ class LogFiles:
         """
         name = _name(attempt, part)
         with opened_folder(self._outputs.folder(experiment_id)) as folder:
-            _make_folder(folder)
+            make_folder(LOG_FOLDER, within=folder)
             with opened_folder(LOG_FOLDER, within=folder) as directory:
                 written = 0
 
@@ -137,17 +136,6 @@ class LogFiles:
                 opened_folder(LOG_FOLDER, within=folder) as directory,
             ):
                 write_file(directory, _name(attempt, ""), (line + b"\n" for line in lines))
-
-
-def _make_folder(within: int) -> None:
-    """Create the folder of the logs; a file or link of that name is removed."""
-    try:
-        os.mkdir(LOG_FOLDER, dir_fd=within)
-    except FileExistsError:
-        existing = os.stat(LOG_FOLDER, dir_fd=within, follow_symlinks=False)
-        if not stat.S_ISDIR(existing.st_mode):
-            os.unlink(LOG_FOLDER, dir_fd=within)
-            os.mkdir(LOG_FOLDER, dir_fd=within)
 
 
 def _name(attempt: int, part: str) -> str:

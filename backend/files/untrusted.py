@@ -4,6 +4,7 @@ Each part of a path is opened relative to the folder before it (openat(2) with O
 part that is replaced between a check and the opening cannot lead out of the folder.
 """
 
+import errno
 import os
 import stat
 import unicodedata
@@ -233,6 +234,44 @@ def _walk(folder: int, prefix: str, depth: int, budget: _Budget) -> Iterator[Ent
                 elif stat.S_ISDIR(found.st_mode):
                     with opened_folder(entry.name, within=folder) as inner:
                         yield from _walk(inner, f"{path}/", depth + 1, budget)
+
+
+def make_folder(name: str, *, within: int) -> None:
+    """Create a folder in the open folder `within`; a file or link of that name is removed.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    try:
+        os.mkdir(name, dir_fd=within)
+    except FileExistsError:
+        existing = os.stat(name, dir_fd=within, follow_symlinks=False)
+        if not stat.S_ISDIR(existing.st_mode):
+            os.unlink(name, dir_fd=within)
+            os.mkdir(name, dir_fd=within)
+
+
+def append_to_file(directory: int, name: str, content: bytes) -> int:
+    """Append to a file of an open folder, which is created if it is missing.
+
+    It is not flushed to the disk, so a crash of the machine may lose what was appended last.
+
+    Returns:
+        The size of the file, in bytes.
+
+    Raises:
+        OSError: it cannot be written, or is a link, no regular file, or has a second name.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o644, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+        os.write(descriptor, content)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 def write_file(

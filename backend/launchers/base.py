@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.usage import NOTHING_KNOWN, Usage
 
 Job = dict[str, Any]
 
@@ -43,6 +44,8 @@ class Observation:
             of the trainer's files.
         leaving: the log parts that will soon be gone although the attempt has not ended.
         suspended: whether its queue holds it back: nothing of it runs, even if it ran before.
+        used: what an attempt that has ended is known to have used, be it less than its peaks.
+        memory_limit: how much memory it may use, in bytes, if that is known.
     """
 
     uid: str
@@ -54,6 +57,8 @@ class Observation:
     leaving: tuple[str, ...] = ()
     image: str | None = None
     suspended: bool = False
+    used: Usage = NOTHING_KNOWN
+    memory_limit: int | None = None
 
 
 class LauncherError(Exception):
@@ -114,7 +119,8 @@ class LogSource(Protocol):
 class Launcher(Protocol):
     """Starts attempts and observes them. Every method is safe to call from several threads.
 
-    All methods but `render` raise LauncherUnavailable if the launcher cannot be reached.
+    All methods but `render`, `waiting` and `usage` raise LauncherUnavailable if the launcher cannot
+    be reached.
     """
 
     @property
@@ -149,6 +155,13 @@ class Launcher(Protocol):
 
         That is the queue for the slots of this machine, or one of the cluster; there, some of them
         may be Jobs of others. Empty if it waits in none. Answers at once.
+        """
+
+    def usage(self, handles: Collection[str]) -> Mapping[str, Usage]:
+        """Return what these attempts use now, by handle, of those of which it is known.
+
+        It is called again and again, by one thread, and returns nothing where usage is not
+        measured, or was not measured again since the last call.
         """
 
     def cancel(self, handle: str) -> None:

@@ -12,11 +12,13 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
+from backend.domain.execution.usage import PEAKS, Usage
 from backend.domain.experiment import Experiment, Transition, in_order, read_tags
 from backend.domain.sweeps.sweep import PRUNED, Sweep, SweepStatus
 from backend.store.database import Database
 from backend.store.related.named import index_columns, insert_parameters, insert_tags
 from backend.store.related.outbox import keep_notices
+from backend.store.related.peaks import raise_peaks
 from backend.store.tables import (
     experiment,
     experiment_input,
@@ -38,6 +40,7 @@ _OF_AN_ATTEMPT = (  # what a retry clears
     "cancel_requested_by",
     "image",
     "pruned_because",
+    *PEAKS,
 )
 # These parameters have other names than any column, which UPDATE needs for the new values.
 _EXPECTED = and_(
@@ -261,6 +264,10 @@ class Changes:
         return self.database.write(
             lambda connection: connection.execute(_UPDATE, changes).rowcount == 1
         )
+
+    def raise_peaks(self, used: Sequence[tuple[Experiment, Usage]]) -> None:
+        """Raise the peaks of attempts to what they have used, where that is more."""
+        self.database.write(lambda connection: raise_peaks(connection, used))
 
     def retry(
         self,

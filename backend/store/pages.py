@@ -196,6 +196,8 @@ def _within(selection: Selection, has_cursor: bool, has_end: bool) -> Iterator[C
     if selection.parameter:
         yield parameter.c.name == selection.parameter
         yield parameter.c.number.is_not(None)
+    if selection.is_by_peak:
+        yield column.is_not(None)
     ends = [(has_cursor, "value", "key", operator.gt, operator.ge, operator.gt)]
     ends += [(has_end, "last_value", "last_key", operator.lt, operator.le, operator.le)]
     opposite = {operator.gt: operator.lt, operator.lt: operator.gt}
@@ -301,13 +303,17 @@ def _valid_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
 def _version(table: FromClause) -> ColumnElement[str]:
     """Return the version of an experiment: every change of it sets `updated_at`.
 
-    Its metrics have a version of their own.
+    Its metrics have a version of their own, and its peaks are part of it.
     """
     columns = table.c
     text = columns.uid + columns.status
     text += cast(columns.attempt, String(10)) + cast(columns.updated_at, String(32))
     text += func.coalesce(metric_summaries.c.version, "")
     text += func.coalesce(columns.submitted_by, "")  # of older rows, filled in afterwards
+    # Peaks only rise during an attempt, and so does their sum, which is one number to convert.
+    sizes = func.coalesce(columns.peak_memory, -1) + func.coalesce(columns.peak_gpu_memory, -1)
+    units = func.coalesce(columns.peak_cpu, -1) + func.coalesce(columns.peak_gpu, -1)
+    text += cast(sizes + cast(func.round(1000 * units), Integer()), String(32))
     return text.label("version")
 
 

@@ -17,6 +17,7 @@ SHOWN = (
     *("model", "dataset", "size", "priority", "attempt", "job"),
     *("created_at", "started_at", "finished_at"),
 )
+PEAKS = ("peak_cpu", "peak_memory", "peak_gpu", "peak_gpu_memory")
 
 
 def register(commands: Subparsers) -> None:
@@ -127,6 +128,7 @@ def show(client: Client, arguments: argparse.Namespace, terminal: Terminal) -> i
     rows.append(("epochs", f"{progress.get('epoch', 0)}/{progress.get('epochs', data['epoch'])}"))
     for name, value in (data.get("metrics") or {}).items():
         rows.append((f"metrics.{name}", value_text(value)))
+    rows += [(name, _peak(data, name)) for name in PEAKS if data.get(name) is not None]
     rows += [("problem", experiment.problem)] if experiment.problem else []
     rows += [("warning", str(one.get("message"))) for one in data.get("warnings") or []]
     size = max(len(name) for name, _ in rows)
@@ -134,6 +136,12 @@ def show(client: Client, arguments: argparse.Namespace, terminal: Terminal) -> i
         text = clean(value)
         print(f"{name:{size}}  {terminal.coloured(text, status if name == 'status' else '')}")
     return 0
+
+
+def _peak(data: dict[str, Any], name: str) -> str:
+    value = data[name]
+    is_size = name.endswith("memory") and isinstance(value, int | float)
+    return size_text(value) if is_size else value_text(value)
 
 
 def logs(client: Client, arguments: argparse.Namespace, terminal: Terminal) -> int:

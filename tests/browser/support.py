@@ -94,6 +94,12 @@ class Server:
         paths = [f"/experiments/{experiment_id}" for experiment_id in ids]
         eventually(lambda: all(self.ask(path)["finished_at"] for path in paths), 60)
 
+    def write_samples(self, experiment_id, samples=()):
+        """Replace the samples of what the first attempt of an experiment has used."""
+        folder = self.output_dir / experiment_id / "resources"
+        folder.mkdir(exist_ok=True)
+        (folder / "1.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in samples))
+
     def _is_ready(self):
         assert self._process.poll() is None, (self.folder / "log").read_text()
         try:

@@ -16,6 +16,7 @@ def many_metrics(server):
     """The id of an experiment with five metrics, whose best val_loss is not its last."""
     server.submit("metrics", learning_rate=0.001, epoch=1)
     server.until_ended("metrics")
+    server.write_samples("metrics")  # none, whose labels would be drawn, too
     rows = [
         {"epoch": epoch, "seconds": 60, "accuracy": epoch / 10, "loss": 1 / epoch, "val_loss": loss}
         for epoch, loss in enumerate([0.9, 0.5, 0.2, 0.4, 0.8], 1)
@@ -34,7 +35,7 @@ def drawn_page(page, many_metrics):
 
 
 def test_each_metric_has_a_panel_and_the_objective_is_first(drawn_page):
-    panels = drawn_page.locator(".panel")
+    panels = drawn_page.locator("#chart .panel")
 
     expect(panels.locator(".metric")).to_have_text(["loss", "accuracy", "seconds"])
     expect(panels.first.get_by_text(OBJECTIVE)).to_be_visible()
@@ -56,7 +57,7 @@ def test_settings_are_kept_in_the_address(drawn_page):
     expect(page.locator("#smooth")).to_have_value("0.6")
     expect(page.get_by_label("log axis")).to_be_checked()
     expect(page.get_by_label("log x axis")).to_be_checked()
-    expect(page.locator(".panel .u-over").first).to_be_visible()
+    expect(page.locator("#chart .panel .u-over").first).to_be_visible()
     page.get_by_label("log axis").uncheck()
     page.get_by_label("log x axis").uncheck()
     page.locator("#smooth").fill("0")
@@ -68,7 +69,7 @@ def test_settings_are_kept_in_the_address(drawn_page):
 def test_other_settings_in_the_address_do_no_harm(page, many_metrics, query):
     page.goto(f"/ui/experiments/{many_metrics}?{query}")
 
-    expect(page.locator(".panel .u-over").first).to_be_visible()
+    expect(page.locator("#chart .panel .u-over").first).to_be_visible()
 
 
 def test_axes_by_time(drawn_page):
@@ -86,12 +87,12 @@ def test_axes_by_time(drawn_page):
 
 def test_smoothing_keeps_the_line_itself(drawn_page):
     page = drawn_page
-    expect(page.locator(".panel").first.locator(".u-legend .u-series")).to_have_count(3)
+    expect(page.locator("#chart .panel").first.locator(".u-legend .u-series")).to_have_count(3)
     page.locator("#smooth").fill("0.9")
 
-    expect(page.locator(".panel").first.locator(".u-legend .raw")).to_have_count(2)
+    expect(page.locator("#chart .panel").first.locator(".u-legend .raw")).to_have_count(2)
     expect(page.locator("#smoothed")).to_have_text("0.9")
-    expect(page.locator(".panel").first.get_by_text(OBJECTIVE)).to_be_visible()
+    expect(page.locator("#chart .panel").first.get_by_text(OBJECTIVE)).to_be_visible()
 
 
 SMOOTH = """
@@ -116,7 +117,7 @@ def test_smoothing_has_no_bias(drawn_page):
 
 def test_zoom_concerns_all_panels(drawn_page):
     page = drawn_page
-    box = page.locator(".panel .u-over").first.bounding_box()
+    box = page.locator("#chart .panel .u-over").first.bounding_box()
     page.evaluate("window.drawn = []")
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
     page.mouse.down()
@@ -125,7 +126,7 @@ def test_zoom_concerns_all_panels(drawn_page):
 
     expect(page.get_by_role("button", name="Reset zoom")).to_be_enabled()
     assert "5" not in labels(page, "center")
-    page.locator(".panel .u-over").first.dblclick()
+    page.locator("#chart .panel .u-over").first.dblclick()
     expect(page.get_by_role("button", name="Reset zoom")).to_be_disabled()
 
 
@@ -142,7 +143,7 @@ def test_hundred_thousand_epochs_are_drawn(page, server, many_metrics):
     expect(page.locator("#chart")).to_have_attribute(
         "aria-label", re.compile("loss 0.00001 at epoch 100000|loss 1e-5 at epoch 100000")
     )
-    expect(page.locator(".panel .u-over")).to_have_count(3)
+    expect(page.locator("#chart .panel .u-over")).to_have_count(3)
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +180,8 @@ def test_twenty_experiments_are_compared_as_rows(watched, page, twenty):
     before = link.bounding_box()["x"]
     scroll.evaluate("(node) => node.scrollTo(1000, 0)")
     assert link.bounding_box()["x"] == before
-    expect(page.locator(".panel .metric")).to_have_text(["val_loss", "loss"])
-    first = page.locator(".panel").first
+    expect(page.locator("#chart .panel .metric")).to_have_text(["val_loss", "loss"])
+    first = page.locator("#chart .panel").first
     expect(first).to_contain_text(f"best 1 at epoch 1: {twenty[0]}")
     expect(first.locator(".u-legend .u-series")).to_have_count(20)
     keys = page.locator("#facts .key").evaluate_all(

@@ -41,7 +41,7 @@ def hostile(server):
 
 def expect_panels(page, names):
     """Expect a panel for each metric, with its name as text and a chart."""
-    panels = page.locator(".panel")
+    panels = page.locator("#chart .panel")
     expect(panels).to_have_count(len(names))
     assert set(panels.locator(".metric").all_text_contents()) == set(names)
     for panel in panels.all():
@@ -62,7 +62,7 @@ def test_page_of_an_experiment(page, hostile):
     expect(page.locator("#previews").get_by_role("columnheader", name=MARKUP).first).to_be_visible()
     expect_panels(page, [key.removeprefix("val_") for key in KEYS])
     for legend, name in zip(
-        page.locator(".panel").all(), page.locator(".metric").all(), strict=True
+        page.locator("#chart .panel").all(), page.locator("#chart .metric").all(), strict=True
     ):
         expect(legend.locator(".u-legend")).to_contain_text(name.text_content())
 

@@ -80,6 +80,11 @@ def objects(*arguments: str) -> list[dict[str, Any]]:
     return items
 
 
+def serves_metrics() -> bool:
+    """Return whether the cluster serves metrics.k8s.io, as metrics-server does."""
+    return run("kubectl", "get", "--raw", "/apis/metrics.k8s.io/v1beta1").returncode == 0
+
+
 def eventually(
     check: Callable[[], T | None], *, seconds: float, what: str, explain: Callable[[], str]
 ) -> T:

@@ -20,7 +20,8 @@ from tests.ports import reserve_port
 
 TOKEN = "test-token"
 PATH = re.compile(
-    r"/(?:api/v1|apis/(?P<group>batch|coordination.k8s.io)/v1|apis/kueue.x-k8s.io/(?P<kueue>v\w+))"
+    r"/(?:api/v1|apis/(?P<group>batch|coordination.k8s.io)/v1|apis/kueue.x-k8s.io/(?P<kueue>v\w+)"
+    r"|apis/(?P<metrics>metrics.k8s.io)/v1beta1)"
     r"(?:/namespaces/(?P<namespace>[^/]+))?"
     r"/(?P<resource>jobs|pods|nodes|events|persistentvolumes|persistentvolumeclaims|leases"
     r"|workloads)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
@@ -252,6 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
         resource, namespace, name = found["resource"], found["namespace"], found["name"]
         if found["part"]:
             resource += f"/{found['part']}"
+        if found["metrics"]:
+            resource += f".{found['metrics']}"
         if verb == "get" and name is None:
             verb = "watch" if query.get("watch") in ("true", "True", "1") else "list"
         with api.changed:
@@ -297,6 +300,10 @@ class _Handler(BaseHTTPRequestHandler):
                     api.check_version(resource, int(query.get("resourceVersion") or 0))
                     first = int(query.get("continue") or 0)
                     return 200, api.listing(resource, namespace, selector, limit, first)
+                case "list", "pods.metrics.k8s.io" if api.serves_metrics:
+                    return 200, api.pod_metrics(namespace, query.get("labelSelector", ""))
+                case "list", "pods.metrics.k8s.io":
+                    return 404, "404 page not found\n"
                 case "list", "events":
                     assert query.pop("fieldSelector") == "type=Warning"
                     return 200, api.listing(resource, namespace, "", int(query["limit"]))

@@ -13,10 +13,16 @@ NODE_ZONE = timezone(timedelta(hours=9))
 
 
 class Cluster(ObjectStore):
-    """The stored objects, what controllers do to them, and the logs of pods."""
+    """The stored objects, what controllers do to them, and the logs of pods.
+
+    Attributes:
+        serves_metrics: whether metrics.k8s.io is served.
+    """
 
     def __init__(self):
         super().__init__()
+        self.serves_metrics = False
+        self._measured = {}  # by pod: its usage, as quantities
         self._logs = {}  # by pod: (time, line) pairs; the last line may be incomplete
         self._logs_cut = 0
 
@@ -82,6 +88,32 @@ class Cluster(ObjectStore):
         self.set_pod(pod, "Running", state, conditions=[condition])
         self.set_job(job_name, active=1, ready=1, startTime=now())
         return pod
+
+    def measure(self, pod, cpu, memory):
+        """Measure what a pod uses, as metrics-server does; `cpu` and `memory` are quantities."""
+        self.serves_metrics = True
+        self._measured[pod] = {"cpu": cpu, "memory": memory}
+
+    def pod_metrics(self, namespace, selector):
+        """Return a PodMetricsList (Kubernetes documentation, Resource metrics pipeline)."""
+        pods = self.listing("pods", namespace, selector, 0)["items"]
+        items = [
+            {
+                "metadata": {
+                    key: pod["metadata"].get(key) for key in ("name", "namespace", "labels")
+                },
+                "timestamp": now(),
+                "window": "15s",
+                "containers": [
+                    {"name": one["name"], "usage": self._measured[pod["metadata"]["name"]]}
+                    for one in pod["spec"]["containers"]
+                ],
+            }
+            for pod in pods
+            if pod["metadata"]["name"] in self._measured
+        ]
+        kind = {"kind": "PodMetricsList", "apiVersion": "metrics.k8s.io/v1beta1", "metadata": {}}
+        return kind | {"items": items}
 
     def wait_in_pod(self, job_name, reason, message):
         """Add a pod to the Job whose container waits for a reason that the kubelet gives."""

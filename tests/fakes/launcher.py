@@ -10,6 +10,7 @@ class FakeLauncher:
     Attributes:
         jobs: observations by handle.
         queue: the handles that `waiting` returns.
+        used: what `usage` returns, by handle.
         submissions: how often `submit` was called while the launcher was up.
         down: whether every call fails, as if the cluster did not answer.
         refusing: whether new Jobs are refused.
@@ -20,6 +21,7 @@ class FakeLauncher:
         self.log_source = FakeLogSource(self)
         self.submissions = 0
         self.queue = []
+        self.used = {}
         self.down = False
         self.refusing = False
 
@@ -43,6 +45,9 @@ class FakeLauncher:
 
     def waiting(self, handle):
         return self.queue if handle in self.queue else []
+
+    def usage(self, handles):
+        return {handle: usage for handle, usage in self.used.items() if handle in handles}
 
     def cancel(self, handle):
         self.check_up()

@@ -80,6 +80,9 @@ class SimulatedCluster:
     def waiting(self, handle):
         return ()
 
+    def usage(self, handles):
+        return {}
+
     def cancel(self, handle):
         observation = self.jobs.get(handle)
         if observation is None:

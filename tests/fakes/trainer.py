@@ -1,7 +1,8 @@
 """A trainer that follows orders from the FIFO `orders` in its experiment's folder.
 
-Orders, one a line: `print TEXT`, `exit CODE`, `allocate BYTES`, `ignore SIGTERM`, and `child`,
-which starts a process that ignores SIGTERM and writes its process id to the file `child`.
+Orders, one a line: `print TEXT`, `exit CODE`, `allocate BYTES`, `ignore SIGTERM`, `compute`, which
+starts a process that keeps a processor busy, and `child`, which starts one that ignores SIGTERM and
+writes its process id to the file `child`.
 """
 
 import json
@@ -41,5 +42,7 @@ with os.fdopen(os.open(orders, os.O_RDWR | os.O_NOCTTY), encoding="utf-8") as li
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             case ["allocate", size]:
                 held = b"x" * int(size)
+            case ["compute"]:
+                subprocess.Popen([sys.executable, "-c", "while True: pass"])
             case ["child"]:
                 subprocess.Popen([sys.executable, "-c", STUBBORN])

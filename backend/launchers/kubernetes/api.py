@@ -24,6 +24,7 @@ NODES = "/api/v1/nodes"
 NODE = f"{NODES}/{{name}}"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 LEASE = f"{LEASES}/{{name}}"
+POD_METRICS = "/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
 CLAIM = "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
 VOLUME = "/api/v1/persistentvolumes/{name}"
 

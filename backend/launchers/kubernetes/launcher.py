@@ -12,6 +12,7 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.usage import Usage
 from backend.files.log_lines import MAX_TAIL_BYTES
 from backend.files.sizes import PIECE_BYTES
 from backend.launchers.base import Job, LauncherUnavailable, Observation, Phase
@@ -25,11 +26,13 @@ from backend.launchers.kubernetes.api import (
     NODE,
     POD,
     POD_LOG,
+    POD_METRICS,
     PODS,
     KubernetesApi,
 )
 from backend.launchers.kubernetes.errors import no_answer, refused, unavailable
 from backend.launchers.kubernetes.logs import PodLogs
+from backend.launchers.kubernetes.metrics_api.pod_metrics import PodMetrics
 from backend.launchers.kubernetes.queues.workloads import Workloads
 from backend.launchers.kubernetes.status import Surroundings
 from backend.launchers.kubernetes.watch import Watch, Watcher
@@ -59,6 +62,7 @@ class KubernetesLauncher:
         self._unexplained: dict[str, None] = {}
         self._next_relook = 0.0
         self._workloads = Workloads(self._call, settings.output_dir)
+        self._metrics = PodMetrics(partial(self._list_ours, POD_METRICS, {}, TIMEOUT))
         self.log_source = PodLogs(
             list_pods=self._pods_of,
             get_pod=self._pod,
@@ -116,6 +120,10 @@ class KubernetesLauncher:
         Without a queue, nothing is known: the scheduler of Kubernetes decides which pod is next.
         """
         return self._workloads.waiting(handle)
+
+    def usage(self, handles: Collection[str]) -> Mapping[str, Usage]:
+        """Return what the pods of these Jobs use, if the cluster measures it."""
+        return self._metrics.read(handles)
 
     def cancel(self, handle: str) -> None:
         """Delete a Job; the garbage collector ends its pods."""

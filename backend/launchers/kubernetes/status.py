@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.quantities import parse_quantity
+from backend.domain.execution.usage import read_usage
 from backend.launchers.base import Observation, Phase
 from backend.launchers.kubernetes import diagnosis
 from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
@@ -57,7 +59,13 @@ def observation(
     """Return the observation of an attempt from its Job and pods."""
     leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
     seen = _observation(job, pods, surroundings)
-    return replace(seen, attempt=attempt_of(job), leaving=leaving, image=_image(pods))
+    return replace(
+        seen,
+        attempt=attempt_of(job),
+        leaving=leaving,
+        image=_image(pods),
+        memory_limit=_memory_limit(job),
+    )
 
 
 def observation_of_orphans(
@@ -176,6 +184,16 @@ def _image(pods: list[dict[str, Any]]) -> str | None:
         if container.get("name") == CONTAINER and container.get("imageID")
     }
     return images[max(images)][:MAX_IMAGE] if images else None
+
+
+def _memory_limit(job: dict[str, Any]) -> int | None:
+    """Return how much memory the trainer of a Job may use, in bytes, if it has a limit."""
+    spec = ((job.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in spec.get("containers") or []:
+        if container.get("name") == CONTAINER:
+            limits = (container.get("resources") or {}).get("limits") or {}
+            return read_usage({"memory": parse_quantity(limits.get("memory"))}).memory
+    return None
 
 
 def _phase(pod: dict[str, Any]) -> str:

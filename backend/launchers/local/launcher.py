@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.usage import Usage
 from backend.files.catalogue.entries import catalogue_files
 from backend.files.locks import is_locked
 from backend.launchers.base import (
@@ -54,6 +55,7 @@ from backend.launchers.local.state_files import (
     read,
     stamp_of,
 )
+from backend.launchers.local.usage import LocalUsage
 from backend.settings import Settings
 
 POLL_SECONDS = 0.1
@@ -71,6 +73,7 @@ class LocalLauncher:
         self._programs = LocalPrograms(catalogue_files(settings).folder_of, trainer)
         self._state = settings.output_dir / ".local"
         self._slots = settings.local_slots or default_slots()
+        self._usage = LocalUsage(self._state)
         # Observations of ended attempts by handle, with the stamp of the exit.json they are from.
         self._ended: dict[str, tuple[Stamp, Observation]] = {}
         self._last_change: Stamp | None = None
@@ -213,6 +216,10 @@ class LocalLauncher:
             waiting = slots.waiting(self._state)
             return waiting if handle in waiting else []
         return []
+
+    def usage(self, handles: Collection[str]) -> Mapping[str, Usage]:
+        """Return what these attempts use now, of those that have a process."""
+        return self._usage.read(handles)
 
     def cancel(self, handle: str) -> None:
         """Send SIGTERM to the runner, which stops its trainer with SIGTERM, later SIGKILL.

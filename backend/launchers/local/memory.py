@@ -6,6 +6,7 @@ runner sets RLIMIT_DATA, which bounds each process of the attempt by itself.
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def remove_group(state: Path) -> None:
     for parent in _parents():
         with suppress(OSError):  # there is none, or processes are left in it
             (parent / group_name(state)).rmdir()
+
+
+def groups_of(states: Iterable[Path]) -> dict[Path, Path]:
+    """Return the control groups of attempts, by their state folders, of those that have one."""
+    parents, found = _parents(), {}
+    for state in states if parents else ():
+        name = group_name(state)
+        for parent in parents:
+            if (parent / name).is_dir():
+                found[state] = parent / name
+    return found
 
 
 def group_name(state: Path) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.domain.attempt import Attempt, Diagnosis
+from backend.domain.execution.usage import Usage, read_usage
+from backend.domain.numbers import MAX_SECONDS, is_number
 from backend.domain.timestamps import from_text
 from backend.files.locks import is_locked
 from backend.files.terminal.screen import shown
@@ -94,14 +96,35 @@ def _observe_ended(uid: str, job: Job, ended: dict[str, Any]) -> Observation:
     finished_at = from_text(ended["finished_at"])
     if not isinstance(ended["code"], int) and not ended["cancelled"]:
         raise ValueError("it has no exit code")
+    seen = Observation(
+        uid,
+        Phase.CANCELLED if ended["cancelled"] else Phase.FAILED,
+        started_at,
+        finished_at,
+        used=_used(ended, started_at, finished_at),
+        memory_limit=read_usage({"memory": ended.get("limit_bytes")}).memory,
+    )
     if ended["cancelled"]:
-        return Observation(uid, Phase.CANCELLED, started_at, finished_at)
+        return seen
     if ended["code"] == 0:
-        return Observation(uid, Phase.SUCCEEDED, started_at, finished_at)
+        return replace(seen, phase=Phase.SUCCEEDED)
     log = Path(job["log"])
     last = _last_line(log)
     why = _out_of_memory(ended, last, log) or diagnose_exit_code(ended["code"], last, str(log))
-    return Observation(uid, Phase.FAILED, started_at, finished_at, why)
+    return replace(seen, diagnosis=why)
+
+
+def _used(ended: dict[str, Any], started_at: datetime | None, finished_at: datetime) -> Usage:
+    """Return the mean use of processors, and the memory of the largest process.
+
+    Both are at most the peaks, and all that is known of an attempt that was too short for a sample.
+    A runner of an older version has left neither.
+    """
+    seconds = (finished_at - started_at).total_seconds() if started_at else 0.0
+    cpu, cpu_seconds = None, ended.get("cpu_seconds")
+    if is_number(cpu_seconds, 0, MAX_SECONDS) and seconds > 0:
+        cpu = round(cpu_seconds / seconds, 3)
+    return read_usage({"cpu": cpu, "memory": ended.get("peak_bytes")})
 
 
 def _out_of_memory(ended: dict[str, Any], last_line: str, log: Path) -> Diagnosis | None:
@@ -113,19 +136,7 @@ def _out_of_memory(ended: dict[str, Any], last_line: str, log: Path) -> Diagnosi
     else:
         return None
     remedy = f"Train on less data, or raise LOCAL_MEMORY. Its log: {log}."
-    return Diagnosis("out_of_memory", f"{message.rstrip('.')}.{_memory_used(ended)}", remedy)
-
-
-def _memory_used(ended: dict[str, Any]) -> str:
-    """Return a sentence about peak and limit; "" if a runner of an older version left neither."""
-    peak, limit = ended.get("peak_bytes"), ended.get("limit_bytes")
-    if type(peak) is not int or type(limit) is not int:
-        return ""
-    return f" Its largest process had {_mib(peak)}; an experiment may use {_mib(limit)}."
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:,.0f} MiB"
+    return Diagnosis("out_of_memory", f"{message.rstrip('.')}.", remedy)
 
 
 def _started_at(started: dict[str, Any] | None) -> datetime | None:

@@ -31,8 +31,6 @@ from backend.web.languages.current import language
 from backend.web.proxies import address
 from backend.web.schemas.columns import JSON, choose
 from backend.web.schemas.experiments import (
-    AnnotationsIn,
-    DeleteIn,
     ExperimentDetailOut,
     ExperimentOut,
     ListedExperimentOut,
@@ -45,7 +43,7 @@ from backend.web.schemas.experiments import (
 )
 from backend.web.schemas.fields import cursor_text
 from backend.web.schemas.lists import ListIn
-from backend.web.schemas.submissions import ExperimentIn
+from backend.web.schemas.submissions import AnnotationsIn, DeleteIn, ExperimentIn
 
 COARSE_POINTS = 40  # of a curve: the extremes, which show whether it has improved, are among them
 

@@ -7,7 +7,8 @@ import orjson
 from apiflask import APIBlueprint
 from flask import Response, request
 
-from backend.domain.exceptions import TooManyFiles, UnknownFile
+from backend.domain.exceptions import TooManyFiles, UnknownAttempt, UnknownFile
+from backend.domain.execution.usage import Usage
 from backend.domain.experiment import Experiment
 from backend.domain.objective import warnings
 from backend.domain.status import LIVE
@@ -26,6 +27,8 @@ from backend.web.schemas.results import (
     CurveOut,
     FilesIn,
     FilesOut,
+    ResourcesIn,
+    ResourcesOut,
     file_out,
 )
 
@@ -72,6 +75,47 @@ def read_curve(experiment_id: str, query_data: dict[str, Any]) -> Response:
         | ({"elapsed": curve.elapsed} if curve.elapsed else {})
         | ({"written_at": to_text(file.modified)} if file else {})
         | _limits(curve.left_out, complete=curve.complete)
+    )
+    return response
+
+
+@blueprint.get("/experiments/<experiment_id>/resources")
+@blueprint.input(ResourcesIn, location="query")
+@blueprint.output(ResourcesOut, description="The samples so far")
+@blueprint.doc(
+    summary="Read what an attempt uses",
+    responses={
+        304: "There are no more samples (If-None-Match)",
+        404: "There is no such experiment or attempt",
+        503: "The database is unavailable",
+    },
+)
+def read_resources(experiment_id: str, query_data: dict[str, Any]) -> Response:
+    """Read the samples of processors, memory and GPUs, as columns; there may be none.
+
+    On Kubernetes there are samples if the cluster serves `metrics.k8s.io`; they have no GPUs. The
+    largest values so far are those of the experiment: `peak_cpu`, `peak_memory`, `peak_gpu` and
+    `peak_gpu_memory`.
+    """
+    experiment = services.experiments.get(experiment_id)
+    number = query_data.get("attempt") or experiment.attempt
+    if number > experiment.attempt:
+        raise UnknownAttempt(experiment_id, number, experiment.attempt)
+    response = Response(content_type="application/json")
+    file = services.resources.entry(experiment_id, number)
+    response.set_etag(f"{file.version if file else ''}-{number}")
+    if response.make_conditional(request).status_code == 304:
+        return response
+    samples = services.resources.read(experiment_id, number)
+    columns = {name: [getattr(one.usage, name) for one in samples] for name in Usage._fields}
+    known = {name: column for name, column in columns.items() if any(v is not None for v in column)}
+    response.data = orjson.dumps(
+        {
+            "experiment_id": experiment_id,
+            "attempt": number,
+            "elapsed": [one.elapsed for one in samples],
+            "resources": known,
+        }
     )
     return response
 

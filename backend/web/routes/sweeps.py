@@ -14,7 +14,7 @@ from backend.sweeps.progress import by_value
 from backend.web.access import actor
 from backend.web.current import sweeps
 from backend.web.proxies import address
-from backend.web.schemas.experiments import DeleteIn
+from backend.web.schemas.submissions import DeleteIn
 from backend.web.schemas.sweeps.requests import (
     SweepChangeIn,
     SweepIn,

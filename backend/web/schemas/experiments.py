@@ -1,4 +1,4 @@
-"""Requests and responses about experiments."""
+"""Responses about experiments."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,10 +17,8 @@ from apiflask.fields import (
     Raw,
     String,
 )
-from apiflask.validators import OneOf, Range
+from apiflask.validators import OneOf
 
-from backend.domain.annotations.changes import MAX_TAGS
-from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.attempt import readable_values
 from backend.domain.catalogue import AUTOENCODER
 from backend.domain.data_sets.pins import chosen_names, pins_from_text
@@ -31,42 +29,6 @@ from backend.domain.selection import ListedExperiment
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
 from backend.web.languages.current import translated
-from backend.web.schemas.fields import Note, Tags, WholeNumber
-from backend.web.schemas.strict import StrictSchema
-
-
-class DeleteIn(StrictSchema):
-    """What to delete."""
-
-    outputs = Boolean(load_default=False, metadata={"description": "Delete the output folder too."})
-
-
-class AnnotationsIn(StrictSchema):
-    """What people add to an experiment. A field that is not sent stays as it is."""
-
-    tags = Tags(
-        metadata={
-            "description": f"Replaces all tags: at most {MAX_TAGS}, each of at most "
-            f"{MAX_TAG_CHARACTERS} characters. In a form, with commas between them.",
-            "example": ["baseline", "good seed"],
-        }
-    )
-    note = Note(
-        metadata={
-            "description": f"Markdown, at most {MAX_NOTE_CHARACTERS} characters.",
-            "example": "Diverges after epoch 12.",
-        }
-    )
-    favourite = Boolean(
-        error_messages={"invalid": "must be true or false."}, metadata={"example": True}
-    )
-    revision = WholeNumber(
-        validate=Range(min=0),
-        metadata={
-            "description": "Change nothing (409) unless the experiment has this revision.",
-            "example": 0,
-        },
-    )
 
 
 class DiagnosisOut(Schema):
@@ -159,6 +121,27 @@ class ExperimentOut(Schema):
     trial = Integer(
         allow_none=True,
         metadata={"description": "Its number in that sweep, from 1.", "example": None},
+    )
+
+    peak_cpu = Float(
+        allow_none=True,
+        metadata={
+            "description": "The most processors that the current attempt has kept busy; null if "
+            "it is not known, as the other peaks.",
+            "example": 1.98,
+        },
+    )
+    peak_memory = Integer(
+        allow_none=True,
+        metadata={"description": "The most memory, in bytes.", "example": 412_876_800},
+    )
+    peak_gpu = Float(
+        allow_none=True,
+        metadata={"description": "The most GPUs that it has kept busy.", "example": None},
+    )
+    peak_gpu_memory = Integer(
+        allow_none=True,
+        metadata={"description": "The most memory of GPUs, in bytes.", "example": None},
     )
 
 
@@ -348,6 +331,10 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "cancel_requested_at": experiment.cancel_requested_at,
         "sweep_id": experiment.sweep_id,
         "trial": experiment.trial,
+        "peak_cpu": experiment.peak_cpu,
+        "peak_memory": experiment.peak_memory,
+        "peak_gpu": experiment.peak_gpu,
+        "peak_gpu_memory": experiment.peak_gpu_memory,
     }
 
 

@@ -19,7 +19,7 @@ from backend.domain.conditions import (
 from backend.domain.data_sets.pins import MAX_CHOICE, choice_text, chosen_names
 from backend.domain.identifiers import canonical, new_id_problem
 from backend.domain.parameter import NUMBER, read_number, shown_value
-from backend.domain.selection import PARAMETER_SORTS, SORTS, Cursor
+from backend.domain.selection import NUMBER_SORTS, SORTS, Cursor
 from backend.domain.status import Status
 from backend.domain.timestamps import TIMES, to_text
 from backend.web.current import services
@@ -172,12 +172,12 @@ class Sort(String):
         sign = "-" if text.startswith("-") else ""
         name = full_name(text.removeprefix("-"))
         parameter = parameter_of(name)
-        is_known = sign + name in PARAMETER_SORTS or metric_of(name) is not None
+        is_known = sign + name in NUMBER_SORTS or metric_of(name) is not None
         if parameter:
             is_known = not services.models.unknown_parameters([parameter])
         if not is_known or len(text) > MAX_SORT or "\0" in text:
             raise ValidationError(
-                f"must be one of {', '.join((*SORTS, *PARAMETER_SORTS))}, another parameter of a "
+                f"must be one of {', '.join((*SORTS, *NUMBER_SORTS))}, another parameter of a "
                 f"model, or metrics.NAME.last, .min or .max; you sent {shown_value(text)}."
             )
         if parameter and services.models.is_text(parameter):

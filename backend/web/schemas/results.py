@@ -7,6 +7,7 @@ from apiflask.fields import Boolean, DateTime, Dict, Float, Integer, List, Neste
 from apiflask.validators import OneOf, Range
 from marshmallow import ValidationError, validates_schema
 
+from backend.domain.execution.usage import Usage
 from backend.domain.status import Status
 from backend.domain.timestamps import to_text
 from backend.files.curve_table import MAX_LEFT_OUT
@@ -92,6 +93,40 @@ class CurveOut(Schema):
             "request then returns more of it.",
             "example": False,
         }
+    )
+
+
+class ResourcesIn(StrictSchema):
+    """Of which attempt."""
+
+    attempt = WholeNumber(
+        validate=Range(min=1),
+        metadata={"description": "The number of the attempt; the current one by default."},
+    )
+
+
+class ResourcesOut(Schema):
+    """What an attempt used of the machine that it trained on, sample by sample."""
+
+    experiment_id = String(metadata={"example": "run-1"})
+    attempt = Integer(metadata={"example": 1})
+    elapsed = List(
+        Float(),
+        metadata={
+            "description": "The seconds from the start of the attempt to each sample, ascending. "
+            "Samples of a long training stand for more time each, with the highest values.",
+            "example": [5.0, 10.0],
+        },
+    )
+    resources = Dict(
+        keys=String(validate=OneOf(Usage._fields)),
+        values=List(Float(allow_none=True)),
+        metadata={
+            "description": "For each sample: `cpu`, the processors that were kept busy; `memory`, "
+            "bytes; `gpu`, the GPUs that were kept busy; `gpu_memory`, bytes. What was never "
+            "measured is left out; null if it was not measured at that time.",
+            "example": {"cpu": [0.97, 1.98], "memory": [310_000_000, 412_876_800]},
+        },
     )
 
 

@@ -1,10 +1,13 @@
-"""The request that submits an experiment."""
+"""Requests that submit, change or delete experiments."""
 
 from typing import Any
 
-from apiflask.validators import Length, OneOf
+from apiflask.fields import Boolean
+from apiflask.validators import Length, OneOf, Range
 from marshmallow import INCLUDE, ValidationError, validates_schema
 
+from backend.domain.annotations.changes import MAX_TAGS
+from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARACTERS
 from backend.domain.catalogue import AUTOENCODER, Choice, Entry, InvalidParameters
 from backend.domain.exceptions import MAX_NAMES
 from backend.domain.execution.priority import Priority
@@ -12,7 +15,7 @@ from backend.domain.identifiers import MAX_ID_CHARACTERS
 from backend.domain.parameter import shown_value
 from backend.web.current import services
 from backend.web.schemas.fields import Choice as DatasetChoice
-from backend.web.schemas.fields import ExperimentId, Text
+from backend.web.schemas.fields import ExperimentId, Note, Tags, Text, WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
 
@@ -118,3 +121,37 @@ def entry_of_model(name: str) -> Entry:
     wrong = f"cannot be used, because its entry is wrong. {problem}" if problem else ""
     unknown = f"must be one of {', '.join(names)} (GET /models); not {shown_value(name)}."
     raise ValidationError({"model": [wrong or unknown]})
+
+
+class DeleteIn(StrictSchema):
+    """What to delete."""
+
+    outputs = Boolean(load_default=False, metadata={"description": "Delete the output folder too."})
+
+
+class AnnotationsIn(StrictSchema):
+    """What people add to an experiment. A field that is not sent stays as it is."""
+
+    tags = Tags(
+        metadata={
+            "description": f"Replaces all tags: at most {MAX_TAGS}, each of at most "
+            f"{MAX_TAG_CHARACTERS} characters. In a form, with commas between them.",
+            "example": ["baseline", "good seed"],
+        }
+    )
+    note = Note(
+        metadata={
+            "description": f"Markdown, at most {MAX_NOTE_CHARACTERS} characters.",
+            "example": "Diverges after epoch 12.",
+        }
+    )
+    favourite = Boolean(
+        error_messages={"invalid": "must be true or false."}, metadata={"example": True}
+    )
+    revision = WholeNumber(
+        validate=Range(min=0),
+        metadata={
+            "description": "Change nothing (409) unless the experiment has this revision.",
+            "example": 0,
+        },
+    )

@@ -17,7 +17,7 @@ export function start(functions) {
   const curves = links().map((link, place) => ({
     label: link.title, short: shortOf(link), place, curve: new Curve(link.dataset.curve, Math.floor(share)),
   }));
-  const charts = new Charts(draw);
+  const charts = new Charts(kit.find("#chart"), draw);
 
   function draw() {
     const objectives = links().map(({ dataset }) => dataset);

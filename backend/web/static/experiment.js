@@ -6,6 +6,7 @@ import { Curve } from "./plots/curve.js";
 import { kit, setKit } from "./kit.js";
 import { startLog } from "./files/log.js";
 import { showPreviews } from "./files/previews.js";
+import { startResources } from "./plots/resources.js";
 import { bestRow, inOrder } from "./plots/series.js";
 import { t } from "./texts.js";
 import { startViewer } from "./files/viewer.js";
@@ -16,7 +17,9 @@ export function start(functions) {
   const { find } = kit;
   const state = () => find("#diagnosis").dataset;
   const curve = new Curve(find("#chart").dataset.url);
-  const charts = new Charts(() => charts.show(panels(curve, charts.axis.value, state()), curve.elapsed.length));
+  const charts = new Charts(find("#chart"),
+    () => charts.show(panels(curve, charts.axis.value, state()), curve.elapsed.length));
+  const showResources = startResources();
   const log = startLog(state().attempt);
   const shownFiles = new Map();
   startViewer();
@@ -34,6 +37,7 @@ export function start(functions) {
       }
       await curve.update(whole);
       charts.show(panels(curve, charts.axis.value, state()), curve.elapsed.length);
+      await showResources();
       await showPreviews(shownFiles, state().live === "true");
     },
   };

@@ -9,6 +9,7 @@ from marshmallow import ValidationError
 
 from backend.domain.annotations.rules import tag_problem
 from backend.domain.conditions import Condition, full_name, metric_of, parameter_of
+from backend.domain.execution.usage import PEAKS
 from backend.domain.identifiers import MAX_ID_CHARACTERS, canonical
 from backend.domain.selection import SORTS, Cursor, Selection
 from backend.domain.status import Status
@@ -16,7 +17,7 @@ from backend.web.schemas.fields import MAX_SORT, After, Sort, Where
 from backend.web.schemas.lists import MAX_CONDITIONS
 
 DEFAULT_COLUMNS = ("learning_rate", "dataset", "progress", "last", "best", "curve", "created_at")
-OTHER_COLUMNS = ("tags", "by", "model", "size", "duration", "epoch")
+OTHER_COLUMNS = ("tags", "by", "model", "size", "duration", "epoch", *PEAKS)
 MAX_COLUMNS = 30
 
 _NUL = re.compile("\0")

@@ -253,6 +253,7 @@ def curl(parameters: Parameters, experiment_id: str, url: str, *, needs_token: b
     if parameters.model != AUTOENCODER:
         fields["model"] = parameters.model
     fields |= {"size": parameters.size} if parameters.size else {}
+    fields |= {"priority": parameters.priority} if parameters.priority else {}
     # With -F instead of --form-string, curl would read a value that begins with @ or < as a file.
     sent = [*fields.items(), *(("dataset", name) for name in chosen_names(parameters.dataset))]
     forms = [f"--form-string {shlex.quote(f'{name}={value}')}" for name, value in sent]

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.domain.conditions import full_name, metric_of, parameter_of
+from backend.domain.execution.usage import PEAKS
 from backend.domain.experiment import Experiment
 from backend.domain.metric_summary import MetricSummary
 from backend.domain.numbers import is_number
 from backend.web.languages.current import gettext, marked, translated
-from backend.web.views.presentation import duration, label_of, number
+from backend.web.views.presentation import duration, label_of, number, size
 
 Summaries = Mapping[str, MetricSummary]
 
@@ -20,6 +21,10 @@ _LABELS = {
     "duration": marked("Duration"),
     "epoch": marked("Epochs"),
     "model": marked("Model"),
+    "peak_cpu": marked("Peak CPU cores"),
+    "peak_gpu": marked("Peak GPUs"),
+    "peak_gpu_memory": marked("Peak GPU memory"),
+    "peak_memory": marked("Peak memory"),
     "progress": marked("Epochs"),
     "size": marked("Size"),
     "tags": marked("Tags"),
@@ -55,7 +60,7 @@ def value_of(experiment: Experiment, summaries: Summaries, column: str) -> Any:
             return ", ".join(experiment.tag_names)
         case "dataset":
             return experiment.dataset or translated("every file")
-        case "model" | "size":
+        case "model" | "size" | "peak_cpu" | "peak_memory" | "peak_gpu" | "peak_gpu_memory":
             return getattr(experiment, column)
         case "duration":
             if experiment.started_at is None:
@@ -73,4 +78,14 @@ def value_text(column: str, value: Any) -> str:
         return "true" if value else "false"
     if column == "duration" and is_number(value):
         return duration(value)
+    if column in ("peak_memory", "peak_gpu_memory") and is_number(value):
+        return size(int(value))
     return number(value)
+
+
+def peak_texts(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the label and the text of each peak of an experiment that is known."""
+    peaks = zip(PEAKS, experiment.peaks, strict=True)
+    return [
+        (column_label(name), value_text(name, value)) for name, value in peaks if value is not None
+    ]

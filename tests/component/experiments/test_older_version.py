@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend.app import create_app
+from backend.domain.execution.usage import PEAKS
 from backend.experiments.rebuild import differences, rebuild
 from backend.experiments.reconciler import Reconciler
 from backend.settings import Settings
@@ -48,7 +49,7 @@ def saved_experiments():
     saved = json.loads((SAVED / "experiments.json").read_text())
     added = dict.fromkeys(("size", "image", "entry_sha256", "by"))
     added |= {"tags": [], "favourite": False, "revision": 0, "sweep_id": None, "trial": None}
-    added |= {"priority": "normal"}
+    added |= {"priority": "normal"} | dict.fromkeys(PEAKS)
     return [
         one | added | {"parameters": {name: one[name] for name in ("learning_rate", "epoch")}}
         for one in saved

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backend.domain.attempt import Attempt
+from backend.domain.execution.usage import Usage
 from backend.launchers.base import Phase
 from backend.launchers.local.launcher import LocalLauncher
 from backend.settings import Settings
@@ -150,26 +151,30 @@ def test_out_of_memory_by_last_line(launcher, leave, tmp_path, line):
 
 
 @pytest.mark.parametrize(
-    ("usage", "sentence"),
+    ("ended", "used", "limit"),
     [
         (
-            {"peak_bytes": 199 * 2**20, "limit_bytes": 2**31},
-            "had 199 MiB; an experiment may use 2,048",
+            {"peak_bytes": 199 * 2**20, "cpu_seconds": 12.0, "limit_bytes": 2**31},
+            Usage(cpu=1.2, memory=199 * 2**20),
+            2**31,
         ),
-        ({"peak_bytes": None, "limit_bytes": 2**31}, "was killed."),
-        ({"peak_bytes": "1", "limit_bytes": []}, "was killed."),
-        ({}, "was killed."),
+        ({"peak_bytes": None, "limit_bytes": 2**31}, Usage(), 2**31),
+        ({"peak_bytes": "1", "cpu_seconds": "1", "limit_bytes": []}, Usage(), None),
+        ({"peak_bytes": -1, "cpu_seconds": float("inf"), "limit_bytes": 1e300}, Usage(), None),
+        ({}, Usage(), None),
     ],
 )
-def test_memory_that_ran_out_is_quoted(launcher, leave, usage, sentence):
+def test_usage_of_an_attempt_that_ended(launcher, leave, ended, used, limit):
+    """The mean of its processors over 10 seconds, and the memory of its largest process."""
     state = leave(BAD)
-    ended = EXIT | {"code": 137, "out_of_memory": True} | usage
-    (state / "exit.json").write_text(json.dumps(ended))
+    times = {"started_at": "2026-01-01T00:00:00+00:00", "finished_at": "2026-01-01T00:00:10+00:00"}
+    content = EXIT | times | {"code": 137, "out_of_memory": True} | ended
+    (state / "exit.json").write_text(json.dumps(content))
 
-    why = launcher.observe()[BAD.handle].diagnosis
-    assert why.reason == "out_of_memory"
-    assert sentence in why.message
-    assert ("MiB" in why.message) is ("MiB" in sentence or "2,048" in sentence)
+    seen = launcher.observe()[BAD.handle]
+    assert (seen.used, seen.memory_limit) == (used, limit)
+    assert seen.diagnosis.reason == "out_of_memory"
+    assert seen.diagnosis.message.endswith("LOCAL_MEMORY allows and was killed.")
 
 
 @pytest.mark.parametrize("line", ["ValueError: no memory of it", "CUDA out of memory"])

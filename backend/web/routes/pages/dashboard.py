@@ -19,6 +19,7 @@ from backend.domain.annotations.rules import MAX_NOTE_CHARACTERS, MAX_TAG_CHARAC
 from backend.domain.catalogue import AUTOENCODER, CONTRACT
 from backend.domain.data_sets.pins import choice_label, chosen_names
 from backend.domain.exceptions import UnknownExperiment, UnknownModel
+from backend.domain.execution.priority import Priority
 from backend.domain.experiment import Experiment, Parameters
 from backend.domain.identifiers import MAX_ID_CHARACTERS, experiment_id_problem
 from backend.domain.status import LIVE, Status
@@ -32,6 +33,7 @@ from backend.web.views.filters import refuse
 from backend.web.views.markdown import note_html
 from backend.web.views.names import next_id, renamed, shared_start
 from backend.web.views.presentation import Summary
+from backend.web.views.values import peak_texts
 
 SPARK_POINTS = 40
 MAX_CURVES = 20  # in one chart: 8 colours, and 3 kinds of line
@@ -63,6 +65,7 @@ def register_dashboard(app: APIFlask) -> None:
     app.add_template_global(static_url)
     app.add_template_global(stylesheet)
     app.add_template_global(Status)
+    app.add_template_global(Priority)
     app.jinja_env.globals.update(
         version=__version__,
         max_id_characters=MAX_ID_CHARACTERS,
@@ -126,6 +129,7 @@ def new_experiment() -> str:
         dataset=choice,
         chosen=chosen_names(choice),
         size=chosen.size if model == chosen.model else None,
+        priority=(template and chosen.priority) or Priority.NORMAL,
         experiment_id=_free_id(last[0].experiment_id, last[0].parameters) if last else "run-1",
         template=template,
         datasets=services.inputs.list_names(),
@@ -160,8 +164,10 @@ def show_experiment(experiment_id: str) -> str:
         objective=presentation.objective(curve, services.models.goals([experiment.model])),
         waited=presentation.waiting_time(experiment, history),
         trained=presentation.training_time(experiment, history),
+        place=services.overview.place(experiment),
         experiment=experiment,
         metrics=_last_metrics(experiment),
+        peaks=peak_texts(experiment),
         history=history,
         note=note,
         max_note_characters=MAX_NOTE_CHARACTERS,

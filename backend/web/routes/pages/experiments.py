@@ -10,6 +10,7 @@ from flask import get_template_attribute, render_template, request, url_for
 from markupsafe import Markup
 
 from backend.domain.conditions import metric_of
+from backend.domain.execution.usage import PEAKS
 from backend.domain.experiment import Experiment
 from backend.domain.objective import Goals, objective_of
 from backend.domain.selection import SORTS, Cursor, Selection
@@ -179,7 +180,7 @@ def _headers(filters: Filters, metric: str, goals: Goals) -> Iterator[Header]:
         "best": (gettext("Best {metric}").format(metric=metric), f"{sign}metrics.{metric}.{best}"),
         "curve": (gettext("Curve"), ""),
         "created_at": (gettext("Submitted"), SORTS[0]),
-    }
+    } | {name: (column_label(name), f"-{name}") for name in PEAKS}
     for name in filters.shown_columns:
         label, first = named.get(name) or (column_label(name), name)
         style = _STYLES.get(name, "figure")
@@ -192,14 +193,14 @@ def _headers(filters: Filters, metric: str, goals: Goals) -> Iterator[Header]:
         column = first.removeprefix("-")
         opposite = column if first.startswith("-") else f"-{column}"
         order = None
-        if filters.sort in _orders(column):
+        if filters.sort.removeprefix("-") in _orders(column):
             order = "descending" if filters.sort.startswith("-") else "ascending"
         url = filters.url(sort=opposite if filters.sort in _orders(first) else first)
         yield Header(label, style, url, order)
 
 
 def _orders(name: str) -> tuple[str, ...]:
-    """Return the names of an order, or of it and its opposite if `name` has no sign."""
+    """Return the names of an order: that of a parameter can be written in two ways."""
     full = f"parameters.{name.removeprefix('-')}"
     if name.startswith("-"):
         return (name, f"-{full}")

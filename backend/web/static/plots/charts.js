@@ -12,19 +12,20 @@ const FEW = 3; // lines whose values a legend shows
 const NONE_POSITIVE = t("A log axis shows only values above 0, and there are none.");
 const NOT_FINITE = t("There is no finite value.");
 
-/** Draw panels in `#chart`; `changed` is called when a setting asks for other data. */
+const NO_TOOLS = {
+  axis: { value: "relative", options: [] },
+  smooth: { value: "0" }, smoothed: {}, logX: {}, logY: {}, reset: {},
+};
+
+/** Draw panels in `box`. They have a zoom of their own, by dragging and a double click. */
 export class Charts {
   #panels = new Map(); // by metric
   #zoom = null; // null, or the first and the last x shown
 
-  constructor(changed) {
-    this.box = kit.find("#chart");
-    this.axis = keepInAddress("#axis", "axis", () => { this.#zoom = null; changed(); });
-    this.smooth = keepInAddress("#smooth", "smooth", () => this.redraw());
-    this.logY = keepInAddress("#log-axis", "log", () => this.redraw());
-    this.logX = keepInAddress("#log-x", "logx", () => { this.#zoom = null; this.redraw(); });
-    this.reset = kit.find("#reset");
-    this.reset.addEventListener("click", () => this.zoom(null));
+  /** `changed` is called when a tool of the page asks for other data; without it there are no tools. */
+  constructor(box, changed = null) {
+    this.box = box;
+    Object.assign(this, changed ? this.#tools(changed) : structuredClone(NO_TOOLS));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     this.seen = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -34,6 +35,19 @@ export class Charts {
     }, { rootMargin: "200px" });
     this.sized = new ResizeObserver(() => this.#panels.forEach((panel) => panel.resize()));
     this.sized.observe(this.box);
+  }
+
+  #tools(changed) {
+    const reset = kit.find("#reset");
+    reset.addEventListener("click", () => this.zoom(null));
+    return {
+      axis: keepInAddress("#axis", "axis", () => { this.#zoom = null; changed(); }),
+      smooth: keepInAddress("#smooth", "smooth", () => this.redraw()),
+      smoothed: kit.find("#smoothed"),
+      logY: keepInAddress("#log-axis", "log", () => this.redraw()),
+      logX: keepInAddress("#log-x", "logx", () => { this.#zoom = null; this.redraw(); }),
+      reset,
+    };
   }
 
   /**
@@ -64,7 +78,7 @@ export class Charts {
     const isTime = axis === "time";
     this.logX.disabled = isTime;
     this.reset.disabled = !this.#zoom;
-    kit.find("#smoothed").textContent = this.smooth.value;
+    this.smoothed.textContent = this.smooth.value;
     this.settings = {
       axis, weight: Number(this.smooth.value),
       logX: this.logX.checked && !isTime, logY: this.logY.checked,
@@ -113,8 +127,10 @@ export class Charts {
   }
 }
 
-const description = (lines) => lines.map(({ label, y, epoch }) =>
-  t("{name} {value} at epoch {epoch}", { name: label, value: last(y) ?? t("not finite"), epoch: epoch.at(-1) })).join(", ");
+const description = (lines) => lines.map(({ label, y, epoch }) => {
+  const value = last(y) ?? t("not finite");
+  return epoch ? t("{name} {value} at epoch {epoch}", { name: label, value, epoch: epoch.at(-1) }) : `${label} ${formatted(value)}`;
+}).join(", ");
 
 /** The chart of one metric. It is drawn when it is in view. */
 class Panel {
@@ -240,7 +256,7 @@ class Panel {
         drag: { x: true, y: false, setScale: false },
         focus: { prox: 16 },
         sync: {
-          key: "curves", scales: ["x", null], setSeries: false,
+          key: this.charts.box.id, scales: ["x", null], setSeries: false,
           filters: { pub: (type) => type === "mousemove" || type === "mouseleave" },
         },
         bind: { dblclick: () => () => this.charts.zoom(null) },
