@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.domain.data_sets.pins import chosen_names
+from backend.domain.execution.gang import is_gang, last_rank_characters
 from backend.domain.execution.priority import Priority
 from backend.domain.identifiers import experiment_id_problem, job_name
 
@@ -19,7 +20,8 @@ _TYPES: dict[str, Any] = {  # of those that every version has stored
     "attempt": int,
 }
 _LATER = ("model_parameters", "size", "entry_sha256", "sweep_id", "priority")  # text, or missing
-FIELDS = (*_TYPES, *_LATER)  # in the order of the attributes of Attempt
+_NODES = "nodes"  # a number, or missing
+FIELDS = (*_TYPES, *_LATER, _NODES)  # in the order of the attributes of Attempt
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Attempt:
         entry_sha256: the digest of the model's entry in the catalogue.
         sweep_id: the sweep that it is a trial of, if it is one.
         priority: which of those that wait starts first; None for a normal one.
+        nodes: how many train it together; None for one.
         program: what executes it, according to that entry.
     """
 
@@ -72,25 +75,28 @@ class Attempt:
     entry_sha256: str | None = None
     sweep_id: str | None = None
     priority: str | None = None
+    nodes: int | None = None
     program: Program = field(default=Program(), compare=False)
 
     @property
     def handle(self) -> str:
         """The name of the Job; the same attempt always gets the same name."""
-        return job_name(self.model, self.experiment_id, self.number)
+        reserved = last_rank_characters(self.nodes)
+        return job_name(self.model, self.experiment_id, self.number, reserved)
 
     def to_fields(self) -> dict[str, Any]:
         """Return FIELDS as they are stored in a Job's annotation and a local job file.
 
-        Those of _LATER that are None are left out.
+        Those that older versions did not have are left out if they are None.
         """
         named = zip(FIELDS, vars(self).values(), strict=False)
-        return {name: value for name, value in named if name not in _LATER or value is not None}
+        return {name: value for name, value in named if name in _TYPES or value is not None}
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Attempt":
         """Return the attempt with these values, named like FIELDS; others are ignored."""
-        return cls(*(columns[name] for name in _TYPES), *(columns.get(name) for name in _LATER))
+        later = (columns.get(name) for name in (*_LATER, _NODES))
+        return cls(*(columns[name] for name in _TYPES), *later)
 
     @classmethod
     def from_fields(cls, fields: Any) -> "Attempt | None":
@@ -98,7 +104,7 @@ class Attempt:
 
         Other programs can write where it is stored, so every field is checked.
         """
-        if not isinstance(fields, dict) or fields.keys() - set(_LATER) != _TYPES.keys():
+        if not isinstance(fields, dict) or fields.keys() - {*_LATER, _NODES} != _TYPES.keys():
             return None
         if not all(_is_a(fields[name], kind) for name, kind in _TYPES.items()):
             return None
@@ -107,6 +113,8 @@ class Attempt:
         if not _is_object(fields.get("model_parameters") or "{}"):
             return None
         if fields.get("priority") not in (None, Priority.LOW, Priority.HIGH):
+            return None
+        if fields.get(_NODES) is not None and not is_gang(fields[_NODES]):
             return None
         if fields["attempt"] < 1 or experiment_id_problem(fields["experiment_id"]):
             return None

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from backend.domain.attempt import Program
+from backend.domain.execution.gang import read_nodes
 from backend.domain.execution.keys import NAME, InvalidKey, read_command, read_preload
 from backend.domain.execution.priority import (
     read_priority_classes,
@@ -53,6 +54,7 @@ EXAMPLES: dict[str, Value] = {"learning_rate": 0.001, "epoch": 20}
 _KEYS = (
     *("description", "image", "command", "preload", "priority_classes"),
     *("queue", "workload_priority_classes", "parameters", "objective", "resources", "sizes"),
+    "nodes",
 )
 
 T = TypeVar("T")
@@ -112,6 +114,7 @@ class Entry:
         queue: the LocalQueue that admits its Jobs; empty for that of the settings. A size may
             name another one.
         workload_priority_classes: pairs of a priority and the WorkloadPriorityClass of its Jobs.
+        nodes: how many train each of its experiments together.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Entry:
     priority_classes: tuple[tuple[str, str], ...] = ()
     queue: str = ""
     workload_priority_classes: tuple[tuple[str, str], ...] = ()
+    nodes: int = 1
 
     @cached_property
     def content(self) -> str:
@@ -147,6 +151,7 @@ class Entry:
             "priority_classes": dict(self.priority_classes),
             "queue": self.queue,
             "workload_priority_classes": dict(self.workload_priority_classes),
+            "nodes": self.gang_nodes,
         }
         present = {key: value for key, value in document.items() if value}
         return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
@@ -155,6 +160,11 @@ class Entry:
     def sha256(self) -> str:
         """The digest of `content`, in hexadecimal."""
         return hashlib.sha256(self.content.encode()).hexdigest()
+
+    @property
+    def gang_nodes(self) -> int | None:
+        """How many nodes train each of its experiments; None for one, as it is stored."""
+        return self.nodes if self.nodes > 1 else None
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -255,6 +265,7 @@ class Entry:
             reader.checked("priority_classes", read_priority_classes, {}),
             reader.checked("queue", read_queue, ""),
             reader.checked("workload_priority_classes", read_workload_priority_classes, {}),
+            reader.checked("nodes", read_nodes, 1),
         )
         content = entry.content
         if any("\ud800" <= character <= "\udfff" for character in content):

@@ -25,6 +25,7 @@ class Parameters:
         size: the name of the resources, if they are not those of the model.
         entry_sha256: the digest of the model's entry in the catalogue at that time.
         priority: which of those that wait starts first; None for a normal one.
+        nodes: how many train it together, as that entry says; None for one.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Parameters:
     size: str | None = None
     entry_sha256: str | None = None
     priority: str | None = None
+    nodes: int | None = None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -66,7 +68,7 @@ class Parameters:
 
     def _canonical(self) -> "Parameters":
         dataset = self.dataset and canonical(self.dataset)
-        return replace(self, dataset=dataset, entry_sha256=None)
+        return replace(self, dataset=dataset, entry_sha256=None, nodes=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +83,8 @@ class Experiment:
         reason, message, remedy: the diagnosis, if there is one.
         cancel_requested_by: the name of the token that was used to cancel it, if any.
         delete_requested_at: when a deletion with its folder began; it cannot be retried since.
-        model_parameters, size, entry_sha256, priority: as in Parameters; None in rows of older
-            versions.
+        model_parameters, size, entry_sha256, priority, nodes: as in Parameters; None in rows of
+            older versions.
         image: what the current attempt executes, as far as it is known: the image with its digest,
             or the command and the digest of the trainer's files.
         inputs: the files that it uses, as `pins_to_text` returns them; None if they are not known.
@@ -132,6 +134,7 @@ class Experiment:
     peak_memory: int | None = None
     peak_gpu: float | None = None
     peak_gpu_memory: int | None = None
+    nodes: int | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Experiment":

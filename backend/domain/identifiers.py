@@ -134,14 +134,15 @@ def sweep_id_problem(sweep_id: str, *, is_new: bool = True) -> str | None:
     return None
 
 
-def job_name(model: str, experiment_id: str, attempt: int) -> str:
+def job_name(model: str, experiment_id: str, attempt: int, reserved: int = 0) -> str:
     """Return the name of an attempt's Job: a DNS label, always the same for the same arguments.
 
     The name is `<model>-<slug>-<hash>-<attempt>`: the slug is for people to recognise, the hash
-    (60 bits) distinguishes ids that have the same slug.
+    (60 bits) distinguishes ids that have the same slug. It leaves room for `reserved` characters:
+    those by which the host names of a gang's pods are longer.
     """
     digest = base64.b32encode(hashlib.sha256(f"{model}\0{experiment_id}".encode()).digest())
     suffix = f"{digest[:12].decode().lower()}-{attempt}"
-    slug_length = MAX_NAME - len(model) - len(suffix) - 2
+    slug_length = MAX_NAME - reserved - len(model) - len(suffix) - 2
     slug = re.sub(r"[^a-z0-9]+", "-", experiment_id.lower()).strip("-")[:slug_length].strip("-")
     return "-".join(part for part in (model, slug, suffix) if part)

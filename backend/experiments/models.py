@@ -68,7 +68,9 @@ class Models:
         if experiment.entry_sha256 is None:
             return None
         found = self.entry(experiment.model, experiment.entry_sha256)
-        if found and (found.sha256 == experiment.entry_sha256 or _allows(found, experiment)):
+        is_same = found is not None and found.sha256 == experiment.entry_sha256
+        # A trainer can write to run.json, from which the number of nodes may have been restored.
+        if found and found.gang_nodes == experiment.nodes and (is_same or _allows(found, experiment)):
             return found
         raise LauncherRefused(
             Diagnosis(

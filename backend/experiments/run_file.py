@@ -77,6 +77,8 @@ def render(experiment: Experiment, history: list[Transition], note: str = "") ->
     kept = {name: value for name, value in vars(experiment).items() if name not in _OF_ROW}
     record = {name: _as_json(value) for name, value in kept.items()}
     del record["model_parameters"]
+    if experiment.nodes is None:
+        del record["nodes"]
     record["parameters"] = experiment.parameters.values
     pins = [pin._asdict() for pin in pins_from_text(experiment.inputs)]
     record["inputs"] = pins or None
@@ -147,6 +149,8 @@ def _check(attempt: Attempt) -> None:
         raise ValueError("its size is not a valid name")
     if attempt.entry_sha256 is not None and not _SHA256.fullmatch(attempt.entry_sha256):
         raise ValueError("its entry_sha256 is not a digest")
+    if attempt.nodes is not None and attempt.entry_sha256 is None:
+        raise ValueError("it has several nodes, and no entry that says so")
     dataset = attempt.dataset or ""
     if (
         len(dataset) > MAX_CHOICE

@@ -110,7 +110,7 @@ class Submission:
         """
         entry = choice.entry if choice else None
         if entry:
-            parameters = replace(parameters, entry_sha256=entry.sha256)
+            parameters = replace(parameters, entry_sha256=entry.sha256, nodes=entry.gang_nodes)
         if parameters.dataset is not None:
             names = map(self._inputs.stored_name, chosen_names(parameters.dataset))
             parameters = replace(parameters, dataset=choice_text(names))
@@ -153,7 +153,7 @@ class Submission:
                 `submit`.
         """
         experiment_id = trial_id(sweep.sweep_id, sweep.issued + 1)
-        parameters = replace(parameters, entry_sha256=entry.sha256)
+        parameters = replace(parameters, entry_sha256=entry.sha256, nodes=entry.gang_nodes)
         values = new_values(experiment_id, parameters, sweep.created_by, sweep.sweep_id)
         job = self._render(Attempt.from_columns(values), entry)
         existing = self._store.get(experiment_id)

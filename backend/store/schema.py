@@ -16,7 +16,7 @@ from backend.store.tables import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "hello_flask_schema"
-HEAD = "0029"
+HEAD = "0030"
 MIGRATION_SECONDS = 3600  # for one statement on a large table
 LOCK_SECONDS = (
     30  # to wait for another process that is migrating, which takes 10 s on a busy machine

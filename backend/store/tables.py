@@ -110,6 +110,7 @@ experiment = Table(
     Column("peak_memory", BigInteger),
     Column("peak_gpu", Double),
     Column("peak_gpu_memory", BigInteger),
+    Column("nodes", Integer),
     UniqueConstraint("experiment_id", name="uq_experiment_experiment_id"),
     Index("ix_experiment_job", "job"),
     Index("ix_experiment_delete_requested_at", "delete_requested_at"),
