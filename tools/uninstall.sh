@@ -22,11 +22,12 @@ for namespace in default hello-flask; do
   remove -n "$namespace" pods -l "$backend"
   remove -n "$namespace" jobs -l "$training" --cascade=foreground
   remove -n "$namespace" pods -l "$training"
+  remove -n "$namespace" services hello-flask-training
   remove -n "$namespace" pvc hello-flask-input hello-flask-output
 done
 remove namespace hello-flask hello-flask-setup
 remove pv hello-flask-input hello-flask-output
 remove -n default secret hello-flask-db hello-flask-api
-remove -n default networkpolicy hello-flask-training
+remove -n default networkpolicy hello-flask-training hello-flask-gangs
 remove -n default roles,rolebindings hello-flask-queues
 remove -f "$yaml/setup/3_crb.yaml" -f "$yaml/setup/2_sa.yaml"

@@ -134,6 +134,7 @@ class ListedExperiment(NamedTuple):
     peak_memory: int | None
     peak_gpu: float | None
     peak_gpu_memory: int | None
+    nodes: int | None
     id: int
     metrics: str | None  # JSON: by name, the members of MetricSummary
 

@@ -32,6 +32,7 @@ FINAL_OUTPUT_SECONDS = 120.0  # longer than a pod may take to end
 UNFINISHED_SECONDS = 0.5  # between two states of a line that has not ended
 SKIPPED_AT_ONCE = 1000  # lines that a follower has seen, between two looks for its end
 SAVE_SECONDS = 2.0  # that a call waits for a log to be saved; long ones take longer
+OTHERS_PATIENCE = 0.1  # of those times, for each worker of a gang but rank 0
 MAX_SAVINGS = 8  # logs that are being saved at the same time
 
 log = logging.getLogger(__name__)
@@ -59,10 +60,17 @@ class Logs:
 
     on_lost_end: Callable[[], object]
 
-    def __init__(self, launcher: Launcher, outputs: Outputs, *, max_bytes: int) -> None:
-        """Use these; of a log longer than `max_bytes`, only head and tail are saved."""
-        self._source, self._max_bytes = launcher.log_source, max_bytes
-        self._files = LogFiles(outputs)
+    def __init__(
+        self, launcher: Launcher, outputs: Outputs, *, max_bytes: int, rank: int = 0
+    ) -> None:
+        """Use these; of a log longer than `max_bytes`, only head and tail are saved.
+
+        The logs are those of the workers with this rank. Only for that of 0 a caller has to wait.
+        """
+        source = launcher.log_source
+        self._source = source.of_worker(rank) if source and rank else source
+        self._max_bytes, self._patience = max_bytes, 1.0 if rank == 0 else OTHERS_PATIENCE
+        self._files = LogFiles(outputs, rank)
         self.on_lost_end = lambda: None
         self._recording: set[str] = set()  # Jobs and parts whose output is being saved
         self._pending: dict[str, Experiment] = {}  # by Job; logs that could not be saved yet
@@ -161,7 +169,7 @@ class Logs:
                     daemon=True,
                 ).start()
         # The more logs are being saved, the less this one is waited for.
-        if not saving.done.wait(SAVE_SECONDS / (1 + running)):
+        if not saving.done.wait(self._patience * SAVE_SECONDS / (1 + running)):
             log.info("The log of %r is long and still being saved", experiment.experiment_id)
             return False
         with self._lock:
@@ -212,7 +220,7 @@ class Logs:
         )
         connected = self._record(experiment, parts, before, "")
         if self._files.exists(experiment_id, number):  # otherwise there may be no output yet
-            connected.wait(CONNECT_SECONDS)
+            connected.wait(self._patience * CONNECT_SECONDS)
 
     def save_parts(self, experiment: Experiment, parts: Sequence[str]) -> None:
         """Save parts whose pods are leaving while the attempt continues; return at once."""

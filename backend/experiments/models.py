@@ -68,9 +68,11 @@ class Models:
         if experiment.entry_sha256 is None:
             return None
         found = self.entry(experiment.model, experiment.entry_sha256)
-        is_same = found is not None and found.sha256 == experiment.entry_sha256
+        is_allowed = found and (
+            found.sha256 == experiment.entry_sha256 or _allows(found, experiment)
+        )
         # A trainer can write to run.json, from which the number of nodes may have been restored.
-        if found and found.gang_nodes == experiment.nodes and (is_same or _allows(found, experiment)):
+        if found and is_allowed and found.gang_nodes == experiment.nodes:
             return found
         raise LauncherRefused(
             Diagnosis(

@@ -11,7 +11,7 @@ from backend.domain.execution.usage import NOTHING_KNOWN, highest, memory_senten
 from backend.domain.experiment import Experiment, Transition, in_order
 from backend.domain.status import LIVE, REQUEUED, Status, path
 from backend.experiments.archive import Archive, Record
-from backend.experiments.logs import Logs
+from backend.experiments.gangs.worker_logs import GangLogs
 from backend.files.outputs import Outputs
 from backend.launchers.base import Observation, Phase
 from backend.store.queries import Store
@@ -31,7 +31,7 @@ class Recorder:
     Every method raises StoreUnavailable if the database cannot be used.
     """
 
-    def __init__(self, store: Store, outputs: Outputs, logs: Logs, archive: Archive) -> None:
+    def __init__(self, store: Store, outputs: Outputs, logs: GangLogs, archive: Archive) -> None:
         self._store, self._outputs = store, outputs
         self._logs, self._archive = logs, archive
 
@@ -91,6 +91,7 @@ class Recorder:
             return False
         if observation.leaving:
             self._logs.save_parts(experiment, observation.leaving)
+        self._logs.save_parts_of_workers(experiment, observation.leaving_workers)
         if observation.phase is Phase.UNKNOWN:
             return False
         if observation.phase is Phase.LOST:

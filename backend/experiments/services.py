@@ -7,7 +7,7 @@ from backend.experiments.annotations import Annotating
 from backend.experiments.archive import Archive
 from backend.experiments.data_sets.service import DataSets
 from backend.experiments.events import TransitionFeed
-from backend.experiments.logs import Logs
+from backend.experiments.gangs.worker_logs import GangLogs
 from backend.experiments.models import Models
 from backend.experiments.overview import Overview
 from backend.experiments.reconciling.resources import ResourceSampler
@@ -39,7 +39,7 @@ class Services:
     data_sets: DataSets
     outputs: Outputs
     curves: Curves
-    logs: Logs
+    logs: GangLogs
     events: TransitionFeed
     archive: Archive
     recorder: Recorder
@@ -95,7 +95,7 @@ def assemble(
         catalogue: the files of the models; those of this program by default.
         log_max_bytes: the size to which a longer log is shortened when it is saved.
     """
-    logs = Logs(launcher, outputs, max_bytes=log_max_bytes)
+    logs = GangLogs(launcher, outputs, max_bytes=log_max_bytes)
     archive = Archive(store, outputs)
     recorder = Recorder(store, outputs, logs, archive)
     events = TransitionFeed(store.transitions)

@@ -2,6 +2,7 @@
 
     2.log                              the log of attempt 2
     2.20261125T142410Z-some-pod.log    a part of it, printed by a pod that ended before the attempt
+    2-worker-1.log                     the log of worker 1 of a gang, which also has such parts
 
 A log that is too long is saved without its middle (see `log_lines.bounded`). The trainer, which is
 not trusted, can write to this folder: links are not followed.
@@ -34,16 +35,22 @@ SKIP_BYTES = 64 * 2**20
 class LogFiles:
     """The saved logs of all experiments. A line is bytes, without its line end."""
 
-    def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
+    def __init__(self, outputs: Outputs, rank: int = 0) -> None:
+        """Use the logs of the workers with this rank in the folders of `outputs`."""
+        self._outputs, self._rank = outputs, rank
 
     def open(self, experiment_id: str, attempt: int, part: str = "") -> BinaryIO | None:
         """Open a log, or a part of it, for reading; return None if it does not exist."""
-        return self._outputs.open(experiment_id, LOG_FOLDER, _name(attempt, part))
+        return self._outputs.open(experiment_id, LOG_FOLDER, self._name(attempt, part))
 
     def exists(self, experiment_id: str, attempt: int) -> bool:
         """Return whether the log of an attempt is saved."""
-        return self._outputs.has_log(experiment_id, attempt)
+        if not self._rank:
+            return self._outputs.has_log(experiment_id, attempt)
+        file = self.open(experiment_id, attempt)
+        if file:
+            file.close()
+        return file is not None
 
     def lines(
         self, experiment_id: str, attempt: int, part: str = "", *, last: int | None = None
@@ -69,7 +76,7 @@ class LogFiles:
 
     def parts(self, experiment_id: str, attempt: int) -> list[str]:
         """Return the names of the saved parts of a log, oldest first."""
-        start, end = f"{attempt}.", ".log"
+        start, end = f"{log_stem(attempt, self._rank)}.", ".log"
         try:
             with (
                 opened_folder(self._outputs.folder(experiment_id)) as folder,
@@ -98,7 +105,7 @@ class LogFiles:
         Raises:
             OSError: it cannot be written.
         """
-        name = _name(attempt, part)
+        name = self._name(attempt, part)
         with opened_folder(self._outputs.folder(experiment_id)) as folder:
             make_folder(LOG_FOLDER, within=folder)
             with opened_folder(LOG_FOLDER, within=folder) as directory:
@@ -135,11 +142,16 @@ class LogFiles:
                 opened_folder(self._outputs.folder(experiment_id)) as folder,
                 opened_folder(LOG_FOLDER, within=folder) as directory,
             ):
-                write_file(directory, _name(attempt, ""), (line + b"\n" for line in lines))
+                write_file(directory, self._name(attempt), (line + b"\n" for line in lines))
+
+    def _name(self, attempt: int, part: str = "") -> str:
+        stem = log_stem(attempt, self._rank)
+        return f"{stem}.{part}.log" if part else f"{stem}.log"
 
 
-def _name(attempt: int, part: str) -> str:
-    return f"{attempt}.{part}.log" if part else f"{attempt}.log"
+def log_stem(attempt: int, rank: int) -> str:
+    """Return the name of a worker's log, without `.log`; rank 0 prints that of the attempt."""
+    return f"{attempt}-worker-{rank}" if rank else str(attempt)
 
 
 def read_piece(file: BinaryIO, size: int = PIECE_BYTES) -> bytes:

@@ -46,6 +46,8 @@ class Observation:
         suspended: whether its queue holds it back: nothing of it runs, even if it ran before.
         used: what an attempt that has ended is known to have used, be it less than its peaks.
         memory_limit: how much memory it may use, in bytes, if that is known.
+        leaving_workers: as `leaving`, of the workers of a gang but that with rank 0: pairs of a
+            rank and a part.
     """
 
     uid: str
@@ -59,6 +61,7 @@ class Observation:
     suspended: bool = False
     used: Usage = NOTHING_KNOWN
     memory_limit: int | None = None
+    leaving_workers: tuple[tuple[int, str], ...] = ()
 
 
 class LauncherError(Exception):
@@ -99,6 +102,9 @@ class LogSource(Protocol):
     A log consists of parts, one for each process that trained. A line is bytes, without its line
     end. All methods but `follow` raise LauncherUnavailable if the launcher cannot be reached.
     """
+
+    def of_worker(self, rank: int) -> "LogSource":
+        """Return the source of the logs of the workers with this rank; this one is that of 0."""
 
     def parts(self, handle: str) -> Sequence[str]:
         """Return the names of the parts that can be read; sorted by name, they are by age."""

@@ -6,6 +6,7 @@ from backend.files.terminal.screen import shown
 EXIT_UNUSABLE_INPUT = 2  # a trainer exits with it if starting again cannot help
 EXIT_INPUT_CHANGED = 66  # EX_NOINPUT: a file that the experiment began with has changed or is gone
 EXITS_FOR_GOOD = (EXIT_UNUSABLE_INPUT, EXIT_INPUT_CHANGED)
+EXIT_PEER_LOST = 69  # EX_UNAVAILABLE: another worker of a gang has ended, which is to blame
 EXIT_KILLED = 137  # 128 + SIGKILL
 MEMORY_HINT = (
     "It was killed, which happens most often because memory ran out: train on less data, or make "

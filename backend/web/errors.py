@@ -47,6 +47,7 @@ from backend.domain.exceptions import (
     UnknownModel,
     WrongOwner,
 )
+from backend.domain.execution.exceptions import UnknownWorker
 from backend.domain.sweeps.exceptions import (
     OtherSweep,
     TooFewTrials,
@@ -71,6 +72,7 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     TooFewTrials: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownAttempt: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
+    UnknownWorker: HTTPStatus.NOT_FOUND,
     AnnotationsChanged: HTTPStatus.CONFLICT,
     FolderTaken: HTTPStatus.CONFLICT,
     OutputOfAnother: HTTPStatus.CONFLICT,

@@ -85,6 +85,11 @@ def serves_metrics() -> bool:
     return run("kubectl", "get", "--raw", "/apis/metrics.k8s.io/v1beta1").returncode == 0
 
 
+def knows_indexed_jobs() -> bool:
+    """Return whether the cluster has Indexed Jobs: Kubernetes 1.22 and newer."""
+    return run("kubectl", "explain", "job.spec.completionMode").returncode == 0
+
+
 def eventually(
     check: Callable[[], T | None], *, seconds: float, what: str, explain: Callable[[], str]
 ) -> T:

@@ -7,7 +7,7 @@ backend's own launcher works with that account's token, and shows what fails wit
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,15 @@ from backend.launchers.kubernetes import watch as kubernetes_watch
 from backend.launchers.kubernetes.launcher import KubernetesLauncher
 from backend.settings import Settings
 from tests.e2e.conftest import Images
-from tests.e2e.support import ROOT, eventually, granted, kubectl, run, serves_metrics
+from tests.e2e.support import (
+    ROOT,
+    eventually,
+    granted,
+    knows_indexed_jobs,
+    kubectl,
+    run,
+    serves_metrics,
+)
 
 RULES = ROOT / "yaml/setup/3_crb.yaml"
 NAMESPACE = "hello-flask-rbac"
@@ -138,6 +146,17 @@ def measures_usage(account: Account, prepared: Prepared) -> bool:
     return "What experiments use is not known" not in account.log.text
 
 
+def notices_a_missing_service(account: Account, _there: Prepared) -> bool:
+    if not knows_indexed_jobs():
+        pytest.skip("this cluster has no Indexed Jobs")
+    gang = replace(attempt_of(f"gang of {account.name}"), nodes=2)
+    try:
+        account.launcher.submit(account.launcher.render(gang))
+    except LauncherUnavailable as error:
+        return error.diagnosis.reason == "service_missing"
+    return False
+
+
 Works = Callable[[Account, Prepared], bool]
 
 NEEDED_FOR: dict[Permission, Works] = {
@@ -152,6 +171,7 @@ NEEDED_FOR: dict[Permission, Works] = {
     ("", "pods/log", "get"): reads_a_log,
     ("", "events", "list"): explains_a_missing_pod,
     ("", "nodes", "get"): detects_a_dead_node,
+    ("", "services", "get"): notices_a_missing_service,
     ("metrics.k8s.io", "pods", "list"): measures_usage,
 }
 FORBIDDEN = (
@@ -306,8 +326,8 @@ def test_every_permission_has_a_case() -> None:
 
 
 def test_all_permissions_suffice(account: Account, prepared: Prepared) -> None:
-    tried = [works for works in NEEDED_FOR.values() if works is not measures_usage]
-    tried += [measures_usage] if serves_metrics() else []
+    optional = {measures_usage: serves_metrics, notices_a_missing_service: knows_indexed_jobs}
+    tried = [works for works in NEEDED_FOR.values() if works not in optional or optional[works]()]
     broken = [works.__name__ for works in tried if not works(account, prepared)]
     assert broken == []
 

@@ -24,13 +24,14 @@ PATH = re.compile(
     r"|apis/(?P<metrics>metrics.k8s.io)/v1beta1)"
     r"(?:/namespaces/(?P<namespace>[^/]+))?"
     r"/(?P<resource>jobs|pods|nodes|events|persistentvolumes|persistentvolumeclaims|leases"
-    r"|workloads)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
+    r"|services|workloads)(?:/(?P<name>[^/]+))?(?:/(?P<part>log))?"
 )
 KUEUE_GROUP = "/apis/kueue.x-k8s.io"
 LISTING = {"labelSelector", "fieldSelector", "resourceVersion", "watch", "timeoutSeconds"}
 LISTING |= {"limit", "continue"}
-READABLE = {"jobs", "pods", "nodes", "persistentvolumes", "persistentvolumeclaims"}
+READABLE = {"jobs", "pods", "nodes", "services", "persistentvolumes", "persistentvolumeclaims"}
 LOGGING = {"follow", "timestamps", "sinceTime"}
+CREATING = {"dryRun"}
 DELETING = {"propagationPolicy", "gracePeriodSeconds"}
 
 
@@ -277,7 +278,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _carry_out(self, verb, resource, namespace, name, query, body):
         """Carry out a request, and return its status and content."""
         api = self.server.api
-        known = {"list": LISTING, "watch": LISTING, "delete": DELETING}.get(verb, set())
+        known = {"list": LISTING, "watch": LISTING, "delete": DELETING, "create": CREATING}
+        known = known.get(verb, set())
         known = LOGGING if resource == "pods/log" else known
         try:
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -292,8 +294,10 @@ class _Handler(BaseHTTPRequestHandler):
                 case "get", "leases":
                     return 200, api.read(resource, namespace, name)
                 case "create", "jobs":
-                    created = api.create(resource, namespace, body)
-                    return 201, api.kueue.take_up(created) if api.kueue else created
+                    is_dry_run = query.get("dryRun") == "All"
+                    created = api.create(resource, namespace, body, is_dry_run=is_dry_run)
+                    is_taken_up = api.kueue and not is_dry_run
+                    return 201, api.kueue.take_up(created) if is_taken_up else created
                 case "list", "jobs" | "pods" | "workloads":
                     limit = int(query.get("limit") or 0)
                     selector = query.get("labelSelector", "")
@@ -309,10 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return 200, api.listing(resource, namespace, "", int(query["limit"]))
                 case "list", "nodes":
                     return 200, api.listing(resource, None, "", 0)
-                case (
-                    "get",
-                    "jobs" | "pods" | "nodes" | "persistentvolumes" | "persistentvolumeclaims",
-                ):
+                case "get", _ if resource in READABLE:
                     return 200, api.read(resource, namespace, name)
                 case "get", "pods/log":
                     return 200, api.log(namespace, name, query)

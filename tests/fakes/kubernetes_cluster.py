@@ -7,6 +7,7 @@ import re
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 
+from tests.fakes.indexed_jobs import INDEX, is_indexed, pod_of_index
 from tests.fakes.kubernetes_store import ObjectStore, Refused, now
 
 NODE_ZONE = timezone(timedelta(hours=9))
@@ -44,13 +45,18 @@ class Cluster(ObjectStore):
         status = {"conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}]}
         self.put("nodes", {"metadata": {"name": name}, "status": status})
 
-    def add_pod(self, job_name, node=None, created=None):
-        """Create the next pod of a Job, and return its name."""
+    def add_pod(self, job_name, node=None, created=None, index=None):
+        """Create the next pod of a Job, and return its name; `index` is that of an Indexed Job."""
         job = self.jobs()[job_name]
         assert not job["spec"].get("suspend"), "the Job controller makes no pod for it"
         number = sum(name.startswith(f"{job_name}-") for _, name in self.objects["pods"])
-        name = f"{job_name}-{number}xyzw"
-        metadata = job["spec"]["template"]["metadata"] | {
+        name = f"{job_name}-{number}xyzw" if index is None else f"{job_name}-{index}-{number}xyzw"
+        template = job["spec"]["template"]
+        metadata, spec = template["metadata"], template["spec"]
+        if index is not None:
+            assert is_indexed(job), "its pods have no index"
+            metadata, spec = pod_of_index(job, template, index)
+        metadata = metadata | {
             "name": name,
             "namespace": job["metadata"]["namespace"],
             "uid": f"uid-of-{name}",
@@ -59,7 +65,7 @@ class Cluster(ObjectStore):
             ],
             "creationTimestamp": created or now(),
         }
-        spec = job["spec"]["template"]["spec"] | ({"nodeName": node} if node else {})
+        spec = spec | ({"nodeName": node} if node else {})
         self.put("pods", {"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}})
         return name
 
@@ -80,14 +86,21 @@ class Cluster(ObjectStore):
         job["status"] = job.get("status", {}) | status
         self.put("jobs", job)
 
-    def run(self, job_name, *, node="node-1", ready=True):
+    def run(self, job_name, *, node="node-1", ready=True, index=None):
         """Start the trainer in a new pod of the Job, and return the pod's name."""
-        pod = self.add_pod(job_name, node=node)
+        pod = self.add_pod(job_name, node=node, index=index)
         condition = {"type": "Ready", "status": "True" if ready else "False"}
         state = {"running": {"startedAt": now()}}
         self.set_pod(pod, "Running", state, conditions=[condition])
         self.set_job(job_name, active=1, ready=1, startTime=now())
         return pod
+
+    def run_gang(self, job_name):
+        """Start the trainer in a pod for each index of an Indexed Job; return the pods' names."""
+        nodes = self.jobs()[job_name]["spec"]["completions"]
+        pods = [self.run(job_name, index=index) for index in range(nodes)]
+        self.set_job(job_name, active=nodes, ready=nodes)
+        return pods
 
     def measure(self, pod, cpu, memory):
         """Measure what a pod uses, as metrics-server does; `cpu` and `memory` are quantities."""
@@ -121,14 +134,25 @@ class Cluster(ObjectStore):
         self.set_pod(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
         self.set_job(job_name, active=1, startTime=now())
 
+    def owner_of(self, pod):
+        """Return the name of the Job of a pod."""
+        (body,) = (body for key, body in self.objects["pods"].items() if key[1] == pod)
+        return body["metadata"]["ownerReferences"][0]["name"]
+
     def finish(self, pod, exit_code, last_words="", reason=None):
-        """End the trainer, and its Job with it; `last_words` are the termination message."""
-        job_name = pod.rpartition("-")[0]
+        """End the trainer, and its Job with it; `last_words` are the termination message.
+
+        An Indexed Job has succeeded once each of its indexes has; it fails with its first pod, and
+        the Job controller then deletes the others (Kubernetes documentation, Jobs).
+        """
+        job_name = self.owner_of(pod)
         ended = {"exitCode": exit_code, "finishedAt": now(), "startedAt": now()}
         ended |= {"reason": reason or ("Error" if exit_code else "Completed")}
         ended |= {"message": last_words} if last_words else {}
         self.set_pod(pod, "Failed" if exit_code else "Succeeded", {"terminated": ended})
         at = {"status": "True", "lastTransitionTime": now()}
+        if is_indexed(self.jobs()[job_name]) and not self._has_ended_gang(job_name, exit_code):
+            return
         if exit_code == 0:
             conditions = [at | {"type": "SuccessCriteriaMet"}, at | {"type": "Complete"}]
             end = {"succeeded": 1, "completionTime": now()}
@@ -137,6 +161,28 @@ class Cluster(ObjectStore):
             conditions = [at | why | {"type": "FailureTarget"}, at | why | {"type": "Failed"}]
             end = {"failed": 1}
         self.set_job(job_name, active=0, ready=0, conditions=conditions, **end)
+
+    def _has_ended_gang(self, job_name, exit_code):
+        """Return whether an Indexed Job has ended; if a pod has failed, delete the active ones."""
+        job = self.jobs()[job_name]
+        assert job["spec"]["backoffLimit"] == 0, "its failed pods would be replaced"
+        pods = [
+            (key, pod)
+            for key, pod in self.objects["pods"].items()
+            if pod["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+        ]
+        if exit_code:
+            with self.changed:
+                for key, pod in pods:
+                    if pod["status"]["phase"] not in ("Succeeded", "Failed"):
+                        self.delete_pod(key)
+            return True
+        done = {
+            pod["metadata"]["annotations"][INDEX]
+            for _, pod in pods
+            if pod["status"]["phase"] == "Succeeded"
+        }
+        return len(done) == job["spec"]["completions"]
 
     def suspend(self, job_name):
         """Suspend a Job as Kueue does; the Job controller deletes its pods that have not ended.
@@ -172,7 +218,7 @@ class Cluster(ObjectStore):
         Kubernetes documentation, Jobs, Pod failure policy: the first rule that matches decides.
         Those of this product match exit codes and conditions; this pod has no condition.
         """
-        job_name = pod.rpartition("-")[0]
+        job_name = self.owner_of(pod)
         ended = {"exitCode": exit_code, "finishedAt": now(), "startedAt": now(), "reason": "Error"}
         self.set_pod(pod, "Failed", {"terminated": ended})
         self.vanish(pod)

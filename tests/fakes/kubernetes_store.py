@@ -17,6 +17,8 @@ from operator import itemgetter
 
 import kubernetes_validate
 
+from tests.fakes.indexed_jobs import as_before_indexed_jobs, check_indexed
+
 OLDEST_VERSION = "1.29"
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-\w.]*[A-Za-z0-9])?", re.A)
@@ -27,6 +29,7 @@ KINDS = {
     "nodes": ("v1", "Node"),
     "events": ("v1", "Event"),
     "leases": ("coordination.k8s.io/v1", "Lease"),
+    "services": ("v1", "Service"),
     "persistentvolumes": ("v1", "PersistentVolume"),
     "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
     "workloads": ("kueue.x-k8s.io/v1beta2", "Workload"),
@@ -60,6 +63,7 @@ class ObjectStore:
         changed: the condition that guards the store; notified on every change.
         objects: by resource, then by (namespace, name).
         invalid: why request bodies were refused; no test sends an invalid body on purpose.
+        knows_indexed_jobs: whether it is Kubernetes 1.22 or newer; an older one drops the field.
         validates: whether created objects are checked against the schemas, which is slow.
         pods_end_slowly: whether a deleted pod stays until `vanish` removes it.
         most_events: how many events are kept for watches; None: all. A real API server keeps those
@@ -70,6 +74,7 @@ class ObjectStore:
         self.changed = threading.Condition()
         self.objects = {resource: {} for resource in KINDS}
         self.invalid = []
+        self.knows_indexed_jobs = True
         self.validates = True
         self.pods_end_slowly = False
         self.versions = itertools.count(1000)
@@ -80,9 +85,11 @@ class ObjectStore:
         self._watches_cut = 0
         self._silent_from = math.inf  # watches deliver no event from this version on
 
-    def create(self, resource, namespace, body):
+    def create(self, resource, namespace, body, *, is_dry_run=False):
         if self.validates:
             self._validate(resource, namespace, body)
+        if not self.knows_indexed_jobs:
+            body = as_before_indexed_jobs(body)
         name = body["metadata"]["name"]
         if (namespace, name) in self.objects[resource]:
             raise Refused(409, "AlreadyExists", f'{_full(resource)} "{name}" already exists')
@@ -99,6 +106,8 @@ class ObjectStore:
         }
         template = job["spec"]["template"].setdefault("metadata", {})
         template["labels"] = template.get("labels", {}) | owner
+        if is_dry_run:  # Kubernetes documentation, API Concepts, Dry-run
+            return job
         return self.store(resource, (namespace, name), job, "ADDED")
 
     def create_lease(self, namespace, body):
@@ -261,6 +270,7 @@ class ObjectStore:
             for version in (OLDEST_VERSION, kubernetes_validate.latest_version()):
                 kubernetes_validate.validate(body, version, strict=True)
             _check_names(namespace, body)
+            check_indexed(body)
         except (kubernetes_validate.ValidationError, AssertionError) as error:
             self.invalid.append(str(error))
             message = f'{_full(resource)} "{body["metadata"].get("name")}" is invalid: {error}'

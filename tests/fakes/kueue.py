@@ -55,16 +55,22 @@ class FakeKueue:
             owner=owner,
             namespace=metadata["namespace"],
             template=job["spec"]["template"],
+            count=job["spec"].get("parallelism", 1),
         )
         return job
 
-    def add(self, name, queue, *, priority=0, owner=None, namespace="default", template=None):
-        """Add a Workload: without an `owner`, one of somebody else."""
+    def add(
+        self, name, queue, *, priority=0, owner=None, namespace="default", template=None, count=1
+    ):
+        """Add a Workload: without an `owner`, one of somebody else.
+
+        It has quota for all of its `count` pods, or for none.
+        """
         foreign = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": name, "uid": f"uid-{name}"}
         owner = owner or foreign
         metadata = {"name": name, "namespace": namespace, "uid": f"workload-{name}"}
         metadata |= {"labels": {"kueue.x-k8s.io/job-uid": owner["uid"]}, "ownerReferences": [owner]}
-        pods = [{"name": "main", "count": 1, "template": template or {}}]
+        pods = [{"name": "main", "count": count, "template": template or {}}]
         spec = {"queueName": queue, "priority": priority, "active": True, "podSets": pods}
         self._cluster.put("workloads", {"metadata": metadata, "spec": spec, "status": {}})
 

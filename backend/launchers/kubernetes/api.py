@@ -25,6 +25,7 @@ NODE = f"{NODES}/{{name}}"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 LEASE = f"{LEASES}/{{name}}"
 POD_METRICS = "/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods"
+SERVICE_OBJECT = "/api/v1/namespaces/{namespace}/services/{name}"
 CLAIM = "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
 VOLUME = "/api/v1/persistentvolumes/{name}"
 

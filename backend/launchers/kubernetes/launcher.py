@@ -31,6 +31,8 @@ from backend.launchers.kubernetes.api import (
     KubernetesApi,
 )
 from backend.launchers.kubernetes.errors import no_answer, refused, unavailable
+from backend.launchers.kubernetes.gangs.checks import check_gang
+from backend.launchers.kubernetes.gangs.indexed_job import is_gang
 from backend.launchers.kubernetes.logs import PodLogs
 from backend.launchers.kubernetes.metrics_api.pod_metrics import PodMetrics
 from backend.launchers.kubernetes.queues.workloads import Workloads
@@ -78,6 +80,8 @@ class KubernetesLauncher:
     def submit(self, job: Job) -> str:
         """Create a Job and return its name; adopt the Job that the same attempt already has."""
         name = str(job["metadata"]["name"])
+        if is_gang(job):
+            check_gang(job, self._call)
         try:
             self._call("POST", JOBS, body=job)
         except ApiException as error:

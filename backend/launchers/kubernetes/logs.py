@@ -6,6 +6,7 @@ counts in whole seconds, so lines that arrive a second time are dropped (Kuberne
 Pod, "read log"; the kubelet writes times in the time zone of its node).
 """
 
+import copy
 import re
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from backend.files.log_lines import (
     Unfinished,
 )
 from backend.launchers.base import LauncherUnavailable
+from backend.launchers.kubernetes.gangs.indexed_job import rank_of
 from backend.launchers.kubernetes.status import ENDED_POD_PHASES, part_of
 
 SILENCE_SECONDS = 10.0  # without a line; a followed log is then requested again
@@ -61,10 +63,18 @@ class PodLogs:
         self._list_pods, self._get_pod = list_pods, get_pod
         self._read_log, self._open_log = read_log, open_log
         self._max_bytes = max_bytes
+        self._rank = 0
+
+    def of_worker(self, rank: int) -> "PodLogs":
+        """Return the logs of the workers with this rank."""
+        logs = copy.copy(self)
+        logs._rank = rank
+        return logs
 
     def parts(self, handle: str) -> Sequence[str]:
         """Return the names of the parts of a Job's log that can be read, oldest first."""
-        return sorted(part_of(pod) for pod in self._list_pods(handle))
+        pods = self._list_pods(handle)
+        return sorted(part_of(pod) for pod in pods if rank_of(pod) == self._rank)
 
     def read(self, part: str) -> Collection[bytes]:
         """Return the lines of a part so far; none if its pod is gone or has not started.

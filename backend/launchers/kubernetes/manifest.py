@@ -12,6 +12,7 @@ from backend.domain.attempt import Attempt
 from backend.domain.execution.priority import Priority
 from backend.launchers.base import Job
 from backend.launchers.exit_codes import EXITS_FOR_GOOD
+from backend.launchers.kubernetes.gangs.indexed_job import of_gang
 from backend.launchers.kubernetes.queues import kueue
 from backend.settings import Settings
 
@@ -64,7 +65,7 @@ def render(attempt: Attempt, settings: Settings) -> Job:
         # Kueue's webhook does it, too. Without a webhook that answers for this namespace, the Job
         # would train outside of its queue; so it waits, and its diagnosis says what is missing.
         spec["suspend"] = True
-    return {
+    job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -75,6 +76,7 @@ def render(attempt: Attempt, settings: Settings) -> Job:
         },
         "spec": spec,
     }
+    return of_gang(job, attempt.nodes) if attempt.nodes else job
 
 
 def _failure_rules(*, is_queued: bool) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from backend.domain.execution.quantities import parse_quantity
 from backend.domain.execution.usage import read_usage
 from backend.launchers.base import Observation, Phase
 from backend.launchers.kubernetes import diagnosis
+from backend.launchers.kubernetes.gangs.indexed_job import is_gang, nodes_of, rank_of
+from backend.launchers.kubernetes.gangs.pods import by_blame, newest_by_rank, of_worker
 from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
 from backend.launchers.kubernetes.queues import kueue
 
@@ -57,12 +59,13 @@ def observation(
     job: dict[str, Any], pods: list[dict[str, Any]], surroundings: Surroundings
 ) -> Observation:
     """Return the observation of an attempt from its Job and pods."""
-    leaving = tuple(part_of(pod) for pod in pods if pod["metadata"].get("deletionTimestamp"))
+    leaving = [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
     seen = _observation(job, pods, surroundings)
     return replace(
         seen,
         attempt=attempt_of(job),
-        leaving=leaving,
+        leaving=_parts_of_rank_0(leaving),
+        leaving_workers=_parts_of_workers(leaving),
         image=_image(pods),
         memory_limit=_memory_limit(job),
     )
@@ -83,7 +86,8 @@ def observation_of_orphans(
         if node and not ended and surroundings.node_is_ready(node):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
             phase = Phase.RUNNING if _phase(pod) == "Running" else Phase.UNKNOWN
-            return Observation(uid, phase, leaving=tuple(map(part_of, pods)))
+            parts, of_workers = _parts_of_rank_0(pods), _parts_of_workers(pods)
+            return Observation(uid, phase, leaving=parts, leaving_workers=of_workers)
     return None
 
 
@@ -112,6 +116,14 @@ def part_of(pod: dict[str, Any]) -> str:
     return f"{created}-{metadata['name']}"
 
 
+def _parts_of_rank_0(pods: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(part_of(pod) for pod in pods if rank_of(pod) == 0)
+
+
+def _parts_of_workers(pods: list[dict[str, Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple((rank_of(pod), part_of(pod)) for pod in pods if rank_of(pod) > 0)
+
+
 def parse_time(text: str | None) -> datetime | None:
     """Return a time of Kubernetes (RFC 3339, UTC) as a datetime; None for None."""
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
@@ -128,6 +140,8 @@ def _observation(
     if job["metadata"].get("deletionTimestamp"):
         return Observation(uid, Phase.UNKNOWN)
     live = [pod for pod in pods if _phase(pod) not in ENDED_POD_PHASES]
+    if live and is_gang(job):
+        return _observe_gang(uid, job, pods, surroundings)
     if live:
         return _observe_pod(uid, live[-1], _started_at(job, pods), surroundings)
     if pods and _phase(pods[-1]) == "Succeeded":
@@ -149,9 +163,57 @@ def _observe_ended(uid: str, job: dict[str, Any], pods: list[dict[str, Any]]) ->
         if phase is None or condition.get("status") != "True":
             continue
         ended = parse_time(status.get("completionTime") or condition.get("lastTransitionTime"))
-        why = diagnosis.diagnose_failed(condition, pods) if phase is Phase.FAILED else None
+        why = _diagnose_failed(job, condition, pods) if phase is Phase.FAILED else None
         return Observation(uid, phase, _started_at(job, pods), ended, why)
     return None
+
+
+def _diagnose_failed(
+    job: dict[str, Any], condition: dict[str, Any], pods: list[dict[str, Any]]
+) -> Diagnosis:
+    """Return why a Job has failed; of a gang, the worker to blame is named."""
+    of_job = diagnosis.diagnose_failed(condition, [])
+    if not is_gang(job):
+        return diagnosis.diagnose_failed(condition, pods)
+    for pod in by_blame(pods):
+        found = diagnosis.diagnose_failed(condition, [pod])
+        if found != of_job:
+            return of_worker(found, rank_of(pod))
+    return of_job
+
+
+def _observe_gang(
+    uid: str, job: dict[str, Any], pods: list[dict[str, Any]], surroundings: Surroundings
+) -> Observation:
+    """Return the observation of a gang with pods that have not ended; `pods` are oldest first.
+
+    It runs once each of its workers does; until then, those that do wait for the others.
+    """
+    newest = newest_by_rank(pods)
+    if any(_phase(pod) == "Failed" for pod in newest.values()):
+        return Observation(uid, Phase.UNKNOWN)  # the Job controller is about to end the others
+    started_at, waiting = _started_at(job, pods), len(newest) < nodes_of(job)
+    seen: list[Observation] = []
+    for rank, pod in newest.items():
+        if _phase(pod) == "Succeeded":
+            continue
+        one = _observe_pod(uid, pod, started_at, surroundings)
+        if one.diagnosis:
+            one = replace(one, diagnosis=of_worker(one.diagnosis, rank))
+        seen.append(one)
+    seen.sort(key=lambda one: one.diagnosis is None)  # stable: by rank, those with a cause first
+    for phase in (Phase.UNKNOWN, Phase.QUEUED):
+        for one in seen:
+            if one.phase is phase:
+                return one
+    if not waiting:
+        return seen[0]
+    # What `diagnose_without_pod` takes for a Job that lacks no pod.
+    lacking = job | {"status": (job.get("status") or {}) | {"active": 0}}
+    warnings = surroundings.warnings() if _is_old(job, surroundings.now) else []
+    return Observation(
+        uid, Phase.QUEUED, diagnosis=diagnosis.diagnose_without_pod(lacking, pods, warnings)
+    )
 
 
 def _observe_pod(
@@ -187,12 +249,13 @@ def _image(pods: list[dict[str, Any]]) -> str | None:
 
 
 def _memory_limit(job: dict[str, Any]) -> int | None:
-    """Return how much memory the trainer of a Job may use, in bytes, if it has a limit."""
+    """Return how much memory the trainers of a Job may use, in bytes, if they have a limit."""
     spec = ((job.get("spec") or {}).get("template") or {}).get("spec") or {}
     for container in spec.get("containers") or []:
         if container.get("name") == CONTAINER:
             limits = (container.get("resources") or {}).get("limits") or {}
-            return read_usage({"memory": parse_quantity(limits.get("memory"))}).memory
+            memory = read_usage({"memory": parse_quantity(limits.get("memory"))}).memory
+            return memory and memory * nodes_of(job)
     return None
 
 

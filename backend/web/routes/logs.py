@@ -42,7 +42,7 @@ blueprint = APIBlueprint("logs", __name__, tag="Experiments")
     responses={
         200: "The output so far; if followed, until the attempt ends",
         400: "Last-Event-ID is not the number of a line",
-        404: "There is no such experiment or attempt",
+        404: "There is no such experiment, attempt or worker",
         409: "The log is too long to be followed from a line near its end",
         429: "Too many streams are open; Retry-After says when to try again",
         503: "The database or Kubernetes is unavailable",
@@ -50,6 +50,9 @@ blueprint = APIBlueprint("logs", __name__, tag="Experiments")
 )
 def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """Read what the trainer has printed, while its pod exists and afterwards.
+
+    An experiment that several nodes train has a log for each worker; that of rank 0 is the
+    experiment's, and `worker` chooses another one (`logs/{attempt}-worker-{worker}.log`).
 
     Lines are as a terminal shows them: without escape sequences (with `ansi=true`, colours are
     kept), and of a progress bar its last state. The file `logs/{attempt}.log` has what was printed.
@@ -64,10 +67,12 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
     """
     experiments = services.experiments
     number, tail = query_data.get("attempt"), query_data.get("tail")
+    worker = query_data["worker"]
     shown = partial(screen.shown, colours=query_data["ansi"])
     if not (query_data["follow"] or wants_events()):
         experiment = experiments.get(experiment_id)
-        lines = services.logs.read(experiment, number or experiment.attempt, last=tail)
+        logs = services.logs.of_worker(experiment, worker)
+        lines = logs.read(experiment, number or experiment.attempt, last=tail)
         budget = ProcessorTime()
         read = batches(lines)
         chosen = read if tail is None else last(budget.metered(read), tail)
@@ -76,15 +81,16 @@ def read_log(experiment_id: str, query_data: dict[str, Any]) -> Response:
         return Response(pieces, content_type=f"{TEXT}; charset=utf-8")
 
     experiment, attempt = experiments.attempt(experiment_id, number)
+    logs = services.logs.of_worker(experiment, worker)
     after = last_event_id()
     if after is None and tail is not None:
         counting = ProcessorTime()
-        lines_so_far = sum(counting.metered(services.logs.counts(experiment, attempt.number)))
+        lines_so_far = sum(counting.metered(logs.counts(experiment, attempt.number)))
         if counting.was_cut:
             abort(409, "The log is too long to be followed from its end: read it without follow.")
         after = max(0, lines_so_far - tail)
     budget = ProcessorTime(STREAM_SHARE)
-    followed = services.logs.follow(experiment, attempt, after=after or 0)
+    followed = logs.follow(experiment, attempt, after=after or 0)
     if wants_events():
         events = _limited(budget, _events(followed, attempt.number, shown), RECONNECT)
         return streams.answer(joined(events), EVENT_STREAM)

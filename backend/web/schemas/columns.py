@@ -45,7 +45,10 @@ def default_columns(experiments: Sequence[ListedExperiment]) -> list[str]:
     """
     metrics = (name for each in experiments for name in orjson.loads(each.metrics or "{}"))
     names = list(dict.fromkeys(metrics))[:MAX_METRICS]
-    members = [name for name in _MEMBERS if name not in ("diagnosis", "metrics")]
+    left_out = {"diagnosis", "metrics"}
+    if not any(each.nodes for each in experiments):  # as in tables of older versions
+        left_out.add("nodes")
+    members = [name for name in _MEMBERS if name not in left_out]
     figures = [f"metrics.{name}.{figure}" for name in names for figure in FIGURES]
     return [*members, *DIAGNOSIS, *figures]
 
@@ -63,5 +66,5 @@ def choose(experiment: ListedExperiment, columns: Sequence[str]) -> dict[str, An
                 summaries = orjson.loads(experiment.metrics or "{}")
             chosen[column] = summaries.get(named[1], {}).get(named[2])
         else:
-            chosen[column] = members[column]
+            chosen[column] = members.get(column)
     return chosen

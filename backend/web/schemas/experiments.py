@@ -108,6 +108,13 @@ class ExperimentOut(Schema):
             "example": "alice",
         },
     )
+    nodes = Integer(
+        metadata={
+            "description": "How many nodes train it together, as its model's entry says; left out "
+            "if it is one.",
+            "example": 2,
+        }
+    )
     diagnosis = Nested(DiagnosisOut, allow_none=True)
     created_at = DateTime()
     updated_at = DateTime()
@@ -335,6 +342,7 @@ def _members(experiment: ListedExperiment) -> dict[str, Any]:
         "peak_memory": experiment.peak_memory,
         "peak_gpu": experiment.peak_gpu,
         "peak_gpu_memory": experiment.peak_gpu_memory,
+        **({"nodes": experiment.nodes} if experiment.nodes else {}),
     }
 
 

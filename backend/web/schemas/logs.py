@@ -3,6 +3,7 @@
 from apiflask.fields import Boolean
 from apiflask.validators import Range
 
+from backend.domain.execution.gang import MAX_NODES
 from backend.web.schemas.fields import WholeNumber
 from backend.web.schemas.strict import StrictSchema
 
@@ -15,6 +16,14 @@ class LogIn(StrictSchema):
     attempt = WholeNumber(
         validate=Range(min=1),
         metadata={"description": "The number of the attempt; the current one by default."},
+    )
+    worker = WholeNumber(
+        load_default=0,
+        validate=Range(min=0, max=MAX_NODES - 1),
+        metadata={
+            "description": "The rank of the worker whose log it is, if several nodes train the "
+            "experiment; 0 by default, whose log is the experiment's."
+        },
     )
     tail = WholeNumber(
         validate=Range(min=0, max=MAX_TAIL),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import Dict, Nested, String
+from apiflask.fields import Dict, Integer, Nested, String
 
 from backend.domain.catalogue import AUTOENCODER, CONTRACT, Entry
 from backend.web.languages.current import translated
@@ -35,6 +35,12 @@ class ModelOut(Schema):
             "example": {"large": {"cpu": "4", "memory": "8Gi", "gpu": "1"}},
         }
     )
+    nodes = Integer(
+        metadata={
+            "description": "How many nodes train each of its experiments; left out if it is one.",
+            "example": 2,
+        }
+    )
     sha256 = String(
         allow_none=True,
         metadata={
@@ -60,6 +66,7 @@ def model_out(entry: Entry) -> dict[str, Any]:
         "parameters": {name: one.schema() for name, one in entry.parameters.items()},
         "objective": objective,
         "sizes": {name: dict(size) for name, size in entry.sizes.items()},
+        **({"nodes": entry.nodes} if entry.nodes > 1 else {}),
         "sha256": entry.sha256,
         "problem": None,
     }

@@ -4,7 +4,7 @@ Source: Kubernetes documentation, Network Policies ("The two sorts of pod isolat
 to and from selectors").
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import pytest
@@ -39,9 +39,11 @@ def peers() -> dict[str, Peer]:
             pods[f"{namespace}/{name}"] = Peer(namespace, pod["metadata"]["labels"])
     attempt = Attempt("r", "0" * 32, "autoencoder", 0.001, 1, None, 1)
     for namespace in ("default", "hello-flask"):
-        job = job_manifest.render(attempt, Settings.from_environment({"JOB_NAMESPACE": namespace}))
-        labels = job["spec"]["template"]["metadata"]["labels"]
-        pods[f"{namespace}/training"] = Peer(namespace, labels)
+        settings = Settings.from_environment({"JOB_NAMESPACE": namespace})
+        for name, nodes in (("training", None), ("worker-0", 2), ("worker-1", 2)):
+            job = job_manifest.render(replace(attempt, nodes=nodes), settings)
+            labels = job["spec"]["template"]["metadata"]["labels"]
+            pods[f"{namespace}/{name}"] = Peer(namespace, labels)
     backend = pods["default/hello-flask"].labels
     return pods | {
         "kube-system/dns": Peer("kube-system", {"k8s-app": "kube-dns"}),
@@ -126,11 +128,31 @@ def test_policies_select_their_pods(policies: list[Document], peers: dict[str, P
         ]
         for policy in policies
     }
+    trains, gang = ["training", "worker-0", "worker-1"], ["worker-0", "worker-1"]
     assert selected == {
-        ("default", "hello-flask-training"): ["default/training"],
+        ("default", "hello-flask-training"): [f"default/{name}" for name in trains],
+        ("default", "hello-flask-gangs"): [f"default/{name}" for name in gang],
         ("default", "hello-flask-mysql"): ["default/hello-flask-mysql"],
-        ("hello-flask", "hello-flask-training"): ["hello-flask/training"],
+        ("hello-flask", "hello-flask-training"): [f"hello-flask/{name}" for name in trains],
+        ("hello-flask", "hello-flask-gangs"): [f"hello-flask/{name}" for name in gang],
     }
+
+
+@pytest.mark.parametrize("namespace", ["default", "hello-flask"])
+def test_workers_of_gangs_reach_each_other(
+    connections: set[tuple[str, str, str, int]], namespace: str
+) -> None:
+    """Gloo listens at ports that the kernel chooses."""
+    workers = [f"{namespace}/worker-0", f"{namespace}/worker-1"]
+    expected = {
+        (source, target, *port) for source in workers for target in workers for port in PORTS
+    }
+    expected |= {
+        (worker, "kube-system/dns", protocol, DNS)
+        for worker in workers
+        for protocol in ("TCP", "UDP")
+    }
+    assert {one for one in connections if set(workers) & set(one[:2])} == expected
 
 
 @pytest.mark.parametrize("namespace", ["default", "hello-flask"])

@@ -134,6 +134,12 @@ def test_backend_has_least_privilege(applied: list[Document]) -> None:
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+        {
+            "apiGroups": [""],
+            "resources": ["services"],
+            "resourceNames": ["hello-flask-training"],
+            "verbs": ["get"],
+        },
         {"apiGroups": ["metrics.k8s.io"], "resources": ["pods"], "verbs": ["list"]},
     ]
     for kind in ("RoleBinding", "ClusterRoleBinding"):

@@ -1,0 +1,1 @@
+"""What is special about experiments that several nodes train together."""

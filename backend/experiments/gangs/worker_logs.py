@@ -1,0 +1,70 @@
+"""The logs of gangs: that of rank 0 is the experiment's, and those of the others lie beside it."""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from backend.domain.execution.exceptions import UnknownWorker
+from backend.domain.experiment import Experiment
+from backend.experiments.logs import Logs
+from backend.files.outputs import Outputs
+from backend.launchers.base import Launcher
+
+
+class GangLogs(Logs):
+    """The logs of all attempts of all experiments, with those of every worker of a gang."""
+
+    def __init__(self, launcher: Launcher, outputs: Outputs, *, max_bytes: int) -> None:
+        """Use these; of a log longer than `max_bytes`, only head and tail are saved."""
+        super().__init__(launcher, outputs, max_bytes=max_bytes)
+        self._launcher, self._outputs = launcher, outputs
+        self._others = dict[int, Logs]()  # by rank, from 1
+        self._others_lock = threading.Lock()
+
+    def of_worker(self, experiment: Experiment, rank: int) -> Logs:
+        """Return the logs of the workers with this rank.
+
+        Raises:
+            UnknownWorker: the experiment has no such worker.
+        """
+        nodes = experiment.nodes or 1
+        if not 0 <= rank < nodes:
+            raise UnknownWorker(experiment.experiment_id, rank, nodes)
+        if rank == 0:
+            return self
+        with self._others_lock:
+            if rank not in self._others:
+                self._others[rank] = Logs(
+                    self._launcher, self._outputs, max_bytes=self._max_bytes, rank=rank
+                )
+                self._others[rank].on_lost_end = lambda: self.on_lost_end()
+            return self._others[rank]
+
+    def save(self, experiment: Experiment) -> bool:
+        """Save the logs of the current attempt; see `Logs.save`."""
+        saved = [logs.save(experiment) for logs in self._other_workers(experiment)]
+        return super().save(experiment) and all(saved)
+
+    def save_pending(self) -> None:
+        """Try again to save the logs that could not be saved before."""
+        super().save_pending()
+        with self._others_lock:
+            others = list(self._others.values())
+        for logs in others:
+            logs.save_pending()
+
+    def save_final_output(self, experiment: Experiment) -> None:
+        """Save the logs before a Job is cancelled; see `Logs.save_final_output`."""
+        for logs in self._other_workers(experiment):
+            logs.save_final_output(experiment)
+        super().save_final_output(experiment)
+
+    def save_parts_of_workers(
+        self, experiment: Experiment, parts: Sequence[tuple[int, str]]
+    ) -> None:
+        """Save parts whose pods are leaving, each given after the rank of its worker."""
+        for rank, part in parts:
+            if rank < (experiment.nodes or 1):
+                self.of_worker(experiment, rank).save_parts(experiment, [part])
+
+    def _other_workers(self, experiment: Experiment) -> Iterator[Logs]:
+        return (self.of_worker(experiment, rank) for rank in range(1, experiment.nodes or 1))
