@@ -34,10 +34,8 @@ def check_gang(job: Job, call: Callable[..., bytes]) -> None:
         if error.status == 409:  # it exists, so it was checked before
             return
         raise refused(error) from error
-    except (
-        ValueError
-    ):  # the answer of a proxy; what the Job really meets is seen when it is created
-        stored = job
+    except ValueError as error:  # the error page of a proxy
+        raise no_answer(error) from error
     if not is_gang(stored):
         raise LauncherRefused(
             Diagnosis(
