@@ -76,6 +76,7 @@ _NO_SENTENCES = (
     *("experiments/rebuild.py", "experiments/run_file.py", "experiments/archive.py"),
     *("experiments/reconciler.py", "experiments/reconciling", "experiments/webhooks"),
     *("files/locks.py", "launchers/owner.py", "launchers/local/runner.py"),
+    "launchers/local/gang_runner.py",
     *("launchers/preflight", "launchers/kubernetes/preflight.py", "launchers/local/warm_"),
     *("launchers/local/programs.py", "launchers/kubernetes/watch.py", "sweeps/rebuild.py"),
     *("sweeps/sweep_file.py", "web/openapi.py", "web/openapi_models.py", "web/telemetry.py"),

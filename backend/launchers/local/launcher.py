@@ -1,6 +1,7 @@
 """The launcher that runs each attempt as a process of this machine.
 
-An attempt waits in a queue of files until it has a slot (`slots.py`). Then it gets a runner
+An attempt waits in a queue of files until it has a slot, and a gang one for each worker
+(`slots.py`). Then it gets a runner
 (`runner.py`), a process in its own session, so that a restart of the server neither ends nor loses
 it. The state of an attempt is in `OUTPUT_DIR/.local/<handle>/`, where any process can read it:
 
@@ -22,6 +23,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -32,6 +34,7 @@ from backend.domain.attempt import Attempt, Diagnosis
 from backend.domain.execution.usage import Usage
 from backend.files.catalogue.entries import catalogue_files
 from backend.files.locks import is_locked
+from backend.files.log_files import log_stem
 from backend.launchers.base import (
     Job,
     LauncherRefused,
@@ -40,7 +43,7 @@ from backend.launchers.base import (
     Phase,
     output_missing,
 )
-from backend.launchers.local import runner, slots
+from backend.launchers.local import gang_runner, runner, slots
 from backend.launchers.local.memory import default_limit, remove_group
 from backend.launchers.local.processors import default_slots
 from backend.launchers.local.programs import LocalPrograms, inherited
@@ -88,18 +91,26 @@ class LocalLauncher:
         """Return the command, environment and paths of an attempt, without starting it."""
         folder = self._settings.output_dir / attempt.experiment_id
         program = self._programs.find(attempt)
+        logs = [
+            str(folder / "logs" / f"{log_stem(attempt.number, rank)}.log")
+            for rank in range(attempt.nodes or 1)
+        ]
+        command, warm = list(program.command), program.warm
+        if attempt.nodes:
+            gang = [gang_runner.__file__, str(attempt.nodes), *logs[1:]]
+            command, warm = [sys.executable, "-I", "-S", *gang, *command], ""
         return {
             "handle": attempt.handle,
             "uid": attempt.uid,
             "run": attempt.to_fields(),
-            "command": list(program.command),
+            "command": command,
             "trainer": program.trainer,
             "image": program.image,
-            "warm": program.warm,
+            "warm": warm,
             "environment": inherited()
             | attempt.environment(input_dir=str(self._settings.input_dir), output_dir=str(folder)),
             "folder": str(folder),
-            "log": str(folder / "logs" / f"{attempt.number}.log"),
+            "log": logs[0],
         }
 
     def submit(self, job: Job) -> str:

@@ -4,10 +4,10 @@ This is a separate program:
 
     runner.py STATE LOCK_FD SLOT_FD TRAINER FILES MEMORY GROUP FOLDER LOG COMMAND...
 
-Its environment is that of the trainer. LOCK_FD and SLOT_FD are locks of the attempt and of its slot
-that its parent has taken; they are released when the runner ends, in whatever way. FILES is the
-trainer's soft limit of open files, which its parent may have raised for itself. MEMORY is the
-limit in bytes, 0 for none, and GROUP the control group that enforces it, "" for RLIMIT_DATA.
+Its environment is that of the trainer. LOCK_FD and SLOT_FD (such as 5, or 5,6 of a gang) are locks
+of the attempt and of its slots that its parent has taken; they are released when the runner ends.
+FILES is the trainer's soft limit of open files, which its parent may have raised for itself. MEMORY
+is the limit in bytes, 0 for none, and GROUP the control group that enforces it, "" for RLIMIT_DATA.
 TRAINER is "", or process id and start time of a child that trains already: this program then
 replaces the process of a warm server that has forked it (`warm_server.py`).
 
@@ -67,13 +67,13 @@ def has_begun(state: str) -> bool:
     return any(os.path.lexists(os.path.join(state, name)) for name in (TRAINING, "started.json"))
 
 
-def run(state: str, lock: int, slot: int, trainer: "Trainer", started: "Started | None") -> None:
+def run(state: str, locks: list[int], trainer: "Trainer", started: "Started | None") -> None:
     """Run the trainer, and write `exit.json`.
 
     Args:
         state: the state folder of the attempt, in `.local`.
-        lock: the descriptor of a locked file; closing it releases the lock.
-        slot: the descriptor of the locked file of its slot.
+        locks: the descriptors of the locked files of the attempt and then of its slots; closing
+            one releases the lock.
         trainer: what to run.
         started: the child that runs it already, if there is one; SIGTERM is blocked then.
     """
@@ -91,9 +91,10 @@ def run(state: str, lock: int, slot: int, trainer: "Trainer", started: "Started 
     if trainer.group:
         outcome.out_of_memory = _was_out_of_memory(trainer.group)
         _remove_group(trainer.group)
-    os.close(slot)  # before the end is recorded, for which it may have to wait
+    for slot in locks[1:]:  # before the end is recorded, for which it may have to wait
+        os.close(slot)
     _write_when_possible(os.path.join(state, "exit.json"), outcome.as_json())
-    os.close(lock)  # before the change is reported, so that an observer sees that it has ended
+    os.close(locks[0])  # before the change is reported, so that an observer sees that it has ended
     with suppress(OSError):  # then it is seen at the next regular observation
         report_change(common)
 
@@ -184,7 +185,7 @@ def start(
     """
     training = _open(os.path.join(state, TRAINING))
     fcntl.flock(training, fcntl.LOCK_EX)
-    output = _open_log(trainer.log)
+    output = open_log(trainer.log)
     # A SIGTERM before the child is waited for would leave the trainer running.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     at = time.time()
@@ -322,7 +323,7 @@ def _open(path: str, flags: int = 0) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags, 0o666)
 
 
-def _open_log(path: str) -> int:
+def open_log(path: str) -> int:
     """Open the log; what an earlier attempt put in its place is removed, a folder renamed."""
     try:
         # A FIFO without a reader refuses O_NONBLOCK, instead of waiting for one.
@@ -388,12 +389,12 @@ def _iso(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    attempt_lock, slot_lock = int(sys.argv[2]), int(sys.argv[3])
+    descriptors = [int(sys.argv[2]), *map(int, sys.argv[3].split(","))]
     running = Started.from_argument(sys.argv[4])
-    for descriptor in (attempt_lock, slot_lock):
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)  # the trainer must not hold the locks
     if running is None:
         if os.fork():
             os._exit(0)  # the runner continues as a child of init
         os.chdir(sys.argv[1])  # so the end is recorded there even if OUTPUT_DIR is moved meanwhile
-    run(os.curdir, attempt_lock, slot_lock, Trainer(*sys.argv[5:]), running)
+    run(os.curdir, descriptors, Trainer(*sys.argv[5:]), running)

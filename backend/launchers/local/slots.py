@@ -8,6 +8,10 @@ In the state folder `.local`:
     slot-<number>                 locked by the runner that has this slot
     next                          locked while a runner of version 0.2.0 waits for a slot
 
+A gang takes a slot for each of its workers. Nothing behind it starts before it has all of them,
+or it might wait for ever. With more workers than there are slots it takes every slot, and trains
+alone.
+
 An entry of the queue is removed once its attempt has begun or ended, not when its runner starts: if
 that runner is killed before the trainer begins, the attempt keeps its place and is started again.
 Every function must be called with the gate of the state folder locked (LOCK_EX).
@@ -96,11 +100,11 @@ def first_number(job: Any) -> int:
 
 
 def start_waiting(folder: Path, slots: int, memory: int) -> list[tuple[str, Exception]]:
-    """Start waiting attempts until `slots` attempts train, and remove settled entries.
+    """Start waiting attempts until all slots are in use, and remove settled entries.
 
     Args:
         folder: the state folder of all attempts.
-        slots: how many attempts may train at the same time.
+        slots: how many workers may train at the same time.
         memory: how many bytes each may use; 0 for no limit.
 
     Returns:
@@ -110,7 +114,7 @@ def start_waiting(folder: Path, slots: int, memory: int) -> list[tuple[str, Exce
     failures: list[tuple[str, Exception]] = []
     if is_locked(folder / "next"):  # it came before all that are in the queue
         return failures
-    slot: int | None = None
+    free: list[int] = []  # locked by this process
     try:
         for entry in _entries(folder):
             handle = _handle(entry)
@@ -119,18 +123,20 @@ def start_waiting(folder: Path, slots: int, memory: int) -> list[tuple[str, Exce
                 life = life_of(state)
                 job = read(state / "job.json") if life is Life.WAITING else None
                 if life is Life.WAITING and job:
-                    slot = _lock_free_slot(folder, slots) if slot is None else slot
-                    if slot is None:
+                    wanted = min(_workers(job), slots)
+                    free += _lock_free_slots(folder, slots, wanted - len(free))
+                    if len(free) < wanted:
                         break
-                    _start_runner(state, job, slot, memory)
-                    os.close(slot)
-                    slot = None
+                    _start_runner(state, job, free[:wanted], memory)
+                    while wanted:
+                        os.close(free.pop(0))
+                        wanted -= 1
                 elif life is not Life.LIVING or runner.has_begun(str(state)):
                     (folder / QUEUE / entry).unlink(missing_ok=True)
             except (OSError, subprocess.SubprocessError, LookupError, TypeError) as error:
                 failures.append((handle, error))
     finally:
-        if slot is not None:
+        for slot in free:
             os.close(slot)
     return failures
 
@@ -152,24 +158,34 @@ def _handle(entry: str) -> str:
     return entry.partition("-")[2]
 
 
-def _lock_free_slot(folder: Path, slots: int) -> int | None:
-    """Return the descriptor of a slot's locked file, or None if all are in use.
+def _workers(job: Job) -> int:
+    attempt = Attempt.from_fields(job.get("run"))
+    return (attempt and attempt.nodes) or 1
+
+
+def _lock_free_slots(folder: Path, slots: int, number: int) -> list[int]:
+    """Return the descriptors of the locked files of so many slots; none if fewer are free.
 
     Slots beyond `slots` may be in use, too, if there were more when their attempts started.
     """
+    if number <= 0:
+        return []
     in_use = [path for path in folder.glob("slot-*") if is_locked(path)]
-    if len(in_use) >= slots:
-        return None
-    number = next(n for n in range(slots) if folder / f"slot-{n}" not in in_use)
-    slot = os.open(folder / f"slot-{number}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return slot
+    if len(in_use) + number > slots:
+        return []
+    free = [path for n in range(slots) if (path := folder / f"slot-{n}") not in in_use]
+    locked = []
+    for path in free[:number]:
+        locked.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        fcntl.flock(locked[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return locked
 
 
-def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
+def _start_runner(state: Path, job: Job, slots: list[int], memory: int) -> None:
     """Start the runner of a waiting attempt.
 
-    It inherits the locks of its attempt and of its slot, so that they are never free in between.
+    It inherits the locks of its attempt and of its slots, so that they are never free in between.
+    Its control group may use the memory of all its slots; without one, each process that of one.
     """
     for name in ("runner.json", "started.json"):  # left by a runner that was killed
         (state / name).unlink(missing_ok=True)
@@ -178,8 +194,9 @@ def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
         warm = str(job.get("warm") or "")  # older versions have stored none
         program = warm_start.__file__ if warm else runner.__file__
         command = [sys.executable, "-I", "-S", program]
-        command += [str(state), str(lock.fileno()), str(slot), warm]
-        group = create_group(state, memory) if memory else ""
+        command += [str(state), str(lock.fileno()), ",".join(map(str, slots)), warm]
+        group = create_group(state, memory * len(slots)) if memory else ""
+        memory *= len(slots) if group else 1
         # The process waited for here forks and exits: the runner is not a child of the server.
         subprocess.run(  # noqa: S603  (our own program and arguments)
             [*command, str(FILES), str(memory), group, job["folder"], job["log"], *job["command"]],
@@ -187,7 +204,7 @@ def _start_runner(state: Path, job: Job, slot: int, memory: int) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[lock.fileno(), slot],
+            pass_fds=[lock.fileno(), *slots],
             start_new_session=True,
             check=True,
         )
