@@ -7,3 +7,7 @@ class UnusableError(Exception):
 
 class InputChangedError(UnusableError):
     """A file that a training began with has changed, or is gone."""
+
+
+class PeerLostError(Exception):
+    """Another worker of the experiment has ended, which is to blame: this one cannot go on."""

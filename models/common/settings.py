@@ -118,6 +118,10 @@ class Settings(Generic[P_co]):
     experiment_id: str = ""
     attempt: int = 1
     checkpoint_seconds: float = 10.0
+    nodes: int = 1
+    """How many workers train together (see gang.py)."""
+    rank: int = 0
+    """The rank of this worker among them, from 0."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -179,7 +183,11 @@ def read_settings(environment: Mapping[str, str], parameters: type[P]) -> Settin
         checkpoint_seconds=value(
             "CHECKPOINT_SECONDS", 10.0, _real(0, 1e9), "a number of seconds from 0"
         ),
+        nodes=value("NNODES", 1, _whole(1, 1e4), "a whole number from 1"),
+        rank=value("NODE_RANK", 0, _whole(0, 1e4), "a whole number from 0"),
     )
+    if settings.rank >= settings.nodes and not mistakes:
+        mistakes.append(f"NODE_RANK must be less than NNODES, not {settings.rank}")
     if mistakes:
         raise UnusableError("; ".join(mistakes))
     return settings

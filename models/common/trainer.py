@@ -10,12 +10,15 @@
     EXPERIMENT_ID       optional, for the summary
     ATTEMPT             optional, for the summary
     CHECKPOINT_SECONDS  optional, 10: seconds of training that a crash may lose
+    NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT
+                        optional: the other workers that train with this one (see gang.py)
 
 Exit code: 0 finished; 2 input or configuration cannot be used; 66 a file that the experiment was
-submitted or began with has changed or is gone; 1 any other expected failure, such
-as a full disk; 128 + signal number after SIGTERM (143) or SIGINT (130), once a checkpoint is
-written. Every failure is one line on standard error. Started again, the trainer resumes from the
-checkpoint. Starting it for a finished experiment, or beside another trainer, is harmless.
+submitted or began with has changed or is gone; 69 another worker has ended; 1 any other expected
+failure, such as a full disk; 128 + signal number after SIGTERM (143) or SIGINT (130), once a
+checkpoint is written. Every failure is one line on standard error. Started again, the trainer
+resumes from the checkpoint. Starting it for a finished experiment, or beside another trainer, is
+harmless.
 """
 
 import errno
@@ -28,8 +31,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from common.exceptions import InputChangedError, UnusableError
-from common.output_folder import CHECKPOINT, INPUTS, OutputFolder
+from common.exceptions import InputChangedError, PeerLostError, UnusableError
+from common.gang import losing_peers
+from common.output_folder import CHECKPOINT, INPUTS, OutputFolder, WorkerFolder
 from common.settings import P, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 MakeTraining: TypeAlias = "Callable[[Settings[P], Dataset, OutputFolder], Training[P, Any]]"
 
 EXIT_FAILED, EXIT_UNUSABLE, EXIT_INPUT_CHANGED, EXIT_SIGNAL = 1, 2, 66, 128
+EXIT_PEER_LOST = 69  # EX_UNAVAILABLE
 MAX_MESSAGE = 1000  # characters
 PERMANENT_ERRORS = {  # a retry would fail in the same way
     errno.EACCES,
@@ -96,6 +101,8 @@ def main(
         problem, code = str(error), EXIT_INPUT_CHANGED
     except UnusableError as error:
         problem, code = str(error), EXIT_UNUSABLE
+    except PeerLostError as error:
+        problem, code = str(error), EXIT_PEER_LOST
     except OSError as error:
         problem = f"cannot use {error.filename or environment['OUTPUT_DIR']}: {error.strerror}"
         code = EXIT_UNUSABLE if error.errno in PERMANENT_ERRORS else EXIT_FAILED
@@ -116,7 +123,7 @@ def train(settings: Settings[P], training: "MakeTraining[P]", signals: SignalHan
         UnusableError: The input or the output folder does not fit the settings.
         OSError: A file cannot be read or written.
     """
-    folder = OutputFolder(settings.output_dir)
+    folder = (WorkerFolder if settings.rank else OutputFolder)(settings.output_dir)
     with folder.locked():
         if folder.is_finished(settings.parameters, settings.defaults):
             print("this experiment has already finished", flush=True)
@@ -130,12 +137,17 @@ def train(settings: Settings[P], training: "MakeTraining[P]", signals: SignalHan
 
         from common.report import write_results
 
-        prepared = training(settings, dataset, folder)
-        signals.deferred = True
-        if not prepared.run(lambda: signals.received is not None):
-            print(f"stopped by signal {signals.received}, checkpoint written", flush=True)
-            return EXIT_SIGNAL + (signals.received or 0)
-        write_results(prepared)
+        with losing_peers(settings):
+            prepared = training(settings, dataset, folder)
+            signals.deferred = True
+            is_complete = prepared.run(lambda: signals.received is not None)
+            prepared.gang.wait_for_all()
+        if not is_complete:
+            number = signals.received or signal.SIGTERM  # another worker has received it
+            print(f"stopped by signal {number}, checkpoint written", flush=True)
+            return EXIT_SIGNAL + number
+        if prepared.gang.is_leader:
+            write_results(prepared)
         folder.remove(CHECKPOINT)
         folder.remove(INPUTS)
     print(f"finished, results in {settings.output_dir}", flush=True)

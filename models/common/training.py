@@ -17,8 +17,9 @@ from common.adam import Adam
 from common.checkpoint import Progress
 from common.dataset import Dataset, permutation
 from common.exceptions import UnusableError
+from common.gang import join
 from common.network import NormalisingNetwork
-from common.output_folder import MetricsFile, OutputFolder
+from common.output_folder import CHECKPOINT, MetricsFile, OutputFolder
 from common.settings import P, Settings
 
 SMALL_BATCH = 64
@@ -58,6 +59,8 @@ class Training(ABC, Generic[P, N]):
     """Whether `batch_loss` draws random numbers."""
     mixed_precision = False
     """Whether the network computes in bfloat16 where PyTorch considers that safe."""
+    distributed = False
+    """Whether several workers can train it (`batch_loss`)."""
 
     def __init__(
         self,
@@ -76,6 +79,9 @@ class Training(ABC, Generic[P, N]):
             network: The class of the network.
             architecture: Its arguments, which are stored with the network.
         """
+        if settings.nodes > 1 and not self.distributed:
+            raise UnusableError("this model trains on one node: remove `nodes` from its entry")
+        self.gang = join(settings)
         self.settings = settings
         self.dataset = dataset
         self.folder = folder
@@ -86,7 +92,8 @@ class Training(ABC, Generic[P, N]):
         # Adam's moving averages decay to denormal numbers, which a CPU computes many times slower.
         torch.set_flush_denormal(True)
         self.network: N = network(**architecture)
-        torch.set_num_threads(1 if self.work() < LITTLE_WORK else usable_cpus())
+        cpus = max(1, usable_cpus() // self.gang.here)
+        torch.set_num_threads(1 if self.work() < LITTLE_WORK else cpus)
 
         self.training_indices, self.validation_indices = dataset.split_indices(
             settings.own.seed, settings.own.validation_share
@@ -104,11 +111,16 @@ class Training(ABC, Generic[P, N]):
         self.validation_rows = self.network.normalise_(validation_rows.to(self.device), offset)
         self.optimizer = Adam(self.network.parameters(), settings.learning_rate)
         self.progress = self._restore_checkpoint() or Progress()
+        self.parallel = self.gang.parallel(self.network)
         self._next_checkpoint = time.monotonic() + settings.checkpoint_seconds
 
     @abstractmethod
     def batch_loss(self, batch: Tensor) -> Tensor:
-        """Return the mean loss of the training samples with the numbers `batch`, a scalar."""
+        """Return the mean loss of the training samples with the numbers `batch`, a scalar.
+
+        A `distributed` training returns the part of it that its share of the batch makes up, so
+        that the sum over all workers is the mean, computed with `self.parallel`.
+        """
 
     @abstractmethod
     def validation_metrics(self) -> dict[str, float]:
@@ -145,7 +157,7 @@ class Training(ABC, Generic[P, N]):
         Raises:
             UnusableError: A loss is NaN or infinite.
         """
-        with MetricsFile(self.folder, self.progress.metrics_size) as metrics_file:
+        with self.folder.metrics_file(self.progress.metrics_size) as metrics_file:
             while self.progress.epoch < self.settings.epochs:
                 if not self._train_epoch(metrics_file, should_stop):
                     return False
@@ -161,7 +173,8 @@ class Training(ABC, Generic[P, N]):
         self.optimizer.zero_grad()
         with self._precision():
             loss = self.batch_loss(batch)
-        loss.backward()
+        # The gradients of a gang are the mean over its workers, and its loss is the sum.
+        (loss if self.gang.size == 1 else loss * self.gang.size).backward()
         self.optimizer.step()
         return loss.detach()
 
@@ -178,11 +191,14 @@ class Training(ABC, Generic[P, N]):
         for batch in batches[len(progress.batch_losses) :]:
             if self.random_batches:
                 self._seed(progress.epoch, len(progress.batch_losses))
-            progress.batch_losses.append(self.train_batch(batch))
-            if should_stop() or time.monotonic() >= self._next_checkpoint:
+            loss, stops = self.train_batch(batch), should_stop()
+            if self.gang.size > 1:
+                loss, stops = self.gang.sum(loss, stops)
+            progress.batch_losses.append(loss)
+            if stops or time.monotonic() >= self._next_checkpoint:
                 progress.epoch_seconds = time.monotonic() - started
                 self._save_checkpoint(metrics_file)
-                if should_stop():
+                if stops or (self.gang.size == 1 and should_stop()):
                     return False
         metrics = self._epoch_metrics([len(batch) for batch in batches])
         metrics["seconds"] = round(time.monotonic() - started, 6)
@@ -242,10 +258,23 @@ class Training(ABC, Generic[P, N]):
     def _save_checkpoint(self, metrics_file: MetricsFile) -> None:
         # The metrics first: a checkpoint must never refer to more of them than are on disk.
         self.progress.metrics_size = metrics_file.sync()
-        checkpoint.save(self.folder, self.identity, self.progress, self.network, self.optimizer)
+        if self.gang.is_leader:
+            checkpoint.save(self.folder, self.identity, self.progress, self.network, self.optimizer)
         self._next_checkpoint = time.monotonic() + self.settings.checkpoint_seconds
 
     def _restore_checkpoint(self) -> Progress | None:
+        """Resume from the checkpoint; all workers of a gang from the one that the leader has."""
+        if self.gang.size == 1:
+            return self._restore()
+        progress = self._restore() if self.gang.is_leader else None
+        content = self.folder.read(CHECKPOINT) if progress else None
+        content = self.gang.from_leader(content, self.identity)
+        if self.gang.is_leader:
+            return progress
+        self.folder.receive(content)
+        return self._restore()
+
+    def _restore(self) -> Progress | None:
         progress = checkpoint.restore(
             self.folder,
             self.identity,

@@ -87,6 +87,8 @@ class ConvAutoencoder(NormalisingNetwork):
 class ConvTraining(Training[ConvParameters, ConvAutoencoder]):
     """Trains a `ConvAutoencoder` to remove noise from the images of a data set."""
 
+    distributed = True
+
     def __init__(self, settings: Settings[ConvParameters], dataset: Dataset, folder: OutputFolder):
         layout = image_layout(dataset.sample_shape, settings.own.layout)
         if dataset.per_column:  # rows that are squares: each column may have an offset of its own
@@ -111,7 +113,12 @@ class ConvTraining(Training[ConvParameters, ConvAutoencoder]):
         noisy = images
         if self.settings.own.noise:
             noisy = images + self.settings.own.noise * torch.randn_like(images)
-        return mse_loss(self.network(noisy), images)
+        if self.gang.size == 1:
+            return mse_loss(self.network(noisy), images)
+        # Every worker draws the noise of the whole batch, as one process alone would.
+        share = self.gang.share(len(images))
+        errors = mse_loss(self.parallel(noisy[share]), images[share], reduction="sum")
+        return errors / images.numel()
 
     def validation_metrics(self) -> dict[str, float]:
         """Return the mean squared error on the validation images, to which no noise is added."""
