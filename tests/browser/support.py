@@ -111,8 +111,8 @@ class Server:
             for name in names:
                 self.ask(f"/experiments/{name}/cancel", b"")
             self.until_ended(*names)
-            for name in names:
-                self.delete(name)
+            for path in paths:
+                self._send(f"{path}?outputs=true", method="DELETE")
 
     def until_ended(self, *ids):
         """Wait until experiments have ended."""
