@@ -27,7 +27,7 @@ for namespace in default hello-flask; do
 done
 remove namespace hello-flask hello-flask-setup
 remove pv hello-flask-input hello-flask-output
-remove -n default secret hello-flask-db hello-flask-api
+remove -n default secret hello-flask-db hello-flask-api hello-flask-webhooks
 remove -n default networkpolicy hello-flask-training hello-flask-gangs
 remove -n default roles,rolebindings hello-flask-queues
 remove -f "$yaml/setup/3_crb.yaml" -f "$yaml/setup/2_sa.yaml"

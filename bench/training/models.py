@@ -71,6 +71,7 @@ TRAININGS: dict[str, Callable[[Path, int], Training[Any, Any]]] = {
 
 def dataloader(training: Training[Any, Any]) -> None:
     """Train with a DataLoader over the numbers of the samples, with everything at its default."""
+    training.network.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(training.network.parameters(), lr=LEARNING_RATE)
     samples = TensorDataset(training.training_rows, torch.arange(len(training.training_rows)))
     loader = DataLoader(samples, batch_size=training.batch_size, shuffle=True)

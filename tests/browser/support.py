@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from tests.integration.backend_process import free_address
-from tests.integration.launcher_harness import kill_local_runs
+from tests.integration.launcher_harness import kill_local_runs, processes_of
 from tests.integration.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +88,31 @@ class Server:
         request = urllib.request.Request(f"{self.url}{path}", form, headers, **options)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.read()
+
+    @contextmanager
+    def slots_taken(self):
+        """Let two experiments keep both slots, so that others wait.
+
+        Their processes are stopped: two trainers would take the cores from the browser.
+        """
+        names = ("busy-1", "busy-2")
+        for name in names:
+            self.submit(name, learning_rate=0.001, epoch=100_000, dataset="digits.npz")
+        paths = [f"/experiments/{name}" for name in names]
+        eventually(lambda: all(self.ask(path)["status"] == "running" for path in paths))
+        stopped = processes_of(self.output_dir)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+            for name in names:
+                self.ask(f"/experiments/{name}/cancel", b"")
+            self.until_ended(*names)
+            for path in paths:
+                self._send(f"{path}?outputs=true", method="DELETE")
 
     def until_ended(self, *ids):
         """Wait until experiments have ended."""

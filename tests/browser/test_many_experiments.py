@@ -1,17 +1,12 @@
 """Long names, many ticks, proposed names, warnings, /docs, and pages without JavaScript."""
 
 import json
-import os
 import re
 import shlex
-import signal
 import subprocess
 
 import pytest
 from playwright.sync_api import expect
-
-from tests.integration.launcher_harness import processes_of
-from tests.integration.waiting import eventually
 
 KOREAN = "아주 긴 한국어 실험 이름 " * 6 + "끝"
 LONG = ["x" * 200, "resnet-with-a-long-name-lr-0.0001-batch-64-seed-7-and-so-on-1", KOREAN]
@@ -125,23 +120,9 @@ def test_pages_without_javascript(chromium, server, many, dead):
 
 @pytest.fixture
 def busy(server):
-    """Experiments that keep both slots, so that one submitted meanwhile can be cancelled.
-
-    Their processes are stopped: two trainers would take the cores from the browser.
-    """
-    names = ("busy-1", "busy-2")
-    for name in names:
-        server.submit(name, learning_rate=0.001, epoch=100_000, dataset="digits.npz")
-    paths = [f"/experiments/{name}" for name in names]
-    eventually(lambda: all(server.ask(path)["status"] == "running" for path in paths))
-    stopped = processes_of(server.output_dir)
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    yield
-    for pid in stopped:
-        os.kill(pid, signal.SIGCONT)
-    for name in names:
-        server.ask(f"/experiments/{name}/cancel", b"")
+    """No free slot, so that an experiment that is submitted meanwhile can be cancelled."""
+    with server.slots_taken():
+        yield
 
 
 def test_examples_of_the_api_pages_can_be_executed(page, many, busy):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import expect
 
-from tests.browser.conftest import serving
+from tests.browser.conftest import serving, started
 from tests.browser.support import ALICE, Watched
 from tests.browser.test_access import sign_in
 from tests.browser.test_data import DROP, GOOD, row
@@ -75,6 +75,7 @@ def behind(chromium, nginx):
     context = chromium.new_context(ignore_https_errors=True, locale="en-GB", timezone_id="UTC")
     context.set_default_timeout(60_000)
     watched = Watched(context.new_page(), root)
+    watched.page.goto = started(watched.page, watched.page.goto)
     watched.page.goto(f"{root}ui")
     sign_in(watched.page, ALICE)
     expect(watched.page.get_by_role("heading", level=1)).to_have_text("Experiments")

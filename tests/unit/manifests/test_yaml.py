@@ -375,6 +375,31 @@ def test_uncommenting_enables_tokens(applied: list[Document]) -> None:
     )
 
 
+def test_uncommenting_enables_webhooks(applied: list[Document], tmp_path: Path) -> None:
+    """With the Secret of the documentation mounted, the settings have its target."""
+    text = (YAML / "4_pod.yaml").read_text()
+    web = yaml.safe_load(re.sub(r"# (- name: WEBHOOK|  value:)", r"\1", text))["spec"][
+        "containers"
+    ][0]
+    (mount,) = [m for m in web["volumeMounts"] if m["name"] == "webhooks"]
+    variables = {n: v for n, v in environment(web).items() if n.startswith("WEBHOOK_")}
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for key, value in re.findall(r"--from-literal=(urls|secret)='?([^'\n]+)", page):
+        (tmp_path / key).write_text(value)
+    for name in ("WEBHOOK_URL_FILE", "WEBHOOK_SECRET_FILE"):
+        variables[name] = variables[name].replace(mount["mountPath"], str(tmp_path))
+
+    chosen, _ = settings.read(variables)
+
+    assert [target.url for target in chosen.webhooks] == [
+        "https://hooks.slack.com/services/T0/B0/secret"
+    ]
+    assert chosen.webhook_secret
+    assert "subPath" not in mount
+    disabled = environment(only("Pod", "hello-flask", applied)["spec"]["containers"][0])
+    assert not [name for name in disabled if name.startswith("WEBHOOK_")]
+
+
 def test_models_are_entries_of_the_catalogue(tmp_path: Path) -> None:
     """Mounted as the kubelet does it, both entries can be used."""
     for name, text in only("ConfigMap", "hello-flask-models", documents(YAML / "models.yaml"))[

@@ -186,7 +186,8 @@ class SweepIn(StrictSchema):
         load_default=None,
         metadata={
             "description": "Whether `asha` lets trials that it has stopped too early go on, once "
-            "all others have ended; it does by default."
+            "all others have ended; it does by default.",
+            "example": True,
         },
     )
     max_failed = Count(

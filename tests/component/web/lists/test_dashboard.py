@@ -234,7 +234,7 @@ def test_new_form_copies_experiment(get_page, submit, settings):
 
     assert values["learning_rate"] == "0.5"
     chosen = [field for field in page.all("option") if "selected" in field]
-    assert len(chosen) == 2  # the model and the data set
+    assert len(chosen) == 3  # the model, the priority and the data set
     get_page("/ui/new?from=none", 404)
 
 
