@@ -1,4 +1,4 @@
-// The log of an attempt as it grows, scrolled to its end unless the reader has scrolled up.
+// The log of an attempt, or of one of its workers, as it grows, scrolled to its end unless the reader has scrolled up.
 
 import { lineNodes } from "./ansi.js";
 import { kit } from "../kit.js";
@@ -15,13 +15,18 @@ export function startLog(attempt) {
   const wrap = keepInAddress("#wrap", "wrap", () => box.classList.toggle("unwrapped", !wrap.checked));
   box.classList.toggle("unwrapped", !wrap.checked);
   let current = attempt;
-  let log = follow(box, current, search);
+  let worker = "0";
+  let log = follow(box, current, worker, search);
   const show = (next) => {
     log.close();
     current = next;
-    log = follow(box, current, search);
+    log = follow(box, current, worker, search);
   };
   on("#attempt", "change", ({ target }) => show(target.value));
+  on("#worker", "change", ({ target }) => {
+    worker = target.value;
+    show(current);
+  });
   document.addEventListener("visibilitychange", () => {
     log.close(); // a browser opens at most six connections to a server, for all its tabs together
     if (!document.hidden) show(current);
@@ -29,9 +34,10 @@ export function startLog(attempt) {
   return { show, refresh: () => log.refresh() };
 }
 
-function follow(box, attempt, search) {
+function follow(box, attempt, worker, search) {
   const { find, element } = kit;
-  const url = `${box.dataset.url}?attempt=${attempt}`;
+  const isOther = worker !== "0"; // rank 0 prints the log of the experiment
+  const url = `${box.dataset.url}?attempt=${attempt}${isOther ? `&worker=${worker}` : ""}`;
   const tail = `${url}&tail=${MAX_LINES}&ansi=true`;
   const button = find("#follow");
   const note = find("#log-state");
@@ -42,7 +48,8 @@ function follow(box, attempt, search) {
   const unfinishedNode = element("div", { class: "line" });
   const download = find("#log-download");
   download.href = url;
-  download.download = download.download.replace(/(-\d+)?\.log$/, `-${attempt}.log`);
+  const name = `-${attempt}${isOther ? `-worker-${worker}` : ""}.log`;
+  download.download = download.download.replace(/(-\d+(-worker-\d+)?)?\.log$/, name);
   box.replaceChildren();
   note.textContent = "";
   search.update();
