@@ -85,10 +85,15 @@ class Experiment(Record):
         query = [("outputs", "true")] if outputs else None
         self._transport.ask("DELETE", self._path(), query)
 
-    def log(self, attempt: int | None = None, *, tail: int | None = None) -> str:
-        """Return what its trainer has printed so far, or the last `tail` lines of that."""
+    def log(
+        self, attempt: int | None = None, *, tail: int | None = None, worker: int | None = None
+    ) -> str:
+        """Return what its trainer has printed so far, or the last `tail` lines of that.
+
+        `worker` is the rank of one of several that train it together, 0 by default.
+        """
         text, pauses = bytearray(), self._transport.pauses()
-        query = _query(attempt=attempt, tail=tail)
+        query = _query(attempt=attempt, tail=tail, worker=worker)
         while True:
             text.clear()
             try:
@@ -99,22 +104,24 @@ class Experiment(Record):
             except (ServerAway, Unavailable) as error:
                 pauses.wait(error)
 
-    def follow(self, attempt: int | None = None, *, tail: int | None = None) -> Iterator[str]:
+    def follow(
+        self, attempt: int | None = None, *, tail: int | None = None, worker: int | None = None
+    ) -> Iterator[str]:
         """Yield the lines of its log as they are printed, until the attempt has ended.
 
         Each line comes once, although the server may restart meanwhile.
         """
-        for line in self.follow_lines(attempt, tail=tail):
+        for line in self.follow_lines(attempt, tail=tail, worker=worker):
             if line.number:
                 yield line.text
 
     def follow_lines(
-        self, attempt: int | None = None, *, tail: int | None = None
+        self, attempt: int | None = None, *, tail: int | None = None, worker: int | None = None
     ) -> Iterator[LogLine]:
         """Yield the lines of its log with their numbers, and the states of unfinished lines."""
         last = ""
         pauses = self._transport.pauses(WAIT_PATIENCE_SECONDS)
-        query = _query(attempt=attempt or self.data.get("attempt"), tail=tail)
+        query = _query(attempt=attempt or self.data.get("attempt"), tail=tail, worker=worker)
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:

@@ -79,10 +79,11 @@ def follow(
     *,
     attempt: int | None = None,
     tail: int | None = None,
+    worker: int | None = None,
 ) -> None:
     """Print the log of an attempt, by default the current one, until it has ended."""
     try:
-        for line in experiment.follow_lines(attempt, tail=tail):
+        for line in experiment.follow_lines(attempt, tail=tail, worker=worker):
             if not line.number:
                 terminal.state(line.text)
             elif terminal.as_json:

@@ -45,6 +45,9 @@ def register(commands: Subparsers) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
     parser.add_argument("-n", "--tail", metavar="N", type=positive, help="only the last N lines")
     parser.add_argument("--attempt", metavar="N", type=positive, help="of an earlier attempt")
+    parser.add_argument(
+        "--worker", metavar="RANK", type=int, help="of one of several nodes; 0 by default"
+    )
     add_id(add(commands, "files", files, "list the files of an experiment"))
     parser = add(commands, "get", get, "download a file of an experiment, or all as ID.zip")
     add_id(parser)
@@ -148,11 +151,17 @@ def logs(client: Client, arguments: argparse.Namespace, terminal: Terminal) -> i
     """Print the log of an experiment."""
     experiment = client.experiment(arguments.id)
     if arguments.follow:
-        follow(experiment, terminal, attempt=arguments.attempt, tail=arguments.tail)
+        follow(
+            experiment,
+            terminal,
+            attempt=arguments.attempt,
+            tail=arguments.tail,
+            worker=arguments.worker,
+        )
         is_current = arguments.attempt in (None, experiment.data["attempt"])
         ended = experiment.refresh().data["status"] if is_current else "succeeded"
         return FAILED if ended in ("failed", "cancelled") else 0
-    text = experiment.log(arguments.attempt, tail=arguments.tail)
+    text = experiment.log(arguments.attempt, tail=arguments.tail, worker=arguments.worker)
     if not terminal.as_json:
         sys.stdout.write(text)
         return 0

@@ -259,6 +259,17 @@ def test_log(server, client):
     assert server.received[-1].path == "/experiments/a%2Fb/logs?tail=1"
 
 
+def test_log_of_a_worker(server, client):
+    server.will(sends(b"b\n"), streams("id: 1\ndata: b\n\nevent: end\ndata: {}\n\n"))
+
+    assert client.named("run-1").log(worker=1) == "b\n"
+    assert list(client.named("run-1").follow(1, worker=1)) == ["b"]
+    assert [each.path for each in server.received] == [
+        "/experiments/run-1/logs?worker=1",
+        "/experiments/run-1/logs?attempt=1&worker=1",
+    ]
+
+
 def test_download_is_whole_or_absent(server, client, tmp_path):
     server.will(cuts_off, sends(b"whole"))
     file = client.named("run-1").download("logs/1.log", tmp_path)
