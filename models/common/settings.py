@@ -119,7 +119,7 @@ class Settings(Generic[P_co]):
     attempt: int = 1
     checkpoint_seconds: float = 10.0
     nodes: int = 1
-    """How many workers train together (see gang.py)."""
+    """How many workers train together (see distributed/gang.py)."""
     rank: int = 0
     """The rank of this worker among them, from 0."""
 

@@ -11,7 +11,7 @@
     ATTEMPT             optional, for the summary
     CHECKPOINT_SECONDS  optional, 10: seconds of training that a crash may lose
     NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT
-                        optional: the other workers that train with this one (see gang.py)
+                        optional: the workers that train together (see distributed/gang.py)
 
 Exit code: 0 finished; 2 input or configuration cannot be used; 66 a file that the experiment was
 submitted or began with has changed or is gone; 69 another worker has ended; 1 any other expected
@@ -31,9 +31,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from common.distributed.gang import losing_peers
+from common.distributed.worker_folder import WorkerFolder
 from common.exceptions import InputChangedError, PeerLostError, UnusableError
-from common.gang import losing_peers
-from common.output_folder import CHECKPOINT, INPUTS, OutputFolder, WorkerFolder
+from common.output_folder import CHECKPOINT, INPUTS, OutputFolder
 from common.settings import P, Settings, read_settings
 
 if TYPE_CHECKING:

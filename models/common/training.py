@@ -16,8 +16,8 @@ from common import checkpoint
 from common.adam import Adam
 from common.checkpoint import Progress
 from common.dataset import Dataset, permutation
+from common.distributed.gang import join
 from common.exceptions import UnusableError
-from common.gang import join
 from common.network import NormalisingNetwork
 from common.output_folder import CHECKPOINT, MetricsFile, OutputFolder
 from common.settings import P, Settings

@@ -16,7 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import left_out
-from tests.e2e.support import ROOT, SETUP, Deployment, edit, kubectl, objects, run, uninstall
+from tests.e2e.support import (
+    ROOT,
+    SETUP,
+    Deployment,
+    edit,
+    knows_indexed_jobs,
+    kubectl,
+    objects,
+    run,
+    uninstall,
+)
 
 HOST_FOLDER = Path("/tmp/hello-flask-e2e")  # on the node
 PASSWORD = "testpassword"
@@ -26,15 +36,27 @@ FLASK_PORT, MYSQL_PORT = 31112, 31111
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kueue: leave it out if the cluster has no Kueue")
+    config.addinivalue_line("markers", "indexed_jobs: leave it out if the cluster has none")
+    config.addinivalue_line("markers", "no_indexed_jobs: leave it out if the cluster has them")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of Kueue on a cluster without it, also under CI: no lab need have it."""
-    of_kueue = [item for item in items if item.get_closest_marker("kueue")]
-    if of_kueue and "kueue.x-k8s.io/" not in run("kubectl", "api-versions").stdout.decode():
-        config.stash[left_out]["Kueue in the cluster (docs/kueue.md)"] += len(of_kueue)
-        config.hook.pytest_deselected(items=of_kueue)
-        items[:] = [item for item in items if item not in of_kueue]
+    """Leave out what the cluster does not have, also under CI: no lab need have it."""
+    for marker, needs, is_there in (
+        ("kueue", "Kueue in the cluster (docs/kueue.md)", serves_kueue),
+        ("indexed_jobs", "Kubernetes 1.24 or newer (docs/several-nodes.md)", knows_indexed_jobs),
+        ("no_indexed_jobs", "Kubernetes older than 1.21", lambda: not knows_indexed_jobs()),
+    ):
+        those = [item for item in items if item.get_closest_marker(marker)]
+        if those and not is_there():
+            config.stash[left_out][needs] += len(those)
+            config.hook.pytest_deselected(items=those)
+            items[:] = [item for item in items if item not in those]
+
+
+def serves_kueue() -> bool:
+    """Return whether the cluster has Kueue."""
+    return "kueue.x-k8s.io/" in run("kubectl", "api-versions").stdout.decode()
 
 
 @dataclass(frozen=True)
