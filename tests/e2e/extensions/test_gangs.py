@@ -1,4 +1,4 @@
-"""An experiment of several nodes: an Indexed Job whose pods find each other by the headless Service.
+"""An experiment of several nodes: an Indexed Job whose pods find each other by a headless Service.
 
 Runs where the cluster has Indexed Jobs; an older one refuses such an experiment in one sentence.
 """
