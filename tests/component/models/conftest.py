@@ -3,18 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from tests.component.models.support import Trainer
+from tests.component.models.support import Trainer, restored_torch_settings
 
 
 @pytest.fixture(autouse=True)
 def restore_torch_settings() -> Iterator[None]:
-    """Undo what a training sets for its whole process, which other tests run in, too."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+    """Let no training change how the tests after it compute."""
+    with restored_torch_settings():
+        yield
 
 
 @pytest.fixture

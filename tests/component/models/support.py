@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -11,6 +13,7 @@ from types import ModuleType
 from typing import IO, Any
 
 import numpy as np
+import torch
 
 from common.dataset import read_dataset
 from common.output_folder import OutputFolder
@@ -48,6 +51,17 @@ def parameters_of(model: str) -> type[Parameters]:
     return found
 
 
+@contextmanager
+def restored_torch_settings() -> Iterator[None]:
+    """Undo what a training sets for its whole process, in which other tests run, too."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+
+
 class Trainer:
     """A model's trainer with an input folder and an output folder of its own."""
 
@@ -73,7 +87,8 @@ class Trainer:
         """Run the trainer in this process with these signals, and return its exit code."""
         module = entry_point(self.model)
         parameters = parameters_of(self.model)
-        return main(parameters, module.training, self.environment | changes, signals)
+        with restored_torch_settings():
+            return main(parameters, module.training, self.environment | changes, signals)
 
     def start(
         self, *options: str, stdout: int | IO[str] = subprocess.PIPE, **changes: str
