@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backend.domain.attempt import Attempt, Program
@@ -14,10 +17,11 @@ from backend.launchers.local import gang_runner
 from backend.launchers.local.launcher import LocalLauncher
 from backend.launchers.local.state_files import pid_in
 from backend.settings import Settings
-from tests.integration.launcher_harness import kill_local_runs
+from tests.integration.launcher_harness import kill_local_runs, processes_of
 from tests.integration.waiting import eventually
 
 TRAINER = Path(__file__).parents[2] / "fakes" / "gang_trainer.py"
+CONV_AUTOENCODER = Path(__file__).parents[3] / "models" / "conv-autoencoder" / "train.py"
 PROGRAM = Program(command=("python", "-u", str(TRAINER)))
 GANG = Attempt("gang", "uid-1", "own", 0.001, 1, None, 1, nodes=2, program=PROGRAM)
 
@@ -267,3 +271,40 @@ def test_memory_of_a_gang_is_that_of_its_slots(gangs):
         local.order(GANG, rank, "exit 0")
 
     assert local.ended(GANG).memory_limit in (2 * 256 * mib, 256 * mib)
+
+
+def test_real_training_goes_on_after_a_worker_was_killed(gangs):
+    """conv-autoencoder, as the server starts it: the next attempt repeats no epoch."""
+    local = gangs()
+    random = np.random.default_rng(1)
+    np.save(local.settings.input_dir / "a.npy", random.normal(size=(200, 8, 8)))
+    program = Program(command=("python", "-u", str(CONV_AUTOENCODER)))
+    one = replace(attempt("real"), epoch=150, program=program)
+    metrics = local.folder(one) / "metrics.jsonl"
+
+    local.submit(one)
+    eventually(lambda: metrics.exists() and metrics.read_text().count("\n") >= 5)
+    victim = eventually(lambda: worker_of(local, one, rank=1))
+    os.kill(victim, signal.SIGKILL)
+    seen = local.ended(one)
+    assert seen.phase is Phase.FAILED
+    assert "worker 1 exited with code 137" in seen.diagnosis.message
+    assert "another worker of this experiment is gone" in local.log(one)
+
+    following = replace(one, number=2)
+    local.submit(following)
+    assert local.ended(following).phase is Phase.SUCCEEDED, local.log(following)
+    epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
+    assert epochs == list(range(1, 151))
+    assert "all have joined" in local.log(following, 1)
+
+
+def worker_of(local, one, rank):
+    """Return the process id of a worker, found by its environment (Linux)."""
+    wanted = f"NODE_RANK={rank}".encode()
+    for process in processes_of(local.folder(one)):
+        with suppress(OSError):
+            variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            if wanted in variables:
+                return process
+    return None
