@@ -190,9 +190,15 @@ def _observe_gang(
     It runs once each of its workers does; until then, those that do wait for the others.
     """
     newest = newest_by_rank(pods)
-    if any(_phase(pod) == "Failed" for pod in newest.values()):
-        return Observation(uid, Phase.UNKNOWN)  # the Job controller is about to end the others
     started_at, waiting = _started_at(job, pods), len(newest) < nodes_of(job)
+    if any(_phase(pod) == "Failed" for pod in newest.values()):
+        # The Job controller is about to end the others; on a dead node it waits for that for ever.
+        for rank, pod in newest.items():
+            why = _diagnose_dead_node(pod, surroundings.node_is_ready)
+            if _phase(pod) == "Running" and why:
+                why = of_worker(why, rank)
+                return Observation(uid, Phase.RUNNING, started_at, diagnosis=why)
+        return Observation(uid, Phase.UNKNOWN)
     seen: list[Observation] = []
     for rank, pod in newest.items():
         if _phase(pod) == "Succeeded":

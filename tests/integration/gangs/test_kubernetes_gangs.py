@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from backend.experiments import reconciler as module
 from backend.experiments.reconciler import Reconciler
+from backend.launchers.base import LauncherRefused
 from backend.launchers.kubernetes.gangs.indexed_job import SERVICE
 from tests.fakes.kubernetes_api import Fault, broken, forbidden
 from tests.fakes.kueue import FakeKueue
@@ -277,6 +279,19 @@ def test_entry_that_changes_its_nodes_leaves_experiments_alone(
     assert kubernetes.jobs()[look(client)["job"]]["spec"]["completions"] == 2
     other = submit(client, "b").json["job"]
     assert "completionMode" not in kubernetes.jobs()[other]["spec"]
+
+
+@pytest.mark.usefixtures("service")
+def test_nodes_that_no_entry_names_are_refused(client, app):
+    """A trainer can write to run.json, from which a lost database is rebuilt."""
+    submit(client)
+    services = app.extensions["services"]
+    tampered = replace(services.experiments.get("a"), nodes=32)
+
+    with pytest.raises(LauncherRefused) as refusal:
+        services.models.entry_of(tampered)
+    assert refusal.value.diagnosis.reason == "model_changed"
+    assert services.models.entry_of(replace(tampered, nodes=2)).nodes == 2
 
 
 @pytest.mark.usefixtures("service")

@@ -169,6 +169,16 @@ def test_parameters_of_the_model():
     assert render(restored, HISTORY)["parameters"] == CHOSEN
 
 
+def test_number_of_nodes():
+    """It is in the record of a gang only."""
+    file = parse(content(nodes=2, entry_sha256="0f" * 32), "실험 1")
+
+    assert file.attempt.nodes == 2
+    gang = Experiment(id=7, **file.values)
+    assert render(gang, HISTORY)["nodes"] == 2
+    assert "nodes" not in content()
+
+
 def test_record_of_an_older_version():
     new = content()
     later = ("parameters", "size", "entry_sha256", "image", "submitted_by")
@@ -218,6 +228,10 @@ def test_annotations_that_nobody_can_have_added(wrong):
         {"size": 5},
         {"entry_sha256": "0f"},
         {"entry_sha256": 5},
+        {"nodes": 2},  # no entry says so
+        {"nodes": 1, "entry_sha256": "0f" * 32},
+        {"nodes": 33, "entry_sha256": "0f" * 32},
+        {"nodes": "2", "entry_sha256": "0f" * 32},
         {"image": 5},
         {"image": "\ud800"},
     ],

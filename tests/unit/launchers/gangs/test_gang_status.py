@@ -125,6 +125,16 @@ def test_gang_with_a_failed_worker_is_about_to_end():
     assert observe(job(active=1), running(0), ended(1, 137)).phase is Phase.UNKNOWN
 
 
+def test_gang_that_cannot_end_says_why():
+    """Nobody reports that a pod has ended whose node has died with it."""
+    silent = running(0, conditions=[], deleted=True)
+    seen = observe(job(active=1), silent, ended(1, 137), ready=lambda node: node != "node-0")
+
+    assert seen.phase is Phase.RUNNING
+    assert seen.diagnosis.reason == "node_not_ready"
+    assert seen.diagnosis.message.startswith("Worker 0: The node node-0 does not answer")
+
+
 def test_finished_worker_waits_for_the_others():
     assert observe(job(active=1), running(0), ended(1, 0)).phase is Phase.RUNNING
     assert observe(job(), ended(0, 0), ended(1, 0)).phase is Phase.UNKNOWN
