@@ -101,7 +101,8 @@ class Gang:
 def _become(rank: int, command: tuple[str, ...], log: int | None) -> NoReturn:
     """Replace this process by a worker."""
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):  # as the runner does
+            signal.signal(number, signal.SIG_DFL)
         if sys.platform == "linux":  # as the runner: the kernel sends it if this program is killed
             ctypes.CDLL(None).prctl(runner.PR_SET_PDEATHSIG, signal.SIGTERM)
         if log is not None:

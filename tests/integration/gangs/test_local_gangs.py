@@ -244,6 +244,19 @@ def test_trainer_that_cannot_be_started(gangs):
     assert "the trainer cannot be started" in local.ended(GANG).diagnosis.message
 
 
+def test_workers_ignore_no_signal(gangs):
+    """Python ignores two of them, and what it starts would inherit that."""
+    local = gangs()
+    program = Program(command=("sh", "-c", "grep SigIgn /proc/self/status"))
+    one = replace(attempt("signals"), program=program)
+    local.submit(one)
+
+    assert local.ended(one).phase is Phase.SUCCEEDED
+    for rank in (0, 1):
+        ignored = int(local.log(one, rank).split()[1], 16)
+        assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
+
+
 def test_links_in_place_of_logs_are_not_followed(gangs, tmp_path):
     """An earlier attempt may have put anything there."""
     local = gangs()
