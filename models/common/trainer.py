@@ -103,7 +103,9 @@ def main(
     except UnusableError as error:
         problem, code = str(error), EXIT_UNUSABLE
     except PeerLostError as error:
-        problem, code = str(error), EXIT_PEER_LOST
+        # Asked to stop as all of them are, it has lost the one that was faster.
+        number = signals.received
+        problem, code = str(error), EXIT_SIGNAL + number if number else EXIT_PEER_LOST
     except OSError as error:
         problem = f"cannot use {error.filename or environment['OUTPUT_DIR']}: {error.strerror}"
         code = EXIT_UNUSABLE if error.errno in PERMANENT_ERRORS else EXIT_FAILED
