@@ -183,7 +183,10 @@ def reconcile(settings: Settings) -> int:
     reconciler.passes.lead()
     keeping = threading.Thread(target=leadership.keep, args=[stopped, lose])
     keeping.start()
-    threads = (services.summaries.run, services.sampler.run, services.data_sets.run, driver.run)
+    threads = (
+        *(services.departures.run, services.summaries.run, services.sampler.run),
+        *(services.data_sets.run, driver.run),
+    )
     for work in threads:
         threading.Thread(target=work, args=[stopped], daemon=True).start()
     start_webhooks(settings, services, reconciler.passes, stopped)

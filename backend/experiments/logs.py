@@ -223,7 +223,10 @@ class Logs:
             connected.wait(self._patience * CONNECT_SECONDS)
 
     def save_parts(self, experiment: Experiment, parts: Sequence[str]) -> None:
-        """Save parts whose pods are leaving while the attempt continues; return at once."""
+        """Save parts whose pods are leaving while the attempt continues; return at once.
+
+        They are known to have started: of one that is gone already, it is saved that it is lost.
+        """
         saved = self._files.parts(experiment.experiment_id, experiment.attempt)
         for part in parts:
             if part not in saved:
@@ -333,7 +336,8 @@ class Logs:
 
         def record() -> None:
             experiment_id, number = experiment.experiment_id, experiment.attempt
-            lines = chain(before, _final_output(source, parts, connected))
+            printed = _final_output(source, parts, connected, have_started=bool(saved_as))
+            lines = chain(before, printed)
             try:
                 self._files.write(experiment_id, number, lines, self._max_bytes, saved_as)
                 # Unless another process has heard more.
@@ -354,13 +358,14 @@ class Logs:
 
 
 def _final_output(
-    source: LogSource, parts: Sequence[str], connected: threading.Event
+    source: LogSource, parts: Sequence[str], connected: threading.Event, *, have_started: bool
 ) -> Iterator[bytes]:
     """Yield the lines of parts; set `connected` once the last one is being read."""
     deadline = time.monotonic() + FINAL_OUTPUT_SECONDS
     for part in parts:
         is_last = part == parts[-1]
-        for line in source.follow(part, connected.set if is_last else lambda: None):
+        notify = connected.set if is_last else lambda: None
+        for line in source.follow(part, notify, has_started=have_started):
             if line is not None and not isinstance(line, Unfinished):
                 yield line
             elif time.monotonic() > deadline:

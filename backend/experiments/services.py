@@ -10,6 +10,7 @@ from backend.experiments.events import TransitionFeed
 from backend.experiments.gangs.worker_logs import GangLogs
 from backend.experiments.models import Models
 from backend.experiments.overview import Overview
+from backend.experiments.reconciling.departures import Departures
 from backend.experiments.reconciling.resources import ResourceSampler
 from backend.experiments.reconciling.summaries import Summaries
 from backend.experiments.recorder import Recorder
@@ -46,6 +47,7 @@ class Services:
     summaries: Summaries
     resources: ResourceFiles
     sampler: ResourceSampler
+    departures: Departures
     models: Models
     experiments: Experiments
     overview: Overview
@@ -119,6 +121,7 @@ def assemble(
         summaries=Summaries(store, MetricSummaries(store.database), curves, values),
         resources=resources,
         sampler=ResourceSampler(store, launcher, resources),
+        departures=Departures(store, logs, launcher.log_source),
         experiments=Experiments(
             store, launcher, inputs, data_sets, outputs, logs, archive, recorder, events, models
         ),

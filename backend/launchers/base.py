@@ -64,6 +64,25 @@ class Observation:
     leaving_workers: tuple[tuple[int, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Departure:
+    """A part of a log that will soon be gone although its attempt has not ended.
+
+    Attributes:
+        handle: the handle of the attempt.
+        uid: the uid of its experiment.
+        rank: the rank of the worker that prints it.
+        part: its name.
+        is_gone: whether it is gone already.
+    """
+
+    handle: str
+    uid: str
+    rank: int
+    part: str
+    is_gone: bool
+
+
 class LauncherError(Exception):
     """A launcher could not carry out a call.
 
@@ -113,12 +132,25 @@ class LogSource(Protocol):
         """Return the lines that a part has so far; a marker line may stand for the middle ones."""
 
     def follow(
-        self, part: str, connected: Callable[[], object] = lambda: None
+        self,
+        part: str,
+        connected: Callable[[], object] = lambda: None,
+        *,
+        has_started: bool = False,
     ) -> Iterator[bytes | None]:
         """Yield the lines of a part from the first to the last, and None while waiting for more.
 
         Waits while the launcher cannot be reached. `connected` is called once the log is being
-        read: everything printed after that is yielded, even if the attempt is cancelled.
+        read: everything printed after that is yielded, even if the attempt is cancelled. Ends with
+        UNHEARD if the part is gone before it was read to its end, which is so for one that was
+        never found only if `has_started`.
+        """
+
+    def departures(self, timeout: float) -> Sequence[Departure]:
+        """Wait until parts are about to go, or have gone, and return those since the last call.
+
+        Those that leave while `Launcher.changes` is not called are not noticed. Empty after
+        `timeout` seconds without one; one may be returned several times.
         """
 
 

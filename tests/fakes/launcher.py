@@ -94,7 +94,10 @@ class FakeLogSource:
                 return list(parts[part])
         return [b"epoch 1/20", b"epoch 2/20"]
 
-    def follow(self, part, connected=lambda: None):
+    def departures(self, timeout):
+        return []
+
+    def follow(self, part, connected=lambda: None, *, has_started=False):
         sent = 0
         while True:
             connected()

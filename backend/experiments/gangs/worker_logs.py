@@ -61,7 +61,10 @@ class GangLogs(Logs):
     def save_parts_of_workers(
         self, experiment: Experiment, parts: Sequence[tuple[int, str]]
     ) -> None:
-        """Save parts whose pods are leaving, each given after the rank of its worker."""
+        """Save parts whose pods are leaving, each given after the rank of its worker.
+
+        See `Logs.save_parts`; those of rank 0 are the parts of the experiment's log.
+        """
         for rank, part in parts:
             if rank < (experiment.nodes or 1):
                 self.of_worker(experiment, rank).save_parts(experiment, [part])

@@ -35,6 +35,7 @@ from backend.launchers.kubernetes.gangs.checks import check_gang
 from backend.launchers.kubernetes.gangs.indexed_job import is_gang
 from backend.launchers.kubernetes.logs import PodLogs
 from backend.launchers.kubernetes.metrics_api.pod_metrics import PodMetrics
+from backend.launchers.kubernetes.pod_states import job_of
 from backend.launchers.kubernetes.queues.workloads import Workloads
 from backend.launchers.kubernetes.status import Surroundings
 from backend.launchers.kubernetes.watch import Watch, Watcher
@@ -109,7 +110,9 @@ class KubernetesLauncher:
         """Wait until the API server reports a change of our Jobs or pods."""
         if self._watcher is None:
             job_watch = Watch(partial(self._list_ours, JOBS), _name)
-            self._pod_watch = Watch(partial(self._list_ours, PODS), _job_of)
+            self._pod_watch = Watch(
+                partial(self._list_ours, PODS), job_of, note=self.log_source.note
+            )
             self._watcher = Watcher([job_watch, self._pod_watch])
         changed = self._watcher.wait(timeout)
         if changed is None or time.monotonic() < self._next_relook:
@@ -162,7 +165,7 @@ class KubernetesLauncher:
     ) -> dict[str, Observation]:
         pods_of: dict[str, list[Object]] = {}
         for pod in pods:
-            pods_of.setdefault(_job_of(pod), []).append(pod)
+            pods_of.setdefault(job_of(pod), []).append(pod)
         surroundings = Surroundings(
             self._node_is_ready,
             cache(self._warnings),
@@ -367,7 +370,3 @@ def _pieces(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 def _name(job: dict[str, Any]) -> str:
     return str(job["metadata"]["name"])
-
-
-def _job_of(pod: dict[str, Any]) -> str:
-    return str((pod["metadata"].get("labels") or {}).get("job-name", ""))

@@ -11,7 +11,9 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import urllib3
@@ -23,9 +25,10 @@ from backend.files.log_lines import (
     LineSplitter,
     Unfinished,
 )
-from backend.launchers.base import LauncherUnavailable
+from backend.launchers.base import Departure, LauncherUnavailable
+from backend.launchers.kubernetes import pod_states
 from backend.launchers.kubernetes.gangs.indexed_job import rank_of
-from backend.launchers.kubernetes.status import ENDED_POD_PHASES, part_of
+from backend.launchers.kubernetes.pod_states import Pod, departure_of, part_of
 
 SILENCE_SECONDS = 10.0  # without a line; a followed log is then requested again
 PAUSE_SECONDS = 1.0  # between two connections, and between two None
@@ -34,8 +37,6 @@ PAUSE_SECONDS = 1.0  # between two connections, and between two None
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0  # seconds between two connections while the API server is unavailable
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+(?:Z|[+-]\d\d:\d\d) ")
-
-Pod = dict[str, Any]
 
 
 class PodLogs:
@@ -64,6 +65,7 @@ class PodLogs:
         self._read_log, self._open_log = read_log, open_log
         self._max_bytes = max_bytes
         self._rank = 0
+        self._departures: SimpleQueue[Departure] = SimpleQueue()
 
     def of_worker(self, rank: int) -> "PodLogs":
         """Return the logs of the workers with this rank."""
@@ -87,33 +89,53 @@ class PodLogs:
         text.add(_without_stamps([splitter.rest]))
         return text
 
+    def note(self, event: dict[str, Any]) -> None:
+        """Take notice of an event of a watch of pods, for `departures`."""
+        departure = departure_of(event)
+        if departure:
+            self._departures.put(departure)
+
+    def departures(self, timeout: float) -> Sequence[Departure]:
+        """Return the parts that are about to go, or have gone, of the workers of every rank."""
+        found = []
+        with suppress(Empty):
+            found.append(self._departures.get(timeout=timeout))
+            while True:
+                found.append(self._departures.get_nowait())
+        return found
+
     def follow(
-        self, part: str, connected: Callable[[], object] = lambda: None
+        self,
+        part: str,
+        connected: Callable[[], object] = lambda: None,
+        *,
+        has_started: bool = False,
     ) -> Iterator[bytes | None]:
         """Yield the lines of a part from the first to the last, and None while waiting for more.
 
         Waits while the API server cannot be reached. `connected` is called once the log is being
-        read. Ends with UNHEARD if the pod is gone before its log was read to its end.
+        read. Ends with UNHEARD if the pod is gone before its log was read to its end; a pod that
+        was never found has no log unless it `has_started`.
         """
         recent, seconds = _RecentLines(), SHORTEST_PAUSE
-        is_complete = True
+        is_complete = not has_started
         was_read: bool | None = None  # to its end, by the last connection that found a log
         while True:
             try:
                 pod = self._get_pod(_pod_of(part))
                 if pod is None:
                     break
-                ended, has_started = _has_ended(pod), _has_started(pod)
-                if ended or has_started:
+                ended, started = pod_states.has_ended(pod), pod_states.has_started(pod)
+                if ended or started:
                     end = yield from self._follow_once(part, recent, connected, ended)
                     was_read = was_read if end is None else end
-                    is_complete = not has_started if was_read is None else was_read
+                    is_complete = not started if was_read is None else was_read
                     # A log that was read to its end after the pod had ended is complete.
                     if is_complete and ended:
                         return
                     seconds = PAUSE_SECONDS
                 else:
-                    is_complete = not _may_have_started(pod)
+                    is_complete = not pod_states.may_have_started(pod)
                     is_deleted = "deletionTimestamp" in pod["metadata"]
                     seconds = SHORTEST_PAUSE if is_deleted else min(PAUSE_SECONDS, 1.25 * seconds)
             except LauncherUnavailable:
@@ -200,32 +222,6 @@ def _without_stamps(lines: Iterable[bytes]) -> list[bytes]:
 def _pod_of(part: str) -> str:
     """Return the name of the pod that prints a part; see `part_of`."""
     return part.partition("-")[2]
-
-
-def _states(pod: Pod) -> list[dict[str, Any]]:
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return [status.get("state") or {} for status in statuses]
-
-
-def _has_started(pod: Pod) -> bool:
-    return any("running" in state or "terminated" in state for state in _states(pod))
-
-
-def _may_have_started(pod: Pod) -> bool:
-    """Return whether the container may run although the kubelet has not reported it yet.
-
-    The kubelet of an old Kubernetes never does if the pod is deleted in that moment.
-    """
-    waiting = [state.get("waiting") or {} for state in _states(pod)]
-    is_starting = all(each.get("reason") in (None, "ContainerCreating") for each in waiting)
-    return is_starting and bool((pod.get("spec") or {}).get("nodeName"))
-
-
-def _has_ended(pod: Pod) -> bool:
-    states = _states(pod)
-    if states and all("terminated" in state for state in states):
-        return True
-    return (pod.get("status") or {}).get("phase") in ENDED_POD_PHASES
 
 
 def _pause(seconds: float) -> Iterator[None]:

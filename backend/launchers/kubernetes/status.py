@@ -1,7 +1,6 @@
 """The observation of a Job and its pods. Pure: takes Kubernetes objects as dicts."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from backend.launchers.kubernetes import diagnosis
 from backend.launchers.kubernetes.gangs.indexed_job import is_gang, nodes_of, rank_of
 from backend.launchers.kubernetes.gangs.pods import by_blame, newest_by_rank, of_worker
 from backend.launchers.kubernetes.manifest import CONTAINER, RUN, UID
+from backend.launchers.kubernetes.pod_states import ENDED_POD_PHASES, is_leaving, part_of
 from backend.launchers.kubernetes.queues import kueue
 
 # A Job has ended only if one of these conditions is true. `completionTime` is set on success only
@@ -31,7 +31,6 @@ POD_PHASES = {
 }
 # Without such a pod the attempt is queued: the Job controller has yet to make the next pod. If the
 # newest one has succeeded, it has yet to set a condition, and nothing is observed.
-ENDED_POD_PHASES = ("Succeeded", "Failed")
 
 MAX_IMAGE = 1000  # characters
 START_TIME = timedelta(seconds=3)  # within which a Job gets its pod, and a pod its volumes
@@ -59,7 +58,7 @@ def observation(
     job: dict[str, Any], pods: list[dict[str, Any]], surroundings: Surroundings
 ) -> Observation:
     """Return the observation of an attempt from its Job and pods."""
-    leaving = [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
+    leaving = [pod for pod in pods if is_leaving(pod)]
     seen = _observation(job, pods, surroundings)
     return replace(
         seen,
@@ -107,13 +106,6 @@ def attempt_of(job: dict[str, Any]) -> Attempt | None:
     if attempt is None or attempt.handle != metadata["name"] or attempt.uid != annotations.get(UID):
         return None
     return attempt
-
-
-def part_of(pod: dict[str, Any]) -> str:
-    """Return the name of the log part that a pod prints; sorted by name, parts are by age."""
-    metadata = pod["metadata"]
-    created = re.sub("[-:]", "", str(metadata["creationTimestamp"]))
-    return f"{created}-{metadata['name']}"
 
 
 def _parts_of_rank_0(pods: list[dict[str, Any]]) -> tuple[str, ...]:

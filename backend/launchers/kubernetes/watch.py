@@ -33,16 +33,22 @@ class Watch:
         reported: the resource version of the last reported change; None before the first.
     """
 
-    def __init__(self, listing: List, job_of: Callable[[dict[str, Any]], str]) -> None:
+    def __init__(
+        self,
+        listing: List,
+        job_of: Callable[[dict[str, Any]], str],
+        note: Callable[[dict[str, Any]], object] = lambda event: None,
+    ) -> None:
         """Prepare a watch.
 
         Args:
             listing: requests the list, given a query and a time limit.
             job_of: returns the name of the Job that a listed object belongs to.
+            note: called with every event, before it is reported.
         """
         self.reported: str | None = None
         self._version: str | None = None  # where the next watch continues
-        self._listing, self._job_of = listing, job_of
+        self._listing, self._job_of, self._note = listing, job_of, note
 
     def begin(self) -> None:
         """Start at the current state; earlier changes are not reported."""
@@ -70,6 +76,7 @@ class Watch:
                     raise ApiException(status=status.get("code"), reason=status.get("message"))
                 self._version = event["object"]["metadata"]["resourceVersion"]
                 self.reported = self._version
+                self._note(event)
                 report(self._job_of(event["object"]))
         finally:
             stream.close()

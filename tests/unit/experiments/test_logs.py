@@ -127,7 +127,7 @@ class EndingSource:
     def read(self, part):
         yield b"first"
 
-    def follow(self, part, connected=lambda: None):
+    def follow(self, part, connected=lambda: None, *, has_started=False):
         connected()
         yield b"first"
         yield from self.ending
@@ -165,7 +165,7 @@ def test_final_output_is_read_once(tmp_path):
     source, reads, ended = EndingSource(b"last"), [], threading.Event()
     read, follow = source.read, source.follow
 
-    def follow_until_ended(part, connected):
+    def follow_until_ended(part, connected, **_options):
         yield from follow(part, connected)
         ended.wait()
 
