@@ -25,6 +25,7 @@ from tests.e2e.support import (
     kubectl,
     objects,
     run,
+    serves_metrics,
     uninstall,
 )
 
@@ -36,6 +37,7 @@ FLASK_PORT, MYSQL_PORT = 31112, 31111
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kueue: leave it out if the cluster has no Kueue")
+    config.addinivalue_line("markers", "metrics: leave it out if the cluster measures no pods")
     config.addinivalue_line("markers", "indexed_jobs: leave it out if the cluster has none")
     config.addinivalue_line("markers", "no_indexed_jobs: leave it out if the cluster has them")
 
@@ -44,6 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what the cluster does not have, also under CI: no lab need have it."""
     for marker, needs, is_there in (
         ("kueue", "Kueue in the cluster (docs/kueue.md)", serves_kueue),
+        ("metrics", "metrics.k8s.io in the cluster (metrics-server)", serves_metrics),
         ("indexed_jobs", "Kubernetes 1.24 or newer (docs/several-nodes.md)", knows_indexed_jobs),
         ("no_indexed_jobs", "Kubernetes older than 1.21", lambda: not knows_indexed_jobs()),
     ):

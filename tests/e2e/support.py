@@ -21,6 +21,7 @@ PERMITTED = {  # what the backend's serviceAccount may do in its namespace
     ("pods/log", "get"),
     ("events", "list"),
     ("nodes", "get"),
+    ("services", "get"),
     ("pods.metrics.k8s.io", "list"),
 }
 CURL_NO_ANSWER = (7, 28, 52, 56)  # refused, timed out, empty, cut off (curl(1), exit codes)
