@@ -33,7 +33,7 @@ def test_network_policies_allow_training(dedicated: Deployment, stage: Stage) ->
         policy["metadata"]["name"]
         for policy in objects("-n", dedicated.namespace, "networkpolicies")
     }
-    assert names == {"hello-flask-training"}
+    assert names == {"hello-flask-training", "hello-flask-gangs"}
     file = f"{stage.yaml}/networkpolicy.yaml"
     kubectl("apply", "-f", file)
     try:

@@ -36,6 +36,9 @@ PAUSE_SECONDS = 1.0  # between two connections, and between two None
 # may be gone within a second.
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0  # seconds between two connections while the API server is unavailable
+# The last line of the kubelet if a container is removed while its log is followed. It looks for the
+# container at the end of what is written, and only there (pkg/kubelet/kuberuntime/logs, waitLogs).
+CONTAINER_GONE = b"rpc error: code = NotFound"
 TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+(?:Z|[+-]\d\d:\d\d) ")
 
 
@@ -157,20 +160,23 @@ class PodLogs:
         response = self._open_log(_pod_of(part), recent.since())
         if response is None:
             return None
-        splitter, is_log, has_lines = LineSplitter(), True, False
+        splitter, is_log, has_lines = LineSplitter(), False, False
+        said = b""  # by the kubelet itself, in place of a log or after it
         try:
             connected()
             for piece in response.stream(decode_content=False):
                 for raw in splitter.add(piece):
                     if repeated[raw]:
                         repeated[raw] -= 1
+                        is_log = True
                         continue
                     stamp = TIMESTAMP.match(raw)
-                    has_lines |= bool(stamp)
-                    is_log &= bool(stamp)  # otherwise the kubelet says that it has no log
                     if stamp:
+                        is_log = has_lines = True
                         recent.add(raw, stamp)
                         yield raw[stamp.end() :]
+                    else:
+                        said = raw
                 stamp = TIMESTAMP.match(splitter.rest)
                 is_shown = stamp and not repeated.total()
                 yield Unfinished(splitter.rest[stamp.end() :]) if is_shown and stamp else None
@@ -182,8 +188,11 @@ class PodLogs:
         stamp = TIMESTAMP.match(rest)
         if ended and stamp and not repeated[rest]:
             yield rest[stamp.end() :]
-        is_end = is_log and bool(stamp or not rest)
-        return is_end if is_end or has_lines else None
+        if rest and not stamp:
+            said = rest
+        if not said or (is_log and CONTAINER_GONE in said):
+            return True
+        return False if has_lines else None
 
 
 class _RecentLines:

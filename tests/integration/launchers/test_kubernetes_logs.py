@@ -284,6 +284,40 @@ def test_log_that_the_kubelet_has_lost(follow, kubernetes, pod, part, monkeypatc
     assert follower.whole() == [UNHEARD.decode()]
 
 
+NOT_FOUND = (
+    b"rpc error: code = NotFound desc = an error occurred when try to find container "
+    b'"97f8d5e439a7aa1afefca8bd4e464f4531ea74f9824877b5dfa3a9cb3804aed0": not found'
+)
+OTHER = b"rpc error: code = Unavailable desc = connection error"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [(NOT_FOUND, ["a", "last words"]), (OTHER, ["a", "last words", UNHEARD.decode()])],
+)
+def test_container_removed_at_the_end(
+    follow, kubernetes, pod, part, monkeypatch, said, expected, end
+):
+    """As containerd words it: 3 of 6 followed logs ended so on Kubernetes 1.20."""
+    read = kubernetes.follow_log
+
+    def follow_log(*request):
+        yield from read(*request)
+        yield said + end
+
+    monkeypatch.setattr(kubernetes, "follow_log", follow_log)
+    kubernetes.pods_end_slowly = True
+    kubernetes.write_log(pod, "a\n")
+    follower = follow(part)
+    eventually(lambda: follower.lines == ["a"])
+    kubernetes.evict(pod)
+    kubernetes.write_log(pod, "last words\n")
+    kubernetes.stop_pod(pod)
+
+    assert follower.whole() == expected
+
+
 def test_kubelet_message_is_dropped(source, kubernetes, pod, part, monkeypatch):
     answer = "unable to retrieve container logs for containerd://0123\n"
     monkeypatch.setattr(kubernetes, "log", lambda *_request: answer)
