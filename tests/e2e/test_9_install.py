@@ -16,9 +16,7 @@ from tests.e2e.support import (
     uninstall,
 )
 
-SECONDS = (
-    180  # the kubelet of Kubernetes 1.20 may take 60 to end a pod: the backend, then a trainer
-)
+SECONDS = 180  # the kubelet of Kubernetes 1.20 may take 60 to end a pod, and there are two
 KINDS = "deployments,pods,services,jobs,persistentvolumeclaims,serviceaccounts,roles,rolebindings"
 CLUSTER_WIDE = "persistentvolumes,clusterroles,clusterrolebindings,namespaces"
 MINE = "app.kubernetes.io/name=hello-flask"
