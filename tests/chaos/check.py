@@ -145,6 +145,8 @@ def _never_two_trainers(evidence: Evidence) -> Iterator[str]:
             if evidence.jobs is not None:  # a Job replaces a failed pod
                 codes = _exit_codes(final, attempt)
                 failures = len(codes) - codes.count(0)
+                if name in _hostile(evidence):  # one that runs out of memory notes no exit code
+                    failures += times - len(codes)
             if times > 1 + struck[name, attempt] + failures:
                 yield f"{name}: attempt {attempt} was started {times} times"
             if attempt > final.shown["attempt"]:

@@ -99,6 +99,17 @@ def test_sound_evidence_passes():
     assert violated(SOUND) == set()
 
 
+def test_hostile_trainer_may_run_out_of_memory():
+    """Its pod is replaced, and the killed one noted no exit."""
+    name = "chaos 0001-hostile"
+    plan, ledger = replace(PLAN, experiment_id=name), [*LEDGER[:3], *LEDGER[2:]]
+    found = replace(FOUND, folder=replace(FOLDER, ledger=ledger))
+    requests = [replace(request, experiment_id=name) for request in SOUND.requests]
+    evidence = replace(SOUND, plans=[plan], requests=requests, found={name: found})
+    assert "one trainer at a time" not in violated(evidence)
+    assert "one trainer at a time" in violated(with_found(found))
+
+
 PLANTED = [
     ("answers are documented", with_requests(Request(NAME, "show", 500))),
     ("answers are documented", with_requests(Request(NAME, "submit", 201, FORM))),
