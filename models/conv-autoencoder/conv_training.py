@@ -56,7 +56,7 @@ class ConvAutoencoder(NormalisingNetwork):
             nn.ReLU(),
             nn.ConvTranspose2d(filters, channels, 4, stride=2, padding=1),
         )
-        # With few channels, a CPU takes half the time if those of a pixel are next to each other.
+        # A CPU takes 8 % less time for an epoch if the channels of a pixel are next to each other.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
