@@ -64,6 +64,9 @@ def test_cancelled_experiment_has_no_lost_part(app, services, kubernetes, pod):
     assert app.test_client().post("/experiments/first/cancel").status_code == 202
     services.departures.step(DEADLINE_SECONDS)
 
-    assert saved_parts(services) == []
     log = services.outputs.folder("first") / "logs" / "1.log"
     eventually(lambda: log.exists() and log.read_bytes().startswith(b"epoch 1\n"))
+    savers = [one for one in threading.enumerate() if one.name.startswith("final-output-")]
+    for saver in savers:
+        saver.join(DEADLINE_SECONDS)
+    assert saved_parts(services) == []
