@@ -9,6 +9,7 @@ from kubernetes.config import kube_config
 from sqlalchemy import make_url
 
 from backend import app
+from backend.experiments.reconciler import Reconciler
 from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.settings import Settings
 from backend.store.queries import Store
@@ -64,12 +65,18 @@ def server_database(request):
     return request.getfixturevalue(request.param).database
 
 
+@pytest.fixture
+def own_database(tmp_path, migrated_sqlite):
+    """A database of SQLite without experiments."""
+    path = shutil.copy(migrated_sqlite, tmp_path / "experiments.sqlite3")
+    return Database(f"sqlite:///{path}")
+
+
 @pytest.fixture(params=["sqlite", MARIADB, MYSQL])
-def database(request, tmp_path, migrated_sqlite):
+def database(request):
     """A database of each kind without experiments."""
     if request.param == "sqlite":
-        path = shutil.copy(migrated_sqlite, tmp_path / "experiments.sqlite3")
-        return Database(f"sqlite:///{path}")
+        return request.getfixturevalue("own_database")
     return request.getfixturevalue(request.param).database
 
 
@@ -105,6 +112,18 @@ def environ(tmp_path):
         "AE_MODEL_IMAGE_URL": "localhost:5000/autoencoder:1",
         "LOCAL_SLOTS": "1",
     }
+
+
+@pytest.fixture
+def client(app):
+    """A client of the app that a module of tests makes."""
+    return app.test_client()
+
+
+@pytest.fixture
+def reconcile(app):
+    """One pass of a reconciler beside that app."""
+    return Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ from datetime import timedelta
 import pytest
 
 from backend.experiments import reconciler as module
-from backend.experiments.reconciler import Reconciler
 from backend.launchers.base import LauncherRefused
 from backend.launchers.kubernetes.gangs.indexed_job import SERVICE
 from tests.fakes.kubernetes_api import Fault, broken, forbidden
 from tests.fakes.kueue import FakeKueue
-from tests.integration.databases import Database
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -40,23 +38,8 @@ def environ(environ, entry_file):
 
 
 @pytest.fixture
-def own_database(migrated_sqlite, tmp_path):
-    return Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'experiments.sqlite3')}")
-
-
-@pytest.fixture
 def app(own_database, make_app):
     return make_app(own_database)
-
-
-@pytest.fixture
-def client(app):
-    return app.test_client()
-
-
-@pytest.fixture
-def reconcile(app):
-    return Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A Job in a queue of Kueue, from the form to its end: what is shown, counted and kept."""
 
-import shutil
 from datetime import timedelta
 
 import pytest
@@ -11,7 +10,6 @@ from backend.launchers.kubernetes import launcher as kubernetes_launcher
 from backend.launchers.kubernetes.queues import workloads
 from tests.fakes.kubernetes_api import forbidden
 from tests.fakes.kueue import NO_QUOTA, FakeKueue
-from tests.integration.databases import Database
 from tests.integration.waiting import eventually
 
 FORM = {"learning_rate": "0.001", "epoch": "20"}
@@ -41,23 +39,8 @@ def environ(environ, tmp_path):
 
 
 @pytest.fixture
-def own_database(migrated_sqlite, tmp_path):
-    return Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'experiments.sqlite3')}")
-
-
-@pytest.fixture
 def app(own_database, make_app):
     return make_app(own_database)
-
-
-@pytest.fixture
-def client(app):
-    return app.test_client()
-
-
-@pytest.fixture
-def reconcile(app):
-    return Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
 
 @pytest.fixture

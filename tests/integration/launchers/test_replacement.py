@@ -4,7 +4,6 @@ import pytest
 
 from backend.app import create_app
 from backend.experiments import service
-from backend.experiments.reconciler import Reconciler
 from backend.settings import Settings
 
 FORM = {"experiment_id": "first", "learning_rate": "0.001", "epoch": "20"}
@@ -24,11 +23,6 @@ def corrected(database, environ, app):
     corrected = create_app(Settings.from_environment(environ | variables))
     yield corrected
     corrected.extensions["services"].close()
-
-
-@pytest.fixture
-def reconcile(app):
-    return Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
 
 @pytest.fixture

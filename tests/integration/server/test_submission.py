@@ -9,7 +9,6 @@ import pytest
 
 from backend.domain.experiment import Parameters
 from backend.experiments import reconciler
-from backend.experiments.reconciler import Reconciler
 from backend.experiments.submission import Outcome
 from tests.fakes.kubernetes_api import Fault, forbidden, invalid, quota_exceeded
 from tests.integration.waiting import DEADLINE_SECONDS, eventually
@@ -26,16 +25,6 @@ def impatient(monkeypatch):
 @pytest.fixture
 def app(database, make_app):
     return make_app(database)
-
-
-@pytest.fixture
-def client(app):
-    return app.test_client()
-
-
-@pytest.fixture
-def reconcile(app):
-    return Reconciler(app.extensions["services"], ttl_seconds=60).reconcile
 
 
 def look(client):
