@@ -203,6 +203,8 @@ class Reconciler:
             if not (is_being_submitted and observation.phase is Phase.QUEUED):
                 self._recorder.record(experiment, observation)
         elif experiment.cancel_requested_at or experiment.status is not Status.SUBMITTING:
+            if experiment.status is Status.SUBMITTING:
+                self._experiments.write_files(experiment)
             self._recorder.record_gone(experiment)
         elif not is_being_submitted:
             self._launch(experiment)

@@ -205,6 +205,10 @@ class Experiments(Deletion):
         """Submit the Job of a `submitting` experiment; see `Submission.launch`."""
         return self._submission.launch(experiment)
 
+    def write_files(self, experiment: Experiment) -> None:
+        """Write the files of an experiment without a Job; see `Submission.write_files`."""
+        self._submission.write_files(experiment)
+
     def cancel(self, experiment_id: str, *, by: str | None = None) -> Experiment:
         """Request the end of an experiment. It is no error if it was cancelled before.
 

@@ -196,6 +196,24 @@ class Submission:
             return current  # another process has launched it
         return self._launch(current, history)
 
+    def write_files(self, experiment: Experiment) -> None:
+        """Write the files of a `submitting` experiment that will have no Job, if that is possible.
+
+        Whoever committed its intent may have been killed before. Without run.json, no rebuild would
+        restore it.
+        """
+        record = self._archive.find(experiment.experiment_id)
+        if record is None or (record[0].uid, record[0].status) != (
+            experiment.uid,
+            Status.SUBMITTING,
+        ):
+            return
+        try:
+            self._outputs.check()
+            self._archive.create_run_file(*record, self._models.entry_of(experiment))
+        except (LauncherRefused, OSError, FolderTaken, OutputMissing) as error:
+            log.warning("%r has no files: %r", experiment.experiment_id, error)
+
     def _start(
         self, experiment: Experiment, job: Job, entry: Entry | None, by: str | None
     ) -> tuple[Outcome, Experiment]:

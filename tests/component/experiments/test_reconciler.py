@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -11,8 +13,10 @@ from backend.domain.attempt import Diagnosis
 from backend.domain.experiment import Parameters
 from backend.domain.status import Status
 from backend.experiments import reconciler as module
+from backend.experiments.rebuild import differences
 from backend.experiments.reconciler import Reconciler
 from backend.launchers.base import LauncherUnavailable, Observation, Phase
+from tests.fakes.stepping import Crashed
 
 PARAMETERS = Parameters("autoencoder", 0.001, 20, None)
 TTL_SECONDS = 60
@@ -222,6 +226,44 @@ def test_cancelled_before_submission(reconciler, experiments, launcher):
 
     assert experiments.get("first").status is Status.CANCELLED
     assert launcher.submissions == 0
+
+
+def test_cancelled_before_it_had_a_folder(
+    services, reconciler, experiments, launcher, settings, monkeypatch
+):
+    """The process that committed the intent was killed before it wrote a file."""
+
+    def kill(*_arguments):
+        raise Crashed
+
+    with monkeypatch.context() as killed:
+        killed.setattr(services.archive, "create_run_file", kill)
+        with pytest.raises(Crashed):
+            experiments.submit("first", PARAMETERS)
+    assert not (settings.output_dir / "first").exists()
+    experiments.cancel("first")
+    reconciler.reconcile()
+
+    written = json.loads((settings.output_dir / "first" / "run.json").read_text())
+    steps = [step["to_status"] for step in written["history"]]
+    assert (written["status"], steps) == ("cancelled", ["submitting", "cancelled"])
+    assert list(differences(services.archive, launcher)) == []
+
+
+def test_cancelled_while_nothing_can_be_written(
+    services, reconciler, experiments, launcher, monkeypatch
+):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    launcher.down = True
+    experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    launcher.down = False
+    monkeypatch.setattr(services.archive, "create_run_file", full)
+    reconciler.reconcile()
+
+    assert experiments.get("first").status is Status.CANCELLED
 
 
 def test_job_created_during_cancel_removed(reconciler, experiments, launcher):
