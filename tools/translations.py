@@ -80,7 +80,8 @@ _NO_SENTENCES = (
     *("launchers/preflight", "launchers/kubernetes/preflight.py", "launchers/local/warm_"),
     *("launchers/local/programs.py", "launchers/kubernetes/watch.py", "sweeps/rebuild.py"),
     *("sweeps/sweep_file.py", "web/openapi.py", "web/openapi_models.py", "web/telemetry.py"),
-    *("web/worker", "web/shared_counts.py", "web/slow_clients.py", "web/host_headers.py"),
+    *("web/worker/poller.py", "web/worker/orphans.py", "web/shared_counts.py"),
+    *("web/slow_clients.py", "web/host_headers.py"),
     *("web/languages/", "web/routes/docs.py", "web/routes/hello.py", "web/routes/downloads.py"),
     *("web/routes/__init__.py", "sweeps/plan.py", "launchers/kubernetes/api.py"),
     *("launchers/kubernetes/metrics_api", "launchers/local/gpus.py"),
@@ -88,8 +89,8 @@ _NO_SENTENCES = (
 _NO_ARGUMENTS = {"description", "summary", "example", "responses", "metadata"}
 _NO_CALLS = {"compile", "search", "sub", "fullmatch", "match", "getLogger", "text"}
 _NO_PROSE = re.compile(  # headers, patterns, and what the contract promises word for word
-    r"'(none|self)'|^(Bearer|Link|--form-string|-H) |(charset|filename|rel|error)="
-    r"|max-age=|\\[Snd(.]"
+    r"'(none|self)'|^(Bearer|Link|Retry-After:|HTTP/1.1|--form-string|-H) "
+    r"|(charset|filename|rel|error)=|max-age=|\\[Snd(.]"
     r"|^(data|event|id): |[a-z]\|[a-z]|^(exceeded quota|Could not decode|volume node)"
     r"|^rank-|^(Job|Sweep) (Created|Started|A[lc])|^(Hello|noopener|Insufficient) "
 )

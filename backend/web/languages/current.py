@@ -4,6 +4,8 @@ from functools import lru_cache
 
 from apiflask import APIFlask
 from flask import Response, g, has_request_context, request
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 from backend.web.languages.catalogue import ENGLISH, LANGUAGES, catalogue
 
@@ -21,11 +23,23 @@ def language() -> str:
         return ENGLISH
     found: str | None = g.get("language")
     if found is None:
-        chosen = request.cookies.get(COOKIE)
-        if chosen not in LANGUAGES:
-            chosen = request.accept_languages.best_match(LANGUAGES, ENGLISH)
-        found = g.language = chosen or ENGLISH
+        found = g.language = asked_for(
+            request.cookies.get(COOKIE), request.headers.get("Accept-Language")
+        )
     return found
+
+
+def asked_for(chosen: str | None, accepted: str | None) -> str:
+    """Return the language that a request asks for.
+
+    Args:
+        chosen: the value of its cookie, which comes first.
+        accepted: the value of its Accept-Language (RFC 9110, 12.5.4).
+    """
+    if chosen in LANGUAGES:
+        return str(chosen)
+    wanted = parse_accept_header(accepted, LanguageAccept)
+    return wanted.best_match(LANGUAGES, ENGLISH) or ENGLISH
 
 
 def gettext(text: str) -> str:
@@ -48,7 +62,11 @@ def ngettext(singular: str, plural: str, number: int) -> str:
 
 def translated(sentence: str) -> str:
     """Return a sentence of an error, a diagnosis or a warning in the current language."""
-    code = language()
+    return translated_to(language(), sentence)
+
+
+def translated_to(code: str, sentence: str) -> str:
+    """Return a sentence of an error, a diagnosis or a warning in the language of that code."""
     if code == ENGLISH or not sentence:
         return sentence
     if len(sentence) > MAX_REMEMBERED:

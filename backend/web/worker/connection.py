@@ -11,6 +11,7 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
 from backend.web import slow_clients
+from backend.web.languages.current import COOKIE, asked_for
 from backend.web.slow_clients import Allowance, Receiver, Sender
 
 HEAD_BYTES = 64 * 1024  # of a request line with its headers
@@ -18,6 +19,11 @@ BODY_BYTES = 64 * 1024  # of a body that is received before a thread begins; als
 HEAD_END = b"\r\n\r\n"
 BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")  # which no complete head contains: RFC 9112, 2.2
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+# What names a language: the cookie of the pages and Accept-Language.
+LANGUAGE_FIELDS = (
+    re.compile(rb"\r\ncookie:(?:[^\r\n]*;)?[ \t]*%b=([a-z]{2})\b" % COOKIE.encode(), re.IGNORECASE),
+    re.compile(rb"\r\naccept-language:([^\r\n]{1,200})", re.IGNORECASE),
+)
 # A client that sends Expect waits for an answer before it sends the body: RFC 9110, 10.1.1.
 LONG = re.compile(rb"\r\n(?:transfer-encoding|expect)[ \t]*:", re.IGNORECASE)
 
@@ -67,6 +73,7 @@ class Connection(TConn):
     def _reset(self) -> None:
         self.is_long = self.is_ended = self._is_malformed = False
         self._searched = 0
+        self._language_fields: list[str | None] | None = None
         self._size: int | None = None  # of the whole request, once its head is complete
 
     def next_request(self) -> None:
@@ -77,6 +84,7 @@ class Connection(TConn):
 
     def begin(self) -> None:
         """Pass what was received to the parser."""
+        self._language_fields = self._find_language_fields()
         self._receiver.begin_request(is_whole=not self.is_long)
         self.parser.unreader.unread(bytes(self.received))
         self.received = bytearray()
@@ -110,3 +118,12 @@ class Connection(TConn):
         body = int(length[1]) if length else 0
         self.is_long = body > BODY_BYTES or LONG.search(self.received, 0, end) is not None
         self._size = end + body
+
+    @property
+    def language(self) -> str:
+        """The language that the request asks for, whose head may be malformed."""
+        return asked_for(*(self._language_fields or self._find_language_fields()))
+
+    def _find_language_fields(self) -> list[str | None]:
+        found = (field.search(self.received, 0, HEAD_BYTES) for field in LANGUAGE_FIELDS)
+        return [match[1].decode("latin-1") if match else None for match in found]

@@ -302,7 +302,7 @@ class PollingWorker(ThreadWorker):
         except NoMoreData:
             if conn.is_overlong:
                 too_long = LimitRequestHeaders(f"the head is longer than {HEAD_BYTES} bytes")
-                self.handle_error(None, conn.sender, conn.client, too_long)
+                self._explain(conn, None, too_long)
                 yield from self._flush(conn)
         except OSError as error:
             if error.errno not in GONE:
@@ -311,18 +311,19 @@ class PollingWorker(ThreadWorker):
             if response is not None and response.headers_sent:
                 self.log.exception("Error handling request")
             else:
-                self.handle_error(request, conn.sender, conn.client, error)
+                self._explain(conn, request, error)
             yield from self._flush(conn)
         return False
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+    def _explain(self, conn: Connection, request: Any, error: Exception) -> None:
         """Log an error of a request that the app did not answer, and answer it."""
         refused = Refused()
-        super().handle_error(req, cast(socket.socket, refused), addr, exc)
-        client.sendall(refusal(refused.status, cast(Exception, exc)))
+        self.handle_error(request, cast(socket.socket, refused), conn.client, error)
+        conn.sender.sendall(refusal(refused.status, error, conn.language))
 
     def _refuse(self, conn: Connection) -> Generator[None, None, bool]:
-        conn.sender.sendall(answer(503, TOO_MANY_UPLOADS, retry_after=BUSY_SECONDS))
+        busy = answer(503, TOO_MANY_UPLOADS, conn.language, retry_after=BUSY_SECONDS)
+        conn.sender.sendall(busy)
         yield from self._flush(conn)
         return False
 

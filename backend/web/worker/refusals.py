@@ -5,13 +5,16 @@ from http import HTTPStatus
 
 from gunicorn.http import errors
 
+from backend.web.languages.current import translated_to
+
 TOO_MANY_UPLOADS = "Too many uploads; try again later."
 _MALFORMED_CHUNKS = "The body's chunks are malformed: nothing was changed. Send it again."
 _MALFORMED_FIELD = "A header field is malformed: send each as NAME: VALUE on a line of its own."
 _DETAILS: dict[type[Exception], str] = {
     errors.InvalidRequestLine: "The request line is malformed: send a method, an address and "
     "HTTP/1.1, with one space between them.",
-    errors.InvalidRequestMethod: "The method is malformed: send GET, HEAD, POST, PUT or DELETE.",
+    errors.InvalidRequestMethod: "The method is malformed: send GET, HEAD, POST, PUT, PATCH or "
+    "DELETE.",
     errors.InvalidHTTPVersion: "This version of HTTP is not supported: send HTTP/1.1.",
     errors.LimitRequestLine: "The address is too long: send one of less than 4 KiB.",
     errors.LimitRequestHeaders: "The header fields are too long or too many: send at most 100, of "
@@ -28,9 +31,7 @@ _DETAILS: dict[type[Exception], str] = {
     errors.ChunkMissingTerminator: _MALFORMED_CHUNKS,
     errors.InvalidChunkExtension: _MALFORMED_CHUNKS,
 }
-_OTHER = {
-    500: "The server made a mistake; its log says more.",
-}
+_OTHER = {500: "The server made a mistake; its log says more."}
 
 
 class Refused:
@@ -53,17 +54,22 @@ class Refused:
         return int(self._written.split(None, 2)[1])
 
 
-def refusal(status: int, error: Exception) -> bytes:
-    """Return the answer to a request whose reading has failed with `error`."""
+def refusal(status: int, error: Exception, language: str) -> bytes:
+    """Return the answer, in a language, to a request whose reading has failed with `error`."""
     kinds = (_DETAILS[kind] for kind in type(error).__mro__ if kind in _DETAILS)
     other = _OTHER.get(status, "The request is malformed (RFC 9112).")
-    return answer(status, next(kinds, other) if status != 500 else other)
+    return answer(status, next(kinds, other) if status != 500 else other, language)
 
 
-def answer(status: int, detail: str, *, retry_after: int | None = None) -> bytes:
-    """Return a whole answer, after which the connection is closed."""
+def answer(status: int, detail: str, language: str, *, retry_after: int | None = None) -> bytes:
+    """Return a whole answer in a language, after which the connection is closed."""
     title = HTTPStatus(status).phrase
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    content = {
+        "type": "about:blank",
+        "title": translated_to(language, title),
+        "status": status,
+        "detail": translated_to(language, detail),
+    }
     body = json.dumps(content).encode() + b"\n"
     later = f"Retry-After: {retry_after}\r\n" if retry_after else ""
     head = (

@@ -178,6 +178,21 @@ def test_malformed_head_gets_a_problem(server, head, status, word):
 
 
 @pytest.mark.parametrize(
+    "field",
+    [b"Accept-Language: ko-KR,ko;q=0.9,en;q=0.8", b"Cookie: a=b; hello_flask_language=ko; c=d"],
+    ids=["asked for", "chosen"],
+)
+def test_malformed_head_is_answered_in_its_language(server, field):
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + field + b"\r\nExpect: cake\r\n\r\n")
+        _, _, body = receive_all(connection).partition(b"\r\n\r\n")
+
+    problem = json.loads(body)
+    assert problem["status"] == 417
+    assert problem["detail"].startswith("이 Expect는 지원하지 않습니다.")
+
+
+@pytest.mark.parametrize(
     "flood",
     [
         b"".join(b"X-%d: 1\r\n" % number for number in range(500)),
