@@ -14,6 +14,7 @@ SORTS = ("-created_at", "created_at", "-updated_at", "updated_at")
 PARAMETER_SORTS = ("learning_rate", "-learning_rate", "epoch", "-epoch")
 PEAK_SORTS = tuple(f"{sign}{name}" for name in PEAKS for sign in ("", "-"))
 NUMBER_SORTS = (*PARAMETER_SORTS, *PEAK_SORTS)
+SELECTIVE = ("experiment_id", "job", "sweep_id")  # fields that few experiments share a value of
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,25 @@ class Selection:
     def is_by_time(self) -> bool:
         """Whether the list is sorted by a time."""
         return self.sort in SORTS
+
+    @property
+    def is_search(self) -> bool:
+        """Whether experiments are examined one by one, because no index leads to those it matches.
+
+        Those of a tag, a data set, an id, a Job or a sweep are found at once.
+        """
+        if self.text is not None:
+            return True
+        is_found_at_once = any(
+            one.operator == "=" and one.field in SELECTIVE for one in self.conditions
+        )
+        if self.tags or self.dataset is not None or is_found_at_once:
+            return False
+        return (
+            bool(self.conditions)
+            or self.model is not None
+            or (self.created_after is not None and not self.is_by_time)
+        )
 
     def cursor(self, last: Experiment) -> Cursor:
         """Return the cursor of a page, not sorted by a metric, that ends with `last`."""

@@ -2,7 +2,7 @@
 
 A page costs about the same however many experiments there are. It begins where the page before
 ended (keyset pagination), and each order has an index that ends with the primary key. A search
-within ids, `text`, examines SEARCHED experiments at most: the page may then be short, or empty, and
+(`Selection.is_search`) examines a limited number of them: the page may then be short, or empty, and
 another one follows.
 """
 
@@ -52,7 +52,9 @@ from backend.store.tables import (
 
 EXPERIMENT_COLUMNS = tuple(field.name for field in fields(Experiment))
 SEPARATOR = "\n"  # between the versions of the experiments of a page
-SEARCHED = 20_000  # experiments at most for one page, which take about 0.1 s
+# Experiments that are examined for one page: first a few, which fill most pages, then at most so
+# many, which take about 0.1 s.
+SEARCHED = (1_000, 20_000)
 STATEMENTS = 32  # cached; building a statement takes as long as executing it
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -135,12 +137,14 @@ def parameters(limit: int, after: Cursor | None, until: Cursor | None = None) ->
 def search_end(selection: Selection, *, has_cursor: bool) -> Select[Any]:
     """Return the query for the value and the key of the last experiment that a search examines.
 
-    There is no row if fewer are left. Its parameters are those of a page of one experiment.
+    There is no row if fewer are left. Its parameters are those of a page of one experiment, and
+    `before`, the number of experiments that it examines before the last one.
     """
     key, last = _sort_column(selection), _key_column(selection)
     order = [column.desc() if selection.is_descending else column.asc() for column in (key, last)]
     query = select(key, last).where(*_within(selection, has_cursor, has_end=False))
-    return query.order_by(*order).limit(bindparam("limit", type_=Integer())).offset(SEARCHED - 1)
+    limit, before = (bindparam(name, type_=Integer()) for name in ("limit", "before"))
+    return query.order_by(*order).limit(limit).offset(before)
 
 
 def to_listing(

@@ -1,7 +1,7 @@
 """The experiments in the database: their queries, and by inheritance their changes."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -156,21 +156,21 @@ class Store(Changes):
 
         Damaged text is replaced, and its experiment says so; see `damage`.
         """
-        query = pages.statement(
-            selection, has_cursor=after is not None, columns=Columns.ALL, has_end=until is not None
-        )
-        values = pages.parameters(limit, after, until)
+        query, values = _page(limit, after, selection, Columns.ALL, until)
         return self._experiments(query, values, show_damaged=True)
 
-    def search_end(self, after: Cursor | None, selection: Selection) -> Cursor | None:
-        """Return the position at which a search that follows `after` ends for now.
+    def search_end(
+        self, after: Cursor | None, selection: Selection, *, examined: int | None = None
+    ) -> Cursor | None:
+        """Return the position at which a search that follows `after` pauses.
 
-        None if the selection searches no text, or what is left is searched in one page.
+        It has examined `examined` experiments by then, by default as many as it may for one page.
+        None if the selection is no search, or fewer are left.
         """
-        if selection.text is None:
+        if not selection.is_search:
             return None
         query = pages.search_end(selection, has_cursor=after is not None)
-        values = pages.parameters(1, after)
+        values = pages.parameters(1, after) | {"before": (examined or pages.SEARCHED[-1]) - 1}
         row = self.database.read(lambda connection: connection.execute(query, values).one_or_none())
         return Cursor(row[0], row[1]) if row else None
 
@@ -182,37 +182,44 @@ class Store(Changes):
         This is the fast path of the most frequent request: the database formats the times, and no
         Experiment is made. See docs/performance.md, "Lists".
         """
-        until = self.search_end(after, selection)
-        query = pages.statement(
-            selection,
-            has_cursor=after is not None,
-            columns=Columns.LISTED,
-            has_end=until is not None,
-        )
-        values = pages.parameters(limit + 1, after, until)
-        return pages.to_listing(self.database.rows(query, values), limit, selection, until)
+        for until in self._search_ends(after, selection):
+            query, values = _page(limit + 1, after, selection, Columns.LISTED, until)
+            rows = self.database.rows(query, values)
+            if len(rows) >= limit:
+                break
+        return pages.to_listing(rows, limit, selection, until)
 
     def listing_version(
         self, *, limit: int, after: Cursor | None = None, selection: Selection = ALL
     ) -> str:
         """Return the version of that listing at about half of its cost."""
-        until = self.search_end(after, selection)
-        query = pages.statement(
-            selection,
-            has_cursor=after is not None,
-            columns=Columns.VERSION,
-            has_end=until is not None,
-        )
-        values = pages.parameters(limit + 1, after, until)
-        try:
-            joined = self.database.read(
-                lambda connection: connection.execute(query, values).scalar_one()
-            )
-        except StoreUnavailable as error:
-            if not error.undecodable:
-                raise
-            return self.listing(limit=limit, after=after, selection=selection).version
+        for until in self._search_ends(after, selection):
+            query, values = _page(limit + 1, after, selection, Columns.VERSION, until)
+            try:
+                joined = self._text(query, values)
+            except StoreUnavailable as error:
+                if not error.undecodable:
+                    raise
+                return self.listing(limit=limit, after=after, selection=selection).version
+            if joined and joined.count(pages.SEPARATOR) + 1 >= limit:
+                break
         return pages.to_version(joined)
+
+    def _text(self, query: Select[Any], values: Values) -> str:
+        return str(
+            self.database.read(lambda connection: connection.execute(query, values).scalar_one())
+        )
+
+    def _search_ends(self, after: Cursor | None, selection: Selection) -> Iterator[Cursor | None]:
+        """Yield where a page ends at the latest, first the nearest position; None: it is not known.
+
+        Whoever has enough of a page does not ask for the next position.
+        """
+        for examined in pages.SEARCHED:
+            until = self.search_end(after, selection, examined=examined)
+            yield until
+            if until is None:
+                return
 
     def summaries(self, keys: Sequence[int]) -> dict[int, dict[str, MetricSummary]]:
         """Return the summaries of the metrics of experiments, by their keys and by name."""
@@ -297,6 +304,16 @@ _WITH_HISTORY = (
     .outerjoin(transition, transition.c.experiment == experiment.c.id)
     .order_by(transition.c.id)
 )
+
+
+def _page(
+    limit: int, after: Cursor | None, selection: Selection, columns: Columns, until: Cursor | None
+) -> tuple[Select[Any], Values]:
+    """Return the query for a page with its parameters."""
+    query = pages.statement(
+        selection, has_cursor=after is not None, columns=columns, has_end=until is not None
+    )
+    return query, pages.parameters(limit, after, until)
 
 
 def _to_summaries(key: int, content: str) -> dict[str, MetricSummary]:

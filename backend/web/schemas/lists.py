@@ -25,6 +25,10 @@ from backend.web.schemas.strict import StrictSchema
 
 MAX_PAGE = 1000  # experiments
 MAX_CONDITIONS = 20
+SEARCHED = (
+    "One page searches 20,000 experiments: it may be short, or empty, and still have a Link to the "
+    "next one."
+)
 
 
 class RepeatedTags(Tags):
@@ -50,7 +54,7 @@ class ListIn(StrictSchema):
             "description": "Only experiments with one of these; separated by commas, or repeated."
         },
     )
-    model = Text(metadata={"description": "Only experiments of this model."})
+    model = Text(metadata={"description": f"Only experiments of this model. {SEARCHED}"})
     dataset = Text(
         validate=Length(min=1, max=MAX_ID_CHARACTERS + 55),
         metadata={
@@ -63,8 +67,7 @@ class ListIn(StrictSchema):
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
         metadata={
             "description": "Only experiments whose id contains this text, ignoring case and "
-            "accents. One page searches 20,000 experiments: it may be short, or empty, and still "
-            "have a Link to the next one."
+            f"accents. {SEARCHED}"
         },
     )
     tag = RepeatedTags(
@@ -98,7 +101,8 @@ class ListIn(StrictSchema):
         metadata={
             "description": "Only experiments for which this comparison holds, such as "
             "`learning_rate<0.01`, `dataset=digits.npz`, `batch_size>=64` (any parameter of a "
-            "model) or `metrics.val_loss.min<=0.1`; repeat it, or join several by ` and `.",
+            "model) or `metrics.val_loss.min<=0.1`; repeat it, or join several by ` and `. "
+            f"{SEARCHED}",
             "items": {"type": "string"},
         },
     )

@@ -9,6 +9,7 @@ import pytest
 
 from backend.domain.experiment import Parameters
 from backend.experiments.rebuild import rebuild
+from backend.launchers.base import Observation, Phase
 from backend.store import pages
 from tests.component.support import check_problem
 from tests.component.support import submit as submit_to
@@ -158,35 +159,75 @@ def test_search_ignores_case_and_accents(client, experiments, text, expected):
 
 
 @pytest.mark.parametrize("sort", ["-created_at", "created_at", "learning_rate", "-batch_size"])
-def test_a_search_examines_a_bounded_number(client, monkeypatch, sort):
+@pytest.mark.parametrize(
+    "searched", ["q=hit", "where=hidden=99", "where=job!=x&where=hidden=99", "q=HIT&where=hidden=99"]
+)
+def test_a_search_examines_a_bounded_number(client, monkeypatch, searched, sort):
     """A page may be empty and another one follow, which finds the rest."""
-    monkeypatch.setattr(pages, "SEARCHED", 2)
-    pages.search_end.cache_clear()
-    for number in range(5):
-        name = f"hit-{number}" if number in (0, 4) else f"run-{number}"
-        submit(client, name, learning_rate=str(0.1 / (number + 1)), batch_size=str(9 - number))
-    sizes, found, path = [], [], f"/experiments?q=hit&sort={sort}"
+    monkeypatch.setattr(pages, "SEARCHED", (1, 2))
+    submit_hits(client)
+    sizes, found, path = [], [], f"/experiments?{searched}&sort={sort}"
     while path:
         response = client.get(path)
         sizes.append(len(response.json))
         found += [experiment["experiment_id"] for experiment in response.json]
+        again = client.get(path, headers={"If-None-Match": response.headers["ETag"]})
+        assert again.status_code == 304
         link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
         path = link and link[1]
-    pages.search_end.cache_clear()
 
     assert sizes == [1, 0, 1]
     assert sorted(found) == ["hit-0", "hit-4"]
-    exported = client.get(f"/experiments?q=hit&sort={sort}&format=ndjson").text
+    exported = client.get(f"/experiments?{searched}&sort={sort}&format=ndjson").text
     assert exported.count("\n") == 2
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_an_empty_page_changes_when_something_matches(client, services, monkeypatch, limit):
+    monkeypatch.setattr(pages, "SEARCHED", (1, 2))
+    submit_hits(client)
+    path = f"/experiments?where=status=running&limit={limit}"
+    empty = client.get(path)
+    assert (empty.json, "Link" in empty.headers) == ([], True)
+    running = services.experiments.get("run-3")
+    services.recorder.record(running, Observation(running.uid, Phase.RUNNING))
+
+    changed = client.get(path, headers={"If-None-Match": empty.headers["ETag"]})
+    assert [experiment["experiment_id"] for experiment in changed.json] == ["run-3"]
+
+
+@pytest.mark.parametrize(
+    "wanted", ["where=experiment_id=hit-0", "tag=good", "tag=good&where=hidden=99"]
+)
+def test_few_are_found_at_once(client, monkeypatch, wanted):
+    """An index leads to them, so that no other experiment is examined."""
+    monkeypatch.setattr(pages, "SEARCHED", (1, 2))
+    submit_hits(client)
+    assert client.put("/experiments/hit-0/tags/good").status_code in (200, 201, 204)
+
+    response = client.get(f"/experiments?{wanted}")
+    assert [experiment["experiment_id"] for experiment in response.json] == ["hit-0"]
+    assert "Link" not in response.headers
+
+
+def submit_hits(client):
+    """Submit five experiments, of which a search finds the first and the last."""
+    for number in range(5):
+        is_hit = number in (0, 4)
+        submit(
+            client,
+            f"hit-{number}" if is_hit else f"run-{number}",
+            learning_rate=str(0.1 / (number + 1)),
+            batch_size=str(9 - number),
+            hidden="99" if is_hit else "8",
+        )
+
+
 def test_the_dashboard_says_that_a_search_goes_on(client, monkeypatch):
-    monkeypatch.setattr(pages, "SEARCHED", 2)
-    pages.search_end.cache_clear()
+    monkeypatch.setattr(pages, "SEARCHED", (1, 2))
     for name in ("hit", "b", "c"):
         submit(client, name)
     html = client.get("/ui?q=hit").text
-    pages.search_end.cache_clear()
 
     assert "No experiment matches so far" in html
     assert "Search older experiments" in html
