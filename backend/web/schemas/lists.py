@@ -25,10 +25,6 @@ from backend.web.schemas.strict import StrictSchema
 
 MAX_PAGE = 1000  # experiments
 MAX_CONDITIONS = 20
-SEARCHED = (
-    "One page searches 20,000 experiments: it may be short, or empty, and still have a Link to the "
-    "next one."
-)
 
 
 class RepeatedTags(Tags):
@@ -54,7 +50,12 @@ class ListIn(StrictSchema):
             "description": "Only experiments with one of these; separated by commas, or repeated."
         },
     )
-    model = Text(metadata={"description": f"Only experiments of this model. {SEARCHED}"})
+    model = Text(
+        metadata={
+            "description": "Only experiments of this model. One page searches 20,000 experiments, "
+            "as with `q`."
+        }
+    )
     dataset = Text(
         validate=Length(min=1, max=MAX_ID_CHARACTERS + 55),
         metadata={
@@ -67,7 +68,8 @@ class ListIn(StrictSchema):
         validate=Length(min=1, max=MAX_ID_CHARACTERS),
         metadata={
             "description": "Only experiments whose id contains this text, ignoring case and "
-            f"accents. {SEARCHED}"
+            "accents. One page searches 20,000 experiments: it may be short, or empty, and still "
+            "have a Link to the next one."
         },
     )
     tag = RepeatedTags(
@@ -102,7 +104,7 @@ class ListIn(StrictSchema):
             "description": "Only experiments for which this comparison holds, such as "
             "`learning_rate<0.01`, `dataset=digits.npz`, `batch_size>=64` (any parameter of a "
             "model) or `metrics.val_loss.min<=0.1`; repeat it, or join several by ` and `. "
-            f"{SEARCHED}",
+            "One page searches 20,000 experiments, as with `q`.",
             "items": {"type": "string"},
         },
     )

@@ -17,7 +17,7 @@ from backend.web.schemas.fields import MAX_SORT, After, Sort, Where
 from backend.web.schemas.lists import MAX_CONDITIONS
 
 DEFAULT_COLUMNS = ("learning_rate", "dataset", "progress", "last", "best", "curve", "created_at")
-OTHER_COLUMNS = ("tags", "by", "model", "size", "duration", "epoch", *PEAKS)
+OTHER_COLUMNS = ("tags", "by", "model", "size", "sweep", "duration", "epoch", *PEAKS)
 MAX_COLUMNS = 30
 
 _NUL = re.compile("\0")

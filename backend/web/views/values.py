@@ -27,6 +27,7 @@ _LABELS = {
     "peak_memory": marked("Peak memory"),
     "progress": marked("Epochs"),
     "size": marked("Size"),
+    "sweep": marked("Sweep"),
     "tags": marked("Tags"),
 }
 _FIGURES = {
@@ -56,6 +57,8 @@ def value_of(experiment: Experiment, summaries: Summaries, column: str) -> Any:
     match column:
         case "by":
             return experiment.submitted_by
+        case "sweep":
+            return experiment.sweep_id
         case "tags":
             return ", ".join(experiment.tag_names)
         case "dataset":

@@ -1,10 +1,13 @@
 """The pages of sweeps in the dashboard."""
 
+import re
+
 import pytest
 
 from backend.launchers.base import Phase
 from tests.component.support import BROWSER
 from tests.component.sweeps.test_routes import FORM
+from tests.component.web.lists.test_sorted_list import submit
 
 
 def test_list(client, house):
@@ -70,6 +73,26 @@ def test_the_data_set_is_shown_with_its_files(client, house):
 
     assert "every file (2)" in before
     assert "every file (2)" in client.get("/ui/sweeps/s").text  # those of its trials
+
+
+def test_experiments_are_compared_by_their_sweeps(client, house):
+    for sweep_id in ("s", "t"):
+        client.post("/sweeps", data=FORM | {"sweep_id": sweep_id})
+    house.driver.step()
+    submit(client, "alone")
+    house.end("s-0002", 0.25)
+    house.end("t-0001", 0.5)
+    house.summaries()
+
+    page = client.get("/ui/plots?group=sweep&y=metrics.val_loss.min").text
+    groups = re.findall(r'<th scope="row">(\w+)</th>(.*?)</tr>', page)
+    figures = [(name, *re.findall(r">([^<]+)</(?:td|a)>", row)) for name, row in groups]
+    assert figures == [
+        ("s", "2", "0.25", "0.25", "s-0002"),
+        ("t", "2", "0.5", "0.5", "t-0001"),
+        ("none", "1"),
+    ]
+    assert ">Sweep</th>" in client.get("/ui?columns=sweep").text.replace("</a>", "")
 
 
 def test_a_trial_leads_to_its_sweep(client, house):

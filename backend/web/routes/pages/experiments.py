@@ -53,7 +53,7 @@ _STYLES = {  # classes of the columns that have a style of their own
     "model": "text",
     "size": "text",
 }
-_UNSORTED = ("dataset", "curve", "tags", "by", "model", "size", "duration")
+_UNSORTED = ("dataset", "curve", "tags", "by", "model", "size", "sweep", "duration")
 # What a row is made from: see _row.
 RowKey = tuple[Curves, Experiment, str, str, Figures | None, str, tuple["Cell", ...], str]
 

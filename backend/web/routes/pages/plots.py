@@ -21,7 +21,14 @@ __all__ = ["blueprint"]  # of the dashboard, with the list and this page
 
 MAX_PLOTTED = 1000  # experiments
 MAX_METRICS = 50  # to choose from
-FACTS = ("model", "dataset", "size", "by", "duration")  # to choose from, beside the parameters
+FACTS = (
+    "model",
+    "dataset",
+    "size",
+    "by",
+    "sweep",
+    "duration",
+)  # to choose from, beside the parameters
 DEFAULT_METRIC = "metrics.loss.min"
 
 

@@ -160,7 +160,8 @@ def test_search_ignores_case_and_accents(client, experiments, text, expected):
 
 @pytest.mark.parametrize("sort", ["-created_at", "created_at", "learning_rate", "-batch_size"])
 @pytest.mark.parametrize(
-    "searched", ["q=hit", "where=hidden=99", "where=job!=x&where=hidden=99", "q=HIT&where=hidden=99"]
+    "searched",
+    ["q=hit", "where=hidden=99", "where=job!=x&where=hidden=99", "q=HIT&where=hidden=99"],
 )
 def test_a_search_examines_a_bounded_number(client, monkeypatch, searched, sort):
     """A page may be empty and another one follow, which finds the rest."""
