@@ -89,9 +89,7 @@ class Recorder:
         """
         if observation.uid != experiment.uid:
             return False
-        if observation.leaving:
-            self._logs.save_parts(experiment, observation.leaving)
-        self._logs.save_parts_of_workers(experiment, observation.leaving_workers)
+        self._logs.save_leaving(experiment, observation.leaving)
         if observation.phase is Phase.UNKNOWN:
             return False
         if observation.phase is Phase.LOST:

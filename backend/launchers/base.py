@@ -42,12 +42,11 @@ class Observation:
             invalid, or if the Job is being deleted.
         image: what the attempt executes: the image with its digest, or the command and the digest
             of the trainer's files.
-        leaving: the log parts that will soon be gone although the attempt has not ended.
+        leaving: the log parts that will soon be gone although the attempt has not ended, each after
+            the rank of the worker that prints it.
         suspended: whether its queue holds it back: nothing of it runs, even if it ran before.
         used: what an attempt that has ended is known to have used, be it less than its peaks.
         memory_limit: how much memory it may use, in bytes, if that is known.
-        leaving_workers: as `leaving`, of the workers of a gang but that with rank 0: pairs of a
-            rank and a part.
     """
 
     uid: str
@@ -56,12 +55,11 @@ class Observation:
     finished_at: datetime | None = None
     diagnosis: Diagnosis | None = None
     attempt: Attempt | None = None
-    leaving: tuple[str, ...] = ()
+    leaving: tuple[tuple[int, str], ...] = ()
     image: str | None = None
     suspended: bool = False
     used: Usage = NOTHING_KNOWN
     memory_limit: int | None = None
-    leaving_workers: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)

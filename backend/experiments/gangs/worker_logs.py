@@ -58,12 +58,10 @@ class GangLogs(Logs):
             logs.save_final_output(experiment)
         super().save_final_output(experiment)
 
-    def save_parts_of_workers(
-        self, experiment: Experiment, parts: Sequence[tuple[int, str]]
-    ) -> None:
+    def save_leaving(self, experiment: Experiment, parts: Sequence[tuple[int, str]]) -> None:
         """Save parts whose pods are leaving, each given after the rank of its worker.
 
-        See `Logs.save_parts`; those of rank 0 are the parts of the experiment's log.
+        See `Logs.save_parts`.
         """
         for rank, part in parts:
             if rank < (experiment.nodes or 1):

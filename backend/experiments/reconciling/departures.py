@@ -62,5 +62,5 @@ class Departures:
                 if one.uid == experiment.uid
                 and not (one.is_gone and experiment.cancel_requested_at)
             ]
-            self._logs.save_parts_of_workers(experiment, parts)
+            self._logs.save_leaving(experiment, parts)
         self._waiting.clear()

@@ -1,7 +1,7 @@
 """The observation of a Job and its pods. Pure: takes Kubernetes objects as dicts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,13 +58,11 @@ def observation(
     job: dict[str, Any], pods: list[dict[str, Any]], surroundings: Surroundings
 ) -> Observation:
     """Return the observation of an attempt from its Job and pods."""
-    leaving = [pod for pod in pods if is_leaving(pod)]
     seen = _observation(job, pods, surroundings)
     return replace(
         seen,
         attempt=attempt_of(job),
-        leaving=_parts_of_rank_0(leaving),
-        leaving_workers=_parts_of_workers(leaving),
+        leaving=_parts(pod for pod in pods if is_leaving(pod)),
         image=_image(pods),
         memory_limit=_memory_limit(job),
     )
@@ -85,8 +83,7 @@ def observation_of_orphans(
         if node and not ended and surroundings.node_is_ready(node):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
             phase = Phase.RUNNING if _phase(pod) == "Running" else Phase.UNKNOWN
-            parts, of_workers = _parts_of_rank_0(pods), _parts_of_workers(pods)
-            return Observation(uid, phase, leaving=parts, leaving_workers=of_workers)
+            return Observation(uid, phase, leaving=_parts(pods))
     return None
 
 
@@ -108,12 +105,8 @@ def attempt_of(job: dict[str, Any]) -> Attempt | None:
     return attempt
 
 
-def _parts_of_rank_0(pods: list[dict[str, Any]]) -> tuple[str, ...]:
-    return tuple(part_of(pod) for pod in pods if rank_of(pod) == 0)
-
-
-def _parts_of_workers(pods: list[dict[str, Any]]) -> tuple[tuple[int, str], ...]:
-    return tuple((rank_of(pod), part_of(pod)) for pod in pods if rank_of(pod) > 0)
+def _parts(pods: Iterable[dict[str, Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple((rank_of(pod), part_of(pod)) for pod in pods)
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -331,4 +331,4 @@ def test_leaving_pod_is_observed(launcher, kubernetes, pod, part):
 
     kubernetes.evict(pod)
 
-    assert launcher.observe()[AN_ATTEMPT.handle].leaving == (part,)
+    assert launcher.observe()[AN_ATTEMPT.handle].leaving == ((0, part),)

@@ -221,7 +221,7 @@ def test_log_of_leaving_pod_is_saved(
     source.printed[experiment.job] = {"1-pod": [b"a"], "2-pod": [b"c"]}
     source.ended |= {"1-pod", "2-pod"}
     services.recorder.record(
-        experiment, Observation(experiment.uid, Phase.RUNNING, leaving=("1-pod",))
+        experiment, Observation(experiment.uid, Phase.RUNNING, leaving=((0, "1-pod"),))
     )
     eventually(lambda: LogFiles(services.outputs).parts("first", 1) == ["1-pod"])
     del source.printed[experiment.job]["1-pod"]
@@ -250,7 +250,7 @@ def test_output_after_job_deletion_is_saved(services, client, experiment, experi
     source = launcher.log_source
     printed = source.printed[experiment.job] = {"1-pod": [b"a"]}
     services.logs.save(experiment)
-    leaving = Observation(experiment.uid, Phase.UNKNOWN, leaving=("1-pod",))
+    leaving = Observation(experiment.uid, Phase.UNKNOWN, leaving=((0, "1-pod"),))
     services.recorder.record(experiment, leaving)
     printed["1-pod"].append(b"finished")
     source.ended.add("1-pod")
