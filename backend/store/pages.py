@@ -143,6 +143,8 @@ def search_end(selection: Selection, *, has_cursor: bool) -> Select[Any]:
     key, last = _sort_column(selection), _key_column(selection)
     order = [column.desc() if selection.is_descending else column.asc() for column in (key, last)]
     query = select(key, last).where(*_within(selection, has_cursor, has_end=False))
+    if len(selection.statuses) == 1 and selection.is_by_time:  # there is an index for it
+        query = query.where(experiment.c.status == selection.statuses[0])
     limit, before = (bindparam(name, type_=Integer()) for name in ("limit", "before"))
     return query.order_by(*order).limit(limit).offset(before)
 

@@ -211,6 +211,19 @@ def test_few_are_found_at_once(client, monkeypatch, wanted):
     assert "Link" not in response.headers
 
 
+def test_a_search_within_a_status(client, services, monkeypatch):
+    """Only those of the status are examined."""
+    monkeypatch.setattr(pages, "SEARCHED", (1, 2))
+    submit_hits(client)
+    oldest = services.experiments.get("hit-0")
+    services.recorder.record(oldest, Observation(oldest.uid, Phase.RUNNING))
+
+    for sort in ("created_at", "-created_at"):
+        found = client.get(f"/experiments?status=running&where=hidden=99&sort={sort}")
+        assert [experiment["experiment_id"] for experiment in found.json] == ["hit-0"]
+        assert "Link" not in found.headers
+
+
 def submit_hits(client):
     """Submit five experiments, of which a search finds the first and the last."""
     for number in range(5):
