@@ -62,6 +62,7 @@ from backend.launchers.local.usage import LocalUsage
 from backend.settings import Settings
 
 POLL_SECONDS = 0.1
+BUSY_POLL_SECONDS = 0.02  # while an attempt lives, whose slot another may wait for
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +196,9 @@ class LocalLauncher:
         marker = self._state / runner.CHANGED
         deadline = time.monotonic() + timeout
         self._fill_slots()
+        pause = BUSY_POLL_SECONDS if self._living else POLL_SECONDS
         while (stamp := stamp_of(marker)) == self._last_change and time.monotonic() < deadline:
-            if self._closed.wait(POLL_SECONDS):
+            if self._closed.wait(pause):
                 return None
         self._last_change = stamp
         self._fill_slots()
