@@ -62,6 +62,7 @@ SECTIONS = (
     Section("local_start", "training"),
     Section("resources", "training"),
     Section("sweeps", "sweeps"),
+    Section("wall_time", "sweeps"),
     Section("samplers", "sweeps"),
     Section("stop_rules", "sweeps"),
     Section("submission", "kubernetes", ("KUBECONFIG", "LAB")),
