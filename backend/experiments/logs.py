@@ -215,6 +215,8 @@ class Logs:
             parts = [part for part in self._source.parts(experiment.job) if part not in saved]
         except LauncherUnavailable:
             return
+        if not parts:
+            return
         before = chain.from_iterable(
             self._files.lines(experiment_id, number, part) for part in saved
         )

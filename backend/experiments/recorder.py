@@ -92,7 +92,8 @@ class Recorder:
         self._logs.save_leaving(experiment, observation.leaving)
         if observation.phase is Phase.UNKNOWN:
             return False
-        if observation.phase is Phase.LOST:
+        is_lost = observation.phase is Phase.LOST
+        if is_lost:
             try:
                 self._outputs.check()
             except OutputMissing:  # whether it has finished cannot be known without its folder
@@ -114,6 +115,8 @@ class Recorder:
         if steps:
             if status not in LIVE:
                 self._logs.save(experiment)
+                if is_lost:
+                    self._logs.note_unheard(experiment, has_begun=self._has_begun(experiment))
             return self._advance(experiment, steps, diagnosis, observation)
         if diagnosis != {name: getattr(experiment, name) for name in diagnosis}:
             self.update(experiment, diagnosis)
@@ -128,6 +131,12 @@ class Recorder:
         if experiment.status not in LIVE:
             return False
         return self._store.update(experiment, values)
+
+    def _has_begun(self, experiment: Experiment) -> bool:
+        """Return whether the current attempt is known to have run."""
+        return experiment.status is Status.RUNNING or self._outputs.has_traces(
+            experiment.experiment_id, experiment.attempt
+        )
 
     def _conclude(self, experiment: Experiment, observation: Observation) -> Observation:
         """Return how a Job ended whose end was not observed: a finished one left its summary."""

@@ -11,6 +11,7 @@ not trusted, can write to this folder: links are not followed.
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import BinaryIO
 
 from backend.files.log_lines import (
@@ -27,7 +28,7 @@ from backend.files.log_lines import (
 )
 from backend.files.outputs import LOG_FOLDER, Outputs
 from backend.files.sizes import PIECE_BYTES
-from backend.files.untrusted import make_folder, opened_folder, write_file
+from backend.files.untrusted import make_folder, opened_folder, write_file, writings
 
 SKIP_BYTES = 64 * 2**20
 
@@ -100,7 +101,7 @@ class LogFiles:
 
         An existing log is replaced only by one with more lines, so that of several processes that
         save it at the same time, the one that saw most wins. The line UNHEARD is replaced by a line
-        of the trainer.
+        of the trainer. A log without lines is saved, too: it was heard.
 
         Raises:
             OSError: it cannot be written.
@@ -118,12 +119,42 @@ class LogFiles:
                         yield line + b"\n"
 
                 def adds_nothing() -> bool:
+                    if not written and not part and not self.exists(experiment_id, attempt):
+                        return False
                     existing = self.count(experiment_id, attempt, part)
                     if written != existing:
                         return written < existing
                     return UNHEARD not in self.lines(experiment_id, attempt, part, last=1)
 
                 write_file(directory, name, counted(), unless=adds_nothing)
+
+    def write_unheard(
+        self, experiment_id: str, attempt: int, max_bytes: int, *, has_begun: bool
+    ) -> bool:
+        """End a log with UNHEARD if nobody has heard its end.
+
+        That is so if whoever was writing it was killed, or if nothing is saved of an attempt that
+        `has_begun`. It is not while somebody is writing it.
+
+        Returns:
+            Whether that is so.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        name = self._name(attempt)
+        if self.parts(experiment_id, attempt):
+            return False
+        with opened_folder(self._outputs.folder(experiment_id)) as folder:
+            make_folder(LOG_FOLDER, within=folder)
+            with opened_folder(LOG_FOLDER, within=folder) as directory:
+                found = writings(directory, name)
+        is_missing = has_begun and not self.exists(experiment_id, attempt)
+        if any(found.values()) or not (found or is_missing):
+            return False
+        lines = chain(self.lines(experiment_id, attempt), [UNHEARD])
+        self.write(experiment_id, attempt, lines, max_bytes)
+        return True
 
     def shorten(self, experiment_id: str, attempt: int, max_bytes: int) -> None:
         """Remove the middle of a log that is longer than `max_bytes`, and not written any more.

@@ -36,7 +36,7 @@ SWEEP_FILE = "sweep.json"
 PARAMETERS_FILE = "parameters.json"
 INPUTS_FILE = "inputs.json"
 TEMPORARY_RUN_FILE = f".{RUN_FILE}."  # begins the name under which it is written
-TEMPORARY_FILES = (TEMPORARY_RUN_FILE, f".{PARAMETERS_FILE}.")
+TEMPORARY_FILES = (TEMPORARY_RUN_FILE, f".{PARAMETERS_FILE}.", f".{INPUTS_FILE}.")
 TOMBSTONE_FILE = "forgotten.json"  # in the folder of an experiment whose record was deleted
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -264,7 +264,7 @@ class Outputs:
             names = {path.name for path in self.folder(experiment_id).iterdir()}
         except OSError:
             return False
-        ours = {RUN_FILE, PARAMETERS_FILE, TOMBSTONE_FILE, LOG_FOLDER}
+        ours = {RUN_FILE, PARAMETERS_FILE, INPUTS_FILE, TOMBSTONE_FILE, LOG_FOLDER}
         traces = {name for name in names - ours if not name.startswith(TEMPORARY_FILES)}
         return attempt == 1 and bool(traces)
 

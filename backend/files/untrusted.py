@@ -5,6 +5,7 @@ part that is replaced between a check and the opening cannot lead out of the fol
 """
 
 import errno
+import fcntl
 import os
 import stat
 import unicodedata
@@ -283,6 +284,8 @@ def write_file(
 ) -> None:
     """Write a file of an open folder atomically, without following a link of that name.
 
+    Until that is done, others can see that its writer lives; see `writings`.
+
     Args:
         directory: the descriptor of the folder.
         name: the name of the file.
@@ -295,6 +298,8 @@ def write_file(
     temporary = f".{name}.{uuid.uuid4().hex}"  # process ids may be equal in two containers
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(temporary, flags, 0o644, dir_fd=directory)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(content)
@@ -307,3 +312,32 @@ def write_file(
     except BaseException:
         os.unlink(temporary, dir_fd=directory)
         raise
+
+
+def writings(directory: int, name: str) -> dict[str, bool]:
+    """Return the temporary files of `write_file` for that name, and whether their writers live.
+
+    Those of killed processes stay.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    names = os.listdir(directory)
+    return {one: _is_locked(directory, one) for one in names if one.startswith(f".{name}.")}
+
+
+def _is_locked(directory: int, name: str) -> bool:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except OSError:  # it has just been written, or is no file
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

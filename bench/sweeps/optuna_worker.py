@@ -58,4 +58,5 @@ def work(journal: str, input_dir: str, output_dir: str, trials: int, epochs: int
 
 
 if __name__ == "__main__":
-    work(*sys.argv[1:4], *map(int, sys.argv[4:]))
+    _, journal, input_dir, output_dir, trials, epochs = sys.argv
+    work(journal, input_dir, output_dir, int(trials), int(epochs))

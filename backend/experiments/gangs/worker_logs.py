@@ -1,13 +1,17 @@
 """The logs of gangs: that of rank 0 is the experiment's, and those of the others lie beside it."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 
 from backend.domain.execution.exceptions import UnknownWorker
 from backend.domain.experiment import Experiment
 from backend.experiments.logs import Logs
+from backend.files.log_files import LogFiles
 from backend.files.outputs import Outputs
 from backend.launchers.base import Launcher
+
+log = logging.getLogger(__name__)
 
 
 class GangLogs(Logs):
@@ -66,6 +70,28 @@ class GangLogs(Logs):
         for rank, part in parts:
             if rank < (experiment.nodes or 1):
                 self.of_worker(experiment, rank).save_parts(experiment, [part])
+
+    def note_unheard(self, experiment: Experiment, *, has_begun: bool) -> None:
+        """Say in the logs of an attempt whose pods are gone that nobody has heard their ends.
+
+        Those that are saved, or are being saved by whoever cancelled it, are left alone. One that
+        is not known to have begun had nothing to say, unless somebody has listened to a pod.
+        """
+        if self._source is None:
+            return
+        name = experiment.experiment_id
+        for rank in range(experiment.nodes or 1):
+            files = LogFiles(self._outputs, rank)
+            try:
+                if not files.write_unheard(
+                    name, experiment.attempt, self._max_bytes, has_begun=has_begun
+                ):
+                    continue
+            except OSError as error:
+                log.warning("It cannot be said that a log of %r is lost: %s", name, error)
+                continue
+            log.warning("The end of the log of %r is lost", name)
+            self.on_lost_end()
 
     def _other_workers(self, experiment: Experiment) -> Iterator[Logs]:
         return (self.of_worker(experiment, rank) for rank in range(1, experiment.nodes or 1))

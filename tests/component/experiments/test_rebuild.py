@@ -114,9 +114,13 @@ def test_vanished_job_not_restarted(
     assert launcher.submissions == 2
 
 
-def test_pending_submission_sent_once(reconciler, archive, experiments, launcher, delete_rows):
+def test_pending_submission_sent_once(
+    reconciler, archive, experiments, launcher, settings, delete_rows
+):
+    (settings.input_dir / "a.csv").write_text("x,y\n1,2\n3,4\n")
     launcher.down = True
     experiments.submit("first", PARAMETERS)
+    assert (settings.output_dir / "first" / "inputs.json").exists()  # no trace of a trainer
     launcher.down = False
     delete_rows()
     rebuild(archive, launcher)
