@@ -1,41 +1,20 @@
-"""Everything is killed at random moments, and still a sweep has each of its trials once.
-
-SWEEP_TRIALS=200 tries it with that many trials, which takes minutes.
-"""
+"""Everything is killed at random moments, and still a sweep has each of its trials once."""
 
 import os
 import random
 import signal
 from contextlib import suppress
-from itertools import product
 from pathlib import Path
 
 import pytest
 
-from backend.sweeps.samplers import Method, suggest
-from backend.sweeps.spaces import Choices, Range
+from backend.sweeps.samplers import Method
 from tests.integration.backend_process import ROOT, Installation
+from tests.integration.killed_sweeps import FORM, GRID, RANGE, TRIALS, undisturbed
 from tests.integration.launcher_harness import processes_of
 from tests.integration.waiting import eventually
 
 CURVES = Path(__file__).parents[2] / "fakes" / "curve_trainer.py"
-TRIALS = int(os.environ.get("SWEEP_TRIALS", "18"))
-RATES = tuple(round(0.1 * (number + 1), 1) for number in range(-(-TRIALS // 6)))
-SIZES = (8, 16, 32, 64, 128, 256)
-FORM = [
-    ("sweep_id", "s"),
-    ("epoch", "4"),
-    ("stop", "none"),
-    ("seed", "5"),
-    ("parallel", "3"),
-    ("max_failed", "9999"),  # killed trainers fail
-]
-RANGE = [("learning_rate", "0.001..0.1 log"), ("method", "random"), ("trials", str(TRIALS))]
-GRID = [
-    *(("learning_rate", str(rate)) for rate in RATES),
-    *(("hidden", str(hidden)) for hidden in SIZES),
-    *(("method", "grid"), ("trials", str(TRIALS))),
-]
 
 
 @pytest.fixture
@@ -51,19 +30,6 @@ def start(environ, tmp_path):
 @pytest.fixture
 def output(environ):
     return Path(environ["OUTPUT_DIR"])
-
-
-def undisturbed(method):
-    """Return the parameters that vary, in the order of the numbers of the trials."""
-    if method is Method.RANDOM:
-        space = {"learning_rate": Range(0.001, 0.1, log=True)}
-        return [suggest(space, [], 5, number, method=method) for number in range(1, TRIALS + 1)]
-    space = {"hidden": Choices(SIZES), "learning_rate": Choices(RATES)}
-    points = [suggest(space, [], 5, number, method=method) for number in range(1, TRIALS + 1)]
-    different = {tuple(point.values()) for point in points}
-    assert len(different) == TRIALS
-    assert different <= set(product(SIZES, RATES))
-    return points
 
 
 @pytest.mark.parametrize(("form", "method"), [(RANGE, Method.RANDOM), (GRID, Method.GRID)])
