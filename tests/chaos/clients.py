@@ -120,15 +120,20 @@ class Clients:
         return self._done
 
     def settle_all(self, seconds: float) -> list[str]:
-        """Wait for all experiments; return the ids of those that do not end within `seconds`."""
+        """Wait for all experiments and their run.json, which follows the database.
+
+        Returns:
+            The ids of those that do not end within `seconds`.
+        """
         deadline = time.monotonic() + seconds
         ids = [plan.experiment_id for plan in self._plan.experiments]
-        return [
-            name
-            for name in ids
-            if name not in self._deleted
-            and not _until(lambda name=name: self._ended(name), deadline)
+        present = [name for name in ids if name not in self._deleted]
+        stuck = [
+            name for name in present if not _until(lambda name=name: self._ended(name), deadline)
         ]
+        for name in present:
+            _until(lambda name=name: self._is_recorded(name), deadline)
+        return stuck
 
     def gather(self, hits: Sequence[Hit], stuck: Sequence[str], **known) -> Evidence:
         """Gather the evidence at the end; `known` are further fields of it."""
@@ -194,6 +199,8 @@ class Clients:
 
     def _delete(self, plan: ExperimentPlan) -> None:
         name = plan.experiment_id
+        # Whoever would have written it may have been killed: another reconciler does.
+        _until(lambda: self._is_recorded(name), time.monotonic() + PATIENCE_SECONDS)
         self._deleted[name] = self._find(name)
         outputs = plan.delete == "outputs"
         self._until_answered(lambda: self._api.delete(name, outputs=outputs))
@@ -203,6 +210,15 @@ class Clients:
         shown = self._api.show(name)
         has_ended = shown.status == 200 and shown.body["status"] in TERMINAL
         return shown if has_ended or shown.status == 404 else None
+
+    def _is_recorded(self, name: str) -> bool:
+        """Return whether run.json has the status that is shown; of none that is shown, true."""
+        shown = self._api.show(name)
+        folder = read_folder(self._outputs / name, trusted=False)
+        found = folder.run_file if folder else None
+        return shown.status == 404 or (
+            shown.status == 200 and (found or {}).get("status") == shown.body["status"]
+        )
 
     def _until_answered(self, ask: Callable[[], Request]) -> None:
         """Repeat a request until it is answered with anything but 503."""
