@@ -205,9 +205,20 @@ class Reconciler:
         elif experiment.cancel_requested_at or experiment.status is not Status.SUBMITTING:
             if experiment.status is Status.SUBMITTING:
                 self._experiments.write_files(experiment)
-            self._recorder.record_gone(experiment)
+            self._record_gone(experiment)
         elif not is_being_submitted:
             self._launch(experiment)
+
+    def _record_gone(self, experiment: Experiment) -> None:
+        """Record the end of an experiment without a Job, if a second look finds no pod either.
+
+        Between reading all pods and all Jobs, its Job may have got a pod and have been deleted.
+        """
+        seen = self._launcher.observe([experiment.job]).get(experiment.job)
+        if seen and seen.uid in ("", experiment.uid):
+            self._recorder.record(experiment, seen)
+        else:
+            self._recorder.record_gone(experiment)
 
     def _cancel_superseded(
         self, live: Sequence[Experiment], observed: Mapping[str, Observation]

@@ -102,6 +102,7 @@ def main():
         append(LEDGER, {"event": "start", "start": start, "attempt": ATTEMPT, "alone": alone})
         try:
             signal.signal(signal.SIGTERM, terminate)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as our models wait for one that is still ending
             code = train(resume())
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         except Terminated:

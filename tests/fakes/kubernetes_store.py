@@ -256,9 +256,9 @@ class ObjectStore:
             self.delete_pod(pod)
 
     def delete_pod(self, key):
-        """Delete a pod, or only mark it as deleted if pods end slowly."""
+        """Delete a pod, or only mark it as deleted if pods with a node end slowly."""
         pod = self.objects["pods"][key]
-        if self.pods_end_slowly:
+        if self.pods_end_slowly and pod["spec"].get("nodeName"):
             pod["metadata"]["deletionTimestamp"] = now()
             self.store("pods", key, pod, "MODIFIED")
         else:

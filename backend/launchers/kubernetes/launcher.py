@@ -189,6 +189,9 @@ class KubernetesLauncher:
     def _read_some(self, handles: Collection[str]) -> tuple[Iterable[Object], Iterable[Object]]:
         """Return the pods of these Jobs, and the Jobs that exist.
 
+        A Job may have got a pod, and have been deleted, after its pods were read. So those of a Job
+        that is gone are read once more, and not from a cache.
+
         With a resource version, the pods come from the cache of the API server, which finds them by
         label without reading every pod of the namespace (Kubernetes documentation, API Concepts,
         Resource versions). It is the version of the last change of a pod that the watch reported.
@@ -197,20 +200,26 @@ class KubernetesLauncher:
         """
         version = self._pod_watch.reported if self._pod_watch else None
         newest = {"resourceVersion": version} if version else {}
-        pods: list[Object] = []
-        names = list(handles)
-        for start in range(0, len(names), SELECTED):
-            selected = ",".join(names[start : start + SELECTED])
-            query = {"labelSelector": f"job-name in ({selected})"}
-            pods += self._items(PODS, query | newest)
-        jobs = []
+        pods = self._pods_of_jobs(list(handles), newest)
+        jobs, gone = [], set[str]()
         for handle in handles:
             try:
                 jobs.append(self._object(JOB, handle))
             except ApiException as error:
                 if error.status != 404:
                     raise
+                gone.add(handle)
+        if gone:
+            pods = [pod for pod in pods if job_of(pod) not in gone]
+            pods += self._pods_of_jobs(sorted(gone), {})
         return pods, jobs
+
+    def _pods_of_jobs(self, names: Sequence[str], query: Mapping[str, str]) -> list[Object]:
+        pods: list[Object] = []
+        for start in range(0, len(names), SELECTED):
+            selected = ",".join(names[start : start + SELECTED])
+            pods += self._items(PODS, {"labelSelector": f"job-name in ({selected})", **query})
+        return pods
 
     def _pods_of(self, handle: str) -> list[dict[str, Any]]:
         try:

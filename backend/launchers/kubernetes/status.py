@@ -74,13 +74,13 @@ def observation_of_orphans(
     """Return the observation of an attempt whose Job was deleted, or None once it has ended.
 
     The garbage collector ends the pods after the Job is gone, and a trainer may take its time to
-    write its last checkpoint. Pods that were never started, or died with their node, are not
-    waited for: the kubelet of a dead node cannot report their end.
+    write its last checkpoint. A pod without a node is waited for, too: until it is deleted, it may
+    get one. Pods that died with their node are not: its kubelet cannot report their end.
     """
     for pod in pods:
         node = (pod.get("spec") or {}).get("nodeName")
         ended = _phase(pod) in ENDED_POD_PHASES
-        if node and not ended and surroundings.node_is_ready(node):
+        if not ended and (not node or surroundings.node_is_ready(node)):
             uid = (pod["metadata"].get("annotations") or {}).get(UID, "")
             phase = Phase.RUNNING if _phase(pod) == "Running" else Phase.UNKNOWN
             return Observation(uid, phase, leaving=_parts(pods))

@@ -190,6 +190,21 @@ def test_cancelled_once_job_is_gone(reconciler, experiments, launcher):
     assert not launcher.jobs
 
 
+def test_pod_that_the_first_look_missed(reconciler, experiments, launcher, monkeypatch):
+    """Its pod was created after the pods were read, and its Job deleted before the Jobs were."""
+    _, experiment = experiments.submit("first", PARAMETERS)
+    experiments.cancel("first")
+    launcher.jobs[experiment.job] = Observation(experiment.uid, Phase.UNKNOWN)
+    observe = launcher.observe
+    monkeypatch.setattr(launcher, "observe", lambda handles=None: observe(handles or []))
+    reconciler.reconcile()
+    assert experiments.get("first").status is Status.QUEUED
+
+    del launcher.jobs[experiment.job]
+    reconciler.reconcile()
+    assert experiments.get("first").status is Status.CANCELLED
+
+
 def test_cancelled_while_observed(reconciler, experiments, launcher, monkeypatch):
     """The reconciler reads the experiment, a client cancels it, and its Job is gone."""
     experiments.submit("first", PARAMETERS)

@@ -80,11 +80,17 @@ def test_pods_outlive_their_job(phase, expected):
 
 
 def test_no_job_and_no_live_pod():
+    assert observation_of_orphans([], around()) is None
+    assert observation_of_orphans([pod("Failed"), pod("Succeeded")], around()) is None
+
+
+def test_no_job_and_an_unscheduled_pod():
+    """It may still get a node, until the garbage collector deletes it."""
     unscheduled = pod("Pending")
     del unscheduled["spec"]["nodeName"]
 
-    assert observation_of_orphans([], around()) is None
-    assert observation_of_orphans([pod("Failed"), pod("Succeeded"), unscheduled], around()) is None
+    seen = observation_of_orphans([unscheduled], around(node_is_ready=False))
+    assert seen.phase is Phase.UNKNOWN
 
 
 def test_no_job_and_dead_node():
