@@ -53,6 +53,21 @@ def test_start_and_change(watched, page, server):
     expect(page.get_by_role("link", name="made")).to_have_count(0)
 
 
+@pytest.mark.usefixtures("watched")
+def test_what_was_ticked_before_the_script(page):
+    held = []
+    page.goto("/ui/sweeps")
+    page.route("**/static/sweep.js*", lambda route: held.append(route))
+    page.get_by_role("link", name="New sweep").click()
+    rate = page.locator('.dimension[data-name="learning_rate"]')
+    rate.get_by_label("Vary").check()
+    eventually(lambda: page.wait_for_timeout(10) or held)
+    held.pop().continue_()
+
+    expect(rate.get_by_label("lowest")).to_be_visible()
+    expect(rate.locator(".single")).to_be_hidden()
+
+
 def test_pictures_name_what_is_near_the_cursor(watched, page, sweep):
     page.goto(f"/ui/sweeps/{sweep}")
     curves = page.locator("#curves")

@@ -119,10 +119,13 @@ function startForm({ find, findAll, request, Problem }, form) {
   };
   const dimensions = findAll(".dimension", form);
   for (const dimension of dimensions) {
-    find(".vary", dimension).addEventListener("change", ({ target }) => {
-      find(".single", dimension).hidden = target.checked;
-      find(".range", dimension).hidden = !target.checked;
-    });
+    const vary = find(".vary", dimension);
+    const showChosen = () => {
+      find(".single", dimension).hidden = vary.checked;
+      find(".range", dimension).hidden = !vary.checked;
+    };
+    vary.addEventListener("change", showChosen);
+    showChosen(); // it may have been ticked before this script ran, or by the browser on the way back
   }
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
