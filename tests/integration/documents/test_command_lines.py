@@ -265,8 +265,8 @@ def test_interrupted_before_anything(shell):
         shell.environ["HELLO_FLASK_URL"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with shell.start("exec hello-flask ls") as process:
             connection, _ = listening.accept()
-            eventually(lambda: connection.recv(1, socket.MSG_PEEK))
-            os.killpg(process.pid, signal.SIGINT)
-            assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "")
-            connection.close()
+            with connection:
+                eventually(lambda: connection.recv(1, socket.MSG_PEEK))
+                os.killpg(process.pid, signal.SIGINT)
+                assert process.communicate(timeout=DEADLINE_SECONDS) == ("", "")
     assert process.returncode == 130
