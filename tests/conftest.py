@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def missing(item):
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*services): leave it out if one is missing")
     config.stash[left_out] = Counter()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job: every process that a test interrupts would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
