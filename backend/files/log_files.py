@@ -134,7 +134,7 @@ class LogFiles:
         """End a log with UNHEARD if nobody has heard its end.
 
         That is so if whoever was writing it was killed, or if nothing is saved of an attempt that
-        `has_begun`. It is not while somebody is writing it.
+        `has_begun`. It is not while somebody is writing it. A log that ends so already stays.
 
         Returns:
             Whether that is so.
@@ -143,7 +143,8 @@ class LogFiles:
             OSError: it cannot be written.
         """
         name = self._name(attempt)
-        if self.parts(experiment_id, attempt):
+        is_said = UNHEARD in self.lines(experiment_id, attempt, last=1)
+        if is_said or self.parts(experiment_id, attempt):
             return False
         with opened_folder(self._outputs.folder(experiment_id)) as folder:
             make_folder(LOG_FOLDER, within=folder)

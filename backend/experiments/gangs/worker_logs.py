@@ -72,7 +72,7 @@ class GangLogs(Logs):
                 self.of_worker(experiment, rank).save_parts(experiment, [part])
 
     def note_unheard(self, experiment: Experiment, *, has_begun: bool) -> None:
-        """Say in the logs of an attempt whose pods are gone that nobody has heard their ends.
+        """Mark the logs of an attempt whose pods are gone and whose ends nobody has heard.
 
         Those that are saved, or are being saved by whoever cancelled it, are left alone. One that
         is not known to have begun had nothing to say, unless somebody has listened to a pod.

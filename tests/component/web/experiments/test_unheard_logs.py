@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.domain.exceptions import StoreUnavailable
 from backend.files.log_lines import UNHEARD
 from tests.component.support import FORM
 from tests.integration.waiting import eventually
@@ -55,6 +56,24 @@ def test_whoever_listened_was_killed(client, services, cancelled, log, lost, sav
     services.recorder.record_gone(cancelled)
 
     assert client.get("/experiments/first/logs").text == saved + SAID
+    assert lost == [1]
+
+
+def test_it_is_said_once(client, services, cancelled, log, lost, monkeypatch):
+    """The database fails before the end is recorded, and the next pass tries it again."""
+
+    def fail(*_arguments, **_options):
+        raise StoreUnavailable("It is away.")
+
+    log.parent.mkdir()
+    log.with_name(".1.log.0123").touch()
+    with monkeypatch.context() as failing:
+        failing.setattr(services.store, "advance", fail)
+        with pytest.raises(StoreUnavailable):
+            services.recorder.record_gone(cancelled)
+    services.recorder.record_gone(cancelled)
+
+    assert client.get("/experiments/first/logs").text == SAID
     assert lost == [1]
 
 
