@@ -182,6 +182,15 @@ class Watched:
             self.elsewhere.append(request.url)
 
 
+def drag(page, plot, begin, end):
+    """Drag across a plot, from and to shares of its width, once it stays where it is."""
+    width = plot.bounding_box()["width"]
+    plot.hover(position={"x": width * begin, "y": 50})
+    page.mouse.down()
+    plot.hover(position={"x": width * end, "y": 50})
+    page.mouse.up()
+
+
 class OtherOrigin:
     """A server of one empty page, whose scripts know another server's address as TARGET."""
 

@@ -1,6 +1,7 @@
 """Accessibility: axe-core's rules in both colour schemes, a phone's width, and the keyboard."""
 
 import pytest
+from playwright.sync_api import expect
 
 PAGES = {
     "list": "/ui",
@@ -70,13 +71,13 @@ def test_phone_needs_no_sideways_scroll(page, two_experiments):
 def test_keyboard_alone_suffices(page, two_experiments):
     page.goto("/ui")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
+    expect(page.locator("a.skip")).to_be_focused()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "main"
+    expect(page.locator("#main")).to_be_focused()
     page.get_by_role("link", name="pair 1", exact=True).focus()
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Delete").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.textContent") == "Go back"
+    expect(page.get_by_role("button", name="Go back")).to_be_focused()
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.textContent") == "Delete"
+    expect(page.get_by_role("button", name="Delete")).to_be_focused()

@@ -9,6 +9,8 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.support import drag
+
 CURVES = {
     "tiny": [1.1e-7, 1.05e-7, 1.02e-7, 1e-7, 0.9e-7],
     "negative": [-1, -2.5, -3, -3.1, -3.2],
@@ -33,6 +35,9 @@ CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
   original.apply(this, arguments);
 };
 """
+
+# The policy of the pages allows no expression to be evaluated, which waiting for one would do.
+HAS_DRAWN = "() => window.drawn.length > 0"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def test_labels(page, server, drawn_experiment, name, log):
         return
 
     expect(page.locator("#chart .u-over")).to_be_visible()
-    page.wait_for_function("window.drawn.length > 0")
+    page.wait_for_function(HAS_DRAWN)
     epochs, values = labels(page, "center"), labels(page, "right")
     assert epochs
     assert all(label.isdecimal() for label in epochs), epochs
@@ -97,14 +102,13 @@ def test_zoom_into_few_epochs_keeps_them_whole(page, server, drawn_experiment):
     write(server, [1 / epoch for epoch in range(1, 9)])
     page.add_init_script(RECORD)
     page.goto("/ui/experiments/drawn")
-    box = page.locator("#chart .u-over").bounding_box()
+    plot = page.locator("#chart .u-over")
+    plot.wait_for()
     page.evaluate("window.drawn = []")
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 50)
-    page.mouse.up()
+    drag(page, plot, 0.3, 0.6)
 
     expect(page.get_by_role("button", name="Reset zoom")).to_be_enabled()
+    page.wait_for_function(HAS_DRAWN)
     epochs = labels(page, "center")
     assert epochs
     assert all(label.isdecimal() for label in epochs), epochs

@@ -48,7 +48,7 @@ def test_shipped_data_set(watched, data):
     data.get_by_role("link", name="digits.npz", exact=True).click()
     sheet = data.get_by_role("img", name="The first images of digits.npz")
     expect(sheet).to_be_visible()
-    assert sheet.evaluate("image => image.naturalWidth") > 100
+    assert sheet.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     data.get_by_role("link", name="Start an experiment with it").click()
     expect(data.get_by_label("Data set")).to_have_value("digits.npz")
 

@@ -2,15 +2,15 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
-SEEN = """
-() => {
-  window.seen = [];
-  new MutationObserver(() => {
-    const found = /at epoch (\\d+)/.exec(document.querySelector("#chart").ariaLabel);
-    if (found && window.seen.at(-1) !== Number(found[1])) window.seen.push(Number(found[1]));
-  }).observe(document.querySelector("#chart"), { attributes: true });
+from tests.browser.support import drag
+
+SHOWN_EPOCH_ABOVE = """
+(epoch) => {
+  const [, shown = 0] = /at epoch (\\d+)/.exec(document.querySelector("#chart").ariaLabel) ?? [];
+  return Number(shown) > epoch && Number(shown);
 }
 """
 
@@ -35,13 +35,10 @@ def test_from_the_form_to_results(watched, page, server):
     page.get_by_label("Data set", exact=True).select_option("digits.npz")
     page.get_by_role("button", name="Start the experiment").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("일지 <1>")
-    page.evaluate(SEEN)
-    expect(page.locator("#state .chip")).to_have_text("running")
+    page.evaluate("window.stayed = true")
     expect(page.locator("#state .chip")).to_have_text("succeeded", timeout=90_000)
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("at epoch 150"))
-    seen = page.evaluate("window.seen")  # would be undefined if the page had been loaded again
-    assert len(seen) > 1, seen
-    assert seen == sorted(seen)
+    assert page.evaluate("window.stayed")
 
     log = page.get_by_role("log", name="Log")
     expect(log).to_contain_text("epoch 150/150")
@@ -56,16 +53,31 @@ def test_from_the_form_to_results(watched, page, server):
     assert download.value.path().stat().st_size > 10_000
 
 
+@pytest.fixture
+def growing(server):
+    """The id of an experiment that goes on for the whole test."""
+    server.submit("growing", learning_rate=0.001, epoch=100_000)
+    yield "growing"
+    server.ask("/experiments/growing/cancel", b"")
+    server.until_ended("growing")
+
+
+def test_curve_grows(page, growing):
+    page.goto(f"/ui/experiments/{growing}")
+    page.evaluate("window.stayed = true")
+    expect(page.locator("#state .chip")).to_have_text("running")
+    shown = 0
+    for _ in range(3):
+        shown = page.wait_for_function(SHOWN_EPOCH_ABOVE, arg=shown).json_value()
+    assert page.evaluate("window.stayed")
+
+
 def test_zoom_and_axis(page, two_experiments):
     page.goto(f"/ui/experiments/{two_experiments[0]}")
     plot = page.locator("#chart .u-over").first
-    box = plot.bounding_box()
     reset = page.get_by_role("button", name="Reset zoom")
     expect(reset).to_be_disabled()
-    page.mouse.move(box["x"] + 50, box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 250, box["y"] + 50)
-    page.mouse.up()
+    drag(page, plot, 0.1, 0.5)
 
     expect(reset).to_be_enabled()
     reset.click()
@@ -82,7 +94,8 @@ def test_two_experiments_compared(page, two_experiments):
     page.get_by_role("button", name="Compare them").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 experiments")
-    expect(page.get_by_role("row", name=re.compile("^pair 2"))).to_contain_text("0.005")
+    facts = page.get_by_role("region", name="Parameters and results")
+    expect(facts.get_by_role("row", name=re.compile("^pair 2"))).to_contain_text("0.005")
     expect(page.locator("td.best")).to_have_count(2)
     expect(page.locator("#chart")).to_have_attribute(
         "aria-label", re.compile(r"pair 2 .+ at epoch 12, pair 1 .+ at epoch 12")

@@ -85,7 +85,7 @@ def sweep(server):
     form = {"sweep_id": SWEEP, "epoch": "3", "learning_rate": "0.001..0.1", "trials": "3"}
     form |= {"method": "random", "stop": "none"}
     server.ask("/sweeps", urlencode(form).encode())
-    eventually(lambda: server.ask(f"/sweeps/{SWEEP}")["finished_at"])
+    eventually(lambda: server.ask(f"/sweeps/{SWEEP}")["finished_at"], 180)  # each starts PyTorch
     return SWEEP
 
 

@@ -75,7 +75,7 @@ def test_wrap_switch_is_kept_in_the_address(page, log):
     assert log.evaluate(is_wrapped)
     page.get_by_label("wrap").first.uncheck()
     assert not log.evaluate(is_wrapped)
-    assert page.url.endswith("?wrap=0")
+    expect(page).to_have_url(re.compile(r"\?wrap=0$"))
     page.reload()
     expect(log.locator(".line")).to_have_count(len(LINES))
     assert not log.evaluate(is_wrapped)

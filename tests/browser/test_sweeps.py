@@ -68,6 +68,21 @@ def test_what_was_ticked_before_the_script(page):
     expect(rate.locator(".single")).to_be_hidden()
 
 
+FIRST_POINT = """layer => {
+  const [x, y] = layer.getAttribute("d").match(/[0-9.]+/g).map(Number);
+  const at = new DOMPoint(x, y).matrixTransform(layer.ownerSVGElement.getScreenCTM());
+  return [at.x, at.y];
+}"""
+
+
+def pointed_at(page, label):
+    """Point at the first trial of the scatter plot; return the name that a label tells, if any."""
+    page.locator("#scatter").scroll_into_view_if_needed()
+    page.mouse.move(*page.locator("#scatter path[data-names]").first.evaluate(FIRST_POINT))
+    name, _, value = label.text_content().partition(":")
+    return name if "learning_rate 0." in value else None
+
+
 def test_pictures_name_what_is_near_the_cursor(watched, page, sweep):
     page.goto(f"/ui/sweeps/{sweep}")
     curves = page.locator("#curves")
@@ -80,20 +95,11 @@ def test_pictures_name_what_is_near_the_cursor(watched, page, sweep):
         )
         assert sorted(drawn) == names, part
 
-    page.locator("#scatter").scroll_into_view_if_needed()
-    x, y = page.locator("#scatter path[data-names]").first.evaluate(
-        """layer => {
-          const [x, y] = layer.getAttribute("d").match(/[0-9.]+/g).map(Number);
-          const at = new DOMPoint(x, y).matrixTransform(layer.ownerSVGElement.getScreenCTM());
-          return [at.x, at.y];
-        }"""
-    )
-    page.mouse.move(x, y)
     label = page.locator("section:has(#scatter) .card-head .pointed")
-    expect(label).to_contain_text("learning_rate 0.")
-    name = label.text_content().partition(":")[0]
+    name = eventually(lambda: pointed_at(page, label))
     assert name in names
-    page.mouse.click(x, y)
+    page.mouse.down()
+    page.mouse.up()
     page.wait_for_url(f"**/ui/experiments/{name}")
 
 

@@ -146,7 +146,7 @@ def test_keyboard_and_focus(watched, page, open_file):
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog", name="notes.txt")).to_be_visible()
     focused = "document.activeElement.id"
-    assert page.evaluate(focused) == "viewer-close"
+    expect(page.locator("#viewer-close")).to_be_focused()
     for expected in ("viewer-content", "viewer-wrap"):
         page.keyboard.press("Tab")
         while page.evaluate(focused) == "":  # the browser's own controls
@@ -155,7 +155,7 @@ def test_keyboard_and_focus(watched, page, open_file):
     assert watched.findings() == []
     page.keyboard.press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
-    assert page.evaluate("document.activeElement.textContent") == "notes.txt"
+    expect(page.locator("#files").get_by_role("link", name="notes.txt")).to_be_focused()
 
 
 def test_focus_returns_although_the_list_was_replaced(page, server, open_file):
@@ -165,7 +165,7 @@ def test_focus_returns_although_the_list_was_replaced(page, server, open_file):
     expect(page.locator("#files")).to_contain_text("another.txt")
     page.keyboard.press("Escape")
 
-    assert page.evaluate("document.activeElement.textContent") == "notes.txt"
+    expect(page.locator("#files").get_by_role("link", name="notes.txt")).to_be_focused()
 
 
 def test_download_from_the_viewer(page, open_file):
