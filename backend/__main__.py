@@ -3,10 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import backend
 
 ROLES = ("serve", "web", "reconcile", "migrate", "claim", "rebuild", "preflight")
+
+LASTING = ("serve", "web", "reconcile")
 
 UNUSABLE = 2
 INTERRUPTED = 130  # as a shell reports SIGINT
@@ -85,11 +88,14 @@ def _start_role() -> int:
         log.info("Input folder %s, output folder %s", settings.input_dir, settings.output_dir)
         if role == "preflight":
             return roles.preflight(settings)
-        roles.prepare(
+        prepare = partial(
+            roles.prepare,
             settings,
-            database_required=role in ("migrate", "claim", "rebuild", "preflight"),
+            database_required=role not in LASTING,
             check_owner=role not in ("migrate", "claim"),
         )
+        if code := _in_child(prepare) if role in LASTING else prepare():
+            return code
         if role in ("serve", "web"):
             log.info("Dashboard: %s", settings.dashboard_url)
         if role == "serve":
@@ -124,6 +130,18 @@ def run(start: Callable[[], int | None]) -> int:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return UNUSABLE
+
+
+def _in_child(prepare: Callable[[], None]) -> int:
+    """Prepare in a process whose memory is free again afterwards; Alembic alone takes 10 MB."""
+    from backend.children import fork
+
+    child = fork("prepare", lambda: run(prepare))
+    child.join()
+    code = child.exitcode or 0
+    if code < 0:
+        print(f"error: the preparation was killed by signal {-code}", file=sys.stderr)
+    return code if code >= 0 else UNUSABLE
 
 
 def _parse(names: Sequence[str]) -> argparse.Namespace:

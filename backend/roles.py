@@ -124,7 +124,9 @@ def preload(settings: Settings) -> None:
     import backend.sweeps.driver
 
     if settings.launcher == "kubernetes":
-        import backend.launchers.kubernetes.launcher  # noqa: F401
+        import backend.launchers.kubernetes.launcher
+    else:
+        import backend.launchers.local.launcher  # noqa: F401
     gc.freeze()
 
 

@@ -1,23 +1,19 @@
 """Web and reconcile together on one machine, each a process that is restarted if it is killed."""
 
-import ctypes
 import logging
-import multiprocessing
 import multiprocessing.connection
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from backend import roles
+from backend.children import fork
 from backend.launchers import make_launcher
 from backend.launchers.base import Phase
 from backend.settings import Settings
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
 RESTART_SECONDS = 60.0  # to release an address; longer than the longest shutdown (gunicorn_config)
 POLL_SECONDS = 0.5
 
@@ -97,18 +93,7 @@ class _Supervisor:
                 self._processes[name] = self._start(name)
 
     def _start(self, name: str) -> BaseProcess:
-        context = multiprocessing.get_context("fork")
-        process = context.Process(target=self._child, args=(ROLES[name], os.getpid()), name=name)
-        process.start()
-        return process
-
-    def _child(self, role: Role, supervisor: int) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if sys.platform == "linux":  # without its supervisor, nothing would restart or stop it
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == supervisor:
-            sys.exit(self._run(lambda: role(self._settings)))
+        return fork(name, lambda: self._run(lambda: ROLES[name](self._settings)))
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
