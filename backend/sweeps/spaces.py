@@ -159,7 +159,7 @@ def read_dimension(parameter: Parameter, value: Any) -> Dimension | Value:
     is_numeric = parameter.type in ("integer", "number")
     match = _RANGE.fullmatch(value) if is_numeric and isinstance(value, str) else None
     if match is None:
-        return parameter.parse(value)
+        return _single(parameter, value)
     low, high, scale, step = match.groups()
     if scale == "log" and step:
         raise InvalidValue("has both log and step: send one of them.")
@@ -186,6 +186,23 @@ def dimension_from_json(value: Any) -> Dimension:
             if is_number(step, 0) and 0 < step <= high - low and not log:
                 return Range(low, high, log, step, is_integer)
     raise ValueError("it is neither a range nor a list of values")
+
+
+def _single(parameter: Parameter, value: Any) -> Value:
+    """Return a single value; who is refused may have meant several, as other tools write them."""
+    try:
+        return parameter.parse(value)
+    except InvalidValue:
+        sent = shown_value(value)
+        if parameter.type in ("integer", "number") and not parameter.enum:
+            raise InvalidValue(
+                f"must be {parameter.allowed}; you sent {sent}. To vary it, send a range such as "
+                "1..9, or the field once for each value."
+            ) from None
+        raise InvalidValue(
+            f"must be {parameter.allowed}; you sent {sent}. To vary it, send the field once for "
+            "each value."
+        ) from None
 
 
 def _choices(parameter: Parameter, values: list[Any]) -> Dimension | Value:

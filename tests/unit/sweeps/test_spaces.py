@@ -158,6 +158,20 @@ def test_what_is_no_space(value):
     assert list(problems(hidden=value)) == ["hidden"]
 
 
+@pytest.mark.parametrize("value", ["0.001,0.01", "0.001-0.01", "[0.001, 0.01]", "0.001:0.01", True])
+def test_other_notations_are_told_ours(value):
+    (problem,) = problems(learning_rate=value).values()
+    assert problem.endswith(
+        ". To vary it, send a range such as 1..9, or the field once for each value."
+    )
+
+
+@pytest.mark.parametrize("name", ["layout", "width", "fast"])
+def test_values_of_a_list_are_told_how_to_vary(name):
+    (problem,) = problems(**{name: "8,16"}).values()
+    assert problem.endswith("; you sent '8,16'. To vary it, send the field once for each value.")
+
+
 def test_a_missing_parameter_is_named():
     with pytest.raises(InvalidParameters) as caught:
         read_space(ENTRY, {"learning_rate": "0.1..1"})
