@@ -221,6 +221,14 @@ def test_learning_rate_is_seen_at_1280(list_page):
     assert page.locator("#rows .title").first.bounding_box()["width"] > 150
 
 
+def test_names_are_readable_at_every_width(list_page):
+    page = list_page.page
+    for width in (721, 900, 901, 1040, 1041, 1180, 1181, 1340, 1341, 1440, 1640, 1641, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator("#rows .title").first.bounding_box()["width"] >= 145, width
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_chosen_columns_are_kept(list_page, sixty):
     page = list_page.page
     left = len(sixty.ask_query("/experiments?limit=1000"))  # other tests delete some

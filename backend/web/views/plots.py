@@ -6,6 +6,7 @@ The coordinates are those of an SVG of WIDTH by HEIGHT units.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from backend.domain.catalogue import Goal
@@ -20,6 +21,7 @@ MAX_AXES = 10
 MAX_GROUPS = 200
 MIN_STEP = 1e-300  # smaller ones lose their digits
 LOG_RATIO = 50  # an axis whose values differ by more is logarithmic, if all are positive
+NO_RATIOS: Mapping[str, float] = MappingProxyType({})
 
 
 class Row(NamedTuple):
@@ -186,6 +188,11 @@ def axis_of(column: str, values: Iterable[Any], log_ratio: float = LOG_RATIO) ->
     return Axis(column, low, high, is_log=low > 0 and high / low >= log_ratio)
 
 
+def _axis(column: str, rows: Sequence[Row], log_ratios: Mapping[str, float]) -> Axis | None:
+    ratio = log_ratios.get(column, LOG_RATIO)
+    return axis_of(column, (row.values.get(column) for row in rows), ratio)
+
+
 def ranks(values: Sequence[Any], goal: Goal | None) -> list[int]:
     """Return the ranks of these values, in shares of equal size: see Mark."""
     known = sorted({float(value) for value in values if is_plottable(value)})
@@ -199,14 +206,18 @@ def ranks(values: Sequence[Any], goal: Goal | None) -> list[int]:
 
 
 def scatter(
-    rows: Sequence[Row], x: str, y: str, goal: Goal | None, *, log_ratio: float = LOG_RATIO
+    rows: Sequence[Row],
+    x: str,
+    y: str,
+    goal: Goal | None,
+    *,
+    log_ratios: Mapping[str, float] = NO_RATIOS,
 ) -> Scatter | None:
     """Return the scatter plot of two columns; None if one of them has no values.
 
-    The axis of `y` is logarithmic as `axis_of` says.
+    An axis is logarithmic as `axis_of` says, by the factor of its column or LOG_RATIO.
     """
-    across = axis_of(x, (row.values.get(x) for row in rows))
-    up = axis_of(y, (row.values.get(y) for row in rows), log_ratio)
+    across, up = (_axis(column, rows, log_ratios) for column in (x, y))
     if across is None or up is None:
         return None
     colours = ranks([row.values.get(y) for row in rows], goal)
@@ -228,11 +239,11 @@ def parallel(
     ranked: str,
     goal: Goal | None,
     *,
-    log_ratio: float = LOG_RATIO,
+    log_ratios: Mapping[str, float] = NO_RATIOS,
 ) -> Parallel | None:
     """Return parallel coordinates of those columns whose values differ, then of `ranked`.
 
-    None if fewer than two axes are left. The axis of `ranked` is logarithmic as `axis_of` says.
+    None if fewer than two axes are left. An axis is logarithmic as in `scatter`.
     """
     varying = [
         column
@@ -240,15 +251,7 @@ def parallel(
         if column != ranked and len({str(row.values.get(column)) for row in rows}) > 1
     ]
     named = [*varying[: MAX_AXES - 1], ranked]
-    found = [
-        axis_of(
-            column,
-            (row.values.get(column) for row in rows),
-            log_ratio if column == ranked else LOG_RATIO,
-        )
-        for column in named
-    ]
-    axes = [axis for axis in found if axis]
+    axes = [axis for column in named if (axis := _axis(column, rows, log_ratios))]
     if len(axes) < 2:
         return None
     step = (WIDTH - LEFT - RIGHT - 60) / (len(axes) - 1)
@@ -353,11 +356,16 @@ def _steps(low: float, high: float) -> list[float]:
 
 
 def _log_steps(low: float, high: float) -> list[float]:
-    """Return powers of ten from `low` to `high`, or the two themselves."""
+    """Return powers of ten from `low` to `high`, or 1, 2 and 5 of each, or the two themselves."""
+    if not high > low:
+        return [low]
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
     stride = max(1, math.ceil((last - first + 1) / MAX_TICKS))
     found = [10.0**power for power in range(first, last + 1, stride)]
-    return found if len(found) > 1 else [low, *found, high]
+    if len(found) < 2:
+        each = (digit * 10.0**power for power in range(first - 1, last + 1) for digit in (1, 2, 5))
+        found = [value for value in each if low <= value <= high]
+    return found if len(found) > 1 else [low, high]
 
 
 def _short(text: str) -> str:

@@ -37,6 +37,21 @@ def test_axes():
 
 
 @pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([0.00042, 0.0071], ["0.0005", "0.001", "0.002", "0.005"]),
+        ([0.0021, 0.0032], ["0.0021", "0.0032"]),
+        ([1, 8], ["1", "2", "5"]),
+        ([3, 3], ["3"]),
+        ([1, 1000], ["1", "10", "100", "1000"]),
+    ],
+)
+def test_labels_of_a_logarithmic_axis(values, labels):
+    axis = plots.axis_of("lr", values, log_ratio=1.0)
+    assert [label for _, label in axis.ticks()] == labels
+
+
+@pytest.mark.parametrize(
     "values",
     [
         [1e300, -1e300],
@@ -72,6 +87,17 @@ def test_scatter():
     assert plot.marks[1].rank == 1
     assert plot.marks[0].title == "run-1: 0.001, 0.3"
     assert plots.scatter(SOME, "lr", "none", None) is None
+
+
+def test_axes_that_are_logarithmic_by_a_factor_of_their_own():
+    near = rows({"lr": 0.001, "loss": 0.3}, {"lr": 0.004, "loss": 0.1}, {"lr": 0.002, "loss": 0.2})
+    middle = (plots.LEFT + plots.WIDTH - plots.RIGHT) / 2
+
+    linear = plots.scatter(near, "lr", "loss", None).marks[2].points[0][0]
+    logarithmic = plots.scatter(near, "lr", "loss", None, log_ratios={"lr": 1.0}).marks[2]
+    assert linear < middle == pytest.approx(logarithmic.points[0][0])
+    axis, _ = plots.parallel(near, ["lr"], "loss", None, log_ratios={"lr": 1.0}).axes
+    assert [tick.label for tick in axis.ticks] == ["0.001", "0.002"]
 
 
 def test_parallel_coordinates():

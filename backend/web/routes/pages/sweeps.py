@@ -14,7 +14,7 @@ from backend.domain.timestamps import from_text
 from backend.sweeps.plan import Plan
 from backend.sweeps.progress import by_value
 from backend.sweeps.samplers import Method
-from backend.sweeps.spaces import PREFIX
+from backend.sweeps.spaces import PREFIX, Range
 from backend.sweeps.stopping import Rule
 from backend.web.current import services, sweeps
 from backend.web.languages.current import translated
@@ -110,10 +110,14 @@ def _pictures(sweep: Sweep, plan: Plan, trials: list[Trial], x: str) -> dict[str
     """Return the pictures of a sweep, and what their templates need."""
     column = objective_column(plan.metric, plan.goal)
     rows = trial_rows(trials, column)
+    by_magnitude = [name for name, one in plan.space.items() if isinstance(one, Range) and one.log]
+    log_ratios = {column: LOG_RATIO} | dict.fromkeys(by_magnitude, 1.0)
     return {
         "chart": best_chart(trials, plan.goal, sweep.trials),
-        "scatter": plots.scatter(rows, x, column, plan.goal, log_ratio=LOG_RATIO),
-        "parallel": plots.parallel(rows, list(plan.space), column, plan.goal, log_ratio=LOG_RATIO),
+        "scatter": plots.scatter(rows, x, column, plan.goal, log_ratios=log_ratios),
+        "parallel": plots.parallel(
+            rows, list(plan.space), column, plan.goal, log_ratios=log_ratios
+        ),
         "plots": plots,
         "label": column_label,
     }
