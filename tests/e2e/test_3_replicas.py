@@ -96,9 +96,9 @@ def test_update_refuses_no_request(replicas: Deployment) -> None:
     finally:
         client.stopped.set()
         client.join()
+    delete(replicas, "during the update")
     assert client.problems == []
     assert client.answered > 20
-    delete(replicas, "during the update")
 
 
 def test_other_reconciler_takes_over(replicas: Deployment) -> None:
