@@ -4,6 +4,7 @@
 """
 
 import re
+from collections import Counter
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 
@@ -26,6 +27,7 @@ class Cluster(ObjectStore):
         self._measured = {}  # by pod: its usage, as quantities
         self._logs = {}  # by pod: (time, line) pairs; the last line may be incomplete
         self._logs_cut = 0
+        self._pods_made = Counter()  # by Job
 
     def jobs(self):
         """Return every Job by name."""
@@ -49,7 +51,8 @@ class Cluster(ObjectStore):
         """Create the next pod of a Job, and return its name; `index` is that of an Indexed Job."""
         job = self.jobs()[job_name]
         assert not job["spec"].get("suspend"), "the Job controller makes no pod for it"
-        number = sum(name.startswith(f"{job_name}-") for _, name in self.objects["pods"])
+        number = self._pods_made[job_name]  # no name is used again, as of the real ones
+        self._pods_made[job_name] += 1
         name = f"{job_name}-{number}xyzw" if index is None else f"{job_name}-{index}-{number}xyzw"
         template = job["spec"]["template"]
         metadata, spec = template["metadata"], template["spec"]

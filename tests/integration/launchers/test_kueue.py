@@ -129,6 +129,7 @@ def test_preempted_goes_back_to_its_queue(client, reconcile, kubernetes, kueue):
     kueue.preempt(job)
     reconcile()
     assert look(client)["status"] == "running"  # its trainer saves a checkpoint
+    eventually(lambda: kubernetes.count("get", "pods/log"))  # its last output is being read
     kubernetes.stop_pod(pod)
     reconcile()
 
@@ -157,9 +158,8 @@ def test_preempted_goes_back_to_its_queue(client, reconcile, kubernetes, kueue):
     ]
     assert shown["started_at"] == begun["started_at"]
     assert kubernetes.count("create", "jobs") == 1
-    log = client.get("/experiments/a/logs").text
-    assert "epoch 1/20" in log
-    assert "resumed after epoch 1" in log
+    whole = "epoch 1/20\nresumed after epoch 1\n"
+    eventually(lambda: client.get("/experiments/a/logs").text == whole)
 
 
 def test_any_number_of_preemptions(client, reconcile, kubernetes, kueue):
