@@ -59,7 +59,7 @@ def has_last_words(backend: Deployment, experiment_id: str) -> bool:
     """
     log = log_of(backend, experiment_id)
     if "metrics.jsonl" in backend.results(experiment_id):
-        return log[-1].startswith("stopped by signal 15")
+        return bool(log) and log[-1].startswith("stopped by signal 15")
     return all("samples of" in line for line in log)
 
 

@@ -41,7 +41,7 @@ def log_of(backend: Deployment, experiment_id: str) -> list[bytes]:
 def whole_log_of(backend: Deployment, experiment_id: str) -> list[bytes]:
     """Wait until the kept log is complete, and return it."""
     eventually(
-        lambda: log_of(backend, experiment_id)[-1:][0].startswith(b"finished"),
+        lambda: b"".join(log_of(backend, experiment_id)[-1:]).startswith(b"finished"),
         seconds=60,
         what=f"the log of {experiment_id!r} is complete",
         explain=backend.explain,
@@ -96,7 +96,7 @@ def test_last_words_after_cancel_are_kept(backend: Deployment) -> None:
         backend.wait_until("interrupted", "cancelled", seconds=60)
 
     def last_words() -> bool:
-        end = log_of(backend, "interrupted")[-1]
+        end = b"".join(log_of(backend, "interrupted")[-1:])
         return end == UNHEARD or end.startswith(b"stopped by signal 15")
 
     what = "the last line of the trainer is kept"
