@@ -4,12 +4,13 @@ Requests are committed to the row of the sweep; the driver carries them out.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backend.domain.catalogue import Entry
+from backend.domain.catalogue import Entry, Goal
 from backend.domain.data_sets.pins import choice_text, chosen_names
 from backend.domain.exceptions import FolderTaken, OutputUnwritable
 from backend.domain.identifiers import stored_form, trial_id
@@ -22,6 +23,7 @@ from backend.domain.sweeps.exceptions import (
 )
 from backend.domain.sweeps.sweep import (
     MAX_TRIALS,
+    Standing,
     Sweep,
     SweepStatus,
     Trial,
@@ -132,9 +134,22 @@ class Sweeps:
         """Return at most `limit` sweeps, newest first, whose keys are lower than `before`."""
         return self.table.page(limit=limit, before=before)
 
-    def counts(self, sweeps: Sequence[Sweep]) -> dict[str, dict[str, int]]:
-        """Return how many trials of each sweep have each status, or were pruned, by sweep_id."""
-        return self.table.counts([sweep.sweep_id for sweep in sweeps]) if sweeps else {}
+    def standings(self, sweeps: Sequence[Sweep]) -> dict[str, Standing]:
+        """Return the counts of outcomes and the best trial of each sweep, by sweep_id."""
+        if not sweeps:
+            return {}
+        counts = self.table.counts([sweep.sweep_id for sweep in sweeps])
+        alike = defaultdict[tuple[str, Goal], list[str]](list)
+        for sweep in sweeps:
+            plan = Plan.from_text(sweep.definition)
+            alike[plan.metric, plan.goal].append(sweep.sweep_id)
+        best = dict[str, Trial]()
+        for (metric, goal), sweep_ids in alike.items():
+            best |= self.table.best(sweep_ids, metric, goal)
+        return {
+            sweep_id: Standing(outcomes, best.get(sweep_id))
+            for sweep_id, outcomes in counts.items()
+        }
 
     def trials(self, sweep: Sweep) -> list[Trial]:
         """Return the trials of a sweep, by number."""

@@ -156,8 +156,8 @@ def read_dimension(parameter: Parameter, value: Any) -> Dimension | Value:
         return _choices(parameter, value)
     if isinstance(value, Mapping):
         return _range_of_object(parameter, value)
-    is_numeric = parameter.type in ("integer", "number")
-    match = _RANGE.fullmatch(value) if is_numeric and isinstance(value, str) else None
+    is_text = isinstance(value, str)
+    match = _RANGE.fullmatch(value) if is_text and _is_numeric(parameter) else None
     if match is None:
         return _single(parameter, value)
     low, high, scale, step = match.groups()
@@ -188,13 +188,17 @@ def dimension_from_json(value: Any) -> Dimension:
     raise ValueError("it is neither a range nor a list of values")
 
 
+def _is_numeric(parameter: Parameter) -> bool:
+    return parameter.type in ("integer", "number")
+
+
 def _single(parameter: Parameter, value: Any) -> Value:
     """Return a single value; who is refused may have meant several, as other tools write them."""
     try:
         return parameter.parse(value)
     except InvalidValue:
         sent = shown_value(value)
-        if parameter.type in ("integer", "number") and not parameter.enum:
+        if _is_numeric(parameter) and not parameter.enum:
             raise InvalidValue(
                 f"must be {parameter.allowed}; you sent {sent}. To vary it, send a range such as "
                 "1..9, or the field once for each value."
@@ -212,7 +216,13 @@ def _choices(parameter: Parameter, values: list[Any]) -> Dimension | Value:
         return read_dimension(parameter, values[0])
     if any(isinstance(value, list | Mapping) for value in values):
         raise InvalidValue("must be a list of plain values.")
-    parsed = tuple(parameter.parse(value) for value in values)
+    for value in values:
+        if isinstance(value, str) and _is_numeric(parameter) and _RANGE.fullmatch(value):
+            raise InvalidValue(
+                f"holds the range {shown_value(value)} beside other values: send one range alone, "
+                "or plain values."
+            )
+    parsed = tuple(_single(parameter, value) for value in values)
     for value in parsed:
         if parsed.count(value) > 1:
             raise InvalidValue(f"holds {as_text(value)} more than once.")
@@ -238,7 +248,7 @@ def _range_of_object(parameter: Parameter, value: Mapping[str, Any]) -> Dimensio
 
 
 def _range(parameter: Parameter, low: Any, high: Any, *, log: bool, step: Any) -> Dimension | Value:
-    if parameter.type not in ("integer", "number"):
+    if not _is_numeric(parameter):
         raise InvalidValue("cannot be a range: send one value, or a list of values.")
     if parameter.enum:
         raise InvalidValue(f"cannot be a range: send some of its values, {parameter.allowed}.")

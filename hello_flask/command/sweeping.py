@@ -12,7 +12,10 @@ from hello_flask.errors import Problem, SweepFailed
 from hello_flask.sweep import Sweep
 
 ROWS = 50
-COLUMNS = ("sweep_id", "model", "status", "submitted", "trials", "method", "metric", "created_at")
+COLUMNS = (
+    *("sweep_id", "model", "status", "submitted", "trials", "method", "metric", "best"),
+    *("best_trial", "created_at"),
+)
 SHOWN = (
     *("model", "dataset", "size", "method", "metric", "goal", "stop", "min_epoch", "eta"),
     *("max_failed", "seed", "parallel", "epochs_spent", "epochs_saved", "created_at"),
@@ -145,7 +148,8 @@ def list_sweeps(client: Client, arguments: argparse.Namespace, terminal: Termina
     if terminal.as_json:
         terminal.json([each.data for each in found])
         return 0
-    terminal.table(COLUMNS, [[each.data.get(name) for name in COLUMNS] for each in found])
+    rows = [{**each.data, **_best_columns(each)} for each in found]
+    terminal.table(COLUMNS, [[row.get(name) for name in COLUMNS] for row in rows])
     if not arguments.all and len(found) == arguments.n:
         terminal.note(f"These are the first {arguments.n}; --all lists all.")
     return 0
@@ -250,6 +254,11 @@ def _progress(sweep: Sweep) -> str:
     live = sum(counts.get(name, 0) for name in ("submitting", "queued", "running"))
     done = data["submitted"] - live
     return f"{sweep.id}  {bar(done, data['trials'])} {done}/{data['trials']}{_best(sweep)}"
+
+
+def _best_columns(sweep: Sweep) -> dict[str, Any]:
+    best = sweep.data.get("best") or {}  # servers before 0.3 list none
+    return {"best": best.get("value"), "best_trial": best.get("experiment_id")}
 
 
 def _best(sweep: Sweep) -> str:

@@ -134,6 +134,19 @@ class Trial(NamedTuple):  # of which a request makes thousands: a tuple takes a 
         return self.value is not None and self.status is not Status.FAILED
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a sweep stands, as lists show it.
+
+    Attributes:
+        counts: how many trials have each status, or were pruned.
+        best: the trial with the best value; None before the first value.
+    """
+
+    counts: Mapping[str, int]
+    best: Trial | None
+
+
 def new_sweep_values(
     sweep_id: str, model: str, definition: str, *, trials: int, parallel: int, by: str | None
 ) -> dict[str, Any]:

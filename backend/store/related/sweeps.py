@@ -168,6 +168,10 @@ class SweepTable:
             found[sweep_id][name] = count
         return found
 
+    def best(self, sweep_ids: Sequence[str], metric: str, goal: Goal) -> dict[str, Trial]:
+        """Return the best trial of each of these sweeps that has one; they share an objective."""
+        return self._trials.best(sweep_ids, metric, goal)
+
     def trials(self, known: Sweep, metric: str, goal: Goal) -> list[Trial]:
         """Return the trials of a sweep by number, with their stored figures of the objective."""
         return self._trials.read(known.uid, known.sweep_id, metric, goal)

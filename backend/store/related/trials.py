@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import String, bindparam, select, type_coerce
+from sqlalchemy import String, bindparam, func, select, type_coerce
 
 from backend.domain.catalogue import Goal
 from backend.domain.metric_summary import MetricSummary
@@ -17,6 +17,7 @@ from backend.domain.status import LIVE, Status
 from backend.domain.sweeps.sweep import Trial
 from backend.store.database import Database
 from backend.store.tables import experiment, metric_summaries
+from backend.store.tables import metric as metric_rows
 
 MAX_KEPT = 10_000  # trials of all sweeps together
 KEYS_AT_ONCE = 100  # with more of them, the whole sweep is read
@@ -35,7 +36,7 @@ _VERSIONS = (
     .where(experiment.c.sweep_id == bindparam("of"))
     .order_by(experiment.c.trial)
 )
-_TRIALS = (
+_SELECT = (
     select(
         experiment.c.trial,
         experiment.c.experiment_id,
@@ -56,9 +57,11 @@ _TRIALS = (
         metric_summaries.c.content,
     )
     .outerjoin(metric_summaries, metric_summaries.c.experiment == experiment.c.id)
-    .where(experiment.c.sweep_id == bindparam("of"))
     .order_by(experiment.c.trial)
 )
+_TRIALS = _SELECT.where(experiment.c.sweep_id == bindparam("of"))
+
+_PLACE = "place"  # of a trial among those of its sweep, by value
 
 
 class TrialRows:
@@ -94,6 +97,37 @@ class TrialRows:
         self._keep(uid, kept)
         return list(kept.values())
 
+    def best(self, sweep_ids: Sequence[str], metric: str, goal: Goal) -> dict[str, Trial]:
+        """Return the best trial of each sweep that has one, by sweep_id, in two queries.
+
+        Args:
+            sweep_ids: sweeps with the same objective.
+            metric: of the objective.
+            goal: which values of it are good.
+        """
+        value = metric_rows.c.min if goal is Goal.MINIMIZE else metric_rows.c.max.desc()
+        place = func.row_number().over(
+            partition_by=experiment.c.sweep_id, order_by=(value, experiment.c.trial)
+        )
+        # The table of metrics has no attempts; it is written with that of summaries.
+        ranked = (
+            select(experiment.c.id, experiment.c.sweep_id, place.label(_PLACE))
+            .join(metric_summaries, metric_summaries.c.experiment == experiment.c.id)
+            .join(metric_rows, metric_rows.c.experiment == experiment.c.id)
+            .where(
+                experiment.c.sweep_id.in_(sweep_ids),
+                experiment.c.status != Status.FAILED,
+                metric_summaries.c.attempt == experiment.c.attempt,
+                metric_rows.c.name == metric,
+            )
+            .subquery()
+        )
+        winners = select(ranked.c.id, ranked.c.sweep_id).where(ranked.c[_PLACE] == 1)
+        sweeps = {row[0]: row[1] for row in self._rows(winners)}
+        rows = self._rows(_SELECT.where(experiment.c.id.in_(list(sweeps)))) if sweeps else ()
+        found = {sweeps[row[2]]: _to_trial(row, metric, goal) for row in rows}
+        return {sweep_id: trial for sweep_id, trial in found.items() if trial.is_result}
+
     def _keep(self, uid: str, trials: Mapping[Any, Trial]) -> None:
         with self._lock:
             self._kept[uid] = trials
@@ -109,7 +143,7 @@ class TrialRows:
 
 
 def _to_trial(row: Any, metric: str, goal: Goal) -> Trial:
-    """Return the trial of a row of _TRIALS. Reading it by name would take twice as long."""
+    """Return the trial of a row of _SELECT. Reading it by name would take twice as long."""
     number, experiment_id, key, status, attempt, learning_rate, epoch, others, *rest = row
     reason, message, remedy, started_at, finished_at, cancel_requested_at, *summary = rest
     summary_attempt, is_final, content = summary

@@ -73,8 +73,8 @@ def start_sweep(fields: dict[str, Any]) -> Response:
     status, message = _MESSAGES[outcome]
     path = quote(sweep.sweep_id, safe="")
     ui_url = f"{request.url_root}ui/sweeps/{path}"
-    counts = sweeps.counts([sweep])[sweep.sweep_id]
-    response = jsonify({"message": message} | sweep_out(sweep, counts) | {"ui_url": ui_url})
+    standing = sweeps.standings([sweep])[sweep.sweep_id]
+    response = jsonify({"message": message} | sweep_out(sweep, standing) | {"ui_url": ui_url})
     response.status_code = status
     response.headers["Location"] = address(f"/sweeps/{path}")
     return response
@@ -89,8 +89,8 @@ def list_sweeps(query_data: dict[str, Any]) -> Response:
     limit = query_data["limit"]
     page = sweeps.page(limit=limit + 1, before=query_data.get("before"))
     shown = page[:limit]
-    counts = sweeps.counts(shown)
-    response = jsonify([sweep_out(sweep, counts[sweep.sweep_id]) for sweep in shown])
+    standings = sweeps.standings(shown)
+    response = _json([sweep_out(sweep, standings[sweep.sweep_id]) for sweep in shown])
     if len(page) > limit:
         link = address(f"/sweeps?limit={limit}&before={shown[-1].id}")
         response.headers["Link"] = f'<{link}>; rel="next"'
@@ -191,7 +191,7 @@ def delete_sweep(sweep_id: str, query_data: dict[str, Any]) -> Response:
 
 
 def _changed(sweep: Sweep, status: int = 200) -> Response:
-    response = _json(sweep_out(sweep, sweeps.counts([sweep])[sweep.sweep_id]))
+    response = _json(sweep_out(sweep, sweeps.standings([sweep])[sweep.sweep_id]))
     response.status_code = status
     return response
 

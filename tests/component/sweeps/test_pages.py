@@ -19,6 +19,12 @@ def test_list(client, house):
     assert 'href="/ui/sweeps/s"' in page
     assert "2 of 4" in page
     assert "random for low val_loss" in page
+    assert "s-0001" not in page
+    house.end("s-0001", 0.0625)
+    house.summaries()
+
+    page = client.get("/ui/sweeps").text
+    assert re.search(r'0\.0625 <a href="/ui/experiments/s-0001">s-0001</a>', page)
 
 
 def test_one(client, house, services):

@@ -306,6 +306,26 @@ def test_list(client):
     assert "Link" not in last.headers
 
 
+def test_list_shows_the_best_trial(client, house):
+    client.post("/sweeps", data=FORM)
+    client.post("/sweeps", data=FORM | {"sweep_id": "t", "goal": "maximize"})
+    assert [sweep["best"] for sweep in client.get("/sweeps").json] == [None, None]
+    house.driver.step()
+    for sweep_id in ("s", "t"):
+        house.end(f"{sweep_id}-0001", 0.25, 0.5)
+        house.end(f"{sweep_id}-0002", 0.75)
+    house.summaries()
+
+    best = {sweep["sweep_id"]: sweep["best"] for sweep in client.get("/sweeps").json}
+    assert (best["s"]["experiment_id"], best["s"]["value"], best["s"]["epoch"]) == (
+        *("s-0001", 0.25, 1),
+    )
+    assert (best["t"]["experiment_id"], best["t"]["value"]) == ("t-0002", 0.75)
+    for sweep_id in ("s", "t"):
+        assert client.get(f"/sweeps/{sweep_id}").json["best"] == best[sweep_id]
+        assert client.post(f"/sweeps/{sweep_id}/pause").json["best"] == best[sweep_id]
+
+
 def test_analysis(client, house):
     client.post("/sweeps", data=FORM | {"trials": "12", "parallel": "12"})
     house.driver.step()

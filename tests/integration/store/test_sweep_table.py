@@ -6,11 +6,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from backend.domain.catalogue import Goal
 from backend.domain.experiment import Parameters, new_values
+from backend.domain.metric_summary import MetricSummary
+from backend.domain.status import Status
 from backend.domain.sweeps.sweep import Sweep, SweepStatus, new_sweep_values
+from backend.store.related.metrics import MetricSummaries
 from backend.store.related.sweeps import SweepTable
+from backend.store.tables import experiment
+from backend.sweeps.progress import best_trial
 
 PARAMETERS = Parameters("autoencoder", 0.01, 20, None, '{"hidden":8}')
 DEFINITION = '{"entry_sha256":"%s"}' % ("0" * 64)
@@ -57,9 +63,9 @@ def test_an_id_is_used_once(table, store, sweep):
         sweep.sweep_id, "autoencoder", DEFINITION, trials=1, parallel=1, by=None
     )
     assert table.insert(values, entry="{}") is None
-    experiment = new_values(uuid.uuid4().hex, PARAMETERS)
-    store.insert(experiment)
-    taken = values | {"sweep_id": experiment["experiment_id"], "uid": uuid.uuid4().hex}
+    other = new_values(uuid.uuid4().hex, PARAMETERS)
+    store.insert(other)
+    taken = values | {"sweep_id": other["experiment_id"], "uid": uuid.uuid4().hex}
 
     assert table.insert(taken, entry="{}") is None
 
@@ -76,6 +82,52 @@ def test_numbers_are_issued_in_order(table, store, sweep):
         sweep.sweep_id: {"submitting": 1},
         "none": {},
     }
+
+
+@pytest.mark.parametrize(("goal", "best"), [(Goal.MINIMIZE, 2), (Goal.MAXIMIZE, 4)])
+def test_best_trials(table, store, goal, best):
+    """The first with the best value; neither a failed trial, nor values of an earlier attempt."""
+    sweep, other, empty = make(table), make(table), make(table)
+    for number, (value, changes) in enumerate(
+        [
+            (0.5, {}),
+            (0.1, {"status": Status.RUNNING}),
+            (0.1, {}),
+            (0.9, {}),
+            (0.0, {"status": Status.FAILED}),
+            (0.0, {"attempt": 2}),
+            (1.0, {"status": Status.FAILED}),
+            (1.0, {"attempt": 2}),
+        ],
+        start=1,
+    ):
+        train(table, store, sweep, number, value, changes)
+    train(table, store, other, 1, 0.3, {})
+    ids = [sweep.sweep_id, other.sweep_id, empty.sweep_id]
+
+    found = table.best(ids, "val_loss", goal)
+
+    assert {sweep_id: trial.number for sweep_id, trial in found.items()} == {
+        sweep.sweep_id: best,
+        other.sweep_id: 1,
+    }
+    assert found[sweep.sweep_id] == best_trial(table.trials(sweep, "val_loss", goal), goal)
+    assert found[sweep.sweep_id].value_epoch == 2
+    assert table.best(ids, "accuracy", goal) == {}
+
+
+def train(table, store, sweep, number, value, changes):
+    """Add a trial that has reached a value, and change its row afterwards."""
+    assert insert_trial(store, table.get(sweep.sweep_id), number)
+    trial = store.get(f"{sweep.sweep_id}-{number:04d}")
+    summaries = {
+        "val_loss": MetricSummary(1, 3, value, 2, value, 2),
+        "other": MetricSummary(-9, 1, -9, 1, 99, 1),
+    }
+    MetricSummaries(store.database).save(trial, summaries, version="1", is_final=False)
+    values = {"status": Status.SUCCEEDED} | changes
+    query = update(experiment).where(experiment.c.id == trial.id).values(values)
+    store.database.write(lambda connection: connection.execute(query))
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,17 @@ def test_other_notations_are_told_ours(value):
     )
 
 
+@pytest.mark.parametrize("value", ["0.1,0.2", "many"])
+def test_a_wrong_value_of_several_is_told_how_to_vary(value):
+    (problem,) = problems(learning_rate=["0.1", value]).values()
+    assert f"you sent {value!r}. To vary it, send a range such as 1..9, or the field" in problem
+
+
+def test_a_range_beside_values():
+    (problem,) = problems(learning_rate=["0.1", "0.2..0.3"]).values()
+    assert problem.startswith("holds the range '0.2..0.3' beside other values: send one range")
+
+
 @pytest.mark.parametrize("name", ["layout", "width", "fast"])
 def test_values_of_a_list_are_told_how_to_vary(name):
     (problem,) = problems(**{name: "8,16"}).values()

@@ -43,9 +43,9 @@ __all__ = ["blueprint"]  # of the dashboard, with these pages
 def list_sweeps() -> str:
     """Show the sweeps, newest first."""
     page = sweeps.page(limit=PAGE_ROWS)
-    counts = sweeps.counts(page)
+    standings = sweeps.standings(page)
     return render_template(
-        "sweeps.html", rows=[sweep_out(sweep, counts[sweep.sweep_id]) for sweep in page]
+        "sweeps.html", rows=[sweep_out(sweep, standings[sweep.sweep_id]) for sweep in page]
     )
 
 

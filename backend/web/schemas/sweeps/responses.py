@@ -1,6 +1,6 @@
 """Responses about sweeps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from apiflask.fields import Boolean, DateTime, Dict, Float, Integer, List, Neste
 from apiflask.validators import OneOf
 
 from backend.domain.catalogue import AUTOENCODER
-from backend.domain.sweeps.sweep import Sweep, SweepStatus, Trial
+from backend.domain.sweeps.sweep import Standing, Sweep, SweepStatus, Trial
 from backend.domain.timestamps import to_text
 from backend.files.curve_table import Curve
 from backend.sweeps.plan import Plan
@@ -24,6 +24,15 @@ _OF_TRIAL = (  # members of TrialOut that are those of a Trial
     *("last_epoch", "epochs", "attempt"),
 )
 _PARAMETERS = {"learning_rate": 0.0021, "epoch": 81, "hidden": 64}
+
+
+class BestTrialOut(Schema):
+    """The best trial of a sweep so far."""
+
+    experiment_id = String(metadata={"example": "s1-0007"})
+    value = Float(metadata={"example": 0.0312})
+    epoch = Float(metadata={"description": "The first epoch with that value.", "example": 79})
+    parameters = Dict(metadata={"example": _PARAMETERS})
 
 
 class SweepOut(Schema):
@@ -76,6 +85,7 @@ class SweepOut(Schema):
             "example": _COUNTS,
         },
     )
+    best = Nested(BestTrialOut, allow_none=True)
     diagnosis = Nested(DiagnosisOut, allow_none=True)
     entry_sha256 = String(metadata={"description": "The digest of the model's entry."})
     created_at = DateTime()
@@ -84,19 +94,9 @@ class SweepOut(Schema):
     delete_requested_at = DateTime(allow_none=True)
 
 
-class BestTrialOut(Schema):
-    """The best trial of a sweep so far."""
-
-    experiment_id = String(metadata={"example": "s1-0007"})
-    value = Float(metadata={"example": 0.0312})
-    epoch = Float(metadata={"description": "The first epoch with that value.", "example": 79})
-    parameters = Dict(metadata={"example": _PARAMETERS})
-
-
 class SweepDetailOut(SweepOut):
     """A sweep with its figures."""
 
-    best = Nested(BestTrialOut, allow_none=True)
     epochs_spent = Integer(metadata={"description": "Epochs that were trained.", "example": 410})
     epochs_saved = Integer(
         metadata={"description": "Epochs that pruned trials were spared.", "example": 922}
@@ -202,7 +202,7 @@ class TrialCurvesOut(Schema):
     )
 
 
-def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
+def sweep_out(sweep: Sweep, standing: Standing) -> dict[str, Any]:
     """Return a sweep with the members of SweepOut."""
     plan = Plan.from_text(sweep.definition)
     diagnosis = None
@@ -232,7 +232,8 @@ def sweep_out(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
         "trials": sweep.trials,
         "parallel": sweep.parallel,
         "submitted": sweep.issued,
-        "counts": dict(counts),
+        "counts": dict(standing.counts),
+        "best": _best_out(standing.best),
         "diagnosis": diagnosis,
         "entry_sha256": plan.entry_sha256,
         **{
@@ -253,17 +254,19 @@ def sweep_detail_out(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
         is_running=sweep.status is SweepStatus.RUNNING,
         now=datetime.now(UTC),
     )
-    best = figures.best and {
-        "experiment_id": figures.best.experiment_id,
-        "value": figures.best.value,
-        "epoch": figures.best.value_epoch,
-        "parameters": dict(figures.best.parameters),
-    }
-    return sweep_out(sweep, figures.counts) | {
-        "best": best,
+    return sweep_out(sweep, Standing(figures.counts, figures.best)) | {
         "epochs_spent": figures.epochs_spent,
         "epochs_saved": figures.epochs_saved,
         "ends_at": _time(figures.ends_at),
+    }
+
+
+def _best_out(trial: Trial | None) -> dict[str, Any] | None:
+    return trial and {
+        "experiment_id": trial.experiment_id,
+        "value": trial.value,
+        "epoch": trial.value_epoch,
+        "parameters": dict(trial.parameters),
     }
 
 

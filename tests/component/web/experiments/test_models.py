@@ -378,6 +378,14 @@ def test_form_is_made_from_the_entry(client):
     assert (check_page.status_code, "no model" in check_page.text) == (404, True)
 
 
+@pytest.mark.parametrize("path", ["/ui/new", "/ui/sweeps/new"])
+def test_form_says_how_many_nodes_train(client, folder, path):
+    assert "nodes together" not in client.get(f"{path}?model=table").text
+    write(folder, TABLE | {"nodes": 3})
+
+    assert "is trained by 3 nodes together." in client.get(f"{path}?model=table").text
+
+
 def test_form_has_the_values_of_an_experiment(client, folder):
     submit(client, depth=7, loss="l1", shuffle=False, size="large", target="<b>")
 
