@@ -24,7 +24,7 @@ def test_list(client, house):
     house.summaries()
 
     page = client.get("/ui/sweeps").text
-    assert re.search(r'0\.0625 <a href="/ui/experiments/s-0001">s-0001</a>', page)
+    assert re.search(r'0\.0625 <a href="/ui/experiments/s-0001"[^>]*>trial 1</a>', page)
 
 
 def test_one(client, house, services):
