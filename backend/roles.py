@@ -160,7 +160,12 @@ def reconcile(settings: Settings) -> int:
     check_addresses(settings, "HEALTH_BIND")
     services = build(settings)
     driver = Driver(make_sweeps(services, settings), services)
-    reconciler = Reconciler(services, settings.job_ttl_seconds, after_pass=driver.wake)
+
+    def wake() -> None:
+        services.summaries.wake()
+        driver.wake()
+
+    reconciler = Reconciler(services, settings.job_ttl_seconds, after_pass=wake)
     driver.count_failure = reconciler.passes.experiment_failed
 
     stopped, lost = threading.Event(), threading.Event()
@@ -169,7 +174,7 @@ def reconcile(settings: Settings) -> int:
     def stop(_signal: int = 0, _frame: FrameType | None = None) -> None:
         stopped.set()
         reconciler.stop()
-        driver.wake()
+        wake()
         services.launcher.close()
 
     def lose() -> None:

@@ -118,7 +118,7 @@ def assemble(
         archive=archive,
         recorder=recorder,
         models=models,
-        summaries=Summaries(store, MetricSummaries(store.database), curves, values),
+        summaries=Summaries(store, MetricSummaries(store.database), outputs, curves, values),
         resources=resources,
         sampler=ResourceSampler(store, launcher, resources),
         departures=Departures(store, logs, launcher.log_source),

@@ -64,7 +64,7 @@ class Driver:
         self.count_failure: Callable[[], None] = lambda: None
         self._sweeps, self._table = sweeps, sweeps.table
         self._experiments, self._models = services.experiments, services.models
-        self._curves = TrialCurves(services.curves)
+        self._curves, self._summaries = TrialCurves(services.curves), services.summaries
         self._isolation = Isolation(lambda: self.count_failure())
         self._written: dict[str, Sweep] = {}  # by uid, as their files were written last
         self._wake = threading.Event()
@@ -112,8 +112,14 @@ class Driver:
         if sweep.is_ended:
             return
         self._prune(sweep, plan, trials)
-        if sweep.status is SweepStatus.RUNNING and not self._end(sweep, plan, trials):
-            self._submit(sweep, plan, trials)
+        if sweep.status is SweepStatus.RUNNING:
+            try:
+                has_ended = self._end(sweep, plan, trials)
+            except OutputMissing as error:
+                self._wait(sweep, folder_diagnosis(error))
+                return
+            if not has_ended:
+                self._submit(sweep, plan, trials)
         self._analyse(sweep, plan, trials)
 
     def _write_file(self, sweep: Sweep) -> bool:
@@ -170,7 +176,11 @@ class Driver:
         return bool(chosen)
 
     def _end(self, sweep: Sweep, plan: Plan, trials: list[Trial]) -> bool:
-        """End a sweep that has had all its trials, or too many failures; return whether it has."""
+        """End a sweep that has had all its trials, or too many failures; return whether it has.
+
+        Raises:
+            OutputMissing: the values of its last trials cannot be read.
+        """
         failed = failures_in_a_row(trials, sweep.counted_from)
         values: dict[str, Any] = {"finished_at": datetime.now(UTC)}
         if len(failed) >= plan.max_failed:
@@ -190,6 +200,12 @@ class Driver:
                 values |= asdict(NO_RESULT) | {"status": SweepStatus.FAILED}
         else:
             return False
+        # Who waits for the end reads the best value at once.
+        self._summaries.finish(
+            trial.experiment_id
+            for trial in self._sweeps.trials(sweep)
+            if not trial.is_live and not trial.is_final
+        )
         analysis = analysis_of(plan, trials) or sweep.analysis
         if self._table.update(sweep, values | {"analysis": analysis}):
             current = self._table.get(sweep.sweep_id)

@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Iterable
 
-from backend.domain.exceptions import SchemaError, StoreUnavailable
+from backend.domain.exceptions import OutputMissing, SchemaError, StoreUnavailable
 from backend.domain.experiment import Experiment
 from backend.domain.status import LIVE, Status
 from backend.files.curves import Curves
+from backend.files.outputs import Outputs
 from backend.store.queries import Store
 from backend.store.related.metrics import MetricSummaries
 from backend.store.related.named import NamedValues
@@ -33,10 +34,16 @@ class Summaries:
     """
 
     def __init__(
-        self, store: Store, table: MetricSummaries, curves: Curves, values: NamedValues
+        self,
+        store: Store,
+        table: MetricSummaries,
+        outputs: Outputs,
+        curves: Curves,
+        values: NamedValues,
     ) -> None:
-        self._store, self._table, self._curves = store, table, curves
-        self._values = values
+        self._store, self._table, self._values = store, table, values
+        self._outputs, self._curves = outputs, curves
+        self._wake = threading.Event()
         self._last_event: int | None = None
         self._saved: dict[tuple[int, int], str] = {}  # versions, by key and attempt, if running
         self._next_look = 0.0
@@ -44,13 +51,30 @@ class Summaries:
 
     def run(self, stopped: threading.Event) -> None:
         """Write summaries until `stopped` is set."""
-        while not stopped.wait(POLL_SECONDS):
+        while not stopped.is_set():
             try:
                 self.step()
-            except (StoreUnavailable, SchemaError):  # the reconciler logs it
-                continue
+            except (StoreUnavailable, SchemaError, OutputMissing):  # the reconciler logs it
+                pass
             except Exception:  # a bug must not end the thread: everything is tried again
                 log.exception("Summaries of metrics cannot be written")
+            self._wake.wait(POLL_SECONDS)
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Make the next step at once: an experiment may have ended."""
+        self._wake.set()
+
+    def finish(self, experiment_ids: Iterable[str]) -> None:
+        """Write the summaries of experiments that have ended, if `step` has not done so yet.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+            OutputMissing: the output folder is missing.
+        """
+        names = list(experiment_ids)
+        for begin in range(0, len(names), EVENTS_AT_ONCE):
+            self._save_all(self._store.by_ids(names[begin : begin + EVENTS_AT_ONCE]))
 
     def step(self, *, all_running: bool = False) -> None:
         """Write what has to be written now.
@@ -60,6 +84,7 @@ class Summaries:
 
         Raises:
             StoreUnavailable: the database cannot be used; the next call goes on.
+            OutputMissing: the output folder is missing; as above.
         """
         if self._last_event is None:
             self._last_event = self._store.transitions.last_id()
@@ -92,7 +117,7 @@ class Summaries:
         for experiment in experiments:
             try:
                 self._save(experiment)
-            except StoreUnavailable:
+            except (StoreUnavailable, OutputMissing):
                 raise
             except Exception:  # what a trainer has written must not hide the metrics of others
                 log.exception("The metrics of %r cannot be summarised", experiment.experiment_id)
@@ -106,5 +131,7 @@ class Summaries:
             summaries, complete = self._curves.summaries(experiment.experiment_id, ended=is_final)
             if complete:
                 break
+        if not summaries:
+            self._outputs.check()  # or what cannot be read now would count as no metrics for good
         self._table.save(experiment, summaries, version=version, is_final=is_final)
         self._saved[key] = version

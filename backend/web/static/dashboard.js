@@ -114,8 +114,12 @@ function listen() {
     if (opened || connection.down) refresh(true);
     opened = true;
   });
-  events.addEventListener("transition", () => refresh());
-  events.addEventListener("sweep", () => refresh());
+  for (const name of ["transition", "sweep"]) {
+    events.addEventListener(name, () => {
+      settling = 2;
+      refresh();
+    });
+  }
   events.addEventListener("error", () => {
     if (events?.readyState !== EventSource.CLOSED) {
       request(address("/healthz")).catch(() => {});
@@ -127,10 +131,12 @@ function listen() {
 }
 
 let polls = 0;
+let settling = 0; // polls left after an event: the last values of what has ended are stored a moment later
 function poll() {
   const streaming = events?.readyState === EventSource.OPEN;
   const due = ++polls % IDLE_POLLS === 0;
-  if (!document.hidden && (connection.down || !streaming || page.live() || due)) refresh();
+  if (!document.hidden && (connection.down || !streaming || page.live() || settling || due)) refresh();
+  settling = Math.max(settling - 1, 0);
 }
 
 document.addEventListener("visibilitychange", () => {

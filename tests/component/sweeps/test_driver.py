@@ -3,6 +3,7 @@
 import pytest
 
 from backend.domain.attempt import Diagnosis
+from backend.domain.exceptions import OutputMissing
 from backend.domain.status import Status
 from backend.domain.sweeps.sweep import SweepStatus
 from backend.experiments.submission import Outcome
@@ -251,6 +252,39 @@ def test_a_sweep_without_a_success_has_failed(house, make_plan):
     house.driver.step()
 
     assert (house.sweep().status, house.sweep().reason) == ("failed", "no_trial_succeeded")
+
+
+def test_an_ended_sweep_knows_its_best_value(house, make_plan, client):
+    """The figures of the last trial are stored before the sweep ends, not some time later."""
+    house.start(make_plan(parallel=2, trials=2))
+    house.driver.step()
+    house.end("s-0001", 0.5)
+    house.end("s-0002", 0.4, 0.3)
+    house.driver.step()
+
+    sweep = client.get("/sweeps/s").json
+    assert sweep["status"] == "succeeded"
+    assert (sweep["best"]["experiment_id"], sweep["best"]["value"]) == ("s-0002", 0.3)
+    assert client.get("/sweeps").json[0]["best"] == sweep["best"]
+
+
+def test_a_sweep_does_not_end_without_its_values(house, make_plan, client, services):
+    house.start(make_plan(parallel=1, trials=1))
+    house.driver.step()
+    house.end("s-0001", 0.5)
+    output = services.outputs.folder("s").parent
+    away = output.rename(output.with_name("away"))
+    house.driver.step()
+    with pytest.raises(OutputMissing):
+        house.summaries()
+
+    sweep = client.get("/sweeps/s").json
+    assert (sweep["status"], sweep["diagnosis"]["reason"]) == ("running", "output_missing")
+    away.rename(output)
+    house.driver.step()
+    sweep = client.get("/sweeps/s").json
+    assert (sweep["status"], sweep["diagnosis"]) == ("succeeded", None)
+    assert sweep["best"]["value"] == 0.5
 
 
 def test_pause_and_resume(house, make_plan, sweeps):

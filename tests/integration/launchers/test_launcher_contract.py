@@ -170,7 +170,8 @@ def test_change_ends_the_wait(harness, launcher, background):
     for change in (harness.start, lambda attempt: harness.end(attempt, 0)):
         waiting = background.submit(launcher.changes, LONGER_THAN_ANY_TEST)
         change(AN_ATTEMPT)
-        waiting.result(DEADLINE_SECONDS)
+        changed = waiting.result(DEADLINE_SECONDS)
+        assert changed is None or AN_ATTEMPT.handle in changed
 
 
 def test_change_between_two_waits(harness, launcher, background):
@@ -186,7 +187,7 @@ def test_change_between_two_waits(harness, launcher, background):
 
 
 def test_wait_without_a_change_ends(launcher):
-    launcher.changes(0.1)
+    eventually(lambda: not launcher.changes(0.1))
 
 
 def test_close_ends_the_wait(harness, background):
@@ -267,5 +268,9 @@ def test_delete_job_of_a_live_attempt(harness, launcher):
     eventually(lambda: phase_of(launcher, AN_ATTEMPT) in (None, Phase.CANCELLED))
 
 
-def test_delete_unknown_job(launcher):
+def test_delete_unknown_job(harness, launcher):
+    harness.submitted()
+
     launcher.delete_job(replace(AN_ATTEMPT, experiment_id="never was"))
+
+    assert set(launcher.observe()) == {AN_ATTEMPT.handle}

@@ -90,6 +90,7 @@ def show_sweep(sweep_id: str) -> str:
     return render_template(
         "sweep.html",
         sweep=detail,
+        live=not sweep.is_ended or any(trial.is_live for trial in trials),
         space={name: translated(dimension_text(one)) for name, one in plan.space.items()},
         fixed=plan.fixed,
         varying=list(plan.space),
